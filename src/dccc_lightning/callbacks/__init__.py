@@ -1,0 +1,1 @@
+"""What happens around training: re-clustering, evaluation, records of the run."""

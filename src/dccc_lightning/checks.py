@@ -1,0 +1,76 @@
+"""Validation at the border: each check names the argument and the value it refuses."""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+
+def real(
+    name: str,
+    value: object,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """Return ``value`` as a float within [low, high] (bounds excluded where open).
+
+    Raises:
+        TypeError: ``value`` is not a real number.
+        ValueError: ``value`` is NaN or outside the range.
+
+    >>> real("eps", 0.5, 0, 1)
+    0.5
+    >>> real("eps", 1.0, 0, 1, open_high=True)
+    Traceback (most recent call last):
+    ...
+    ValueError: eps must be in [0, 1), got 1.0
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    above = number > low if open_low else number >= low
+    below = number < high if open_high else number <= high
+    if not (above and below):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        raise ValueError(f"{name} must be in {interval}, got {value!r}")
+    return number
+
+
+def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
+    """Return ``value`` as an int within [low, high].
+
+    Raises:
+        TypeError: ``value`` is not an integer (booleans are refused too).
+        ValueError: ``value`` is outside the range.
+
+    >>> integer("k1", 1, low=2)
+    Traceback (most recent call last):
+    ...
+    ValueError: k1 must be at least 2, got 1
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    number = int(value)
+    if low is not None and number < low:
+        raise ValueError(f"{name} must be at least {low}, got {number}")
+    if high is not None and number > high:
+        raise ValueError(f"{name} must be at most {high}, got {number}")
+    return number
+
+
+def choice(name: str, value: object, options: Sequence[str]) -> str:
+    """Return ``value`` when it is one of ``options``.
+
+    Raises:
+        ValueError: ``value`` is none of them.
+
+    >>> choice("pooling", "max", ["avg", "gem"])
+    Traceback (most recent call last):
+    ...
+    ValueError: pooling must be one of avg, gem, got 'max'
+    """
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
+    return value

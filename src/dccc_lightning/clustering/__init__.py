@@ -1,0 +1,1 @@
+"""Distances, clustering and its schedule: embeddings in, pseudo labels out."""

@@ -1,0 +1,1 @@
+"""From image files to batches: records, datasets, decoding, augmentation, sampling."""

@@ -1,0 +1,13 @@
+"""The one exception that stands for a mistake of the user's."""
+
+
+class UserError(Exception):
+    """Bad input: shown as a single line that names the thing, the place and the remedy.
+
+    The command line turns it into exit code 2 without a traceback; library callers catch it as any
+    exception. Messages are one line.
+    """
+
+
+class UnreadableImageError(UserError):
+    """An image file that cannot be decoded; the message names its path."""

@@ -1,0 +1,1 @@
+"""Backbones, pooling, grouped batch norm, the embedder and its mean teacher."""

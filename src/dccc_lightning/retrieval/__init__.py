@@ -1,0 +1,1 @@
+"""Evaluation as retrieval: embeddings in, mAP and CMC out."""

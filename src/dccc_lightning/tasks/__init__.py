@@ -1,0 +1,1 @@
+"""One verb, one file: what ``python -m dccc_lightning task=NAME`` runs."""
