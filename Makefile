@@ -1,0 +1,57 @@
+# Every target sets up what it needs: an own .venv, through uv, with the versions of constraints.txt.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train pretrain test test-slow lint format check bench wheel constraints clean
+
+help:  ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Make .venv with everything in it; nothing else
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo "setting up $(VENV) (some GB of torch, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+train: $(READY)  ## Train on the synthetic default; ARGS="dataset=msmt17 trainer.devices=4" passes on
+	@$(BIN)/python -m dccc_lightning $(ARGS)
+
+pretrain: $(READY)  ## Remake the weights that come with the package
+	@$(BIN)/python -m dccc_lightning experiment=pretrain_synthetic $(ARGS)
+
+test: $(READY)  ## Run the tests, apart from the slow ones
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+test-slow: $(READY)  ## Run the slow tests alone
+	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+lint: $(READY)  ## Check style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY)  ## Mend what can be mended by a program
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+check: lint test test-slow  ## What CI runs
+
+bench: $(READY)  ## Measure the kernels against plain references
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+wheel: $(READY)  ## Build dist/*.whl
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+constraints: $(READY)  ## Write constraints.txt anew from what .venv holds
+	@$(BIN)/uv pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
+
+clean:  ## Remove .venv, caches and builds
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -1,0 +1,21 @@
+"""When to evaluate: every few epochs and, whatever their number, at the end."""
+
+import pytorch_lightning as pl
+from pytorch_lightning import Callback
+
+from dccc_lightning import checks
+
+
+class EvaluationEvery(Callback):
+    """Evaluate after epochs with (t + 1) % ``epochs`` == 0 and after the last (METHOD, step 6).
+
+    Lightning's own ``check_val_every_n_epoch`` leaves the last epoch out when it is no multiple.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = checks.integer("eval_every", epochs, 1)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the interval for this epoch."""
+        is_last = trainer.current_epoch + 1 == trainer.max_epochs
+        trainer.check_val_every_n_epoch = 1 if is_last else self.epochs

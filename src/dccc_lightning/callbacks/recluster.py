@@ -1,0 +1,104 @@
+"""Re-clustering: embeddings, distances, DCPS, clusters, memory; once before every epoch."""
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning import Callback
+from torch import Tensor
+
+from dccc_lightning import distributed
+from dccc_lightning.clustering.dcps import Schedule
+from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
+from dccc_lightning.clustering.quality import summarize
+from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.embedding import embed_split
+from dccc_lightning.module import DCCCModule
+
+log = logging.getLogger(__name__)
+
+
+class Recluster(Callback):
+    """Give the datamodule its pseudo labels and the module its memory (METHOD, one epoch, 1 to 4).
+
+    All processes embed a shard of the training split, rank 0 clusters, labels and centroids are
+    broadcast. It runs when the datamodule is asked for the loader of an epoch whose labels it lacks.
+
+    Args:
+        schedule: DCPS: the eps of an epoch.
+        labeler: Turns embeddings and a schedule into pseudo labels.
+    """
+
+    def __init__(self, schedule: Schedule, labeler: PseudoLabeler) -> None:
+        self.schedule = schedule
+        self.labeler = labeler
+        self.summary: dict[str, float] = {}
+        self.seconds = 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Become the label source of the datamodule."""
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(datamodule, ReIDDataModule) or not isinstance(pl_module, DCCCModule):
+            raise TypeError("Recluster works with a DCCCModule and a ReIDDataModule")
+        datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
+
+    def refresh(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> None:
+        """Cluster the training split as the student sees it now.
+
+        Raises:
+            NoClustersError: No eps in reach gives two clusters, and there are no earlier labels.
+        """
+        start = time.perf_counter()
+        embeddings = embed_split(module, datamodule, "train")
+        previous = datamodule.labels
+        labels, eps, scheduled = self._cluster(embeddings, previous, epoch)
+        module.memory.rebuild(embeddings, labels)
+        distributed.broadcast(module.memory.centroids)
+        datamodule.set_pseudo_labels(labels, epoch)
+        quality = summarize(labels, datamodule.splits.train.identities, previous)
+        self.summary = {f"cluster/{name}": float(value) for name, value in quality.items()}
+        self.summary |= {"cluster/eps": eps, "cluster/scheduled_eps": scheduled}
+        self.seconds = time.perf_counter() - start
+
+    def _cluster(
+        self, embeddings: Tensor, previous: NDArray[np.int64] | None, epoch: int
+    ) -> tuple[NDArray[np.int64], float, float]:
+        """Cluster on rank 0 and tell the others, success or failure."""
+        outcome: list[Any] = [None]
+        if distributed.world()[0] == 0:
+            try:
+                outcome[0] = self.labeler(embeddings, self.schedule, epoch)
+            except Exception as error:
+                outcome[0] = error
+        if distributed.world()[1] > 1:
+            torch.distributed.broadcast_object_list(outcome, src=0)
+        found: PseudoLabels | Exception = outcome[0]
+        if isinstance(found, PseudoLabels):
+            if found.adjusted:
+                log.warning(
+                    "epoch %d: eps %.3f gave no usable clusters, %.3f gave %d",
+                    epoch, found.scheduled_eps, found.eps, found.num_clusters,
+                )  # fmt: skip
+            return found.labels, found.eps, found.scheduled_eps
+        if isinstance(found, NoClustersError) and previous is not None:
+            log.warning("epoch %d: %s; the labels of the last epoch are kept", epoch, found)
+            eps = self.schedule(epoch)
+            return previous, eps, eps
+        raise found
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what the clustering of this epoch found."""
+        for name, value in self.summary.items():
+            pl_module.log(name, torch.tensor(value, dtype=torch.float64))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the figures of this epoch's clustering, for a resume in mid-epoch."""
+        return {"summary": self.summary}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+        self.summary = state_dict["summary"]

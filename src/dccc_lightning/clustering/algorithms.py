@@ -1,0 +1,105 @@
+"""Clustering of a sparse distance graph: graph and eps in, labels out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning import checks
+from dccc_lightning.clustering.compiled import compiled
+from dccc_lightning.clustering.jaccard import NeighborGraph
+
+OUTLIER = -1
+"""Label of a point that belongs to no cluster."""
+
+
+class ClusteringAlgorithm(Protocol):
+    """What turns a distance graph into clusters."""
+
+    def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
+        """Return a label for each of the N points, clusters from 0, ``OUTLIER`` for none."""
+        ...
+
+
+@dataclass(frozen=True)
+class DBSCAN:
+    """DBSCAN (Ester et al., KDD 1996) on precomputed distances.
+
+    A point with at least ``min_samples`` points within eps, itself included, is a core point; cores
+    within eps of each other share a cluster. Clusters are numbered by their first core point, and a
+    border point goes to the lowest numbered cluster it touches: the labels are those of
+    scikit-learn's DBSCAN(metric="precomputed").
+
+    Attributes:
+        min_samples: points within eps that make a core point, itself included.
+
+    >>> from dccc_lightning.clustering.jaccard import jaccard_graph
+    >>> graph = jaccard_graph(np.repeat(np.eye(3), [4, 4, 1], axis=0), k1=4, k2=1)
+    >>> DBSCAN(min_samples=4).fit_predict(graph, eps=0.5).tolist()
+    [0, 0, 0, 0, 1, 1, 1, 1, -1]
+    """
+
+    min_samples: int = 4
+
+    def __post_init__(self) -> None:
+        checks.integer("min_samples", self.min_samples, low=1)
+
+    def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
+        """Cluster the points of ``graph``, which is not changed: any number of eps may follow.
+
+        Args:
+            graph: distances between N points.
+            eps: largest distance between neighbours, in (0, ``graph.max_distance``]. Compared in
+                float32, as the distances are.
+
+        Returns:
+            (N,) int64, clusters from 0, ``OUTLIER`` for none.
+
+        Raises:
+            ValueError: ``eps`` is beyond what the graph knows.
+        """
+        checks.real("eps", eps, 0, open_low=True)
+        if eps > graph.max_distance:
+            raise ValueError(
+                f"eps must be at most the graph's max_distance, {graph.max_distance}, got {eps}"
+            )
+        matrix = graph.distances
+        return _dbscan(
+            matrix.indptr, matrix.indices, matrix.data, np.float32(eps), self.min_samples
+        )
+
+
+@compiled
+def _dbscan(
+    starts: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    eps: np.float32,
+    min_samples: int,
+) -> NDArray[np.int64]:
+    n = starts.size - 1
+    core = np.empty(n, dtype=np.bool_)
+    for i in range(n):
+        core[i] = np.sum(distances[starts[i] : starts[i + 1]] <= eps) >= min_samples
+    labels = np.full(n, OUTLIER, dtype=np.int64)
+    stack = np.empty(n, dtype=np.int64)  # a point enters when it gets its label: once at most
+    cluster = 0
+    for seed in range(n):
+        if not core[seed] or labels[seed] != OUTLIER:
+            continue
+        labels[seed] = cluster
+        stack[0] = seed
+        size = 1
+        while size > 0:
+            size -= 1
+            i = stack[size]
+            for p in range(starts[i], starts[i + 1]):
+                j = columns[p]
+                if distances[p] <= eps and labels[j] == OUTLIER:
+                    labels[j] = cluster
+                    if core[j]:
+                        stack[size] = j
+                        size += 1
+        cluster += 1
+    return labels

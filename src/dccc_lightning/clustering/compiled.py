@@ -1,0 +1,36 @@
+"""Numba compilation as every kernel here wants it: cached on disk where there is a place for it."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+_REORDERED = {"reassoc", "contract"}
+"""Sums may be vectorised. NaN, infinities and signed zeros keep their meaning."""
+
+
+def compiled(kernel: Kernel) -> Kernel:
+    """Compile a serial kernel."""
+    return _compile(kernel)
+
+
+def parallel(kernel: Kernel) -> Kernel:
+    """Compile a kernel whose ``numba.prange`` loops run on all threads."""
+    return _compile(kernel, parallel=True)
+
+
+def reduction(kernel: Kernel) -> Kernel:
+    """Compile a kernel that is one long sum, in an order the machine likes.
+
+    The order depends on the length alone, so equal inputs give equal results.
+    """
+    return _compile(kernel, fastmath=_REORDERED)
+
+
+def _compile(kernel: Kernel, **options: Any) -> Kernel:
+    try:
+        return cast(Kernel, numba.njit(cache=True, **options)(kernel))
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written to
+        return cast(Kernel, numba.njit(**options)(kernel))

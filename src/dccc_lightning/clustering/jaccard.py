@@ -1,0 +1,193 @@
+"""The k-reciprocal Jaccard distance as a sparse graph: only the distances that clustering can use.
+
+The distance of two points follows from s_ij = sum_c min(V_ic, V_jc), V being the sparse rows of
+``reciprocal``. An inverted index (which rows hold column c) finds all j of a row i at once, so
+the work is proportional to the pairs that share a neighbour, and no N x N array is ever made.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from dccc_lightning import checks
+from dccc_lightning.clustering import reciprocal
+from dccc_lightning.clustering.compiled import compiled, parallel
+from dccc_lightning.clustering.embeddings import Features, unit_rows
+from dccc_lightning.clustering.neighbors import Neighbors, knn
+from dccc_lightning.errors import UserError
+
+MAX_ENTRIES = 1 << 28
+"""Largest graph that is built, in stored distances (2 GiB). Usual graphs hold about 20 a point."""
+
+_BLOCK = 4096
+_ROWS = 64
+"""Rows that one task of a thread walks through with the same dense accumulator."""
+
+
+class DenseGraphError(UserError):
+    """Nearly all pairs are within ``max_distance``: the embeddings have collapsed."""
+
+
+@dataclass(frozen=True, eq=False)
+class NeighborGraph:
+    """The distances between N points that do not exceed ``max_distance``.
+
+    Attributes:
+        distances: (N, N) float32, symmetric, sorted; every stored entry is a distance, zeros and
+            the diagonal included, and what is not stored is farther than ``max_distance``.
+        max_distance: the largest distance kept, in (0, 1).
+    """
+
+    distances: csr_matrix
+    max_distance: float
+
+    def __len__(self) -> int:
+        return int(self.distances.shape[0])
+
+
+def jaccard_graph(
+    features: Features,
+    k1: int = 30,
+    k2: int = 6,
+    max_distance: float = 0.8,
+    neighbors: Neighbors | None = None,
+) -> NeighborGraph:
+    """Compute all k-reciprocal Jaccard distances up to ``max_distance``.
+
+    The answer is exact and does not depend on the number of threads.
+
+    Args:
+        features: embeddings (N, D), NumPy or torch; normalised inside.
+        k1: size of a neighbourhood, the point itself included; at most N.
+        k2: neighbours averaged in the query expansion, the point included; 1 is no expansion.
+        max_distance: largest distance kept, in (0, 1).
+        neighbors: what ``knn`` returned for these features and at least ``k1`` columns, to save a
+            second search.
+
+    Raises:
+        TypeError: an argument of a wrong type.
+        ValueError: an argument outside its range.
+        DenseGraphError: more than ``MAX_ENTRIES`` distances to store.
+
+    >>> points = np.repeat(np.eye(3), 4, axis=0)
+    >>> graph = jaccard_graph(points, k1=4, k2=1)
+    >>> graph.distances.nnz, float(graph.distances.max())
+    (48, 0.0)
+    """
+    checks.integer("k1", k1, low=1)
+    checks.integer("k2", k2, low=1, high=k1)
+    checks.real("max_distance", max_distance, 0, 1, open_low=True, open_high=True)
+    unit = unit_rows(features)
+    if k1 > len(unit):
+        raise ValueError(f"k1 must be at most the number of embeddings, {len(unit)}, got {k1}")
+    ranks = _ranks(neighbors, len(unit), k1) if neighbors is not None else knn(unit, k1)[1]
+    starts, columns, values = reciprocal.neighborhoods(unit, ranks, k1, k2)
+    matrix = csr_matrix((values, columns, starts), shape=(len(unit), len(unit)))
+    return NeighborGraph(_distances(matrix, max_distance), float(max_distance))
+
+
+def _ranks(neighbors: Neighbors, n: int, k1: int) -> NDArray[np.int64]:
+    """Check what the caller says are the neighbours, for the kernels do not."""
+    ranks = np.ascontiguousarray(neighbors[1])
+    if ranks.ndim != 2 or len(ranks) != n or ranks.shape[1] < k1 or ranks.dtype.kind not in "iu":
+        raise ValueError(
+            f"neighbors must be knn's (distances, indices) with indices ({n}, >= {k1}), "
+            f"got {ranks.dtype} {ranks.shape}"
+        )
+    if not np.array_equal(ranks[:, 0], np.arange(n)) or ranks.min() < 0 or ranks.max() >= n:
+        raise ValueError("neighbors must hold each point in column 0 and indices below N")
+    return ranks.astype(np.int64, copy=False)
+
+
+def _distances(neighborhoods: csr_matrix, max_distance: float) -> csr_matrix:
+    """Compare the rows of V; count first, so that memory is what the graph takes."""
+    n = neighborhoods.shape[0]
+    inverted = neighborhoods.tocsc()
+    operands = (
+        neighborhoods.indptr.astype(np.int64),
+        neighborhoods.indices,
+        neighborhoods.data,
+        inverted.indptr.astype(np.int64),
+        inverted.indices,
+        inverted.data,
+        np.float32(max_distance),
+    )
+    sizes = np.zeros(n + 1, dtype=np.int64)
+    nothing = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+    total = 0
+    for first in range(0, n, _BLOCK):
+        last = min(n, first + _BLOCK)
+        _compare(first, last, *operands, sizes, *nothing, False)
+        total += int(sizes[first + 1 : last + 1].sum())
+        if total > MAX_ENTRIES:
+            raise DenseGraphError(
+                f"more than {MAX_ENTRIES:,} pairs of embeddings lie within {max_distance:g} of "
+                "each other: they have collapsed; lower the learning rate or max_distance"
+            )
+    starts = np.cumsum(sizes)
+    columns, distances = np.empty(total, np.int32), np.empty(total, np.float32)
+    _compare(0, n, *operands, starts, columns, distances, True)
+    return csr_matrix((distances, columns, starts.astype(np.int32)), shape=(n, n))
+
+
+@compiled
+def _distance(overlap: float) -> np.float32:
+    return np.float32(max(0.0, 1.0 - overlap / (2.0 - overlap)))
+
+
+@parallel
+def _compare(
+    first: int,
+    last: int,
+    row_starts: NDArray[np.int64],
+    row_columns: NDArray[np.int32],
+    row_values: NDArray[np.float32],
+    column_starts: NDArray[np.int64],
+    column_rows: NDArray[np.int32],
+    column_values: NDArray[np.float32],
+    max_distance: np.float32,
+    starts: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    fill: bool,
+) -> None:
+    """Count the distances of rows first to last into ``starts[1:]``, or ``fill`` them in.
+
+    s_ij and s_ji add the same terms in the same order of c: the result is symmetric bit by bit.
+    """
+    n = row_starts.size - 1
+    for task in numba.prange((last - first + _ROWS - 1) // _ROWS):
+        overlaps = np.zeros(n)
+        touched = np.empty(n, dtype=np.int32)
+        for i in range(first + task * _ROWS, min(last, first + (task + 1) * _ROWS)):
+            size = 0
+            for p in range(row_starts[i], row_starts[i + 1]):
+                column, own = row_columns[p], row_values[p]
+                for q in range(column_starts[column], column_starts[column + 1]):
+                    j = column_rows[q]
+                    if overlaps[j] == 0.0:
+                        touched[size] = j
+                        size += 1
+                    overlaps[j] += min(own, column_values[q])
+            near = 0
+            for t in range(size):
+                j = touched[t]
+                distance = _distance(overlaps[j]) if j != i else np.float32(0.0)
+                if distance <= max_distance:
+                    touched[near] = j
+                    near += 1
+                else:
+                    overlaps[j] = 0.0
+            row = touched[:near]
+            if fill:
+                row.sort()
+                for c in range(near):
+                    columns[starts[i] + c] = row[c]
+                    distances[starts[i] + c] = _distance(overlaps[row[c]]) if row[c] != i else 0.0
+            else:
+                starts[i + 1] = near
+            for j in row:
+                overlaps[j] = 0.0

@@ -1,0 +1,144 @@
+"""k nearest neighbours of every embedding among all of them, exactly.
+
+Every backend only proposes candidates: ``ranking`` orders them, so backends agree. To add another
+search (an approximate index, say) is to add a function to ``_SEARCHES``.
+"""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dccc_lightning import checks
+from dccc_lightning.clustering import ranking
+from dccc_lightning.clustering.embeddings import Features, unit_rows
+
+Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Distances and indices, (N, k) each."""
+
+_log = logging.getLogger(__name__)
+
+_SPARE = 16
+"""Candidates fetched beyond k, among which the exact distances decide."""
+
+_ROUNDING = 2e-5
+"""Error of a squared distance from a float32 matrix product, relative to the largest square."""
+
+_BLOCK_BYTES = {"cpu": 1 << 26, "cuda": 1 << 30}
+
+
+def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
+    """Find the ``k`` nearest neighbours of each row, the row itself included.
+
+    Rows are L2-normalised first (a zero row stays zero). Column 0 is the row itself, also among
+    duplicates; then come the others by Euclidean distance (not squared), then by index.
+
+    Args:
+        features: embeddings (N, D), NumPy or torch.
+        k: neighbours a row, the row itself included; 1 to N.
+        backend: "faiss" (flat index; sharded over all visible GPUs where there are any), "torch"
+            (blocks of a matrix product on the device of ``features``) or "auto". The answer is the
+            same.
+
+    Returns:
+        distances (N, k) float32 and indices (N, k) int64.
+
+    Raises:
+        TypeError: ``features`` or ``k`` of a wrong type.
+        ValueError: ``features`` not a finite non-empty (N, D) array, ``k`` outside [1, N], or an
+            unknown backend.
+
+    >>> distances, indices = knn(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.1]]), k=2)
+    >>> indices.tolist()
+    [[0, 2], [1, 2], [2, 0]]
+    """
+    checks.choice("backend", backend, ["auto", *_SEARCHES])
+    device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
+    unit = unit_rows(features)
+    checks.integer("k", k, low=1, high=len(unit))
+    if backend == "auto":
+        backend = _pick(device)
+        _log.info("kNN of %d x %d embeddings, k = %d: %s", *unit.shape, k, backend)
+
+    groups, members, starts = ranking.group_duplicates(unit)
+    distinct = unit if len(starts) > len(unit) else unit[members[starts[:-1]]]
+    distances, nearest = _search_distinct(distinct, min(k, len(distinct)), backend, device)
+    if len(distinct) == len(unit):
+        return distances, nearest
+    return ranking.spread_groups(distances, nearest, groups, members, starts, k)
+
+
+def _search_distinct(
+    unit: NDArray[np.float32], k: int, backend: str, device: torch.device
+) -> Neighbors:
+    """Search rows that are all different."""
+    # Distances do not change when the origin moves, but rounding does: about the mean, the products
+    # of embeddings that have nearly collapsed to a point keep their precision.
+    centred = unit - unit.mean(axis=0, dtype=np.float64).astype(np.float32)
+    width = min(k + _SPARE, len(unit))
+    squares, candidates = _SEARCHES[backend](centred, width, device)
+    rounding = _ROUNDING * float(np.einsum("nd,nd->n", centred, centred).max())
+    del centred
+    bounds = squares[:, -1] - np.float32(rounding)
+    distances, indices, complete = ranking.rank_candidates(unit, candidates, bounds, k)
+    unsure = np.flatnonzero(~complete)
+    if unsure.size:
+        _log.info("kNN: %d of %d rows have near ties and are scanned", unsure.size, len(unit))
+        distances[unsure], indices[unsure] = ranking.rank_all(unit, unsure, k)
+    return distances, indices
+
+
+def _pick(device: torch.device) -> str:
+    """Choose the backend: torch where the features are on a GPU already, else faiss."""
+    return "torch" if device.type == "cuda" else "faiss"
+
+
+def _search_faiss(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
+    """Squared distances and indices (N, k) by a flat index, on all GPUs where faiss sees some."""
+    import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
+
+    index = faiss.IndexFlatL2(rows.shape[1])
+    if faiss.get_num_gpus() == 0:
+        index.add(rows)
+        squares, indices = index.search(rows, k)
+        return squares, indices
+    try:
+        options = faiss.GpuMultipleClonerOptions()
+        options.shard = True
+        gpus = faiss.index_cpu_to_all_gpus(index, co=options)
+        gpus.add(rows)
+        squares, indices = gpus.search(rows, k)
+    except RuntimeError as error:
+        _log.warning("faiss failed on the GPU (%s): torch takes over", str(error).splitlines()[0])
+        return _search_torch(rows, k, torch.device("cuda" if torch.cuda.is_available() else device))
+    return squares, indices
+
+
+def _search_torch(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
+    """Squared distances and indices (N, k) by blocks of a matrix product on ``device``."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")  # TF32 would misplace neighbours
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            points = torch.from_numpy(rows).to(device)
+            norms = points.square().sum(dim=1)
+            budget = _BLOCK_BYTES.get(device.type, _BLOCK_BYTES["cpu"])
+            block = max(1, budget // (4 * len(rows)))
+            squares, indices = [], []
+            for first in range(0, len(rows), block):
+                part, norm = points[first : first + block], norms[first : first + block]
+                product = torch.addmm(norms.expand(len(part), -1), part, points.T, alpha=-2)
+                nearest = product.topk(k, dim=1, largest=False)
+                squares.append((nearest.values + norm[:, None]).cpu().numpy())
+                indices.append(nearest.indices.cpu().numpy())
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    return np.concatenate(squares), np.concatenate(indices)
+
+
+_SEARCHES: dict[str, Callable[[NDArray[np.float32], int, torch.device], Neighbors]] = {
+    "faiss": _search_faiss,
+    "torch": _search_torch,
+}

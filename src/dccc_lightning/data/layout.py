@@ -1,0 +1,215 @@
+"""Reading folders of crops whose file names tell the identity and the camera."""
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dccc_lightning.data.records import Records, Splits
+from dccc_lightning.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+"""Suffixes, in lower case, of the files that are images; others in the folders are ignored."""
+
+MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+"""Train, query and gallery folder of the Market-1501 layout."""
+
+JUNK = -1
+"""Identity of Market-1501's badly detected boxes: neither right nor wrong, hence not read."""
+
+Row = tuple[Path, int, int]
+"""Path, identity, 0-based camera."""
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """How a base name (never the folders above it) tells identity and camera.
+
+    Attributes:
+        pattern: matches the whole name without its suffix; its groups ``identity`` and ``camera``
+            (counted from 1) are numbers.
+        example: a name that follows the rule, for messages.
+    """
+
+    pattern: str
+    example: str
+
+    def parse(self, name: str) -> tuple[int, int] | None:
+        """Return the identity and the 0-based camera of a base name, None if it does not follow.
+
+        >>> MARKET_NAMES.parse("0001_c12s1_001051_00.jpg")
+        (1, 11)
+        >>> MARKET_NAMES.parse("holiday.jpg") is None
+        True
+        """
+        match = re.fullmatch(self.pattern, Path(name).stem, re.ASCII)
+        return None if match is None else (int(match["identity"]), int(match["camera"]) - 1)
+
+
+MARKET_NAMES = NameRule(
+    r"(?P<identity>-1|\d+)_c(?P<camera>0*[1-9]\d*)s\d+_\w+", "0001_c1s1_001051_00.jpg"
+)
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """Official numbers of images; a difference is worth a warning, not a refusal."""
+
+    train: int
+    query: int
+    gallery: int
+
+    def warn_if_different(self, splits: Splits) -> None:
+        """Warn in one line if ``splits`` has other numbers of images."""
+        found = ImageCounts(len(splits.train), len(splits.query), len(splits.gallery))
+        if found != self:
+            warnings.warn(
+                f"{splits.name}: found {found} images in {splits.root}, expected {self}",
+                stacklevel=3,
+            )
+
+    def __str__(self) -> str:
+        return f"{self.train:,} / {self.query:,} / {self.gallery:,} train / query / gallery"
+
+
+def find_home(
+    root: str | os.PathLike[str], folders: Sequence[str], marks: Sequence[str]
+) -> tuple[Path, Path]:
+    """Find the dataset's own folder: ``root`` if it holds one of ``marks``, or a child of it.
+
+    Args:
+        root: what the user gave: the dataset's folder, or the folder that contains it.
+        folders: names that the dataset's folder may have, the official one first.
+        marks: names of folders or files that stand in a dataset's folder.
+
+    Returns:
+        the folder to read, and the folder that messages recommend; they differ only if nothing
+        like the dataset was found.
+    """
+    root = Path(root).expanduser()
+    candidates = [root, *(root / folder for folder in folders)]
+    for candidate in candidates:
+        if any((candidate / mark).exists() for mark in marks):
+            return candidate, candidate
+    for candidate in candidates[1:]:
+        if candidate.is_dir():
+            return candidate, candidate
+    return root, root if root.name in folders else candidates[min(1, len(folders))]
+
+
+def place(home: Path, missing: str, kind: str) -> str:
+    """Say what is not there: the dataset's folder as a whole, or something in it."""
+    return f"no {kind} {missing} in {home}" if home.is_dir() else f"no folder {home}"
+
+
+def list_images(folder: Path) -> list[str]:
+    """Return the sorted names of the images in ``folder``; hidden and other files are ignored."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".")
+            and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+            and entry.is_file()
+        )
+
+
+def read_folder(dataset: str, folder: Path, rule: NameRule) -> list[Row]:
+    """Return the rows of the images in ``folder``, by name, without the junk.
+
+    Raises:
+        UserError: names do not follow ``rule``.
+    """
+    rows: list[Row] = []
+    strangers: list[str] = []
+    for name in list_images(folder):
+        parsed = rule.parse(name)
+        if parsed is None:
+            strangers.append(name)
+        elif parsed[0] != JUNK:
+            rows.append((folder / name, *parsed))
+    if strangers:
+        raise UserError(
+            f"{dataset}: {len(strangers)} image name(s) in {folder} are not like {rule.example}, "
+            f"the first is {strangers[0]}; move them elsewhere or correct dataset.root"
+        )
+    return rows
+
+
+def build_splits(
+    name: str, home: Path, train: list[Row], query: list[Row], gallery: list[Row]
+) -> Splits:
+    """Return the splits; if test identities coincide with training ones, they are moved above.
+
+    Query and gallery are moved by the same offset, so that they still agree.
+    """
+    splits = [Records.from_rows(rows) for rows in (train, query, gallery)]
+    trained = splits[0].identities
+    tested = np.concatenate([split.identities for split in splits[1:]])
+    if np.isin(tested, trained).any():
+        offset = int(trained.max()) + 1
+        for split in splits[1:]:
+            split.identities[:] += offset
+    return Splits(name, home, *splits)
+
+
+def require_images(splits: Splits, expected: str, *, test: bool = True) -> None:
+    """Refuse splits without images.
+
+    Raises:
+        UserError: the training split, or with ``test`` the query or the gallery, is empty.
+    """
+    needed = {"train": splits.train, "query": splits.query, "gallery": splits.gallery}
+    for split, records in needed.items():
+        if not len(records) and (test or split == "train"):
+            raise UserError(
+                f"{splits.name}: no images for the {split} split in {splits.root}; "
+                f"expected {expected}; set dataset.root"
+            )
+
+
+def read_market_layout(
+    name: str,
+    root: str | os.PathLike[str],
+    *,
+    folders: Sequence[str] = (),
+    rule: NameRule = MARKET_NAMES,
+    counts: ImageCounts | None = None,
+    require_test: bool = True,
+) -> Splits:
+    """Read a dataset laid out as Market-1501: three folders of images.
+
+    Junk (identity -1) is dropped, distractors (identity 0) are kept.
+
+    Args:
+        name: of the dataset, for ``Splits.name`` and messages.
+        root: the dataset's folder, or the folder that contains it.
+        folders: names that the dataset's folder may have inside ``root``, the official one first.
+        rule: how file names tell identity and camera.
+        counts: official numbers of images, to warn about a difference.
+        require_test: False when the query and gallery folders may be missing or empty.
+
+    Raises:
+        UserError: a folder is missing, a name does not parse, or a split is empty.
+    """
+    home, official = find_home(root, folders, MARKET_FOLDERS)
+    expected = f"{official}/{{{','.join(MARKET_FOLDERS)}}} with names as {rule.example}"
+    rows: list[list[Row]] = []
+    for position, folder in enumerate(MARKET_FOLDERS):
+        if (home / folder).is_dir():
+            rows.append(read_folder(name, home / folder, rule))
+        elif require_test or position == 0:
+            raise UserError(
+                f"{name}: {place(home, folder, 'folder')}; expected {expected}; set dataset.root"
+            )
+        else:
+            rows.append([])
+    splits = build_splits(name, home, *rows)
+    require_images(splits, expected, test=require_test)
+    if counts is not None:
+        counts.warn_if_different(splits)
+    return splits

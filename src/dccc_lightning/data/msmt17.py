@@ -1,0 +1,143 @@
+"""MSMT17 (Wei et al., CVPR 2018): 126,441 boxes of 4,101 people from fifteen cameras.
+
+Three layouts are about: V1 and V2 (blurred faces) with lists of files, and copies repacked like
+Market-1501. Which one it is shows in the folder.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dccc_lightning.data.layout import (
+    MARKET_FOLDERS,
+    ImageCounts,
+    NameRule,
+    Row,
+    build_splits,
+    find_home,
+    place,
+    read_market_layout,
+    require_images,
+)
+from dccc_lightning.data.records import Splits
+from dccc_lightning.errors import UserError
+
+FOLDERS = ("MSMT17_V1", "MSMT17_V2", "MSMT17", "msmt17")
+COUNTS = ImageCounts(train=32_621, query=11_659, gallery=82_161)
+
+IMAGE_FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
+"""Training and test images of V1 and of V2."""
+
+LISTS = {
+    "train": ("list_train.txt", "list_val.txt"),
+    "query": ("list_query.txt",),
+    "gallery": ("list_gallery.txt",),
+}
+"""The lists of each split; training is train and validation together, as published."""
+
+LIST_NAMES = NameRule(
+    r"(?P<identity>\d+)_\d+_(?P<camera>0*[1-9]\d*)_\w+", "0000_000_01_0303morning_0008_0.jpg"
+)
+REPACKED_NAMES = NameRule(
+    r"(?P<identity>-1|\d+)_c(?P<camera>0*[1-9]\d*)(?:s\d+)?_\w+", "0000_c12_0008.jpg"
+)
+
+
+class MSMT17:
+    """MSMT17 V1, V2 or repacked in the Market-1501 layout.
+
+    Test identities start at 0 again in the lists; they are moved above the training ones.
+
+    Args:
+        root: the folder MSMT17_V1 or MSMT17_V2 (or of a repacked copy), or the folder that
+            contains it; V1 is taken where it contains both.
+        name: what the dataset is called in logs and reports.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], name: str = "msmt17") -> None:
+        self.root = Path(root)
+        self.name = name
+
+    def splits(self) -> Splits:
+        """Read the lists, or the three folders of a repacked copy.
+
+        Raises:
+            UserError: a folder, a list or a listed file is missing, or something does not parse.
+        """
+        marks = [*(name for names in LISTS.values() for name in names), MARKET_FOLDERS[0]]
+        home, official = find_home(self.root, FOLDERS, marks)
+        if (home / MARKET_FOLDERS[0]).is_dir():
+            return read_market_layout(self.name, home, rule=REPACKED_NAMES, counts=COUNTS)
+        v1, v2 = ("{" + ",".join(pair) + "}" for pair in IMAGE_FOLDERS)
+        expected = (
+            f"{official}/{v1} (V2: {v2}) and list_{{train,val,query,gallery}}.txt with lines as "
+            f'"0000/{LIST_NAMES.example} 0", or {{{",".join(MARKET_FOLDERS)}}}'
+        )
+        folders = self._image_folders(home, expected)
+        rows = {split: self._read_lists(home, folders, split, expected) for split in LISTS}
+        splits = build_splits(self.name, home, rows["train"], rows["query"], rows["gallery"])
+        require_images(splits, expected)
+        COUNTS.warn_if_different(splits)
+        return splits
+
+    def _image_folders(self, home: Path, expected: str) -> tuple[Path, Path]:
+        """Return the folders of the training and of the test images."""
+        train, test = next(
+            (pair for pair in IMAGE_FOLDERS if any((home / name).is_dir() for name in pair)),
+            IMAGE_FOLDERS[0],
+        )
+        for name in (train, test):
+            if not (home / name).is_dir():
+                raise UserError(
+                    f"{self.name}: {place(home, name, 'folder')}; expected {expected}; "
+                    "set dataset.root"
+                )
+        return home / train, home / test
+
+    def _read_lists(
+        self, home: Path, folders: tuple[Path, Path], split: str, expected: str
+    ) -> list[Row]:
+        """Return the rows of one split, by path."""
+        rows: list[Row] = []
+        for name in LISTS[split]:
+            if not (home / name).is_file():
+                raise UserError(
+                    f"{self.name}: {place(home, name, 'list')}; expected {expected}; "
+                    "set dataset.root"
+                )
+            rows += self._read_list(home / name, folders[0 if split == "train" else 1])
+        return sorted(rows)
+
+    def _read_list(self, path: Path, folder: Path) -> list[Row]:
+        """Return the rows of one list, whose paths are relative to ``folder``."""
+        rows: list[Row] = []
+        strangers: list[str] = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if not line.strip():
+                continue
+            image, _, identity = line.strip().rpartition(" ")
+            parsed = LIST_NAMES.parse(Path(image).name)
+            if parsed is None or not identity.isdecimal():
+                strangers.append(line.strip())
+            else:
+                rows.append((folder / image, int(identity), parsed[1]))
+        if strangers:
+            raise UserError(
+                f"{self.name}: {len(strangers)} line(s) of {path} are not like "
+                f'"0000/{LIST_NAMES.example} 0", the first is "{strangers[0]}"'
+            )
+        missing = missing_files([row[0] for row in rows])
+        if missing:
+            raise UserError(
+                f"{self.name}: {len(missing)} file(s) of {path} are not in {folder}, "
+                f"the first is {missing[0]}; unpack the archive again or set dataset.root"
+            )
+        return rows
+
+
+def missing_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths that do not exist; a folder is listed once, not asked for every file."""
+    listings: dict[Path, set[str]] = {}
+    for folder in {path.parent for path in paths}:
+        listings[folder] = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    return [path for path in paths if path.name not in listings[path.parent]]

@@ -1,0 +1,58 @@
+"""Random numbers that are a function of what they are for, not of when they are drawn.
+
+A counter-based generator: the key of a sample (its index, epoch, step, slot) is hashed with the
+finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), and so is every counter after it. So
+batches of any composition, on any device, with any number of workers, see the same numbers.
+"""
+
+import torch
+
+GOLDEN = -0x61C8864680B583EB
+"""2^64 / golden ratio, the increment of SplitMix64, as a signed integer."""
+
+# The multipliers of the finaliser (Stafford's variant 13), as signed integers.
+FIRST = -0x40A7B892E31B1A47
+SECOND = -0x6B2FB644ECCEEE15
+
+
+def shift_right(words: torch.Tensor, bits: int) -> torch.Tensor:
+    """Shift int64 words as if they were unsigned (torch's shift keeps the sign)."""
+    return (words >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(words: torch.Tensor) -> torch.Tensor:
+    """Scramble int64 words: a bijection in which each bit depends on all; products wrap around."""
+    words = (words ^ shift_right(words, 30)) * FIRST
+    words = (words ^ shift_right(words, 27)) * SECOND
+    return words ^ shift_right(words, 31)
+
+
+def signed(number: int) -> int:
+    """Return the lowest 64 bits of ``number`` as a signed integer."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def uniforms(seed: int, keys: torch.Tensor, stream: int, count: int) -> torch.Tensor:
+    """Draw uniform numbers for each key.
+
+    Args:
+        seed: of the run.
+        keys: (B, m) int64, one key a row; a row's numbers do not depend on the other rows.
+        stream: separates the uses of one key, for example the views of an image.
+        count: numbers a row; a larger count continues the same sequence.
+
+    Returns:
+        (B, count) float64 in [0, 1), multiples of 2^-53, on the device of ``keys``; the same on all
+        devices.
+
+    >>> keys = torch.tensor([[7, 0], [8, 0]])
+    >>> torch.equal(uniforms(1, keys, 0, 3)[1:], uniforms(1, keys[1:], 0, 3))
+    True
+    """
+    state = torch.zeros(len(keys), dtype=torch.int64, device=keys.device)
+    words: list[int | torch.Tensor] = [signed(seed), signed(stream), *keys.unbind(dim=1)]
+    for word in words:
+        state = mix((state ^ word) + GOLDEN)
+    counters = torch.arange(1, count + 1, dtype=torch.int64, device=keys.device)
+    numbers = mix(state[:, None] + counters * GOLDEN)
+    return shift_right(numbers, 11).double() * 2.0**-53

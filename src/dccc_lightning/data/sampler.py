@@ -1,0 +1,178 @@
+"""Batches of P clusters with K instances each, drawn for the whole world and cut by rank."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from dccc_lightning import checks
+
+IntArray = NDArray[np.int64]
+
+
+class SampleKey(NamedTuple):
+    """What a training sample is drawn for; all its randomness is a function of it.
+
+    Attributes:
+        index: of the image in the training set.
+        epoch: counted from 0.
+        step: of the epoch, counted from 0.
+        slot: position in the global batch.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    epoch: int
+    step: int
+    slot: int
+
+
+def draw_batches(
+    labels: IntArray,
+    cameras: IntArray,
+    clusters: int,
+    instances: int,
+    iterations: int,
+    seed: int,
+    epoch: int,
+) -> IntArray:
+    """Draw the batches of an epoch by the "random multiple gallery" law (METHOD: PK sampler).
+
+    For each cluster: a random anchor, then K - 1 images from other cameras than the anchor's where
+    there are any, else from the rest of the cluster; with replacement when there are fewer than K
+    candidates. Batches take the clusters of a random permutation in turn; the incomplete batch at
+    its end is dropped, and the next permutation begins. With fewer clusters than P, permutations
+    are joined until they fill the batch.
+
+    Args:
+        labels: (N,) cluster of each image, -1 for outliers, which are never drawn.
+        cameras: (N,) camera of each image; -1 everywhere if unknown.
+        clusters: P, clusters in a batch.
+        instances: K, images of each.
+        iterations: number of batches.
+        seed: of the run, at least 0.
+        epoch: counted from 0.
+
+    Returns:
+        (iterations, P * K) int64 indices of images; P blocks of K, the anchor first.
+
+    Raises:
+        ValueError: there are fewer than two clusters, or the lengths differ.
+    """
+    checks.integer("clusters", clusters, low=1)
+    checks.integer("instances", instances, low=1)
+    checks.integer("iterations", iterations, low=0)
+    labels, cameras = np.asarray(labels), np.asarray(cameras)
+    if labels.shape != cameras.shape:
+        raise ValueError(f"{labels.shape} labels do not go with {cameras.shape} cameras")
+    members = np.flatnonzero(labels >= 0)
+    # By cluster, then camera: a cluster, and a camera in it, are runs of consecutive positions.
+    members = members[np.lexsort((cameras[members], labels[members]))]
+    first, size = runs(labels[members])
+    if len(first) < 2:
+        raise ValueError(f"a batch needs at least 2 clusters, got {len(first)}")
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+    drawn = draw_clusters(rng, len(first), clusters, iterations).ravel()
+    first, size = first[drawn], size[drawn]
+    anchors = first + rng.integers(0, size)
+
+    # The candidates are the cluster but for one run: the anchor's camera, or the anchor alone.
+    camera_first, camera_size = runs(labels[members], cameras[members])
+    camera = np.searchsorted(camera_first, anchors, side="right") - 1
+    gap, gap_size = camera_first[camera], camera_size[camera]
+    one_camera = gap_size == size
+    gap = np.where(one_camera, anchors, gap)
+    gap_size = np.where(one_camera & (size > 1), 1, np.where(one_camera, 0, gap_size))
+    others = draw_positions(rng, size - gap_size, instances) + first[:, None]
+    others += np.where(others >= gap[:, None], gap_size[:, None], 0)
+    batches: IntArray = members[np.concatenate([anchors[:, None], others], axis=1)]
+    return batches.reshape(iterations, clusters * instances)
+
+
+def runs(*columns: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the first position and the length of each run of equal rows in sorted columns."""
+    length = len(columns[0])
+    changes = np.zeros(length, dtype=bool)
+    changes[:1] = True
+    for column in columns:
+        changes[1:] |= column[1:] != column[:-1]
+    first = np.flatnonzero(changes)
+    return first, np.diff(first, append=length)
+
+
+def draw_clusters(
+    rng: np.random.Generator, available: int, clusters: int, iterations: int
+) -> IntArray:
+    """Draw the clusters of each batch, (iterations, P), from permutations of those available."""
+    if available < clusters:
+        passes = -(-clusters // available)
+        order = rng.permuted(np.tile(np.arange(available), (iterations * passes, 1)), axis=1)
+        return order.reshape(iterations, passes * available)[:, :clusters]
+    batches = available // clusters
+    passes = -(-iterations // batches)
+    order = rng.permuted(np.tile(np.arange(available), (passes, 1)), axis=1)
+    return order[:, : batches * clusters].reshape(-1, clusters)[:iterations]
+
+
+def draw_positions(rng: np.random.Generator, candidates: IntArray, instances: int) -> IntArray:
+    """Draw K - 1 of the numbers below ``candidates`` for each row, in random order.
+
+    Without replacement where there are at least K candidates, by Floyd's algorithm: the t-th draw
+    is uniform on 0..j, with j = candidates - K + 1 + t, and becomes j itself if already taken.
+    """
+    rows, draws = len(candidates), instances - 1
+    chosen = rng.integers(0, candidates[:, None], size=(rows, draws))
+    enough = np.flatnonzero(candidates >= instances)
+    distinct = np.empty((len(enough), draws), dtype=np.int64)
+    for draw in range(draws):
+        last = candidates[enough] - draws + draw
+        number = rng.integers(0, last + 1)
+        taken = (distinct[:, :draw] == number[:, None]).any(axis=1)
+        distinct[:, draw] = np.where(taken, last, number)
+    chosen[enough] = rng.permuted(distinct, axis=1)
+    return chosen
+
+
+class ClusterBatchSampler(Sampler[list[SampleKey]]):
+    """One rank's part of the batches of an epoch, from any step on.
+
+    Args:
+        batches: (iterations, B) indices, as ``draw_batches`` returns them.
+        epoch: that they were drawn for.
+        rank: of this process; it takes the rank-th contiguous block of each batch.
+        world_size: number of processes.
+        start: first step to yield, to go on in the middle of an epoch.
+
+    Raises:
+        ValueError: the world size does not divide B.
+    """
+
+    def __init__(
+        self, batches: IntArray, epoch: int, rank: int = 0, world_size: int = 1, start: int = 0
+    ) -> None:
+        iterations, batch_size = batches.shape
+        self.batches = batches
+        self.epoch = checks.integer("epoch", epoch, low=0)
+        self.world_size = checks.integer("world_size", world_size, low=1)
+        self.rank = checks.integer("rank", rank, low=0, high=world_size - 1)
+        self.start = checks.integer("start", start, low=0, high=iterations)
+        if batch_size % world_size:
+            sizes = [size for size in range(1, batch_size + 1) if batch_size % size == 0]
+            raise ValueError(
+                f"world_size must divide the batch of {batch_size} images, got {world_size}; "
+                f"{', '.join(map(str, sizes))} would do"
+            )
+
+    def __len__(self) -> int:
+        return len(self.batches) - self.start
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        block = self.batches.shape[1] // self.world_size
+        slots = range(self.rank * block, (self.rank + 1) * block)
+        for step in range(self.start, len(self.batches)):
+            batch = self.batches[step, slots.start : slots.stop].tolist()
+            yield [
+                SampleKey(index, self.epoch, step, slot)
+                for index, slot in zip(batch, slots, strict=True)
+            ]

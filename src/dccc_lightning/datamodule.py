@@ -1,0 +1,260 @@
+"""The data side of DCCC: splits, loaders, and the pseudo labels of this epoch."""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dccc_lightning import checks, distributed
+from dccc_lightning.data.augmentation import BatchAugmentation, normalize
+from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch
+from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.records import Records, ReIDDataset, Splits
+from dccc_lightning.data.sampler import ClusterBatchSampler, SampleKey, draw_batches
+from dccc_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LabelSource = Callable[[int], None]
+"""Called with an epoch, it gives the datamodule the pseudo labels of that epoch."""
+
+
+class TrainImages(Dataset[RawBatch]):
+    """The training images; it never changes, the batch sampler decides what an epoch sees."""
+
+    def __init__(self, store: ImageStore, records: Records) -> None:
+        self.store = store
+        self.records = records
+
+    def __getitems__(self, keys: list[SampleKey]) -> RawBatch:
+        """Decode a whole batch at once."""
+        indices = np.array([key.index for key in keys], dtype=np.int64)
+        return RawBatch(
+            self.store.load(indices),
+            torch.from_numpy(indices),
+            torch.from_numpy(self.records.cameras[indices]),
+            torch.tensor([(k.epoch, k.step, k.slot) for k in keys], dtype=torch.int64),
+        )
+
+
+class OrderedImages(Dataset[tuple[Tensor, Tensor]]):
+    """Images by position, for embedding: (b, 3, H, W) uint8 and (b,) int64 positions."""
+
+    def __init__(self, store: ImageStore) -> None:
+        self.store = store
+
+    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
+        """Decode a whole batch at once."""
+        indices = np.asarray(positions, dtype=np.int64)
+        return self.store.load(indices), torch.from_numpy(indices)
+
+
+def _identity(batch: Any) -> Any:
+    """Stand in for a collate function: the datasets above return whole batches."""
+    return batch
+
+
+class ReIDDataModule(pl.LightningDataModule):
+    """Loaders over a re-identification dataset whose training labels change every epoch.
+
+    The order of events matters. Lightning asks for ``train_dataloader`` before the hooks that start
+    an epoch, so it is here that a label source (the ``Recluster`` callback) is asked for the labels
+    of the epoch about to begin, if it does not have them yet: resumed in mid-epoch, it has.
+
+    Args:
+        dataset: Reads itself into splits.
+        height: Pixels after resizing.
+        width: Pixels after resizing.
+        clusters: P, clusters in a global batch.
+        instances: K, images of each cluster in a global batch.
+        iterations: Optimiser steps per epoch, independent of the number of images.
+        augmentation: Makes a random view of a batch.
+        seed: Of the sampler.
+        eval_batch_size: Images per step when embedding, in each process.
+        workers: Decoding processes of a loader; None: none when the images are in memory, else up
+            to 8.
+        cache: ``auto``, ``ram`` or ``none``: keep decoded images in memory.
+        on_error: ``fail`` or ``skip`` an unreadable image.
+    """
+
+    def __init__(
+        self,
+        dataset: ReIDDataset,
+        height: int,
+        width: int,
+        clusters: int,
+        instances: int,
+        iterations: int,
+        augmentation: BatchAugmentation,
+        seed: int = 0,
+        eval_batch_size: int = 256,
+        workers: int | None = None,
+        cache: Literal["auto", "ram", "none"] = "auto",
+        on_error: Literal["fail", "skip"] = "fail",
+    ) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.height = checks.integer("height", height, 8)
+        self.width = checks.integer("width", width, 8)
+        self.clusters = checks.integer("clusters", clusters, 2)
+        self.instances = checks.integer("instances", instances, 2)
+        self.iterations = checks.integer("iterations", iterations, 1)
+        self.augmentation = augmentation
+        self.seed = checks.integer("seed", seed, 0)
+        self.eval_batch_size = checks.integer("eval_batch_size", eval_batch_size, 1)
+        self.workers = None if workers is None else checks.integer("workers", workers, 0)
+        self.cache = cast(
+            Literal["auto", "ram", "none"], checks.choice("cache", cache, ("auto", "ram", "none"))
+        )
+        self.on_error = checks.choice("on_error", on_error, ("fail", "skip"))
+        self.label_source: LabelSource | None = None
+        self.labels: NDArray[np.int64] | None = None
+        self.labels_epoch = -1
+        self._labels_on_device: Tensor | None = None
+        self._splits: Splits | None = None
+        self._stores: dict[str, ImageStore] = {}
+
+    @property
+    def splits(self) -> Splits:
+        """The splits, once ``setup`` has read them."""
+        if self._splits is None:
+            raise RuntimeError("call setup() before using the splits of a ReIDDataModule")
+        return self._splits
+
+    def prepare_data(self) -> None:
+        """Let one process make or check the dataset before all of them read it."""
+        self.dataset.splits()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits and decode their images once.
+
+        Raises:
+            UserError: The dataset is missing or laid out otherwise, or an image cannot be read.
+        """
+        if self._splits is not None:
+            return
+        splits = self.dataset.splits()
+        train, train_store = self._readable(splits.train, "training")
+        query, query_store = self._readable(splits.query, "query")
+        gallery, gallery_store = self._readable(splits.gallery, "gallery")
+        self._splits = Splits(splits.name, splits.root, train, query, gallery)
+        self._stores = {"train": train_store, "query": query_store, "gallery": gallery_store}
+
+    def _readable(self, records: Records, split: str) -> tuple[Records, ImageStore]:
+        store = ImageStore(records.paths, self.height, self.width, cache=self.cache)
+        problems = store.preload(progress=distributed.world()[0] == 0)
+        if not problems:
+            return records, store
+        if self.on_error == "fail":
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise UserError(f"{problems[0].error}{more}; remove it or set dataset.on_error=skip")
+        bad = {problem.index for problem in problems}
+        keep = [i for i in range(len(records)) if i not in bad]
+        log.warning("%d unreadable %s images skipped, first: %s",
+                    len(bad), split, problems[0].error)  # fmt: skip
+        if not keep:
+            raise UserError(f"{self.dataset.name}: no readable image in the {split} split")
+        return records.select(keep), store.without(sorted(bad))
+
+    def set_pseudo_labels(self, labels: NDArray[np.int64], epoch: int) -> None:
+        """Take the pseudo labels of ``epoch``: (N,) int64, -1 for outliers."""
+        if len(labels) != len(self.splits.train):
+            raise ValueError(
+                f"labels must have one entry per training image ({len(self.splits.train)}), "
+                f"got {len(labels)}"
+            )
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels_epoch = epoch
+        self._labels_on_device = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the pseudo labels and their epoch, for the checkpoint."""
+        labels = None if self.labels is None else torch.from_numpy(self.labels)
+        return {"labels": labels, "labels_epoch": self.labels_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+        labels: Tensor | None = state_dict["labels"]
+        self.labels = None if labels is None else labels.numpy()
+        self.labels_epoch = state_dict["labels_epoch"]
+        self._labels_on_device = None
+
+    def train_dataloader(self) -> DataLoader[RawBatch]:
+        """Return the loader of the current epoch, after asking for its pseudo labels."""
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        if self.label_source is not None and self.labels_epoch != epoch:
+            self.label_source(epoch)
+        if self.labels is None:
+            raise RuntimeError("no pseudo labels: add the Recluster callback or set them yourself")
+        rank, processes = distributed.world()
+        batches = draw_batches(
+            self.labels, self.splits.train.cameras, self.clusters, self.instances,
+            self.iterations, self.seed, epoch,
+        )  # fmt: skip
+        store = self._stores["train"]
+        return DataLoader(
+            TrainImages(store, self.splits.train),
+            batch_sampler=ClusterBatchSampler(batches, epoch, rank, processes),
+            collate_fn=_identity,
+            num_workers=self._workers(store),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def ordered_loader(self, split: str, positions: range) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Return a loader over ``positions`` of a split in order, as uint8, for embedding."""
+        store = self._stores[split]
+        return DataLoader(
+            OrderedImages(store),
+            sampler=positions,
+            batch_size=self.eval_batch_size,
+            collate_fn=_identity,
+            num_workers=self._workers(store),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> list[DataLoader[tuple[Tensor, Tensor]]]:
+        """Return this process's shards of the query and the gallery split."""
+        rank, processes = distributed.world()
+        return [
+            self.ordered_loader(name, distributed.shard(len(records), rank, processes))
+            for name, records in (("query", self.splits.query), ("gallery", self.splits.gallery))
+        ]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Make views or normalise, vectorised on the device that the batch is on."""
+        if isinstance(batch, RawBatch):
+            return TrainBatch(
+                self.augmentation(batch.images, batch.keys, view=0),
+                self.augmentation(batch.images, batch.keys, view=1),
+                self._device_labels(batch.indices.device)[batch.indices],
+                batch.indices,
+                batch.cameras,
+            )
+        images, positions = batch
+        records = self.splits.gallery if dataloader_idx else self.splits.query
+        chosen = positions.cpu().numpy()
+        device = images.device
+        return EvalBatch(
+            normalize(images),
+            torch.from_numpy(records.identities[chosen]).to(device),
+            torch.from_numpy(records.cameras[chosen]).to(device),
+            torch.full_like(positions, dataloader_idx == 0, dtype=torch.bool),
+            positions,
+        )
+
+    def _device_labels(self, device: torch.device) -> Tensor:
+        if self._labels_on_device is None or self._labels_on_device.device != device:
+            self._labels_on_device = torch.from_numpy(self.labels).to(device)
+        return self._labels_on_device
+
+    def _workers(self, store: ImageStore) -> int:
+        if self.workers is not None:
+            return self.workers
+        return 0 if store.cached else min(8, len(os.sched_getaffinity(0)))

@@ -1,0 +1,50 @@
+"""Validation as retrieval, shared by every LightningModule of the package."""
+
+import pytorch_lightning as pl
+from torch import nn
+
+from dccc_lightning.data.batches import EvalBatch
+from dccc_lightning.models.batchnorm import broadcast_running_statistics
+from dccc_lightning.retrieval.metrics import ReIDRetrieval
+
+
+class EvaluatedModule(pl.LightningModule):
+    """A module whose networks are evaluated on the query and gallery splits.
+
+    A subclass names its networks; ``val/mAP`` and the like are logged under those names, and the
+    best mAP among them as ``val_best/mAP``.
+    """
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the embedding networks by the prefix of their metrics."""
+        raise NotImplementedError
+
+    def on_validation_epoch_start(self) -> None:
+        """Evaluate with the running statistics that rank 0 collected."""
+        broadcast_running_statistics(self)
+        self._retrieval = {
+            name: ReIDRetrieval().to(self.device)  # not registered: no part of a checkpoint
+            for name in self.networks()
+        }
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Collect the embeddings of a batch of query or gallery images."""
+        for name, network in self.networks().items():
+            self._retrieval[name].update(
+                network(batch.images),
+                batch.identities,
+                batch.cameras,
+                batch.is_query,
+                batch.indices,
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        """Log mAP, mINP and CMC of every network, and the best mAP of them."""
+        scores = {
+            f"{name}/{key}": value
+            for name, metric in self._retrieval.items()
+            for key, value in metric.compute().items()
+        }
+        scores["val_best/mAP"] = max(scores[f"{name}/mAP"] for name in self._retrieval)
+        self._retrieval.clear()
+        self.log_dict(scores)

@@ -1,0 +1,233 @@
+"""The cluster memory: one centroid per cluster, and the rules that move it during an epoch.
+
+DyCL (arXiv 2303.06810) weights the members of a cluster in the batch by how little they resemble
+the centroid; the three other rules are its ablations. A rule runs on every training step and
+touches neither the host nor a Python loop over clusters: members are related through a B x B mask.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dccc_lightning import checks
+
+RULES = ("dycl", "mean", "hard", "instance")
+
+
+class ClusterMemory(nn.Module):
+    """L2-normalised cluster centroids, the logits against them and their momentum update.
+
+    For a cluster y with the normalised batch features f_1..f_m, in batch order:
+
+    - ``dycl``: ``c_y <- normalise(mu c_y + (1 - mu) sum_i w_i f_i)`` with
+      ``w = softmax(-cos(f_i, c_y) / tau_w)``;
+    - ``mean``: the same with w = 1 / m, the limit of ``dycl`` for a large ``tau_w``;
+    - ``hard``: all weight on the least similar member (the first of equals), the limit for a small
+      ``tau_w``;
+    - ``instance``: ``c_y <- normalise(mu c_y + (1 - mu) f_i)`` for one member after another, the
+      rule of Cluster Contrast.
+
+    Computed in float32 (float64 where the module was made so), under autocast too.
+
+    Args:
+        feature_dim: D.
+        momentum: mu in [0, 1], the share of the old centroid.
+        temperature: Divisor of the cosines in ``logits``, above 0.
+        update: The rule, one of the four above.
+        tau_w: Temperature of the DyCL weights, above 0.
+
+    Attributes:
+        centroids: (C, D) buffer; C is 0 before the first ``rebuild``. Every change replaces the
+            tensor, so that a backward through earlier logits still sees the centroids it used.
+
+    >>> memory = ClusterMemory(2, momentum=0.5, update="mean")
+    >>> memory.rebuild(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 1, -1]))
+    >>> memory.update(torch.tensor([[0.0, 3.0]]), torch.tensor([0]))
+    >>> memory.centroids
+    tensor([[0.7071, 0.7071],
+            [0.0000, 1.0000]])
+    """
+
+    centroids: Tensor
+
+    def __init__(
+        self,
+        feature_dim: int,
+        momentum: float = 0.1,
+        temperature: float = 0.05,
+        update: str = "dycl",
+        tau_w: float = 0.09,
+    ) -> None:
+        super().__init__()
+        self.feature_dim = checks.integer("feature_dim", feature_dim, 1)
+        self.momentum = checks.real("momentum", momentum, 0, 1)
+        self.temperature = checks.real("temperature", temperature, 0, open_low=True)
+        self.rule = checks.choice("update", update, RULES)
+        self.tau_w = checks.real("tau_w", tau_w, 0, open_low=True)
+        self.register_buffer("centroids", torch.empty(0, self.feature_dim))
+        self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+            _resize_to_checkpoint
+        )
+
+    @property
+    def num_clusters(self) -> int:
+        """C, the number of clusters of this epoch."""
+        return self.centroids.shape[0]
+
+    @torch.no_grad()
+    def rebuild(self, features: Tensor | NDArray[Any], labels: Tensor | NDArray[Any]) -> None:
+        """Set every centroid to the normalised mean of its cluster's features.
+
+        Summed on the CPU, in the order of the images, so that all processes of a run get the same
+        bits.
+
+        Args:
+            features: (N, D) L2-normalised embeddings.
+            labels: (N,) integers, -1 = outlier (ignored); 0 to C - 1 must all occur.
+
+        Raises:
+            ValueError: Shapes do not fit, or the labels are no gapless numbering.
+        """
+        features = torch.as_tensor(features).cpu()
+        labels = torch.as_tensor(labels).cpu().long()
+        if features.ndim != 2 or features.shape[1] != self.feature_dim:
+            raise ValueError(
+                f"features must be (N, {self.feature_dim}), got {tuple(features.shape)}"
+            )
+        if labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"labels must be ({len(features)},), one a feature, got {tuple(labels.shape)}"
+            )
+        if labels.numel() == 0 or labels.max() < 0:
+            raise ValueError("labels must name at least one cluster, got outliers alone")
+        if labels.min() < -1:
+            raise ValueError(f"labels must be -1 or a cluster, got {labels.min().item()}")
+        # Slot 0 of counts and sums takes the outliers, which saves a copy of the features.
+        counts = torch.bincount(labels + 1)
+        if (counts[1:] == 0).any():
+            missing = int((counts[1:] == 0).nonzero()[0])
+            raise ValueError(
+                f"labels must number the clusters without gaps: {missing} of 0..{len(counts) - 2} "
+                "has no member"
+            )
+        dtype = _compute_dtype(self.centroids)
+        sums = torch.zeros(len(counts), self.feature_dim, dtype=dtype)
+        sums.index_add_(0, labels + 1, features.to(dtype))
+        means = sums[1:] / counts[1:, None]
+        self.centroids = F.normalize(means, dim=1).to(self.centroids.device)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return cos(x, centroid) / temperature, differentiable in ``x``.
+
+        Args:
+            x: (B, D), normalised inside.
+
+        Returns:
+            (B, C).
+
+        Raises:
+            RuntimeError: There is no cluster yet.
+        """
+        self._require_clusters()
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = _compute_dtype(self.centroids)
+            return F.linear(_unit(x, dtype), self.centroids.to(dtype)) / self.temperature
+
+    @torch.no_grad()
+    def update(self, x: Tensor, labels: Tensor) -> None:
+        """Move the centroids of the batch's clusters; call it after the losses of the step.
+
+        Distributed, every process passes the gathered global batch.
+
+        Args:
+            x: (B, D) student embeddings, normalised inside.
+            labels: (B,) int64 in [0, C).
+
+        Raises:
+            ValueError: Lengths differ, or a label is out of range (seen on the CPU only; a check
+                elsewhere would wait for the device).
+            RuntimeError: There is no cluster yet.
+        """
+        self._require_clusters()
+        if labels.ndim != 1 or x.ndim != 2 or len(x) != len(labels):
+            raise ValueError(
+                f"x and labels must be (B, D) and (B,), got {tuple(x.shape)}, {tuple(labels.shape)}"
+            )
+        if len(labels) == 0:
+            return
+        if labels.device.type == "cpu" and not 0 <= labels.min() <= labels.max() < len(
+            self.centroids
+        ):
+            raise ValueError(
+                f"labels must be in [0, {len(self.centroids)}), "
+                f"got {labels.min().item()} to {labels.max().item()}"
+            )
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = _compute_dtype(self.centroids)
+            features, centroids = _unit(x, dtype), self.centroids.to(dtype)
+            if self.rule == "instance":
+                self.centroids = self._updated_by_instances(centroids, features, labels)
+            else:
+                self.centroids = self._updated_by_clusters(centroids, features, labels)
+
+    def extra_repr(self) -> str:
+        """Show the settings where torch prints the module."""
+        return (
+            f"feature_dim={self.feature_dim}, momentum={self.momentum}, "
+            f"temperature={self.temperature}, update={self.rule!r}, tau_w={self.tau_w}"
+        )
+
+    def _require_clusters(self) -> None:
+        if len(self.centroids) == 0:
+            raise RuntimeError("the memory has no clusters yet: call rebuild first")
+
+    def _blend(self, old: Tensor, new: Tensor) -> Tensor:
+        return F.normalize(self.momentum * old + (1 - self.momentum) * new, dim=1)
+
+    def _updated_by_clusters(self, centroids: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+        old = centroids[labels]
+        same = labels[:, None] == labels  # (B, B)
+        cosines = (features * old).sum(dim=1)
+        if self.rule == "hard":
+            hardest = torch.where(same, cosines, torch.inf).argmin(dim=1)
+            new = features[hardest]
+        else:
+            scores = -cosines / self.tau_w if self.rule == "dycl" else torch.zeros_like(cosines)
+            new = torch.where(same, scores, -torch.inf).softmax(dim=1) @ features
+        # All slots of a cluster hold its new centroid, up to rounding. The first slot speaks for
+        # all, so that repeated writes carry the same bits and their order does not matter.
+        slots = torch.arange(len(labels), device=labels.device)
+        first = torch.where(same, slots, len(labels)).amin(dim=1)
+        return centroids.index_copy(0, labels, self._blend(old, new)[first])
+
+    def _updated_by_instances(self, centroids: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+        # The k-th members of all clusters are independent of one another: one pass for each k.
+        # Their number decides the length of the loop, which costs one wait for the device.
+        occurrence = (labels[:, None] == labels).tril(diagonal=-1).sum(dim=1)
+        sizes = torch.bincount(occurrence.cpu()).tolist()
+        centroids = centroids.clone()
+        for slots in torch.split(occurrence.argsort(stable=True), sizes):
+            clusters = labels[slots]
+            centroids[clusters] = self._blend(centroids[clusters], features[slots])
+        return centroids
+
+
+def _compute_dtype(centroids: Tensor) -> torch.dtype:
+    return torch.promote_types(centroids.dtype, torch.float32)
+
+
+def _unit(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return F.normalize(x.to(dtype), dim=1)
+
+
+def _resize_to_checkpoint(
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """Make room for the clusters of a checkpoint: their number differs from epoch to epoch."""
+    assert isinstance(module, ClusterMemory)
+    saved = state_dict.get(f"{prefix}centroids")
+    if isinstance(saved, Tensor) and saved.ndim == 2:
+        module.centroids = module.centroids.new_empty(len(saved), module.feature_dim)

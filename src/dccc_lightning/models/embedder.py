@@ -1,0 +1,79 @@
+"""The network that turns a person crop into an embedding."""
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dccc_lightning.models.backbones import build_backbone
+from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.pooling import build_pooling
+from dccc_lightning.models.weights import load_weights
+
+
+class Embedder(nn.Module):
+    """Backbone, pooling, batch-norm neck, L2 normalisation (METHOD, network).
+
+    The neck's bias is frozen at zero, which keeps the hypersphere centred (Luo et al., "Bag of
+    Tricks and a Strong Baseline for Deep Person Re-identification", 2019).
+
+    Args:
+        backbone: Maps (B, 3, H, W) to (B, D, h, w).
+        pooling: Maps (B, D, h, w) to (B, D).
+        feature_dim: D.
+        bn_group_size: Images of the global batch that share batch-norm statistics.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, pooling: nn.Module, feature_dim: int, bn_group_size: int
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.neck = GroupedBatchNorm(feature_dim, group_size=bn_group_size)
+        cast(Tensor, self.neck.bias).requires_grad_(False)
+        self.feature_dim = feature_dim
+
+    def pool(self, images: Tensor) -> Tensor:
+        """Return the (B, D) features before the neck, of any length."""
+        features: Tensor = self.pooling(self.backbone(images))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed normalised images.
+
+        Args:
+            images: (B, 3, H, W) float.
+
+        Returns:
+            (B, D) float32 embeddings of length 1.
+        """
+        return F.normalize(self.neck(self.pool(images)).float(), dim=1)
+
+
+def build_embedder(
+    backbone: str = "resnet50",
+    width: float = 1.0,
+    pooling: str = "avg",
+    weights: str | None = "imagenet",
+    bn_group_size: int = 64,
+) -> Embedder:
+    """Build an embedder by names and load its weights.
+
+    Args:
+        backbone: One of ``models.backbones.BACKBONES``.
+        width: Factor on the number of channels (basic-block networks only).
+        pooling: ``avg`` or ``gem``.
+        weights: ``imagenet`` (torchvision's, by name), ``bundled`` (this package's, for resnet10 at
+            half width), the path of a file, or None for random weights.
+        bn_group_size: Images of the global batch that share batch-norm statistics.
+
+    Raises:
+        ValueError: A name or number is out of range.
+        UserError: The weights cannot be found, read or fitted.
+    """
+    trunk = build_backbone(backbone, width, bn_group_size)
+    embedder = Embedder(trunk, build_pooling(pooling), trunk.out_channels, bn_group_size)
+    if weights is not None:
+        load_weights(embedder, weights, backbone)
+    return embedder

@@ -1,0 +1,91 @@
+"""results.json: what a run achieved, derived from its metrics table."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dccc_lightning import __version__
+from dccc_lightning.files import write_atomically
+from dccc_lightning.metrics_table import Row
+
+SCORES = ("mAP", "mINP", "rank1", "rank5", "rank10")
+_CLUSTERS = "cluster/num_clusters"
+_NETWORKS = {"student": "val", "teacher": "val_teacher"}
+
+
+def summarize_run(
+    rows: Sequence[Row], seed: int, seconds: float, published: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Derive the results of a run; scores in per cent.
+
+    Args:
+        rows: Of metrics.csv, in the order of epochs.
+        seed: Of the run.
+        seconds: Wall time of the run.
+        published: The paper's row for the dataset, in per cent, if there is one.
+
+    Returns:
+        ``initial`` (before training), ``student`` and ``teacher`` (of the last epoch; the teacher
+        is None where the loss needs none), ``best`` (the better of the two over all epochs),
+        ``clusters`` and ``eps`` by epoch, seed, seconds, versions; with ``published``, that row and
+        the distance of the better network of the last epoch from it.
+    """
+    trained = [row for row in rows if row["epoch"] >= 0]
+    evaluated = [row for row in trained if "val/mAP" in row]
+    results: dict[str, Any] = {
+        "initial": next((_scores(row, "val") for row in rows if row["epoch"] < 0), None),
+        **{
+            network: _scores(evaluated[-1], prefix) if evaluated else None
+            for network, prefix in _NETWORKS.items()
+        },
+        "best": _best(evaluated),
+        "clusters": [int(row[_CLUSTERS]) for row in trained if _CLUSTERS in row],
+        "eps": [row["cluster/eps"] for row in trained if "cluster/eps" in row],
+        "epochs": len(trained),
+        "seconds": round(seconds, 1),
+        "seed": seed,
+        "versions": {
+            "dccc_lightning": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning")},
+        },
+    }
+    if published is not None and evaluated:
+        headline = max(
+            (results[n] for n in _NETWORKS if results[n] is not None), key=lambda s: s["mAP"]
+        )
+        results["published"] = dict(published)
+        results["difference"] = {k: round(headline[k] - v, 2) for k, v in published.items()}
+    return results
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write ``results`` as JSON."""
+    write_atomically(path, (json.dumps(results, indent=2) + "\n").encode())
+
+
+def _scores(row: Row, prefix: str) -> dict[str, float] | None:
+    if f"{prefix}/mAP" not in row:
+        return None
+    return {name: round(100 * row[f"{prefix}/{name}"], 4) for name in SCORES}
+
+
+def _best(evaluated: Sequence[Row]) -> dict[str, Any] | None:
+    candidates = [
+        (row[f"{prefix}/mAP"], -row["epoch"], network, row)
+        for row in evaluated
+        for network, prefix in _NETWORKS.items()
+        if f"{prefix}/mAP" in row
+    ]
+    if not candidates:
+        return None
+    _, _, network, row = max(candidates, key=lambda c: c[:2])
+    return {
+        "network": network,
+        "epoch": int(row["epoch"]),
+        "selected_on": "test split",
+        **(_scores(row, _NETWORKS[network]) or {}),
+    }

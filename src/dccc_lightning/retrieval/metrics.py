@@ -1,0 +1,132 @@
+"""Retrieval quality as a metric that collects embeddings batch by batch, on any number of devices.
+
+The arithmetic is in ``ranking``; this class gathers, removes duplicates and restores the order.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from dccc_lightning import checks
+from dccc_lightning.retrieval.ranking import AVERAGE_PRECISIONS, evaluate_retrieval
+
+
+class ReIDRetrieval(Metric):
+    """mAP, mINP and CMC of the Market-1501 protocol over all images seen since the last reset.
+
+    Distributed, every process must have seen at least one image; shards may differ in size. With
+    indices the result depends neither on the sharding nor on the order of the batches, and an
+    image that padding repeated counts once.
+
+    Args:
+        ap: ``"non_interpolated"`` or ``"oxford"``; see ``evaluate_retrieval``.
+        ranks: Ranks of the CMC curve to report.
+
+    >>> metric = ReIDRetrieval(ranks=(1,))
+    >>> metric.update(
+    ...     torch.eye(3)[[0, 0, 1]],
+    ...     identities=torch.tensor([7, 7, 8]),
+    ...     cameras=torch.tensor([1, 2, 2]),
+    ...     is_query=torch.tensor([True, False, False]),
+    ... )
+    >>> {name: value.item() for name, value in metric.compute().items()}
+    {'mAP': 1.0, 'mINP': 1.0, 'rank1': 1.0}
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    features: list[Tensor]
+    identities: list[Tensor]
+    cameras: list[Tensor]
+    is_query: list[Tensor]
+    indices: list[Tensor]
+
+    def __init__(self, ap: str = "non_interpolated", ranks: Sequence[int] = (1, 5, 10)) -> None:
+        super().__init__()
+        self.ap = checks.choice("ap", ap, AVERAGE_PRECISIONS)
+        self.ranks = tuple(checks.integer("ranks", rank, 1) for rank in ranks)
+        for state in ("features", "identities", "cameras", "is_query", "indices"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        features: Tensor,
+        identities: Tensor,
+        cameras: Tensor,
+        is_query: Tensor,
+        indices: Tensor | None = None,
+    ) -> None:
+        """Add a batch of images.
+
+        Args:
+            features: (B, D), normalised inside.
+            identities: (B,) integers, -1 = unknown.
+            cameras: (B,) integers, -1 = unknown.
+            is_query: (B,) booleans; the others are gallery images.
+            indices: (B,) non-negative positions in the split; queries and gallery may number
+                separately or together. They order ties and identify duplicates. Without them the
+                images of a process stay in the order of arrival. Given always or never.
+
+        Raises:
+            ValueError: Shapes do not fit.
+        """
+        features = torch.as_tensor(features, device=self.device).detach()
+        if features.ndim != 2:
+            raise ValueError(f"features must be (B, D), got {tuple(features.shape)}")
+        if indices is None:
+            indices = torch.full((len(features),), -1)
+        columns = {
+            "identities": torch.as_tensor(identities, device=self.device).long(),
+            "cameras": torch.as_tensor(cameras, device=self.device).long(),
+            "is_query": torch.as_tensor(is_query, device=self.device).bool(),
+            "indices": torch.as_tensor(indices, device=self.device).long(),
+        }
+        for name, column in columns.items():
+            if column.shape != features.shape[:1]:
+                raise ValueError(
+                    f"{name} must be ({len(features)},), one a feature, got {tuple(column.shape)}"
+                )
+        self.features.append(features)
+        for name, column in columns.items():
+            getattr(self, name).append(column)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``mAP``, ``mINP`` and ``rank<k>`` as fractions, 0-d float64 tensors.
+
+        Raises:
+            ValueError: There is no query, no gallery or no query with a match; or some images
+                came with indices and some without.
+        """
+        if len(self.features) == 0:
+            raise ValueError("no images: update was not called since the last reset")
+        features, identities, cameras = (
+            dim_zero_cat(state) for state in (self.features, self.identities, self.cameras)
+        )
+        is_query, indices = dim_zero_cat(self.is_query), dim_zero_cat(self.indices)
+        if (indices < 0).any() and (indices >= 0).any():
+            raise ValueError("indices must be non-negative, and given in every update or in none")
+        query, gallery = _distinct(indices, is_query), _distinct(indices, ~is_query)
+        return evaluate_retrieval(
+            features[query],
+            identities[query],
+            cameras[query],
+            features[gallery],
+            identities[gallery],
+            cameras[gallery],
+            ap=self.ap,
+            ranks=self.ranks,
+        )
+
+
+def _distinct(indices: Tensor, chosen: Tensor) -> Tensor:
+    """Return the positions of the chosen images, ordered by index, each index once."""
+    positions = chosen.nonzero()[:, 0]
+    ordered, order = indices[positions].sort(stable=True)
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[1:] = (ordered[1:] != ordered[:-1]) | (ordered[1:] < 0)
+    return positions[order[new]]

@@ -1,0 +1,80 @@
+"""``task=pretrain``: supervised training on the identities of a dataset, for weights."""
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+
+from dccc_lightning import metrics_table
+from dccc_lightning.assembly import Settings, build_datamodule, build_trainer, checked, construct
+from dccc_lightning.data.records import UNKNOWN
+from dccc_lightning.errors import UserError
+from dccc_lightning.files import write_atomically
+from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.results import summarize_run, write_results
+from dccc_lightning.supervised import SupervisedModule
+from dccc_lightning.tasks.train import results_table
+
+
+def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
+    """Train an embedder with identity labels and write its weights.
+
+    Args:
+        settings: The composed configuration; ``pretrain`` holds this task's own.
+        output: The run's folder; holds weights.pt, metrics.csv and results.json after.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UserError: A setting or the dataset cannot be used, or the dataset has no identities.
+    """
+    start = time.perf_counter()
+    console = Console(highlight=False, soft_wrap=True)
+    datamodule = build_datamodule(settings)
+    datamodule.prepare_data()
+    datamodule.setup()
+    identities, labels = np.unique(datamodule.splits.train.identities, return_inverse=True)
+    if identities[0] == UNKNOWN or len(identities) < 2:
+        raise UserError(f"{settings['dataset']['name']}: no identities to pre-train with")
+    datamodule.set_pseudo_labels(labels, 0)
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    embedder: Embedder = construct("model", settings["model"])
+    module = checked(
+        "optimizer",
+        lambda: SupervisedModule(
+            embedder,
+            len(identities),
+            construct("optimizer", settings["optimizer"]),
+            settings["pretrain"]["label_smoothing"],
+        ),
+    )
+    trainer = build_trainer(settings, str(output))
+    trainer.fit(module, datamodule=datamodule)
+    rows = metrics_table.read_rows(output / "metrics.csv")
+    results = summarize_run(rows, settings["seed"], time.perf_counter() - start)
+    if trainer.is_global_zero:
+        content = _half_precision(embedder)
+        for path in (output / "weights.pt", settings["pretrain"]["copy_to"]):
+            if path is not None:
+                write_atomically(Path(path), content)
+                console.print(f"weights: {path} ({len(content) / 1e6:.1f} MB)")
+        write_results(output / "results.json", results)
+        console.print(results_table(results))
+    return results
+
+
+def _half_precision(embedder: Embedder) -> bytes:
+    """Serialise the weights in half precision, running statistics in single."""
+    state = {
+        name: value.half() if value.is_floating_point() and "running" not in name else value
+        for name, value in embedder.cpu().state_dict().items()
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,74 @@
+"""``task=train``: the whole road, from a folder of images to results.json."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.table import Table
+
+from dccc_lightning import metrics_table
+from dccc_lightning.assembly import Settings, build_datamodule, build_module, build_trainer
+from dccc_lightning.plots import plot_curves
+from dccc_lightning.results import SCORES, summarize_run, write_results
+
+log = logging.getLogger(__name__)
+
+
+def train(settings: Settings, output: Path) -> dict[str, Any]:
+    """Train without labels, evaluate, and leave a complete run folder.
+
+    Args:
+        settings: The composed configuration.
+        output: The run's folder; afterwards it holds metrics.csv, results.json, curves.png and
+            checkpoints/.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UserError: A setting, the dataset or the weights cannot be used.
+    """
+    start = time.perf_counter()
+    console = Console(highlight=False, soft_wrap=True)
+    datamodule = build_datamodule(settings)
+    trainer = build_trainer(settings, str(output))
+    datamodule.prepare_data()
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    module = build_module(settings)
+    if trainer.is_global_zero and settings["notice"]:
+        console.print(f"note: {settings['notice']}", style="dim")
+    trainer.validate(module, datamodule=datamodule, verbose=False)
+    trainer.fit(module, datamodule=datamodule)
+    rows = metrics_table.read_rows(output / "metrics.csv")
+    results = summarize_run(
+        rows, settings["seed"], time.perf_counter() - start, settings["published"]
+    )
+    if trainer.is_global_zero:
+        write_results(output / "results.json", results)
+        plot_curves(rows, output / "curves.png", title=settings["dataset"]["name"])
+        console.print(results_table(results))
+    return results
+
+
+def results_table(results: dict[str, Any]) -> Table:
+    """Lay out the scores of a run for the terminal."""
+    table = Table(title="test split, per cent", title_justify="left")
+    table.add_column("")
+    for score in SCORES:
+        table.add_column(score, justify="right")
+    rows = {
+        "before training": results["initial"],
+        "student, last epoch": results["student"],
+        "teacher, last epoch": results["teacher"],
+        "best on the test split": results["best"],
+        "published": results.get("published"),
+        "difference": results.get("difference"),
+    }
+    for name, scores in rows.items():
+        if scores is not None:
+            cells = [f"{scores[score]:.1f}" if score in scores else "" for score in SCORES]
+            table.add_row(name, *cells)
+    return table

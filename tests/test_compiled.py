@@ -1,0 +1,25 @@
+import numba
+import pytest
+
+from dccc_lightning.clustering import compiled
+
+
+def double(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("decorate", [compiled.compiled, compiled.parallel, compiled.reduction])
+def test_kernels_compile_where_no_cache_can_be_written(monkeypatch, decorate):
+    njit = numba.njit
+    asked = []
+
+    def without_cache(**options):
+        asked.append(options.get("cache", False))
+        if asked[-1]:
+            raise RuntimeError("cannot cache function 'double': no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(numba, "njit", without_cache)
+    monkeypatch.setattr(numba.config, "DISABLE_PERFORMANCE_WARNINGS", 1)  # nothing to run parallel
+    assert decorate(double)(21) == 42
+    assert asked == [True, False]

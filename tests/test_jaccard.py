@@ -1,0 +1,231 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import cluster
+
+from dccc_lightning.clustering import jaccard
+from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
+from dccc_lightning.clustering.neighbors import knn
+
+GOLDEN = Path(__file__).parent / "golden" / "dccc_reference.npz"
+
+
+def reference(features, k1, k2):
+    """The distance of all pairs, set by set and sum by sum."""
+    rows = np.asarray(features, dtype=np.float64)
+    n = len(rows)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = rows / np.where(norms > 0, norms, 1)
+    ranks = knn(features, k1)[1].tolist()
+    half = int(np.around(k1 / 2)) + 1
+
+    def mutual(i, k):
+        return {j for j in ranks[i][:k] if i in ranks[j][:k]}
+
+    v = np.zeros((n, n))
+    for i in range(n):
+        own = mutual(i, k1)
+        expanded = set(own)
+        for j in own:
+            theirs = mutual(j, half)
+            if len(theirs & own) > 2 / 3 * len(theirs):
+                expanded |= theirs
+        members = sorted(expanded)
+        weights = np.exp(-(2 - 2 * unit[members] @ unit[i]))
+        v[i, members] = weights / weights.sum()
+    if k2 > 1:
+        v = np.stack([v[ranks[i][:k2]].mean(axis=0) for i in range(n)])
+    overlap = np.stack([np.minimum(v[i], v).sum(axis=1) for i in range(n)])
+    return np.maximum(0, 1 - overlap / (2 - overlap))
+
+
+def stored(graph):
+    coo = graph.distances.tocoo()
+    mask = np.zeros(coo.shape, dtype=bool)
+    mask[coo.row, coo.col] = True
+    return mask
+
+
+def check(graph, dense, atol=1e-5):
+    """Stored distances are right, none is missing, and the matrix is what it promises to be."""
+    mask, distances = stored(graph), graph.distances.toarray()
+    assert graph.distances.dtype == np.float32
+    np.testing.assert_allclose(distances[mask], dense[mask], rtol=0, atol=atol)
+    assert not (dense[~mask] < graph.max_distance - atol).any()
+    assert distances[mask].max() <= np.float32(graph.max_distance)
+    assert mask.diagonal().all()
+    np.testing.assert_array_equal(mask, mask.T)
+    np.testing.assert_array_equal(distances, distances.T)
+    assert graph.distances.has_canonical_format
+    assert graph.distances.nnz == mask.sum()
+
+
+def clusters(n, dim, noise, seed=0, size=8):
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(size=(n // size + 1, dim))
+    return centers[np.arange(n) // size] + noise * rng.normal(size=(n, dim))
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(30, 6), (20, 6), (30, 1)])
+@pytest.mark.parametrize("max_distance", [0.8, 0.5])
+def test_equals_the_recorded_distances(k1, k2, max_distance):
+    with np.load(GOLDEN, allow_pickle=False) as golden:
+        features = golden["jaccard/features"]
+        dense = golden[f"jaccard/k1={k1}/k2={k2}/distance"]
+    check(jaccard_graph(features, k1, k2, max_distance), dense)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(4, 60),
+    k1=st.integers(1, 25),
+    k2=st.integers(1, 8),
+    repeated=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_equals_the_definition(seed, n, k1, k2, repeated):
+    features = clusters(n, 6, 0.6, seed)
+    if repeated:  # duplicates, and a zero row
+        features = features[np.random.default_rng(seed).integers(0, n, n)]
+        features[n // 2] = 0
+    k1 = min(k1, n)
+    k2 = min(k1, k2)
+    check(jaccard_graph(features, k1, k2), reference(features, k1, k2))
+
+
+@pytest.mark.parametrize("k2", [1, 6])
+def test_all_embeddings_equal(k2):
+    features = np.ones((200, 4))
+    check(jaccard_graph(features, 30, k2), reference(features, 30, k2))
+
+
+def test_zero_distances_are_stored():
+    graph = jaccard_graph(np.repeat(np.eye(3), 5, axis=0), k1=5, k2=1)
+    np.testing.assert_array_equal(stored(graph), np.kron(np.eye(3), np.ones((5, 5))) > 0)
+    assert not graph.distances.data.any()
+
+
+def test_does_not_depend_on_the_number_of_threads():
+    features = clusters(900, 16, 0.7)
+    threads = numba.get_num_threads()
+    graphs = []
+    try:
+        for number in {1, threads}:
+            numba.set_num_threads(number)
+            graphs.append(jaccard_graph(features).distances)
+    finally:
+        numba.set_num_threads(threads)
+    for name in ("indptr", "indices", "data"):
+        np.testing.assert_array_equal(getattr(graphs[0], name), getattr(graphs[-1], name))
+
+
+def test_blocks_do_not_show(monkeypatch):
+    features = clusters(300, 16, 0.7)
+    whole = jaccard_graph(features).distances
+    monkeypatch.setattr(jaccard, "_BLOCK", 37)
+    blocks = jaccard_graph(features).distances
+    np.testing.assert_array_equal(whole.indices, blocks.indices)
+    np.testing.assert_array_equal(whole.data, blocks.data)
+
+
+def test_takes_neighbors_with_columns_to_spare(monkeypatch):
+    features = clusters(120, 8, 0.5)
+    expected = jaccard_graph(features, k1=12)
+    neighbors = knn(features, 40)
+    monkeypatch.setattr(jaccard, "knn", None)  # no second search
+    graph = jaccard_graph(torch.from_numpy(features), k1=12, neighbors=neighbors)
+    np.testing.assert_array_equal(graph.distances.toarray(), expected.distances.toarray())
+
+
+def test_a_larger_max_distance_only_adds():
+    features = clusters(200, 8, 0.8)
+    small, large = jaccard_graph(features, max_distance=0.4), jaccard_graph(features)
+    mask = large.distances.toarray() <= np.float32(0.4)
+    np.testing.assert_array_equal(stored(small), stored(large) & mask)
+    assert len(small) == 200
+    assert small.max_distance == 0.4
+
+
+def test_a_graph_too_dense_to_hold_is_refused(monkeypatch):
+    monkeypatch.setattr(jaccard, "MAX_ENTRIES", 10_000)
+    with pytest.raises(DenseGraphError, match=r"more than 10,000 pairs .* within 0\.8"):
+        jaccard_graph(np.ones((200, 4)))
+    jaccard_graph(clusters(200, 64, 0.3))
+
+
+def _wrong(neighbors, column, value):
+    indices = neighbors[1].copy()
+    indices[3, column] = value
+    return neighbors[0], indices
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k1": 41, "k2": 6}, "k1 must be at most the number of embeddings, 40, got 41"),
+        ({"k1": 0}, "k1 must be at least 1"),
+        ({"k1": 5, "k2": 6}, "k2 must be at most 5, got 6"),
+        ({"k2": 0}, "k2 must be at least 1"),
+        ({"max_distance": 1.0}, "max_distance must be in"),
+        ({"max_distance": 0.0}, "max_distance must be in"),
+        ({"neighbors": knn(clusters(40, 8, 0.5), 29)}, "neighbors must be knn's"),
+        ({"neighbors": knn(clusters(39, 8, 0.5), 30)}, "neighbors must be knn's"),
+        ({"neighbors": _wrong(knn(clusters(40, 8, 0.5), 30), 5, 40)}, "indices below N"),
+        ({"neighbors": _wrong(knn(clusters(40, 8, 0.5), 30), 0, 2)}, "each point in column 0"),
+    ],
+)
+def test_refuses_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        jaccard_graph(clusters(40, 8, 0.5), **arguments)
+
+
+def test_refuses_embeddings_that_are_not_finite():
+    features = clusters(40, 8, 0.5)
+    features[7, 1] = np.nan
+    with pytest.raises(ValueError, match=r"features must be finite.*1 rows: 7"):
+        jaccard_graph(features)
+
+
+def test_clusters_as_the_dense_distance_does():
+    features = clusters(400, 12, 0.9, seed=3)
+    dense = reference(features, 20, 6).astype(np.float32)
+    graph = jaccard_graph(features, 20, 6)
+    for eps in (0.4, 0.6, 0.75):
+        expected = cluster.DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(dense)
+        mask = stored(graph)
+        rebuilt = np.where(mask, graph.distances.toarray(), 1.0)
+        labels = cluster.DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(rebuilt)
+        np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["clusters", "hub"])
+def test_memory_stays_far_below_all_pairs(kind):
+    """20,000 points: all pairs would take 1,600 MB in float32."""
+    script = """
+import resource, sys
+import numpy as np
+from dccc_lightning.clustering.jaccard import jaccard_graph
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+rng = np.random.default_rng(0)
+jaccard_graph(rng.normal(size=(100, 32)))
+features = rng.normal(size=(20_000, 32)).astype(np.float32)
+if sys.argv[1] == "clusters":
+    features = features[np.arange(20_000) // 20] + 0.3 * features
+else:
+    features[:, 0] += 9  # a hub: everything lies around one direction
+before = peak()
+jaccard_graph(features)
+assert peak() - before < 400, peak() - before
+"""
+    subprocess.run([sys.executable, "-c", script, kind], check=True)

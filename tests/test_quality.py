@@ -1,0 +1,153 @@
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from dccc_lightning.clustering import quality
+
+vectors = st.integers(1, 40).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(-1, 5), min_size=n, max_size=n),
+        st.lists(st.integers(-1, 5), min_size=n, max_size=n),
+    )
+)
+
+
+def clustered(labels, identities):
+    kept = [(a, b) for a, b in zip(labels, identities, strict=True) if a >= 0 and b >= 0]
+    return [a for a, _ in kept], [b for _, b in kept]
+
+
+@given(vectors)
+@settings(max_examples=80, deadline=None)
+def test_scores_over_clustered_images_equal_scikit_learn(pair):
+    labels, identities = clustered(*pair)
+    ari = quality.adjusted_rand_index(*pair)
+    nmi = quality.normalized_mutual_information(*pair)
+    purity = quality.purity(*pair)
+    if not labels:
+        assert np.isnan([ari, nmi, purity]).all()
+        return
+    assert ari == pytest.approx(metrics.adjusted_rand_score(identities, labels), abs=1e-12)
+    expected = metrics.normalized_mutual_info_score(identities, labels)
+    assert nmi == pytest.approx(expected, abs=1e-9)
+    table = metrics.cluster.contingency_matrix(identities, labels)
+    assert purity == pytest.approx(table.max(axis=0).sum() / table.sum())
+
+
+@given(vectors)
+@settings(max_examples=80, deadline=None)
+def test_pair_scores_equal_counting_pairs(pair):
+    known = [(a, b) for a, b in zip(*pair, strict=True) if b >= 0]
+    pairs = list(combinations(known, 2))
+    found = [a[0] == b[0] >= 0 for a, b in pairs]
+    alike = [a[1] == b[1] for a, b in pairs]
+    both = sum(x and y for x, y in zip(found, alike, strict=True))
+    scores = quality.pairwise_scores(*pair)
+    for score, whole in zip(scores[:2], (sum(found), sum(alike)), strict=True):
+        assert score == pytest.approx(both / whole) if whole else np.isnan(score)
+    if both:
+        harmonic = 2 / (1 / scores.precision + 1 / scores.recall)
+        assert scores.f == pytest.approx(harmonic)
+
+
+def test_pair_recall_counts_outliers_as_missed():
+    scores = quality.pairwise_scores([0, 0, -1], [4, 4, 4])
+    assert scores.precision == 1
+    assert scores.recall == pytest.approx(1 / 3)
+
+
+@given(vectors, st.permutations(range(6)))
+@settings(max_examples=60, deadline=None)
+def test_renaming_clusters_changes_nothing(pair, names):
+    labels, identities = np.array(pair[0]), np.array(pair[1])
+    renamed = np.where(labels >= 0, np.array(names)[labels], -1)
+    before = quality.summarize(labels, identities)
+    assert quality.summarize(renamed, identities) == pytest.approx(before, nan_ok=True)
+    assert quality.churn(renamed, labels) == 0
+
+
+@given(vectors)
+@settings(max_examples=60, deadline=None)
+def test_churn_is_near_the_best_matching(pair):
+    now, before = (np.array(values) % 5 - 1 for values in pair)  # at most four clusters
+    kept = np.sum((now < 0) & (before < 0))
+    best = max(
+        sum(np.sum((now == a) & (before == b)) for a, b in enumerate(names))
+        for names in permutations(range(4))
+    )
+    churn = quality.churn(now, before)
+    stayed = round((1 - churn) * len(now))
+    assert kept + best / 2 <= stayed <= kept + best  # greedy keeps at least half of the best
+
+
+def test_churn_counts_moves_splits_and_outliers():
+    before = [0, 0, 0, 0, 1, 1, -1, -1]
+    assert quality.churn([7, 7, 7, 7, 3, 3, -1, -1], before) == 0
+    assert quality.churn([0, 0, 0, 1, 1, 1, -1, -1], before) == 1 / 8
+    assert quality.churn([0, 0, 0, 2, 1, 1, 1, -1], before) == 2 / 8
+    assert quality.churn([-1] * 8, before) == 6 / 8
+
+
+def test_sizes_and_outliers():
+    labels = [3, 3, 0, -1, 3, -1]
+    np.testing.assert_array_equal(quality.cluster_sizes(labels), [1, 3])
+    assert quality.num_clusters(labels) == 2
+    assert quality.outlier_ratio(labels) == pytest.approx(1 / 3)
+
+
+def test_summary_has_what_it_was_given():
+    labels, identities = [0, 0, 1, 1, 1, -1], [5, 5, 6, 6, 5, 6]
+    plain = quality.summarize(labels)
+    assert plain == {
+        "num_clusters": 2.0,
+        "outliers": 1.0,
+        "outlier_ratio": pytest.approx(1 / 6),
+        "largest": 3.0,
+        "mean_size": 2.5,
+    }
+    full = quality.summarize(labels, identities, previous=[0, 0, 1, 1, 0, -1])
+    assert set(full) - set(plain) == {
+        "ari", "nmi", "purity", "pair_precision", "pair_recall", "pair_f", "churn",
+    }  # fmt: skip
+    assert full["purity"] == pytest.approx(4 / 5)
+    assert full["churn"] == pytest.approx(1 / 6)
+    assert full["pair_precision"] == 0.5
+    assert all(type(value) is float for value in full.values())
+
+
+def test_unknown_identities_are_left_out():
+    full = quality.summarize([0, 0, 0, 1, 1], [2, 2, -1, 3, 3])
+    assert full["ari"] == full["nmi"] == full["purity"] == full["pair_f"] == 1
+
+
+def test_no_clusters_at_all():
+    summary = quality.summarize([-1, -1], [1, 1])
+    assert summary["largest"] == summary["mean_size"] == summary["num_clusters"] == 0
+    assert summary["outlier_ratio"] == 1
+    assert summary["pair_recall"] == 0
+    assert np.isnan(summary["ari"])
+
+
+def test_many_clusters_take_no_dense_table():
+    labels = np.arange(200_000)  # a dense table would take 320 GB
+    assert quality.adjusted_rand_index(labels, labels[::-1]) == 1
+    assert quality.purity(labels, labels) == 1
+    assert quality.churn(labels[:2000], labels[:2000][::-1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: quality.num_clusters([[0]]), "labels must be"),
+        (lambda: quality.num_clusters([0.5]), "labels must be"),
+        (lambda: quality.purity([0, 1], [0]), "labels and identities must have one length"),
+        (lambda: quality.churn([0, 1], [0]), "labels and previous must have one length"),
+    ],
+)
+def test_refuses_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
