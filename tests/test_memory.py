@@ -133,6 +133,23 @@ def test_a_step_never_waits_for_the_device(rule, monkeypatch):
     assert memory.centroids.shape == (6, 8)
 
 
+@pytest.mark.parametrize("rule", ["dycl", "mean", "hard"])
+def test_members_of_a_cluster_write_the_same_bits(rule, monkeypatch):
+    # Which of several writes to a row wins is not defined on a GPU: here the order is reversed.
+    x = torch.randn(67, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(67) % 6
+    forwards, backwards = make_memory(update=rule), make_memory(update=rule)
+    forwards.update(x, labels)
+    write = torch.Tensor.index_copy
+    monkeypatch.setattr(
+        torch.Tensor,
+        "index_copy",
+        lambda self, dim, index, rows: write(self, dim, index.flip(0), rows.flip(0)),
+    )
+    backwards.update(x, labels)
+    assert torch.equal(forwards.centroids, backwards.centroids)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("rule", RULES)

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import resources
@@ -51,8 +52,20 @@ class OutputGuard(Callback):
         OutputGuard.sweep = folder
 
 
+# Said by Lightning of its own inside and of things done on purpose; nobody can act on them.
+_NOISE = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    "`broadcast_buffers` is deprecated",
+    "The .*dataloader.* does not have many workers",
+    "Checkpoint directory .* exists and is not empty",
+)
+
+
 def main() -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()

@@ -161,7 +161,7 @@ class ReIDDataModule(pl.LightningDataModule):
                     len(bad), split, problems[0].error)  # fmt: skip
         if not keep:
             raise UserError(f"{self.dataset.name}: no readable image in the {split} split")
-        return records.select(keep), store.without(sorted(bad))
+        return records.select(keep), store.select(keep)
 
     def set_pseudo_labels(self, labels: NDArray[np.int64], epoch: int) -> None:
         """Take the pseudo labels of ``epoch``: (N,) int64, -1 for outliers."""

@@ -1,10 +1,10 @@
 """Embed a whole split with a network in eval mode, in shards across processes."""
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from dccc_lightning import distributed
+from dccc_lightning.console import track
 from dccc_lightning.data.augmentation import normalize
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.module import DCCCModule
@@ -30,9 +30,7 @@ def embed_split(module: DCCCModule, datamodule: ReIDDataModule, split: str) -> T
     module.student.eval()
     parts = [
         module.student(normalize(images.to(module.device, non_blocking=True)))
-        for images, _ in track(
-            loader, f"embedding {length} images", transient=True, disable=rank != 0
-        )
+        for images, _ in track(loader, "embedding the training images", len(loader), rank == 0)
     ]
     module.student.train(was_training)
     return distributed.gather_shards(torch.cat(parts), length)

@@ -47,4 +47,4 @@ class EvaluatedModule(pl.LightningModule):
         }
         scores["val_best/mAP"] = max(scores[f"{name}/mAP"] for name in self._retrieval)
         self._retrieval.clear()
-        self.log_dict(scores)
+        self.log_dict(scores, sync_dist=True)

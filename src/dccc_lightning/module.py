@@ -97,9 +97,9 @@ class DCCCModule(EvaluatedModule):
     def on_train_epoch_end(self) -> None:
         """Report the mean loss and make the running statistics the same on all processes."""
         total, count = distributed.mean(self.loss_sums).unbind()
-        self.log("train/loss", total / count)
+        self.log("train/loss", total / count, sync_dist=True)
         lr = self.optimization.lr * self.optimization.factor(self.current_epoch)
-        self.log("train/lr", torch.tensor(lr, dtype=torch.float64))
+        self.log("train/lr", torch.tensor(lr, dtype=torch.float64), sync_dist=True)
         self.loss_sums.zero_()
         broadcast_running_statistics(self)
 

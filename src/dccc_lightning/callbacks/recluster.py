@@ -26,7 +26,7 @@ class Recluster(Callback):
     """Give the datamodule its pseudo labels and the module its memory (METHOD, one epoch, 1 to 4).
 
     All processes embed a shard of the training split, rank 0 clusters, labels and centroids are
-    broadcast. It runs when the datamodule is asked for the loader of an epoch whose labels it lacks.
+    broadcast. It runs when the datamodule is asked for a loader of an epoch whose labels it lacks.
 
     Args:
         schedule: DCPS: the eps of an epoch.
@@ -93,7 +93,7 @@ class Recluster(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the clustering of this epoch found."""
         for name, value in self.summary.items():
-            pl_module.log(name, torch.tensor(value, dtype=torch.float64))
+            pl_module.log(name, torch.tensor(value, dtype=torch.float64), sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the figures of this epoch's clustering, for a resume in mid-epoch."""

@@ -129,7 +129,7 @@ def cameras(seed: int, count: int, shift: float, height: int, width: int) -> lis
     exposure = np.exp(shift * np.interp(strata(), (0, 1), np.log((0.58, 1.42))))
     gamma = np.exp(shift * np.interp(strata(), (0, 1), np.log((0.74, 1.36))))
     hue = 2 * math.pi * strata()[:, None] + np.array([0, 2, 4]) * math.pi / 3
-    cast = 1 + shift * rng.uniform(0.1, 0.22, (count, 1)) * np.cos(hue)
+    cast = 1 + shift * rng.uniform(0.12, 0.24, (count, 1)) * np.cos(hue)
     blur = shift * strata() * height / 128 * 1.0
     noise = 0.01 + shift * strata() * 0.035
     kinds = np.concatenate([rng.permutation(list(SCENES)) for _ in range(count // len(SCENES) + 1)])

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from rich.progress import track
 
 from dccc_lightning import checks
+from dccc_lightning.console import track
 from dccc_lightning.errors import UnreadableImageError, UserError
 
 Cache = Literal["auto", "ram", "none"]
@@ -188,9 +188,9 @@ class ImageStore:
         with ThreadPoolExecutor(checks.integer("threads", threads, low=1)) as pool:
             outcomes = track(
                 pool.map(self._attempt, range(len(self))),
-                description="Reading images",
-                total=len(self),
-                disable=not progress,
+                "reading images",
+                len(self),
+                progress,
             )
             return [outcome for outcome in outcomes if outcome is not None]
 

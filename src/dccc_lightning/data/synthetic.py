@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -146,7 +146,8 @@ class SyntheticPedestrians:
         """Draw the world unless it is in the cache, and read it.
 
         Raises:
-            UserError: the cache cannot be written, or images of it were removed.
+            UserError: the cache cannot be written, images of it were removed, or the world is so
+                small that no query has a match.
         """
         if not self.folder.is_dir():
             self._build()
@@ -204,8 +205,7 @@ def schedule(world: World) -> list[Shot]:
             matched = any(len(other) > 1 for other in tracks if other is not track)
             folder = QUERY if matched else GALLERY
             first, *rest = track
-            shots.append(Shot(folder, first.identity, first.camera, first.number, first.frame))
-            shots += rest
+            shots += [replace(first, folder=folder), *rest]
     for stranger in range(round(DISTRACTORS * world.test_identities)):
         rng = np.random.default_rng([world.seed, 32, stranger])
         camera, frame = int(rng.integers(world.cameras)), int(rng.integers(100_000))

@@ -2,7 +2,7 @@
 
 Two images show the same person when hair, skin, build, clothes, shoes and bag agree; nothing else
 in an image depends on the identity. Colours come from palettes of what people wear, with a small
-shift of their own, and about one identity in seven is a look-alike of its predecessor.
+shift of their own, and about one identity in five is a look-alike of its predecessor.
 """
 
 from dataclasses import dataclass, replace
@@ -101,7 +101,7 @@ PATTERNS = {"plain": 5.0, "stripes": 1.6, "checks": 1.1, "print": 1.5, "two-tone
 LOWER = {"trousers": 6.0, "shorts": 1.7, "skirt": 1.5}
 BAG_KINDS = {"none": 4.0, "backpack": 2.4, "handbag": 1.3, "shoulder": 1.6}
 
-LOOK_ALIKES = 0.15
+LOOK_ALIKES = 0.2
 
 
 @dataclass(frozen=True)

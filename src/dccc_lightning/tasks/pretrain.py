@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
 
 from dccc_lightning import metrics_table
 from dccc_lightning.assembly import Settings, build_datamodule, build_trainer, checked, construct
+from dccc_lightning.console import CONSOLE
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
@@ -35,7 +35,6 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting or the dataset cannot be used, or the dataset has no identities.
     """
     start = time.perf_counter()
-    console = Console(highlight=False, soft_wrap=True)
     datamodule = build_datamodule(settings)
     datamodule.prepare_data()
     datamodule.setup()
@@ -63,9 +62,9 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         for path in (output / "weights.pt", settings["pretrain"]["copy_to"]):
             if path is not None:
                 write_atomically(Path(path), content)
-                console.print(f"weights: {path} ({len(content) / 1e6:.1f} MB)")
+                CONSOLE.print(f"weights: {path} ({len(content) / 1e6:.1f} MB)")
         write_results(output / "results.json", results)
-        console.print(results_table(results))
+        CONSOLE.print(results_table(results))
     return results
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
 from rich.table import Table
 
 from dccc_lightning import metrics_table
 from dccc_lightning.assembly import Settings, build_datamodule, build_module, build_trainer
+from dccc_lightning.console import CONSOLE
 from dccc_lightning.plots import plot_curves
 from dccc_lightning.results import SCORES, summarize_run, write_results
 
@@ -32,14 +32,13 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting, the dataset or the weights cannot be used.
     """
     start = time.perf_counter()
-    console = Console(highlight=False, soft_wrap=True)
     datamodule = build_datamodule(settings)
     trainer = build_trainer(settings, str(output))
     datamodule.prepare_data()
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     module = build_module(settings)
     if trainer.is_global_zero and settings["notice"]:
-        console.print(f"note: {settings['notice']}", style="dim")
+        CONSOLE.print(f"note: {settings['notice']}", style="dim")
     trainer.validate(module, datamodule=datamodule, verbose=False)
     trainer.fit(module, datamodule=datamodule)
     rows = metrics_table.read_rows(output / "metrics.csv")
@@ -49,7 +48,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     if trainer.is_global_zero:
         write_results(output / "results.json", results)
         plot_curves(rows, output / "curves.png", title=settings["dataset"]["name"])
-        console.print(results_table(results))
+        CONSOLE.print(results_table(results))
     return results
 
 
