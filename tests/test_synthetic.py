@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dccc_lightning.data import synthetic
-from dccc_lightning.data.camera import cameras
-from dccc_lightning.data.records import Records, Splits
-from dccc_lightning.data.scene import SCENES, backdrop
-from dccc_lightning.data.synthetic import SyntheticPedestrians, draw_world, schedule
-from dccc_lightning.data.wardrobe import (
+from dccc_lightning.data.drawing.camera import cameras
+from dccc_lightning.data.drawing.scene import SCENES, backdrop
+from dccc_lightning.data.drawing.wardrobe import (
     BAG_KINDS,
     GARMENTS,
     HAIR_STYLES,
@@ -24,6 +22,8 @@ from dccc_lightning.data.wardrobe import (
     Person,
     person,
 )
+from dccc_lightning.data.records import Records, Splits
+from dccc_lightning.data.synthetic import SyntheticPedestrians, draw_world, schedule
 from dccc_lightning.errors import UserError
 
 TINY = {"train_identities": 4, "test_identities": 3, "cameras": 3, "height": 64, "width": 32}

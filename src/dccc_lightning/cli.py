@@ -63,9 +63,6 @@ _NOISE = (
 
 def main() -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
@@ -86,7 +83,9 @@ def _job(config: DictConfig) -> float | None:
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(settings, dict)
         task = get_method(settings["task"]["_target_"])
-        (output / "config.yaml").write_text(OmegaConf.to_yaml(settings))
+        _quiet()
+        if _is_first_process():
+            (output / "config.yaml").write_text(OmegaConf.to_yaml(settings))
         with _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext():
             results: dict[str, Any] = task(settings, output)
     except Exception as error:
@@ -100,6 +99,13 @@ def _job(config: DictConfig) -> float | None:
         print(f"outputs: {output}", flush=True)
     best = max((s["mAP"] for s in (results.get("student"), results.get("teacher")) if s), default=0)
     return float(best)
+
+
+def _quiet() -> None:
+    """Show warnings as one line each. After the imports: Lightning sets a format of its own."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
 
 
 def _guard(folder: Path, setting: str) -> None:

@@ -118,6 +118,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.labels: NDArray[np.int64] | None = None
         self.labels_epoch = -1
         self._labels_on_device: Tensor | None = None
+        self._has_warned = False
         self._splits: Splits | None = None
         self._stores: dict[str, ImageStore] = {}
 
@@ -193,6 +194,7 @@ class ReIDDataModule(pl.LightningDataModule):
             self.label_source(epoch)
         if self.labels is None:
             raise RuntimeError("no pseudo labels: add the Recluster callback or set them yourself")
+        self._warn_if_clusters_repeat()
         rank, processes = distributed.world()
         batches = draw_batches(
             self.labels, self.splits.train.cameras, self.clusters, self.instances,
@@ -248,6 +250,15 @@ class ReIDDataModule(pl.LightningDataModule):
             torch.full_like(positions, dataloader_idx == 0, dtype=torch.bool),
             positions,
         )
+
+    def _warn_if_clusters_repeat(self) -> None:
+        found = int(self.labels.max()) + 1 if self.labels is not None else 0
+        if found < self.clusters and not self._has_warned and distributed.world()[0] == 0:
+            log.warning(
+                "%d clusters are fewer than the %d of a batch: they repeat in the batch",
+                found, self.clusters,
+            )  # fmt: skip
+            self._has_warned = True
 
     def _device_labels(self, device: torch.device) -> Tensor:
         if self._labels_on_device is None or self._labels_on_device.device != device:

@@ -10,7 +10,7 @@ from dccc_lightning.console import CONSOLE
 
 _COLUMNS = (
     ("eps", "cluster/eps", 6, "{:.3f}"),
-    ("clusters", "cluster/num_clusters", 10, "{:.0f}"),
+    ("clusters", "cluster/num_clusters", 9, "{:.0f}"),
     ("outliers", "cluster/outlier_ratio", 10, "{:.0%}"),
     ("ARI", "cluster/ari", 6, "{:.2f}"),
     ("loss", "train/loss", 7, "{:.3f}"),

@@ -78,11 +78,6 @@ class Recluster(Callback):
             torch.distributed.broadcast_object_list(outcome, src=0)
         found: PseudoLabels | Exception = outcome[0]
         if isinstance(found, PseudoLabels):
-            if found.adjusted:
-                log.warning(
-                    "epoch %d: eps %.3f gave no usable clusters, %.3f gave %d",
-                    epoch, found.scheduled_eps, found.eps, found.num_clusters,
-                )  # fmt: skip
             return found.labels, found.eps, found.scheduled_eps
         if isinstance(found, NoClustersError) and previous is not None:
             log.warning("epoch %d: %s; the labels of the last epoch are kept", epoch, found)

@@ -68,10 +68,7 @@ def rank_candidates(
     indices = np.empty((n, k), dtype=np.int64)
     complete = np.empty(n, dtype=np.bool_)
     for i in numba.prange(n):
-        row = candidates[i].copy()
-        if not np.any(row == i):
-            row[m - 1] = i
-        row.sort()
+        row = np.sort(candidates[i])  # where rounding lost i itself, bounds[i] is below zero
         exact = np.empty(m, dtype=np.float32)
         for c in range(m):
             exact[c] = _distance(features, i, row[c])

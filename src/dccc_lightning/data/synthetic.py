@@ -19,14 +19,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from dccc_lightning import checks
-from dccc_lightning.data.camera import Camera, cameras
+from dccc_lightning.console import progress_bar
+from dccc_lightning.data.drawing.camera import Camera, cameras
+from dccc_lightning.data.drawing.wardrobe import Person, person
 from dccc_lightning.data.layout import MARKET_FOLDERS, read_market_layout
 from dccc_lightning.data.records import Splits
-from dccc_lightning.data.wardrobe import Person, person
 from dccc_lightning.errors import UserError
 
 RENDERER_VERSION = 1
@@ -219,8 +218,7 @@ def draw_world(world: World, folder: Path, processes: int) -> None:
         (folder / split).mkdir()
     shots = schedule(world)
     chunks = [shots[at : at + CHUNK] for at in range(0, len(shots), CHUNK)]
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=len(chunks) < 4) as progress:
+    with progress_bar(enabled=len(chunks) >= 4) as progress:
         bar = progress.add_task(f"drawing {len(shots)} pedestrians", total=len(shots))
         if processes == 1 or len(chunks) == 1:
             for chunk in chunks:

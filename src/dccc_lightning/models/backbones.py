@@ -81,7 +81,7 @@ def build_backbone(name: str, width: float = 1.0, bn_group_size: int = 64) -> Re
         ValueError: An unknown name or a width that the network cannot have.
     """
     block, layers = _STAGES[checks.choice("backbone", name, BACKBONES)]
-    checks.real("width", width, 0.0, 4.0, open_low=True)
+    checks.real("width", width, 1 / 64, 4.0)  # one of the 64 channels of the first layer remains
     if width != 1.0 and block is Bottleneck:
         raise ValueError(f"width must be 1 for {name}, got {width}")
     return ResNetTrunk(block, layers, width, partial(GroupedBatchNorm, group_size=bn_group_size))

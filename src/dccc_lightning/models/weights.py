@@ -1,12 +1,10 @@
 """Weights from torchvision, from this package or from a file, with a report of what fitted."""
 
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -86,12 +84,13 @@ def _imagenet(backbone: str) -> Mapping[str, Tensor]:
         ) from None
     try:
         state: Mapping[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError) as error:
+    except Exception as error:  # no network, a download cut short, a damaged file in the cache
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"model.weights=imagenet: the ImageNet weights of {backbone} could not be downloaded "
-            f"({error}); download {weights.url.rsplit('/', 1)[-1]} elsewhere and pass "
+            f"({reason}); download {weights.url.rsplit('/', 1)[-1]} elsewhere and pass "
             "model.weights=PATH"
-        ) from None
+        ) from error
     return state
 
 
@@ -100,11 +99,13 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         raise UserError(f"model.weights={path}: no such file; pass imagenet, bundled or a file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except OSError as error:
+        raise UserError(f"model.weights={path}: cannot be read ({error})") from error
+    except Exception as error:  # a damaged file trips torch's reader in all kinds of ways
         raise UserError(
-            f"model.weights={path}: not a file of tensors that can be read safely ({reason})"
-        ) from None
+            f"model.weights={path}: not a file of tensors that can be read safely: it is damaged, "
+            "or holds other objects"
+        ) from error
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -121,8 +122,8 @@ def _fit(embedder: nn.Module, state: Mapping[str, Tensor]) -> WeightsReport:
         name = _own_name(key, own)
         if name is None:
             bare = key.removeprefix("module.")
-            # The teacher and the memory of a checkpoint of ours are not the student's business.
-            if not bare.startswith((*_HEADS, "teacher.", "memory.")):
+            # The rest of a checkpoint of ours is not the student's business.
+            if not bare.startswith((*_HEADS, "teacher.", "memory.", "loss_sums")):
                 unexpected.append(key)
         elif own[name].shape != value.shape:
             misshapen.append(f"{name}: {tuple(value.shape)}, {tuple(own[name].shape)}")

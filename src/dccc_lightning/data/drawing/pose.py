@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dccc_lightning.data.sketch import Ring
+from dccc_lightning.data.drawing.sketch import Ring
 
 Point = tuple[float, float, float]
 

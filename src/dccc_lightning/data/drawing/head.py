@@ -1,8 +1,8 @@
 """The head of a pedestrian: neck, face, hair and hat, seen from any side."""
 
-from dccc_lightning.data.pose import Body
-from dccc_lightning.data.sketch import Sketch
-from dccc_lightning.data.wardrobe import Colour, Person
+from dccc_lightning.data.drawing.pose import Body
+from dccc_lightning.data.drawing.sketch import Sketch
+from dccc_lightning.data.drawing.wardrobe import Colour, Person
 
 WIDTH, DEPTH, HEIGHT = 0.053, 0.061, 0.072
 CENTRE = 0.928

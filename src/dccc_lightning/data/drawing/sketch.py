@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from dccc_lightning.data.wardrobe import Colour
+from dccc_lightning.data.drawing.wardrobe import Colour
 
 OVERSAMPLING = 4
 SHADE_OVERSAMPLING = 2

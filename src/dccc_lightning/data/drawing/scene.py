@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from dccc_lightning.data.sketch import Sketch
-from dccc_lightning.data.wardrobe import Colour
+from dccc_lightning.data.drawing.sketch import Sketch
+from dccc_lightning.data.drawing.wardrobe import Colour
 
 OVERSAMPLING = 2
 STRETCH = 3.0

@@ -5,17 +5,17 @@ serves every heading: a section seen from the side is as wide as it is deep. Par
 to near.
 """
 
-from dccc_lightning.data.garments import (
+from dccc_lightning.data.drawing.garments import (
     BULK,
     draw_backpack,
     draw_hip_bag,
     draw_lower,
     draw_upper,
 )
-from dccc_lightning.data.head import draw_back_hair, draw_head
-from dccc_lightning.data.pose import Body, Pose
-from dccc_lightning.data.sketch import Sketch
-from dccc_lightning.data.wardrobe import BLACK, Person
+from dccc_lightning.data.drawing.head import draw_back_hair, draw_head
+from dccc_lightning.data.drawing.pose import Body, Pose
+from dccc_lightning.data.drawing.sketch import Sketch
+from dccc_lightning.data.drawing.wardrobe import BLACK, Person
 
 
 def draw_pedestrian(

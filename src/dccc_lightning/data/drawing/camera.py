@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from dccc_lightning.data.pedestrian import draw_pedestrian
-from dccc_lightning.data.pose import Pose
-from dccc_lightning.data.scene import SCENES, backdrop, draw_obstacle
-from dccc_lightning.data.sketch import Sketch
-from dccc_lightning.data.wardrobe import Person
+from dccc_lightning.data.drawing.pedestrian import draw_pedestrian
+from dccc_lightning.data.drawing.pose import Pose
+from dccc_lightning.data.drawing.scene import SCENES, backdrop, draw_obstacle
+from dccc_lightning.data.drawing.sketch import Sketch
+from dccc_lightning.data.drawing.wardrobe import Person
 
 HEADINGS = (0.0, math.pi, math.pi / 2, -math.pi / 2)
 """Front, back, to the right, to the left."""

@@ -4,9 +4,9 @@ import math
 
 from PIL import ImageDraw
 
-from dccc_lightning.data.pose import Body, Section
-from dccc_lightning.data.sketch import Sketch
-from dccc_lightning.data.wardrobe import Colour, Person
+from dccc_lightning.data.drawing.pose import Body, Section
+from dccc_lightning.data.drawing.sketch import Sketch
+from dccc_lightning.data.drawing.wardrobe import Colour, Person
 
 CHEST: tuple[Section, ...] = (
     (0.85, 0.034, 0.036),

@@ -1,0 +1,74 @@
+"""What the tests share: a tiny world of pedestrians, and the command line in this process."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from dccc_lightning import cli
+
+GOLDEN = Path(__file__).parent / "golden" / "dccc_reference.npz"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold the worlds that tests draw, once for all of them."""
+    return tmp_path_factory.mktemp("worlds")
+
+
+@pytest.fixture(scope="session")
+def tiny(world_folder: Path) -> list[str]:
+    """Make a run on the synthetic pedestrians a matter of seconds."""
+    return [
+        f"dataset.root={world_folder}",
+        "dataset.train_identities=16",
+        "dataset.test_identities=6",
+        "dataset.cameras=3",
+        "image.height=32",
+        "image.width=16",
+        "batch.clusters=4",
+        "batch.instances=4",
+        "epochs=2",
+        "iterations=2",
+        "clustering.k1=12",
+        "trainer=cpu",
+    ]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Command]:
+    """Run ``python -m dccc_lightning ARGUMENTS`` in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["dccc_lightning", *arguments])
+        monkeypatch.setattr(cli.OutputGuard, "sweep", None)
+        GlobalHydra.instance().clear()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    yield run
+    GlobalHydra.instance().clear()

@@ -1,0 +1,147 @@
+"""The command line: one line and exit code 2 for a mistake, nothing written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from conftest import Command
+
+MISTAKES = {
+    "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
+    "dataset=mars": ["dataset=mars", "market1501", "synthetic"],
+    "schedular=fixed": ["schedular=fixed", "did you mean", "scheduler"],
+    "scheduler.strat=0.5": ["scheduler.strat", "scheduler.start"],
+    "epoch=3": ["epoch=3", "epochs"],
+    "dataset.rot=data": ["dataset.rot", "dataset.root"],
+    "a=[1": ["a=[1", "key=value"],
+    "+scheduler.colour=1": ["scheduler", "colour"],
+    "scheduler.start=high": ["scheduler", "start", "'high'"],
+    "scheduler.start=1.2": ["scheduler", "start", "(0, 1)", "1.2"],
+    "scheduler.floor=0.9": ["scheduler", "floor"],
+    "clustering.k1=1": ["clustering", "k2", "at most 1"],
+    "clustering.k2=31": ["clustering", "k2"],
+    "batch.instances=1": ["instances", "at least 2", "1"],
+    "batch.clusters=1": ["clusters", "at least 2", "1"],
+    "memory.momentum=1.5": ["memory", "momentum", "[0, 1]", "1.5"],
+    "memory.tau_w=0": ["memory", "tau_w"],
+    "loss.smoothing=-0.1": ["loss", "smoothing", "[0, 1]"],
+    "optimizer.lr=0": ["optimizer", "lr"],
+    "teacher.cap=1.5": ["cap", "1.5"],
+    "epochs=0": ["epochs", "at least 1"],
+    "iterations=0": ["iterations", "at least 1"],
+    "augmentation.padding=-1": ["padding"],
+    "dataset.on_error=explode": ["on_error", "fail, skip"],
+    "dataset.cameras=1": ["dataset", "cameras"],
+    "model.backbone=resnet11": ["model", "resnet11", "resnet50"],
+    "model.weights=nowhere.pth": ["nowhere.pth", "no such file"],
+    "trainer.devices=4096": ["trainer.devices=4096"],
+    "trainer.devices=3": ["64", "3 processes", "1, 2, 4"],
+    "trainer.precision=17": ["trainer", "17"],
+    "+trainer.speed=9": ["trainer", "speed"],
+    "trainer=gpu": ["CUDA"],
+}
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(
+    argument: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if argument == "trainer=gpu":
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    arguments = [argument] if argument.startswith("trainer=") else ["trainer=cpu", argument]
+    outcome = command(*arguments)
+    assert outcome.code == 2, outcome
+    lines = [line for line in outcome.err.splitlines() if line]
+    assert len(lines) == 1, outcome.err
+    assert lines[0].startswith("error: ")
+    for part in MISTAKES[argument]:
+        assert part in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_dataset_says_what_was_looked_for(command: Command, tmp_path: Path) -> None:
+    outcome = command("dataset=market1501", f"dataset.root={tmp_path / 'data'}", "trainer=cpu")
+    assert outcome.code == 2
+    assert "bounding_box_train" in outcome.err
+    assert "dataset.root" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_over_an_unknown_option_writes_nothing(command: Command, tmp_path: Path) -> None:
+    outcome = command("-m", "scheduler=fixed,lineer")
+    assert outcome.code == 2
+    assert "scheduler=lineer" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_foreign_output_folder_is_left_alone(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    outcome = command("output=mine")
+    assert outcome.code == 2
+    assert "not ours" in outcome.err
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_an_output_that_is_a_file_is_refused(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("a file")
+    outcome = command("output=notes")
+    assert outcome.code == 2
+    assert "a file" in outcome.err
+
+
+def market_tree(root: Path) -> Path:
+    """Write a tree in Market-1501's layout, ten identities under three cameras."""
+    home = root / "Market-1501-v15.09.15"
+    for name in ("bounding_box_train", "query", "bounding_box_test"):
+        (home / name).mkdir(parents=True)
+    for identity in range(1, 11):
+        for camera in range(1, 4):
+            for shot in range(3):
+                test = "query" if shot == 0 else "bounding_box_test"
+                split = "bounding_box_train" if identity <= 6 else test
+                color = (identity * 25, 255 - identity * 20, 60 + camera * 40)
+                Image.new("RGB", (16, 32), color).save(
+                    home / split / f"{identity:04d}_c{camera}s1_{shot:06d}_00.jpg"
+                )
+    return home
+
+
+def test_an_unreadable_image_is_named_or_skipped(
+    command: Command, tmp_path: Path, tiny: list[str]
+) -> None:
+    home = market_tree(tmp_path / "data")
+    broken = home / "bounding_box_train" / "0001_c1s1_000000_00.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    arguments = [a for a in tiny if not a.startswith("dataset.")]
+    arguments += [
+        "dataset=market1501", f"dataset.root={home.parent}", "model=resnet10", "model.weights=null",
+        "epochs=1", "iterations=1", "clustering.k1=6", "output=run",
+    ]  # fmt: skip
+    failed = command(*arguments)
+    assert failed.code == 2
+    assert broken.name in failed.err
+    assert "dataset.on_error=skip" in failed.err
+    assert not (tmp_path / "run").exists()
+    skipped = command(*arguments, "dataset.on_error=skip")
+    assert skipped.code == 0, skipped
+    assert broken.name in skipped.err
+    assert (tmp_path / "run" / "results.json").exists()
+
+
+def test_weights_that_do_not_fit_list_keys(command: Command, tmp_path: Path) -> None:
+    torch.save({"layer1.0.conv1.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
+    outcome = command("trainer=cpu", f"model.weights={tmp_path / 'other.pth'}")
+    assert outcome.code == 2
+    assert "does not fit" in outcome.err
+    assert "backbone.conv1.weight" in outcome.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_help_lists_groups_and_examples(command: Command) -> None:
+    outcome = command("--help")
+    assert outcome.code == 0
+    assert "scheduler: cosine, exponential, fixed" in outcome.out
+    assert "python -m dccc_lightning dataset=msmt17 trainer.devices=4" in outcome.out

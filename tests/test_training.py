@@ -1,0 +1,230 @@
+"""The whole road on tiny worlds: every run here is the real command."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from conftest import Command
+from dccc_lightning.metrics_table import read_rows
+
+TINY_MODEL = ["model.weights=null"]
+
+
+def results_of(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold the folder of one finished run, made by the first test that needs it."""
+    return tmp_path_factory.mktemp("finished") / "run"
+
+
+@pytest.fixture
+def run_folder(finished: Path, command: Command, tiny: list[str]) -> Path:
+    if not finished.exists():
+        outcome = command(*tiny, *TINY_MODEL, "epochs=3", "eval_every=2", f"output={finished}")
+        assert outcome.code == 0, outcome
+        assert outcome.out.splitlines()[-1] == f"outputs: {finished}"
+        (finished / "terminal.txt").write_text(outcome.out)
+    return finished
+
+
+def test_a_run_leaves_a_complete_folder(run_folder: Path) -> None:
+    config = yaml.safe_load((run_folder / "config.yaml").read_text())
+    assert config["scheduler"]["start"] == config["recipe"]["start"]
+    results = results_of(run_folder)
+    scores = {"mAP", "mINP", "rank1", "rank5", "rank10"}
+    for key in ("initial", "student", "teacher", "best"):
+        assert scores <= set(results[key])
+        assert all(0 <= results[key][score] <= 100 for score in scores)
+    assert results["best"]["network"] in ("student", "teacher")
+    assert results["best"]["selected_on"] == "test split"
+    assert len(results["clusters"]) == len(results["eps"]) == 3
+    assert results["seconds"] > 0
+    assert {"torch", "dccc_lightning", "python"} <= set(results["versions"])
+    with Image.open(run_folder / "curves.png") as picture:
+        assert picture.width >= 1000
+    for name in ("last", "best"):
+        checkpoint = torch.load(run_folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert any(key.startswith("teacher.") for key in checkpoint["state_dict"])
+        assert "memory.centroids" in checkpoint["state_dict"]
+
+
+def test_evaluation_comes_before_training_every_second_epoch_and_at_the_end(
+    run_folder: Path,
+) -> None:
+    rows = read_rows(run_folder / "metrics.csv")
+    assert [row["epoch"] for row in rows] == [-1, 0, 1, 2]
+    assert [row["step"] for row in rows] == [0, 2, 4, 6]
+    assert ["val/mAP" in row for row in rows] == [True, False, True, True]
+    assert all("val_teacher/mINP" in row for row in rows if "val/mAP" in row)
+    assert all("cluster/ari" in row for row in rows[1:])
+
+
+def test_eps_follows_dcps(run_folder: Path) -> None:
+    scheduled = [row.get("cluster/scheduled_eps") for row in read_rows(run_folder / "metrics.csv")]
+    assert scheduled[1:] == pytest.approx([0.7 * 0.99**t for t in (1, 2, 3)], abs=1e-12)
+
+
+def test_the_terminal_shows_a_line_an_epoch_and_a_table(run_folder: Path) -> None:
+    lines = (run_folder / "terminal.txt").read_text().splitlines()
+    assert any(line.split()[:1] == ["start"] for line in lines)
+    for epoch in ("1/3", "2/3", "3/3"):
+        assert sum(line.split()[:1] == [epoch] for line in lines) == 1
+    assert any("before training" in line for line in lines)
+    assert max(len(line) for line in lines if not line.startswith("outputs:")) <= 80
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
+    run_folder: Path, command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    arguments = [*tiny, *TINY_MODEL, "epochs=3", "eval_every=2"]
+    assert command(*arguments, "output=again", "loader.workers=2").code == 0
+    assert command(*arguments, "output=other", "seed=5").code == 0
+    table = (run_folder / "metrics.csv").read_bytes()
+    assert (tmp_path / "again" / "metrics.csv").read_bytes() == table
+    assert (tmp_path / "other" / "metrics.csv").read_bytes() != table
+
+
+def test_training_never_reads_identities(
+    run_folder: Path, command: Command, tiny: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from dccc_lightning.data.synthetic import SyntheticPedestrians
+
+    original = SyntheticPedestrians.splits
+
+    def anonymous(self: SyntheticPedestrians):
+        splits = original(self)
+        splits.train.identities[:] = -1
+        return splits
+
+    monkeypatch.setattr(SyntheticPedestrians, "splits", anonymous)
+    outcome = command(*tiny, *TINY_MODEL, "epochs=3", "eval_every=2", "output=anonymous")
+    assert outcome.code == 0, outcome
+    with_labels, without = (
+        read_rows(folder / "metrics.csv") for folder in (run_folder, tmp_path / "anonymous")
+    )
+    for row, bare in zip(with_labels, without, strict=True):
+        supervised = {k for k in row if k not in bare}
+        assert all(k.startswith("cluster/") for k in supervised)
+        assert {k: row[k] for k in bare} == bare
+
+
+def test_the_baseline_has_no_teacher(command: Command, tiny: list[str], tmp_path: Path) -> None:
+    outcome = command(*tiny, *TINY_MODEL, "experiment=cluster_contrast", "output=run")
+    assert outcome.code == 0, outcome
+    results = results_of(tmp_path / "run")
+    assert results["teacher"] is None
+    assert results["best"]["network"] == "student"
+    assert results["eps"] == [0.7, 0.7]
+
+
+@pytest.mark.parametrize(
+    "choice", ["loss=soft_only", "memory=hard", "memory=mean", "scheduler=cosine", "loss.weight=0"]
+)
+def test_parts_can_be_swapped(
+    choice: str, command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    outcome = command(*tiny, *TINY_MODEL, choice, "epochs=1", "output=run")
+    assert outcome.code == 0, outcome
+    assert results_of(tmp_path / "run")["student"]["mAP"] > 0
+
+
+def test_fewer_clusters_than_the_batch_wants_is_one_warning(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    outcome = command(*tiny, *TINY_MODEL, "batch.clusters=64", "batch.instances=2", "output=run")
+    assert outcome.code == 0, outcome
+    assert outcome.err.count("repeat in the batch") == 1
+
+
+def test_no_cluster_within_reach_ends_with_advice(command: Command, tiny: list[str]) -> None:
+    outcome = command(
+        *tiny, *TINY_MODEL, "scheduler=fixed", "scheduler.start=0.02", "clustering.margin=0",
+        "clustering.algorithm.min_samples=40",
+    )  # fmt: skip
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert "scheduler.start" in outcome.err
+
+
+def test_a_sweep_runs_every_job_although_one_fails(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    outcome = command(
+        "-m", *tiny, *TINY_MODEL, "epochs=1", "iterations=1", "scheduler=fixed,linear",
+        "memory.momentum=0.1,7", "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    assert outcome.code == 2
+    jobs = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert len(jobs) == 4
+    for job in jobs:
+        momentum = yaml.safe_load((job / "config.yaml").read_text())["memory"]["momentum"]
+        assert (job / "results.json").exists() == (momentum == 0.1)
+        assert (job / "error.txt").exists() == (momentum == 7)
+    assert (tmp_path / "sweep" / "1" / "error.txt").read_text().startswith("memory: momentum")
+    assert outcome.err.count("failed: memory: momentum") == 2
+
+
+def test_tensorboard_gets_the_metrics(command: Command, tiny: list[str], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    outcome = command(*tiny, *TINY_MODEL, "logger=tensorboard", "output=run")
+    assert outcome.code == 0, outcome
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert {"val/mAP", "cluster/eps", "train/loss"} <= set(events.Tags()["scalars"])
+
+
+def test_wandb_keeps_the_history_offline(
+    command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    outcome = command(*tiny, *TINY_MODEL, "logger=wandb", "output=run")
+    assert outcome.code == 0, outcome
+    (record_file,) = (tmp_path / "run").rglob("run-*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(record_file))
+    history: list[dict[str, float]] = []
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "history":
+            history.append({
+                item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                for item in record.history.item
+            })  # fmt: skip
+    logged = {key for row in history for key in row}
+    assert {"val/mAP", "val_teacher/mAP", "cluster/eps", "cluster/num_clusters"} <= logged
+    (table,) = (list(csv.DictReader(f)) for f in [(tmp_path / "run" / "metrics.csv").open()])
+    assert [r["val/mAP"] for r in history if "val/mAP" in r][-1] == pytest.approx(
+        float(table[-1]["val/mAP"]), abs=1e-6
+    )
+
+
+def test_pretraining_writes_weights_that_training_can_start_from(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    arguments = [a for a in tiny if not a.startswith("epochs")]
+    outcome = command(
+        *arguments, "experiment=pretrain_synthetic", "dataset.train_identities=12", "epochs=1",
+        "dataset.test_identities=6", "pretrain.copy_to=copy.pt", "output=source",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome
+    weights = tmp_path / "source" / "weights.pt"
+    assert (tmp_path / "copy.pt").read_bytes() == weights.read_bytes()
+    outcome = command(*tiny, f"model.weights={weights}", "epochs=1", "output=adapted")
+    assert outcome.code == 0, outcome
+    before = read_rows(tmp_path / "source" / "metrics.csv")[-1]
+    assert before["val/mAP"] > 0
