@@ -60,7 +60,11 @@ class Recluster(Callback):
         distributed.broadcast(module.memory.centroids)
         datamodule.set_pseudo_labels(labels, epoch)
         quality = summarize(labels, datamodule.splits.train.identities, previous)
-        self.summary = {f"cluster/{name}": float(value) for name, value in quality.items()}
+        self.summary = {  # without identities there is nothing to say about agreement with them
+            f"cluster/{name}": float(value)
+            for name, value in quality.items()
+            if not np.isnan(value)
+        }
         self.summary |= {"cluster/eps": eps, "cluster/scheduled_eps": scheduled}
         self.seconds = time.perf_counter() - start
 

@@ -57,7 +57,7 @@ def load_weights(embedder: nn.Module, source: str, backbone: str) -> WeightsRepo
         state = _read(Path(source).expanduser())
     report = _fit(embedder, state)
     unfit = [name for name in report.missing if name.startswith("backbone.")]
-    if unfit or report.misshapen:
+    if unfit or report.misshapen or _surplus(embedder, report.unexpected):
         problems = [f"missing {_few(unfit)}"] if unfit else []
         if report.misshapen:
             problems.append(f"other shapes {_few(report.misshapen)}")
@@ -146,6 +146,18 @@ def _own_name(key: str, own: Mapping[str, Tensor]) -> str | None:
         if prefix is None:
             return None
         key = key.removeprefix(prefix)
+
+
+def _surplus(embedder: nn.Module, unexpected: tuple[str, ...]) -> list[str]:
+    """Return the tensors of ``unexpected`` that a deeper backbone than the embedder's has."""
+    own = {name.split(".")[1] for name in embedder.state_dict() if name.startswith("backbone.")}
+    return [key for key in unexpected if _bare(key).split(".")[0] in own]
+
+
+def _bare(key: str) -> str:
+    """Peel all prefixes of wrappers off ``key``."""
+    prefix = next((p for p in _PREFIXES if key.startswith(p)), None)
+    return key if prefix is None else _bare(key.removeprefix(prefix))
 
 
 def _few(names: "list[str] | tuple[str, ...]", limit: int = 4) -> str:

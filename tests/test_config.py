@@ -1,0 +1,334 @@
+"""The configuration as Hydra composes it; nothing is trained here."""
+
+import inspect
+import itertools
+import random
+from functools import cache
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_method, instantiate
+from omegaconf import OmegaConf, open_dict
+
+from dccc_lightning.callbacks.recluster import Recluster
+from dccc_lightning.cli import conf_dir
+from dccc_lightning.clustering import dcps
+from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss, SoftOnlyLoss
+
+GROUPS = ("scheduler", "memory", "loss", "optimizer", "dataset", "model")
+LOSSES = {
+    "cluster_contrast": ClusterContrastLoss,
+    "soft_contrastive": SoftContrastiveLoss,
+    "soft_only": SoftOnlyLoss,
+}
+BENCHMARKS = ("market1501", "dukemtmc", "msmt17")
+
+
+def options(group):
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+@cache
+def composed(*overrides, output="run"):
+    """The resolved settings of a command line, as plain containers."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", overrides=list(overrides), return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(output)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    del settings["output"]  # holds the time
+    return settings
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_hydra():
+    yield
+    HydraConfig.instance().cfg = None
+
+
+def pairs_of(chosen):
+    return set(itertools.combinations(enumerate(chosen), 2))
+
+
+def covering_pairs():
+    """Few combinations in which any two options of different groups meet (greedy)."""
+    choices = [options(group) for group in GROUPS]
+    draw = random.Random(0)
+    open_pairs = set().union(*map(pairs_of, itertools.product(*choices)))
+    combinations = []
+    while open_pairs:
+        (a, x), (b, y) = min(open_pairs)
+        candidates = [[draw.choice(names) for names in choices] for _ in range(60)]
+        for candidate in candidates:
+            candidate[a], candidate[b] = x, y  # at least this pair is new
+        best = max(candidates, key=lambda chosen: len(pairs_of(chosen) & open_pairs))
+        open_pairs -= pairs_of(best)
+        combinations.append(best)
+    return combinations
+
+
+COMBINATIONS = covering_pairs()
+
+
+def test_there_is_a_choice_in_every_group():
+    assert all(len(options(group)) >= 3 for group in GROUPS)
+    assert 30 <= len(COMBINATIONS) <= 60  # scheduler x model alone are 30
+
+
+@pytest.mark.parametrize("chosen", COMBINATIONS, ids="-".join)
+def test_every_pair_of_options_composes(chosen):
+    wanted = dict(zip(GROUPS, chosen, strict=True))
+    settings = composed(*(f"{group}={option}" for group, option in wanted.items()))
+    recipe = settings["recipe"]
+    assert get_method(settings["scheduler"]["_target_"]) is getattr(
+        dcps, f"{wanted['scheduler'].capitalize()}Schedule"
+    )
+    assert settings["scheduler"]["start"] == recipe["start"]
+    assert settings["scheduler"].get("epochs", settings["epochs"]) == settings["epochs"]
+    assert settings["memory"]["update"] == wanted["memory"]
+    assert settings["memory"]["tau_w"] == recipe["tau_w"]
+    assert get_method(settings["loss"]["_target_"]) is LOSSES[wanted["loss"]]
+    assert settings["loss"].get("smoothing", recipe["smoothing"]) == recipe["smoothing"]
+    assert settings["optimizer"]["algorithm"] == wanted["optimizer"]
+    assert settings["dataset"]["name"] == wanted["dataset"]
+    assert settings["model"]["backbone"] == wanted["model"]
+    recluster = settings["callbacks"]["recluster"]
+    assert recluster["schedule"] == settings["scheduler"]
+    assert recluster["labeler"] == settings["clustering"]
+
+
+# METHOD, table of the published recipes.
+PUBLISHED = {
+    "market1501": {"start": 0.7, "tau_w": 0.03, "epsilon": 0.3, "epochs": 70, "seed": 3407},
+    "dukemtmc": {"start": 0.7, "tau_w": 0.07, "epsilon": 0.1, "epochs": 70, "seed": 1},
+    "msmt17": {"start": 0.8, "tau_w": 0.6, "epsilon": 0.1, "epochs": 80, "seed": 1},
+}
+FIGURES = {
+    "market1501": {"mAP": 86.6, "rank1": 94.1, "rank5": 98.0, "rank10": 98.9},
+    "dukemtmc": {"mAP": 74.0, "rank1": 85.4, "rank5": 92.2, "rank10": 93.9},
+    "msmt17": {"mAP": 31.6, "rank1": 62.3, "rank5": 73.4, "rank10": 77.9},
+}
+
+
+@pytest.mark.parametrize("dataset", BENCHMARKS)
+def test_a_dataset_alone_is_the_published_recipe(dataset):
+    settings, recipe = composed(f"dataset={dataset}"), PUBLISHED[dataset]
+    assert settings["seed"] == recipe["seed"]
+    assert settings["epochs"] == recipe["epochs"]
+    assert settings["iterations"] == 200
+    assert settings["eval_every"] == 2
+    assert settings["batch"] == {"clusters": 16, "instances": 16}
+    assert settings["image"] == {"height": 256, "width": 128}
+    augmentation = dict(settings["augmentation"])
+    assert (augmentation.pop("padding"), augmentation.pop("flip"), augmentation.pop("erase")) == (
+        10, 0.5, 0.5
+    )  # fmt: skip
+    assert not any(augmentation.values())  # whatever else there is, is off
+    assert settings["teacher"] == {"start": 99, "cap": 0.999}
+    assert settings["scheduler"] == {
+        "_target_": "dccc_lightning.clustering.dcps.ExponentialSchedule",
+        "start": recipe["start"],
+        "floor": 0.399,
+        "rate": 0.99,
+    }
+    assert settings["memory"] == {
+        "_target_": "dccc_lightning.memory.ClusterMemory",
+        "update": "dycl",
+        "momentum": 0.1,
+        "temperature": 0.05,
+        "tau_w": recipe["tau_w"],
+    }
+    assert settings["loss"] == {
+        "_target_": "dccc_lightning.losses.SoftContrastiveLoss",
+        "smoothing": recipe["epsilon"],
+        "weight": 1.0,
+    }
+    assert settings["clustering"]["k1"] == 30
+    assert settings["clustering"]["k2"] == 6
+    assert settings["clustering"]["algorithm"] == {
+        "_target_": "dccc_lightning.clustering.algorithms.DBSCAN",
+        "min_samples": 4,
+    }
+    assert settings["optimizer"] == {
+        "_target_": "dccc_lightning.optimization.Optimization",
+        "algorithm": "adam",
+        "lr": 3.5e-4,
+        "weight_decay": 5e-4,
+        "warmup_epochs": 10,
+        "warmup_start": 0.1,
+    }
+    assert settings["model"] == {
+        "_target_": "dccc_lightning.models.embedder.build_embedder",
+        "backbone": "resnet50",
+        "width": 1.0,
+        "pooling": "avg",
+        "weights": "imagenet",
+        "bn_group_size": 64,
+    }
+    assert settings["published"] == FIGURES[dataset]
+    assert settings["notice"] is None
+    assert settings["trainer"]["precision"] == "32-true"
+
+
+@pytest.mark.parametrize("dataset", BENCHMARKS)
+def test_the_experiment_is_the_dataset_alone(dataset):
+    assert composed(f"experiment=dccc_{dataset}") == composed(f"dataset={dataset}")
+
+
+def test_without_arguments_it_is_the_synthetic_run_and_says_so():
+    settings = composed()
+    assert settings == composed("dataset=synthetic")
+    assert settings["model"]["backbone"] == "resnet10"
+    assert settings["model"]["weights"] == "bundled"
+    assert settings["published"] is None
+    assert "not a published benchmark" in settings["notice"]
+
+
+LINE = (
+    "seed=5", "epochs=3", "recipe.start=0.65", "memory.tau_w=0.2", "batch.clusters=4",
+    "teacher.cap=0.9", "model.bn_group_size=32", "scheduler=linear", "optimizer=sgd",
+    "model=resnet18",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", ["dataset=msmt17", "experiment=dccc_msmt17"])
+@pytest.mark.parametrize("first", [True, False], ids=["choice first", "choice last"])
+def test_the_command_line_wins(choice, first):
+    settings = composed(choice, *LINE) if first else composed(*LINE, choice)
+    assert (settings["seed"], settings["epochs"]) == (5, 3)
+    assert settings["scheduler"]["_target_"].endswith("LinearSchedule")
+    assert settings["scheduler"]["start"] == 0.65
+    assert settings["memory"]["tau_w"] == 0.2
+    assert settings["loss"]["smoothing"] == 0.1  # the rest is the dataset's
+    assert settings["batch"] == {"clusters": 4, "instances": 16}
+    assert settings["teacher"] == {"start": 99, "cap": 0.9}
+    assert settings["optimizer"]["algorithm"] == "sgd"
+    assert (settings["model"]["backbone"], settings["model"]["bn_group_size"]) == ("resnet18", 32)
+    assert settings["dataset"]["name"] == "msmt17"
+
+
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_cluster_contrast_changes_three_parts_of_any_recipe(dataset):
+    settings = composed("experiment=cluster_contrast", f"dataset={dataset}")
+    expected = dict(composed(f"dataset={dataset}"))
+    expected |= {key: settings[key] for key in ("scheduler", "memory", "loss")}
+    callbacks = dict(expected["callbacks"])
+    callbacks["recluster"] = callbacks["recluster"] | {"schedule": settings["scheduler"]}
+    assert settings == expected | {"callbacks": callbacks}
+    assert settings["scheduler"] == {
+        "_target_": "dccc_lightning.clustering.dcps.FixedSchedule",
+        "start": settings["recipe"]["start"],
+    }
+    assert settings["memory"]["update"] == "instance"
+    assert settings["loss"] == {"_target_": "dccc_lightning.losses.ClusterContrastLoss"}
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_composes(experiment):
+    settings = composed(f"experiment={experiment}")
+    assert callable(get_method(settings["task"]["_target_"]))
+
+
+def test_an_experiment_wins_over_the_dataset_that_it_chooses():
+    settings, dataset = composed("experiment=pretrain_synthetic"), composed("dataset=synthetic")
+    assert settings["dataset"]["name"] == "synthetic-source"
+    assert settings["dataset"]["seed"] != dataset["dataset"]["seed"]
+    assert settings["batch"] != dataset["batch"]
+    assert settings["image"] == dataset["image"]  # what it does not mention is the dataset's
+
+
+def node(group, option, **kwargs):
+    return instantiate(composed(f"{group}={option}")[group], **kwargs, _convert_="all")
+
+
+@pytest.mark.parametrize("option", options("scheduler"))
+def test_schedulers_instantiate(option):
+    assert 0.3 < node("scheduler", option)(0) <= 0.7
+
+
+@pytest.mark.parametrize("option", options("memory"))
+def test_memories_instantiate(option):
+    memory = node("memory", option, feature_dim=8)
+    memory.rebuild(torch.eye(8)[:4], torch.tensor([0, 0, 1, 1]))
+    assert memory.centroids.shape == (2, 8)
+
+
+@pytest.mark.parametrize("option", options("loss"))
+def test_losses_instantiate(option):
+    loss = node("loss", option)
+    assert type(loss) is LOSSES[option]
+    assert loss.uses_teacher == (option != "cluster_contrast")
+
+
+@pytest.mark.parametrize("option", options("optimizer"))
+def test_optimizers_instantiate(option):
+    optimizer = node("optimizer", option).optimizer([torch.nn.Parameter(torch.zeros(1))])
+    assert type(optimizer).__name__.lower() == option
+
+
+@pytest.mark.parametrize("option", options("clustering"))
+def test_clusterings_instantiate(option):
+    labeler = node("clustering", option)
+    assert type(labeler.algorithm).__name__.lower() == option
+
+
+@pytest.mark.parametrize("option", options("model"))
+def test_models_instantiate(option):
+    settings = composed("dataset=market1501", f"model={option}", "model.weights=null")["model"]
+    with torch.device("meta"):
+        embedder = instantiate(settings, _convert_="all")
+    expected = {"resnet10": 256, "resnet18": 512, "resnet34": 512}.get(option, 2048)
+    assert embedder.feature_dim == expected
+
+
+@pytest.mark.parametrize("option", options("dataset"))
+def test_datasets_instantiate_without_reading(option, tmp_path):
+    settings = dict(composed(f"dataset={option}", f"dataset.root={tmp_path}")["dataset"])
+    assert settings.pop("on_error") == "fail"
+    assert settings.pop("cache") == "auto"
+    assert instantiate(settings, _convert_="all").name == option
+
+
+@pytest.mark.parametrize("option", options("callbacks"))
+def test_callbacks_instantiate(option, tmp_path):
+    entries = composed(f"callbacks={option}", output=str(tmp_path))["callbacks"]
+    made = [instantiate(entry, _convert_="all") for entry in entries.values() if entry]
+    assert all(isinstance(callback, pl.Callback) for callback in made)
+    assert any(isinstance(callback, Recluster) for callback in made) == (option == "default")
+
+
+@pytest.mark.parametrize("option", options("logger"))
+def test_loggers_instantiate(option, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    entries = composed(f"logger={option}", output=str(tmp_path))["logger"]
+    made = [instantiate(entry, _convert_="all") for entry in entries.values()]
+    assert len(made) == (option != "csv")
+
+
+@pytest.mark.parametrize("option", options("trainer"))
+def test_the_trainers_arguments_are_lightnings(option):
+    arguments = composed(f"trainer={option}")["trainer"]
+    assert set(arguments) <= set(inspect.signature(pl.Trainer).parameters)
+    assert arguments["accelerator"] == {"default": "auto"}.get(option, option)
+
+
+@pytest.mark.parametrize("option", options("task"))
+def test_tasks_exist(option):
+    assert callable(get_method(composed(f"task={option}")["task"]["_target_"]))
+
+
+FILES = sorted(str(path.relative_to(conf_dir())) for path in conf_dir().rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_begins_with_a_line_that_explains_it(name):
+    lines = (conf_dir() / name).read_text().splitlines()
+    first = next(line for line in lines if line != "# @package _global_")
+    assert first.startswith("# ")
+    assert len(first.split()) > 3
