@@ -69,7 +69,7 @@ def test_evaluation_comes_before_training_every_second_epoch_and_at_the_end(
 
 def test_eps_follows_dcps(run_folder: Path) -> None:
     scheduled = [row.get("cluster/scheduled_eps") for row in read_rows(run_folder / "metrics.csv")]
-    assert scheduled[1:] == pytest.approx([0.7 * 0.99**t for t in (1, 2, 3)], abs=1e-12)
+    assert scheduled[1:] == pytest.approx([0.6 * 0.99**t for t in (1, 2, 3)], abs=1e-12)
 
 
 def test_the_terminal_shows_a_line_an_epoch_and_a_table(run_folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_baseline_has_no_teacher(command: Command, tiny: list[str], tmp_path
     results = results_of(tmp_path / "run")
     assert results["teacher"] is None
     assert results["best"]["network"] == "student"
-    assert results["eps"] == [0.7, 0.7]
+    assert results["eps"] == [0.6, 0.6]
 
 
 @pytest.mark.parametrize(

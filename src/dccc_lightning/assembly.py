@@ -1,6 +1,7 @@
 """From plain settings to objects: the only place that knows the shape of the configuration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from dccc_lightning import checks
@@ -100,8 +102,8 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
     if size % processes:
         fitting = [str(n) for n in range(1, 2 * processes) if size % n == 0]
         raise UserError(
-            f"a batch of batch.clusters * batch.instances = {size} images cannot be shared by "
-            f"{processes} processes; {', '.join(fitting)} would do"
+            f"trainer.devices={arguments['devices']}: a batch of batch.clusters * batch.instances = "
+            f"{size} images cannot be shared by {processes} processes; {', '.join(fitting)} would do"
         )
     if processes > 1 and arguments.setdefault("strategy", "auto") == "auto":
         # The running statistics of batch norm are broadcast when they are read, not every step.
@@ -125,6 +127,17 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
             **arguments,
         ),
     )
+
+
+@contextmanager
+def finished_loggers(trainer: pl.Trainer) -> Iterator[None]:
+    """Close W&B runs whatever happens: the next job of a sweep would go on writing into them."""
+    try:
+        yield
+    finally:
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                logger.experiment.finish()
 
 
 def checked(place: str, build: Callable[[], T]) -> T:

@@ -10,7 +10,14 @@ import pytorch_lightning as pl
 import torch
 
 from dccc_lightning import metrics_table
-from dccc_lightning.assembly import Settings, build_datamodule, build_trainer, checked, construct
+from dccc_lightning.assembly import (
+    Settings,
+    build_datamodule,
+    build_trainer,
+    checked,
+    construct,
+    finished_loggers,
+)
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.errors import UserError
@@ -54,7 +61,8 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         ),
     )
     trainer = build_trainer(settings, str(output))
-    trainer.fit(module, datamodule=datamodule)
+    with finished_loggers(trainer):
+        trainer.fit(module, datamodule=datamodule)
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(rows, settings["seed"], time.perf_counter() - start)
     if trainer.is_global_zero:

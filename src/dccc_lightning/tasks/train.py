@@ -9,7 +9,13 @@ import pytorch_lightning as pl
 from rich.table import Table
 
 from dccc_lightning import metrics_table
-from dccc_lightning.assembly import Settings, build_datamodule, build_module, build_trainer
+from dccc_lightning.assembly import (
+    Settings,
+    build_datamodule,
+    build_module,
+    build_trainer,
+    finished_loggers,
+)
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.plots import plot_curves
 from dccc_lightning.results import SCORES, summarize_run, write_results
@@ -39,8 +45,9 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     module = build_module(settings)
     if trainer.is_global_zero and settings["notice"]:
         CONSOLE.print(f"note: {settings['notice']}", style="dim")
-    trainer.validate(module, datamodule=datamodule, verbose=False)
-    trainer.fit(module, datamodule=datamodule)
+    with finished_loggers(trainer):
+        trainer.validate(module, datamodule=datamodule, verbose=False)
+        trainer.fit(module, datamodule=datamodule)
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(
         rows, settings["seed"], time.perf_counter() - start, settings["published"]
