@@ -102,8 +102,9 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
     if size % processes:
         fitting = [str(n) for n in range(1, 2 * processes) if size % n == 0]
         raise UserError(
-            f"trainer.devices={arguments['devices']}: a batch of batch.clusters * batch.instances = "
-            f"{size} images cannot be shared by {processes} processes; {', '.join(fitting)} would do"
+            f"trainer.devices={arguments['devices']}: a batch of batch.clusters * batch.instances "
+            f"= {size} images cannot be shared by {processes} processes; "
+            f"{', '.join(fitting)} would do"
         )
     if processes > 1 and arguments.setdefault("strategy", "auto") == "auto":
         # The running statistics of batch norm are broadcast when they are read, not every step.
