@@ -18,7 +18,8 @@ LAYERS = (
     ("", "errors"),  # "": the package's own __init__, which knows its version
     ("checks", "console", "distributed", "files"),
     ("data.records",),  # plain data that everything may speak of
-    ("data", "clustering", "losses", "memory", "metrics_table", "models", "retrieval"),
+    ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
+    ("data", "losses", "memory", "metrics_table", "models", "retrieval"),
     ("evaluated", "optimization", "plots", "results"),
     ("datamodule", "module", "supervised"),
     ("embedding",),
@@ -113,6 +114,8 @@ def test_the_table_of_layers_lists_what_exists():
         ("data.records", "data.images", False),
         ("retrieval.ranking", "data.records", True),
         ("retrieval.ranking", "data.images", False),
+        ("retrieval.reranking", "clustering.reciprocal", True),
+        ("clustering.jaccard", "retrieval.ranking", False),
         ("clustering.jaccard", "models.embedder", False),
         ("losses", "memory", False),
         ("memory", "module", False),

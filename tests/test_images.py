@@ -124,7 +124,7 @@ def test_too_little_shared_memory(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("cache", "kinds"), [("ram", 5), ("none", 4)])
-def test_preload_reports_what_cannot_be_read(tmp_path, cache, kinds, capsys):
+def test_preload_reports_what_cannot_be_read(tmp_path, cache, kinds):
     bad = damage(tmp_path)
     paths = [*bad[:2], *write_images(tmp_path, 2), *bad[2:]]
     store = ImageStore(paths, HEIGHT, WIDTH, cache=cache)
@@ -133,7 +133,6 @@ def test_preload_reports_what_cannot_be_read(tmp_path, cache, kinds, capsys):
     assert [item.index for item in found] == [0, 1, 4, 5, 6][-kinds:]
     for item in found:
         assert str(paths[item.index]) in str(item.error)
-    assert "Reading images" in capsys.readouterr().out
 
 
 def test_select_shares_the_cache(tmp_path):

@@ -8,9 +8,10 @@ import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.retrieval import ranking
+from dccc_lightning.retrieval import positions, ranking
 from dccc_lightning.retrieval.metrics import ReIDRetrieval
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
+from dccc_lightning.retrieval.reranking import Rerank
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "dccc_reference.npz", allow_pickle=False)
 RANKS = (1, 2, 5, 10, 1000)
@@ -147,15 +148,76 @@ def test_queries_without_a_match_are_skipped():
         evaluate_retrieval(np.eye(3)[[0, 1]], np.array([5, 2]), np.array([1, 2]), *gallery)
 
 
-def test_the_similarity_matrix_never_exceeds_a_block(monkeypatch):
+def test_a_split_of_one_camera_counts_when_it_is_unknown():
+    features = np.eye(3)[[0, 0, 1]]
+    split = features[:1], np.array([7]), features[1:], np.array([7, 8])
+    same = np.array([3]), np.array([3, 3])
+    with pytest.raises(ValueError, match="no valid query"):
+        evaluate_retrieval(*split[:2], same[0], *split[2:], same[1])
+    unknown = np.array([-1]), np.array([-1, -1])
+    assert evaluate_retrieval(*split[:2], unknown[0], *split[2:], unknown[1])["mAP"] == 1
+
+
+def test_distractors_stand_between_a_query_and_its_match():
+    angles = np.deg2rad([0, 1, 2, 3])
+    gallery = np.stack([np.cos(angles), np.sin(angles)], 1)
+    query = (np.array([[1.0, 0.0]]), np.array([7]), np.array([1]))
+    for distractors in (0, -1):  # the identity 0 of Market-1501's distractors, or an unknown one
+        identities = np.array([distractors, distractors, 7, distractors])
+        actual = evaluate_retrieval(*query, gallery, identities, np.array([1, 2, 2, 1]))
+        assert actual["mAP"].item() == pytest.approx(1 / 3)
+
+
+def test_the_score_matrix_never_exceeds_a_block(monkeypatch):
     shapes = []
-    original = ranking._sorted_rows
+    original = ranking.positions
     monkeypatch.setattr(
-        ranking, "_sorted_rows", lambda s: (shapes.append(tuple(s.shape)), original(s))[1]
+        ranking, "positions", lambda s, *_: (shapes.append(tuple(s.shape)), original(s, *_))[1]
     )
     rng = np.random.default_rng(0)
     evaluate_retrieval(*images(rng, 10, gaussian(rng)), *images(rng, 30, gaussian(rng)), block=4)
     assert shapes == [(4, 30), (4, 30), (2, 30)]
+
+
+def plain_positions(scores, rows, columns):
+    """Rank every row as a whole."""
+    return [
+        int(np.flatnonzero(np.argsort(-scores[i], kind="stable") == j)[0])
+        for i, j in zip(rows, columns, strict=True)
+    ]
+
+
+def coarse(rng, shape):
+    return rng.integers(-3, 4, shape) / 4  # ties everywhere
+
+
+def clustered_scores(rng, shape):
+    """Differences far below the buckets' width between entries far apart."""
+    return rng.choice([-1, 0.5, 0.5 + 1e-7, 1], shape) + 1e-9 * rng.integers(-3, 4, shape)
+
+
+def denormal(rng, shape):
+    return rng.integers(-2, 3, shape) * 1e-44
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("make", [coarse, clustered_scores, denormal, np.random.Generator.normal])
+@pytest.mark.parametrize("place", [positions.positions, positions._by_sorting])
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 200), st.floats(0.01, 1))
+def test_positions_are_those_of_a_stable_sort(place, make, dtype, seed, height, width, share):
+    rng = np.random.default_rng(seed)
+    if make is np.random.Generator.normal:
+        scores = rng.normal(size=(height, width)).astype(dtype)
+    else:
+        scores = make(rng, (height, width)).astype(dtype)
+    chosen = rng.random((height, width)) < share
+    chosen[rng.integers(height), rng.integers(width)] = True
+    scores[(rng.random((height, width)) < 0.1) & ~chosen] = -np.inf
+    rows, columns = chosen.nonzero()
+    order = np.lexsort((rng.random(len(rows)), rows))  # columns in any order
+    arguments = [torch.from_numpy(part) for part in (scores, rows[order], columns[order])]
+    assert place(*arguments).tolist() == plain_positions(scores, rows[order], columns[order])
 
 
 def test_half_precision_and_autocast_rank_in_float32():
@@ -188,7 +250,12 @@ def test_cuda_gives_the_measures_of_the_cpu(features):
         ({"query_features": np.ones((0, 4)), "query_identities": [], "query_cameras": []},
          "query set is empty"),
         ({"query_features": np.ones((1, 3))}, "one length"),
-        ({"query_features": np.full((1, 4), np.nan)}, "query_features must be finite"),
+        ({"query_features": np.full((1, 4), np.nan)}, "query_features must be finite.* 1 rows: 0"),
+        ({"gallery_features": np.array([[1, 0, 0, 0], [0, np.inf, 0, 0]])},
+         "gallery_features must be finite.* 1 rows: 1"),
+        ({"query_cameras": [2]}, "no valid query"),
+        ({"query_identities": [1, 2]}, "query_identities"),
+        ({"rerank": Rerank(k1=3, k2=1)}, "k1 must be below .* 3, got 3"),
         ({"gallery_cameras": [1]}, "gallery_cameras"),
         ({"query_features": np.ones(4)}, "query_features"),
         ({"ap": "voc"}, "ap must be"),
@@ -274,24 +341,56 @@ def test_metric_refuses_wrong_input():
         ReIDRetrieval(ap="voc")
 
 
-def evaluate_shard(rank, world, folder):
+def evaluate_shards(rank, world, folder):
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world
     )
     rows, _ = a_split()
-    # Uneven shards, scattered, with images 0 to 4 seen by both processes.
     order = torch.randperm(49, generator=torch.Generator().manual_seed(1))
-    shard = order[:13] if rank == 0 else torch.cat([order[13:], torch.arange(5)])
+    # Uneven shards, scattered, with images 0 to 4 seen by both processes; then all images in one.
+    for name, shards in {
+        "uneven": (order[:13], torch.cat([order[13:], torch.arange(5)])),
+        "first_empty": (order[:0], order),
+        "last_empty": (order, order[:0]),
+    }.items():
+        metric = ReIDRetrieval()
+        feed(metric, rows, shards[rank], batch=25)
+        torch.save(metric.compute(), f"{folder}/{name}{rank}.pt")
+        assert sum(map(len, metric.features)) == len(shards[rank])  # its own images alone again
     metric = ReIDRetrieval()
-    feed(metric, rows, shard)
-    torch.save(metric.compute(), f"{folder}/{rank}.pt")
+    with pytest.raises(ValueError, match="no images"):
+        metric.compute()
     dist.destroy_process_group()
 
 
 @pytest.mark.ddp
 @pytest.mark.slow  # importing torchmetrics takes each process some ten seconds
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_two_processes_give_the_numbers_of_one(tmp_path):
-    mp.spawn(evaluate_shard, args=(2, str(tmp_path)), nprocs=2)
+    mp.spawn(evaluate_shards, args=(2, str(tmp_path)), nprocs=2)
     _, expected = a_split()
-    for rank in range(2):
-        assert_close(torch.load(tmp_path / f"{rank}.pt"), expected)
+    for name in ("uneven", "first_empty", "last_empty"):
+        for rank in range(2):
+            assert_close(torch.load(tmp_path / f"{name}{rank}.pt"), expected)
+
+
+def test_a_process_without_images_gathers_what_the_others_hold():
+    # The other process is played: its states arrive in the order in which they are gathered.
+    rows, expected = a_split()
+    theirs = [torch.tensor(rows["features"].shape[1])] + [
+        rows[name] for name in ("features", "identities", "cameras", "is_query", "indices")
+    ]
+    arriving = iter(theirs)
+
+    def gather(own, group=None):
+        other = next(arriving)
+        assert (own.ndim, own.dtype) == (other.ndim, other.dtype)
+        assert own.shape[1:] == other.shape[1:]
+        return [own, other]
+
+    metric = ReIDRetrieval()
+    metric.distributed_available_fn = lambda: True
+    metric.dist_sync_fn = gather
+    with pytest.warns(UserWarning, match="compute"):
+        assert_close(metric.compute(), expected)
+    assert metric.features == []

@@ -242,3 +242,14 @@ def test_pretraining_writes_weights_that_training_can_start_from(
     assert outcome.code == 0, outcome
     before = read_rows(tmp_path / "source" / "metrics.csv")[-1]
     assert before["val/mAP"] > 0
+
+
+@pytest.mark.slow
+def test_the_default_gains_fifteen_points(
+    command: Command, tmp_path: Path, world_folder: Path
+) -> None:
+    outcome = command(f"dataset.root={world_folder}", "output=run", "trainer=cpu")
+    assert outcome.code == 0, outcome
+    results = results_of(tmp_path / "run")
+    better = max(results[network]["mAP"] for network in ("student", "teacher"))
+    assert better - results["initial"]["mAP"] >= 15
