@@ -20,13 +20,13 @@ LAYERS = (
     ("data.records",),  # plain data that everything may speak of
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
     ("data", "losses", "memory", "metrics_table", "models", "retrieval"),
-    ("evaluated", "optimization", "plots", "results"),
+    ("checkpointing", "evaluated", "optimization", "plots", "results"),
     ("datamodule", "module", "supervised"),
     ("embedding",),
     ("callbacks",),
     ("assembly",),
     ("tasks",),
-    ("composition",),
+    ("composition", "resumption"),
     ("cli",),
     ("__main__",),
 )

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from dccc_lightning import checks
+from dccc_lightning.checkpointing import AtomicCheckpointIO
 from dccc_lightning.data.augmentation import BatchAugmentation
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
@@ -120,6 +121,7 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
             max_epochs=checks.integer("epochs", settings["epochs"], 1),
             callbacks=callbacks,
             logger=loggers or False,
+            plugins=[AtomicCheckpointIO()],
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,

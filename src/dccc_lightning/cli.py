@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import composition
 from dccc_lightning.errors import UserError
+from dccc_lightning.resumption import resumed_arguments
 
 EXIT_USER_ERROR = 2
 RUN_MARKER = ".hydra"
@@ -43,7 +44,8 @@ class OutputGuard(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a single run."""
-        _guard(Path(config.hydra.run.dir), "output")
+        if config.resume is None:
+            _guard(Path(config.hydra.run.dir), "output")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a sweep."""
@@ -65,6 +67,7 @@ def main() -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
     try:
+        sys.argv[1:] = resumed_arguments(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
     except UserError as error:
         _fail(str(error))
@@ -114,8 +117,10 @@ def _guard(folder: Path, setting: str) -> None:
     if not folder.is_dir():
         _fail(f"{setting}={folder}: a file, not a folder; choose another")
     if any(folder.iterdir()):
-        what = "holds a run" if (folder / RUN_MARKER).exists() else "is not empty and not ours"
-        _fail(f"{setting}={folder}: {what}; choose another folder or remove it")
+        ours = (folder / RUN_MARKER).exists()
+        what = "holds a run" if ours else "is not empty and not ours"
+        hint = f", or resume={folder} to continue it" if ours else " or remove it"
+        _fail(f"{setting}={folder}: {what}; choose another folder{hint}")
 
 
 def _discard(output: Path) -> None:

@@ -16,6 +16,7 @@ from dccc_lightning.assembly import (
     build_trainer,
     finished_loggers,
 )
+from dccc_lightning.checkpointing import check_checkpoint
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.plots import plot_curves
 from dccc_lightning.results import SCORES, summarize_run, write_results
@@ -45,9 +46,11 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     module = build_module(settings)
     if trainer.is_global_zero and settings["notice"]:
         CONSOLE.print(f"note: {settings['notice']}", style="dim")
+    checkpoint = _checkpoint(settings["resume"])
     with finished_loggers(trainer):
-        trainer.validate(module, datamodule=datamodule, verbose=False)
-        trainer.fit(module, datamodule=datamodule)
+        if checkpoint is None:
+            trainer.validate(module, datamodule=datamodule, verbose=False)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(
         rows, settings["seed"], time.perf_counter() - start, settings["published"]
@@ -57,6 +60,17 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         plot_curves(rows, output / "curves.png", title=settings["dataset"]["name"])
         CONSOLE.print(results_table(results))
     return results
+
+
+def _checkpoint(resume: str | None) -> Path | None:
+    """Return what to go on from; nothing if the run was stopped before its first epoch ended."""
+    if resume is None:
+        return None
+    path = Path(resume) / "checkpoints" / "last.ckpt"
+    if not path.exists():
+        return None
+    check_checkpoint(path)
+    return path
 
 
 def results_table(results: dict[str, Any]) -> Table:
