@@ -167,7 +167,9 @@ def test_refuses_bad_values(features, k, message):
 
 
 def test_refuses_an_unknown_backend():
-    with pytest.raises(ValueError, match="backend must be one of auto, faiss, torch"):
+    with pytest.raises(
+        ValueError, match="backend must be one of auto, faiss, torch, approximate, got 'annoy'"
+    ):
         knn(np.eye(3), 1, "annoy")
 
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from dccc_lightning.clustering import quality
+from dccc_lightning.clustering.compactness import compactness
+from dccc_lightning.clustering.summary import summarize
 
 vectors = st.integers(1, 40).flatmap(
     lambda n: st.tuples(
@@ -65,8 +67,8 @@ def test_pair_recall_counts_outliers_as_missed():
 def test_renaming_clusters_changes_nothing(pair, names):
     labels, identities = np.array(pair[0]), np.array(pair[1])
     renamed = np.where(labels >= 0, np.array(names)[labels], -1)
-    before = quality.summarize(labels, identities)
-    assert quality.summarize(renamed, identities) == pytest.approx(before, nan_ok=True)
+    before = summarize(labels, identities)
+    assert summarize(renamed, identities) == pytest.approx(before, nan_ok=True)
     assert quality.churn(renamed, labels) == 0
 
 
@@ -99,33 +101,66 @@ def test_sizes_and_outliers():
     assert quality.outlier_ratio(labels) == pytest.approx(1 / 3)
 
 
+@given(st.lists(st.integers(-1, 12), min_size=1, max_size=300))
+@settings(max_examples=40, deadline=None)
+def test_size_histogram_equals_counting(labels):
+    sizes = [labels.count(label) for label in set(labels) - {-1}]
+    bins = [(1, 3), (4, 7), (8, 15), (16, 31), (32, 63), (64, 127), (128, 10**9)]
+    expected = [sum(low <= size <= high for size in sizes) for low, high in bins]
+    assert quality.size_histogram(labels).tolist() == expected
+
+
+@given(vectors)
+@settings(max_examples=60, deadline=None)
+def test_camera_entropy_equals_the_mean_over_clusters(pair):
+    labels, cameras = clustered(*pair)
+    entropies = []
+    for label in set(labels):
+        seen = [camera for own, camera in zip(labels, cameras, strict=True) if own == label]
+        shares = np.array([seen.count(camera) / len(seen) for camera in set(seen)])
+        entropies.append(-(shares * np.log(shares)).sum())
+    expected = np.mean(entropies) if entropies else np.nan
+    assert quality.camera_entropy(*pair) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
 def test_summary_has_what_it_was_given():
     labels, identities = [0, 0, 1, 1, 1, -1], [5, 5, 6, 6, 5, 6]
-    plain = quality.summarize(labels)
+    sizes = {
+        "size_1_3": 2.0, "size_4_7": 0.0, "size_8_15": 0.0, "size_16_31": 0.0,
+        "size_32_63": 0.0, "size_64_127": 0.0, "size_128_up": 0.0,
+    }  # fmt: skip
+    plain = summarize(labels)
     assert plain == {
         "num_clusters": 2.0,
         "outliers": 1.0,
         "outlier_ratio": pytest.approx(1 / 6),
         "largest": 3.0,
         "mean_size": 2.5,
+        **sizes,
     }
-    full = quality.summarize(labels, identities, previous=[0, 0, 1, 1, 0, -1])
+    features = np.random.default_rng(0).normal(size=(6, 3))
+    full = summarize(labels, identities, [0, 0, 1, 1, 0, -1], [1, 2, 1, 1, 1, 1], features)
     assert set(full) - set(plain) == {
         "ari", "nmi", "purity", "pair_precision", "pair_recall", "pair_f", "churn",
+        "camera_entropy", "intra_distance", "inter_distance", "silhouette",
     }  # fmt: skip
     assert full["purity"] == pytest.approx(4 / 5)
     assert full["churn"] == pytest.approx(1 / 6)
     assert full["pair_precision"] == 0.5
+    assert full["camera_entropy"] == pytest.approx(np.log(2) / 2)
+    assert full["silhouette"] == compactness(labels, features).silhouette
+    assert full["intra_distance"] == compactness(labels, features).intra_distance
+    assert full["inter_distance"] == compactness(labels, features).inter_distance
     assert all(type(value) is float for value in full.values())
 
 
 def test_unknown_identities_are_left_out():
-    full = quality.summarize([0, 0, 0, 1, 1], [2, 2, -1, 3, 3])
+    full = summarize([0, 0, 0, 1, 1], [2, 2, -1, 3, 3])
     assert full["ari"] == full["nmi"] == full["purity"] == full["pair_f"] == 1
 
 
 def test_no_clusters_at_all():
-    summary = quality.summarize([-1, -1], [1, 1])
+    summary = summarize([-1, -1], [1, 1])
     assert summary["largest"] == summary["mean_size"] == summary["num_clusters"] == 0
     assert summary["outlier_ratio"] == 1
     assert summary["pair_recall"] == 0
@@ -145,6 +180,7 @@ def test_many_clusters_take_no_dense_table():
         (lambda: quality.num_clusters([[0]]), "labels must be"),
         (lambda: quality.num_clusters([0.5]), "labels must be"),
         (lambda: quality.purity([0, 1], [0]), "labels and identities must have one length"),
+        (lambda: quality.camera_entropy([0, 1], [0]), "labels and cameras must have one length"),
         (lambda: quality.churn([0, 1], [0]), "labels and previous must have one length"),
     ],
 )
