@@ -25,7 +25,8 @@ train: $(READY)  ## Train on the synthetic default; ARGS="dataset=msmt17 trainer
 	@$(BIN)/python -m dccc_lightning $(ARGS)
 
 pretrain: $(READY)  ## Remake the weights that come with the package
-	@$(BIN)/python -m dccc_lightning experiment=pretrain_synthetic $(ARGS)
+	@$(BIN)/python -m dccc_lightning experiment=pretrain_synthetic \
+		pretrain.copy_to=src/dccc_lightning/weights/resnet10_synthetic.pt $(ARGS)
 
 test: $(READY)  ## Run the tests, apart from the slow ones
 	@$(BIN)/python -m pytest -q $(ARGS)
@@ -54,4 +55,4 @@ constraints: $(READY)  ## Write constraints.txt anew from what .venv holds
 	@$(BIN)/uv pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
 
 clean:  ## Remove .venv, caches and builds
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info src/*.egg-info

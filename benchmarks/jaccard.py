@@ -1,9 +1,11 @@
 """Sparse Jaccard graph and DBSCAN against plain dense code, in one run on the same neighbours.
 
-    python benchmarks/jaccard.py --n 4000 --dim 2048
+    python benchmarks/jaccard.py --n 12936 --threads 1 2
+    python benchmarks/jaccard.py --n 32621 --no-dense
 
-Each side runs in a process of its own, so that its peak memory can be told. Compilation is over
-before the clock starts; the neighbour search is the same for both and stands on a line of its own.
+With ``--backend torch`` the graph is built on a GPU where there is one. Each side runs in a process
+of its own, so that its peak memory can be told. Compilation is over before the clock starts; the
+neighbour search is the same for both and stands on a line of its own.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn import cluster
 
@@ -68,14 +71,20 @@ def peak(reset: bool = False) -> float:
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
-def run(kind: str, folder: str, k1: int, k2: int, eps: float) -> tuple[float, float, Labels]:
+def run(
+    kind: str, folder: str, k1: int, k2: int, eps: float, backend: str
+) -> tuple[float, float, Labels]:
     """Seconds, peak memory in MB above the inputs, and labels of one side."""
-    DBSCAN().fit_predict(jaccard_graph(embeddings(100, 8)), 0.5)  # compiles
+    device = "cuda" if backend == "torch" and torch.cuda.is_available() else "cpu"
+    small = torch.from_numpy(embeddings(100, 8)).to(device)
+    DBSCAN().fit_predict(jaccard_graph(small, backend=backend), 0.5)  # compiles
     features = np.load(Path(folder, "features.npy"))
     ranks = np.load(Path(folder, "ranks.npy"))
     before, start = peak(reset=True), time.perf_counter()
     if kind == "sparse":
-        graph = jaccard_graph(features, k1, k2, neighbors=(np.empty(0, np.float32), ranks))
+        rows = torch.from_numpy(features).to(device)
+        neighbors = np.empty(0, np.float32), ranks
+        graph = jaccard_graph(rows, k1, k2, neighbors=neighbors, backend=backend)
         labels = DBSCAN().fit_predict(graph, eps)
     else:
         dense = dense_distances(features, ranks, k1, k2)
@@ -83,13 +92,23 @@ def run(kind: str, folder: str, k1: int, k2: int, eps: float) -> tuple[float, fl
     return time.perf_counter() - start, peak() - before, labels
 
 
+def in_own_process(threads: int, *arguments: object) -> tuple[float, float, Labels]:
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(run, arguments)
+
+
 def main() -> None:
+    cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=4000)
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--k1", type=int, default=30)
     parser.add_argument("--k2", type=int, default=6)
     parser.add_argument("--eps", type=float, default=0.6)
+    parser.add_argument("--threads", type=int, nargs="+", default=[cores])
+    parser.add_argument("--backend", default="numba", choices=["numba", "torch"])
+    parser.add_argument("--dense", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
 
     features = embeddings(options.n, options.dim)
@@ -98,27 +117,30 @@ def main() -> None:
     ranks = knn(features, options.k1)[1]
     print(
         f"N = {options.n}, D = {options.dim}, k1 = {options.k1}, k2 = {options.k2}, "
-        f"eps = {options.eps}, {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}"
+        f"eps = {options.eps}, {cores} CPU cores, load {os.getloadavg()[0]:.1f}"
     )
-    print(f"kNN (either)  {time.perf_counter() - start:8.2f} s")
+    print(f"kNN, for all  {time.perf_counter() - start:8.2f} s", flush=True)
     results = {}
+    sides = [("sparse", threads) for threads in options.threads]
+    sides += [("dense", max(options.threads))] if options.dense else []
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "features.npy"), features)
         np.save(Path(folder, "ranks.npy"), ranks)
-        for kind in ("sparse", "dense"):
-            arguments = (kind, folder, options.k1, options.k2, options.eps)
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                results[kind] = pool.apply(run, arguments)
+        for kind, threads in sides:
+            settings = options.k1, options.k2, options.eps, options.backend
+            results[kind] = in_own_process(threads, kind, folder, *settings)
             seconds, memory, labels = results[kind]
             print(
-                f"{kind:12}  {seconds:8.2f} s  {memory:8.0f} MB above the inputs  "
-                f"{labels.max() + 1} clusters, {(labels < 0).sum()} outliers"
+                f"{kind:6} {threads:2} thr {seconds:8.2f} s  {memory:8.0f} MB above the inputs  "
+                f"{labels.max() + 1} clusters, {(labels < 0).sum()} outliers",
+                flush=True,
             )
-    sparse, dense = results["sparse"], results["dense"]
-    print(
-        f"ratio         {dense[0] / sparse[0]:8.1f} x in time; labels "
-        f"{'identical' if np.array_equal(sparse[2], dense[2]) else 'DIFFER'}"
-    )
+    if options.dense:
+        sparse, dense = results["sparse"], results["dense"]
+        print(
+            f"ratio         {dense[0] / sparse[0]:8.1f} x in time; labels "
+            f"{'identical' if np.array_equal(sparse[2], dense[2]) else 'DIFFER'}"
+        )
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def command(
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["dccc_lightning", *arguments])
         monkeypatch.setattr(cli.OutputGuard, "sweep", None)
+        monkeypatch.setattr(cli.OutputGuard, "absent", [])
         GlobalHydra.instance().clear()
         code = 0
         try:

@@ -67,6 +67,7 @@ def test_reports_the_recall_of_a_sample(caplog):
 
 def test_probes_grow_until_the_recall_suffices(monkeypatch, caplog):
     probes = []
+    monkeypatch.setattr(approximate, "_FIRST_PROBES", 1)
     for target in (0.5, 0.95, 0.999):
         monkeypatch.setattr(approximate, "TARGET", target)
         caplog.clear()
@@ -140,8 +141,9 @@ def test_auto_is_exact_up_to_a_limit_and_says_so(monkeypatch, caplog, limit, gpu
 
 
 def test_labels_hardly_change():
+    features = torch.from_numpy(clusters(4000, noise=0.35))
     labels = [
-        PseudoLabeler(k1=20, backend=backend)(torch.from_numpy(FEATURES), FixedSchedule(0.6), 0)
+        PseudoLabeler(k1=20, backend=backend)(features, FixedSchedule(0.6), 0)
         for backend in ("faiss", "approximate")
     ]
     exact, near = (found.labels + 1 for found in labels)

@@ -38,9 +38,22 @@ MISTAKES = {
     "model.weights=nowhere.pth": ["nowhere.pth", "no such file"],
     "trainer.devices=4096": ["trainer.devices=4096"],
     "trainer.devices=3": ["64", "3 processes", "1, 2, 4"],
-    "trainer.precision=17": ["trainer", "17"],
+    "trainer.precision=17": ["trainer.precision=17", "32-true"],
     "+trainer.speed=9": ["trainer", "speed"],
     "trainer=gpu": ["CUDA"],
+    "+trainer.strategy=fsdp": ["trainer.strategy=fsdp", "auto or ddp"],
+    "trainer.precision=bf16-true": ["trainer.precision", "bf16-mixed"],
+    "model.bn_group_size=1": ["bn_group_size=1", "no variance"],
+    "seed=5000000000": ["seed", "at most"],
+    "seed=-1": ["seed", "at least 0"],
+    "clustering.k1=5000": ["clustering.k1=5000", "training images"],
+    "dataset.test_identities=0": ["query"],
+    "callbacks.recluster=null": ["callbacks.recluster"],
+    "scheduler=null": ["scheduler=null", "option"],
+    "logger=null": ["logger=null", "option"],
+    "output=null": ["output"],
+    "output=/proc/nowhere/run": ["output=/proc/nowhere/run"],
+    "eval_every=0": ["eval_every", "at least 1"],
 }
 
 
@@ -89,7 +102,7 @@ def test_an_output_that_is_a_file_is_refused(command: Command, tmp_path: Path) -
     (tmp_path / "notes").write_text("a file")
     outcome = command("output=notes")
     assert outcome.code == 2
-    assert "a file" in outcome.err
+    assert "cannot be made" in outcome.err
 
 
 def market_tree(root: Path) -> Path:
@@ -138,6 +151,13 @@ def test_weights_that_do_not_fit_list_keys(command: Command, tmp_path: Path) -> 
     assert "does not fit" in outcome.err
     assert "backbone.conv1.weight" in outcome.err
     assert not (tmp_path / "outputs").exists()
+
+
+def test_folders_of_the_user_stay(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "empty").mkdir(parents=True)
+    assert command("output=mine/empty/run", "batch.clusters=1", "trainer=cpu").code == 2
+    assert (tmp_path / "mine" / "empty").is_dir()
+    assert list((tmp_path / "mine" / "empty").iterdir()) == []
 
 
 def test_help_lists_groups_and_examples(command: Command) -> None:

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import cluster
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from dccc_lightning.clustering import jaccard
+from dccc_lightning.clustering import jaccard, jaccard_torch
+from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
 from dccc_lightning.clustering.neighbors import knn
 
+BACKENDS = ["numba", "torch"]
 GOLDEN = Path(__file__).parent / "golden" / "dccc_reference.npz"
 
 
@@ -75,11 +79,12 @@ def clusters(n, dim, noise, seed=0, size=8):
 
 @pytest.mark.parametrize(("k1", "k2"), [(30, 6), (20, 6), (30, 1)])
 @pytest.mark.parametrize("max_distance", [0.8, 0.5])
-def test_equals_the_recorded_distances(k1, k2, max_distance):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_equals_the_recorded_distances(k1, k2, max_distance, backend):
     with np.load(GOLDEN, allow_pickle=False) as golden:
         features = golden["jaccard/features"]
         dense = golden[f"jaccard/k1={k1}/k2={k2}/distance"]
-    check(jaccard_graph(features, k1, k2, max_distance), dense)
+    check(jaccard_graph(features, k1, k2, max_distance, backend=backend), dense)
 
 
 @given(
@@ -88,22 +93,119 @@ def test_equals_the_recorded_distances(k1, k2, max_distance):
     k1=st.integers(1, 25),
     k2=st.integers(1, 8),
     repeated=st.booleans(),
+    backend=st.sampled_from(BACKENDS),
 )
-@settings(max_examples=25, deadline=None)
-def test_equals_the_definition(seed, n, k1, k2, repeated):
+@settings(max_examples=40, deadline=None)
+def test_equals_the_definition(seed, n, k1, k2, repeated, backend):
     features = clusters(n, 6, 0.6, seed)
     if repeated:  # duplicates, and a zero row
         features = features[np.random.default_rng(seed).integers(0, n, n)]
         features[n // 2] = 0
     k1 = min(k1, n)
     k2 = min(k1, k2)
-    check(jaccard_graph(features, k1, k2), reference(features, k1, k2))
+    check(jaccard_graph(features, k1, k2, backend=backend), reference(features, k1, k2))
 
 
 @pytest.mark.parametrize("k2", [1, 6])
-def test_all_embeddings_equal(k2):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_all_embeddings_equal(k2, backend):
     features = np.ones((200, 4))
-    check(jaccard_graph(features, 30, k2), reference(features, 30, k2))
+    check(jaccard_graph(features, 30, k2, backend=backend), reference(features, 30, k2))
+
+
+def hubs(n, dim=30, seed=0):
+    """Points on a wide shell, and a few in the middle of it that are near to all of them."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, dim))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    features[:8] *= 0.05
+    return np.concatenate([features, np.full((n, 1), 0.8)], axis=1)
+
+
+@pytest.mark.parametrize("k2", [1, 6])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_heavy_hubs_keep_the_exact_result(k2, backend):
+    features = hubs(500)
+    lists = np.bincount(knn(features, 30)[1].ravel())
+    assert np.sort(lists)[-5] > 450  # five hubs that are neighbours of nearly everybody
+    check(jaccard_graph(features, 30, k2, 0.95, backend=backend), reference(features, 30, k2))
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that any operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().size():
+                size = tensor.untyped_storage().nbytes() // tensor.element_size()
+                self.numel = max(self.numel, size)
+        return out
+
+
+@pytest.mark.parametrize("features", [clusters(800, 16, 0.7), hubs(800)])
+def test_tensors_stay_below_a_budget(monkeypatch, features):
+    budget = 400_000
+    expected = jaccard_graph(features)
+    monkeypatch.setattr(jaccard_torch, "_BUDGET", budget)
+    with Largest() as largest:
+        graph = jaccard_graph(features, backend="torch")
+    assert largest.numel <= max(budget, len(features) * 80)  # V has some tens of entries a row
+    np.testing.assert_array_equal(graph.distances.indices, expected.distances.indices)
+    np.testing.assert_allclose(graph.distances.data, expected.distances.data, atol=1e-5)
+
+
+@pytest.mark.parametrize("tensor", [True, False])
+def test_torch_gives_the_same_labels(tensor):
+    features = clusters(600, 12, 0.7, seed=3)
+    rows = torch.from_numpy(features).requires_grad_() if tensor else features
+    graphs = [jaccard_graph(features), jaccard_graph(rows, backend="torch")]
+    assert graphs[0].max_distance == graphs[1].max_distance
+    np.testing.assert_array_equal(graphs[0].distances.indices, graphs[1].distances.indices)
+    np.testing.assert_allclose(graphs[0].distances.data, graphs[1].distances.data, atol=1e-5)
+    found = []
+    for eps in (0.2, 0.3, 0.4, 0.6, 0.8):
+        first, second = (DBSCAN().fit_predict(graph, eps) for graph in graphs)
+        np.testing.assert_array_equal(first, second)
+        found.append(first.max() + 1)
+    assert max(found) > 20
+
+
+def test_auto_builds_on_the_host_what_lies_there(monkeypatch):
+    monkeypatch.setattr(jaccard_torch, "distance_blocks", None)
+    features = clusters(100, 8, 0.5)
+    jaccard_graph(torch.from_numpy(features))
+    with pytest.raises(TypeError):
+        jaccard_graph(features, backend="torch")
+
+
+def test_a_gpu_without_memory_is_one_warning_and_the_same_answer(monkeypatch, caplog):
+    def fail(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+        yield
+
+    features = clusters(100, 8, 0.5)
+    expected = jaccard_graph(features).distances
+    monkeypatch.setattr(jaccard_torch, "distance_blocks", fail)
+    with caplog.at_level(logging.WARNING):
+        graph = jaccard_graph(torch.from_numpy(features), backend="torch")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "CUDA out of memory.; numba takes over" in caplog.text
+    np.testing.assert_array_equal(graph.distances.data, expected.data)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("features", [clusters(5000, 64, 0.7), hubs(3000)])
+def test_the_gpu_gives_the_same_graph(features):
+    expected = jaccard_graph(features).distances
+    graphs = [jaccard_graph(torch.from_numpy(features).cuda()).distances for _ in range(2)]
+    for graph in graphs:
+        np.testing.assert_array_equal(graph.indices, expected.indices)
+        np.testing.assert_allclose(graph.data, expected.data, atol=1e-5)
+    np.testing.assert_array_equal(graphs[0].data, graphs[1].data)
 
 
 def test_zero_distances_are_stored():
@@ -153,11 +255,12 @@ def test_a_larger_max_distance_only_adds():
     assert small.max_distance == 0.4
 
 
-def test_a_graph_too_dense_to_hold_is_refused(monkeypatch):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_graph_too_dense_to_hold_is_refused(monkeypatch, backend):
     monkeypatch.setattr(jaccard, "MAX_ENTRIES", 10_000)
     with pytest.raises(DenseGraphError, match=r"more than 10,000 pairs .* within 0\.8"):
-        jaccard_graph(np.ones((200, 4)))
-    jaccard_graph(clusters(200, 64, 0.3))
+        jaccard_graph(np.ones((200, 4)), backend=backend)
+    jaccard_graph(clusters(200, 64, 0.3), backend=backend)
 
 
 def _wrong(neighbors, column, value):
@@ -173,6 +276,7 @@ def _wrong(neighbors, column, value):
         ({"k1": 0}, "k1 must be at least 1"),
         ({"k1": 5, "k2": 6}, "k2 must be at most 5, got 6"),
         ({"k2": 0}, "k2 must be at least 1"),
+        ({"backend": "cuda"}, "backend must be one of auto, numba, torch, got 'cuda'"),
         ({"max_distance": 1.0}, "max_distance must be in"),
         ({"max_distance": 0.0}, "max_distance must be in"),
         ({"neighbors": knn(clusters(40, 8, 0.5), 29)}, "neighbors must be knn's"),
@@ -207,14 +311,14 @@ def test_clusters_as_the_dense_distance_does():
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
-@pytest.mark.parametrize("kind", ["clusters", "hub"])
+@pytest.mark.parametrize("kind", ["clusters", "hub", "equal"])
 def test_memory_stays_far_below_all_pairs(kind):
     """20,000 points: all pairs would take 1,600 MB in float32."""
     script = """
 import sys
 from pathlib import Path
 import numpy as np
-from dccc_lightning.clustering.jaccard import jaccard_graph
+from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
 
 def peak():
     status = Path("/proc/self/status").read_text().splitlines()
@@ -225,11 +329,17 @@ jaccard_graph(rng.normal(size=(100, 32)))
 features = rng.normal(size=(20_000, 32)).astype(np.float32)
 if sys.argv[1] == "clusters":
     features = features[np.arange(20_000) // 20] + 0.3 * features
+elif sys.argv[1] == "hub":
+    features[:, 0] += 9  # everything lies around one direction
 else:
-    features[:, 0] += 9  # a hub: everything lies around one direction
+    features[:] = 1  # no graph of all pairs: 400 million are above the cap
 Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
 before = peak()
-jaccard_graph(features)
+try:
+    jaccard_graph(features)
+    assert sys.argv[1] != "equal"
+except DenseGraphError:
+    assert sys.argv[1] == "equal"
 assert peak() - before < 400, peak() - before
 """
     subprocess.run([sys.executable, "-c", script, kind], check=True)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
+import wandb
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 Settings = Mapping[str, Any]
 """The composed configuration, resolved, as plain containers."""
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""What the forward passes may run in; statistics, memory, losses and scores stay in single."""
 
 PROCESS_TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others, clustering on rank 0 included, before it gives up."""
@@ -100,6 +104,16 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
     arguments = dict(settings["trainer"])
     processes = _check_devices(arguments)
     size = settings["batch"]["clusters"] * settings["batch"]["instances"]
+    group = settings["model"]["bn_group_size"]
+    if group == 1 or size % group == 1:
+        raise UserError(
+            f"model.bn_group_size={group}: a batch of {size} images would leave a group of one, "
+            "which has no variance; choose another group size"
+        )
+    if arguments["precision"] not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision={arguments['precision']}: must be one of {', '.join(PRECISIONS)}"
+        )
     if size % processes:
         fitting = [str(n) for n in range(1, 2 * processes) if size % n == 0]
         raise UserError(
@@ -107,13 +121,24 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
             f"= {size} images cannot be shared by {processes} processes; "
             f"{', '.join(fitting)} would do"
         )
-    if processes > 1 and arguments.setdefault("strategy", "auto") == "auto":
+    strategy = arguments.pop("strategy", "auto")
+    if strategy not in ("auto", "ddp"):
+        raise UserError(f"trainer.strategy={strategy}: must be auto or ddp")
+    if processes > 1:
         # The running statistics of batch norm are broadcast when they are read, not every step.
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False, timeout=PROCESS_TIMEOUT)
     for group in ("scheduler", "clustering"):  # parts of a callback: errors should name the group
         construct(group, settings[group])
     callbacks = [construct("callbacks", entry) for entry in settings["callbacks"].values() if entry]
     loggers = [construct("logger", entry) for entry in settings["logger"].values() if entry]
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            try:
+                _ = logger.experiment
+            except wandb.errors.Error as error:
+                raise UserError(
+                    f"logger=wandb: {_first_line(error)}; wandb login, or logger.wandb.mode=offline"
+                ) from error
     return checked(
         "trainer",
         lambda: pl.Trainer(

@@ -1,5 +1,6 @@
 """The command line: compose the configuration, run a task, say in one line what is wrong."""
 
+import logging
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import hydra
 import torch.distributed
@@ -26,6 +27,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.resumption import resumed_arguments
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
 RUN_MARKER = ".hydra"
 _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -40,18 +42,20 @@ def conf_dir() -> Path:
 class OutputGuard(Callback):
     """Refuse an output folder that holds anything, before Hydra writes into it."""
 
-    sweep: Path | None = None  # of this process, for cleaning up after a sweep that never began
+    sweep: ClassVar[Path | None] = None  # the folder of a sweep
+    absent: ClassVar[list[Path]] = []  # folders that were not there before, the deepest first
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a single run."""
+        if config.output is None:
+            _fail("output=null: give a folder")
         if config.resume is None:
             _guard(Path(config.hydra.run.dir), "output")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a sweep."""
-        folder = Path(config.hydra.sweep.dir)
-        _guard(folder, "hydra.sweep.dir")
-        OutputGuard.sweep = folder
+        _guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        OutputGuard.sweep = Path(config.hydra.sweep.dir)
 
 
 # Said by Lightning of its own inside and of things done on purpose; nobody can act on them.
@@ -71,7 +75,11 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
     except UserError as error:
         _fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if isinstance(error, ValueError) and "Config group override" not in str(error):
+            raise
         if OutputGuard.sweep is not None:
             _discard(OutputGuard.sweep)
         _fail(composition.explain(error, conf_dir(), sys.argv[1:]))
@@ -87,10 +95,16 @@ def _job(config: DictConfig) -> float | None:
         assert isinstance(settings, dict)
         task = get_method(settings["task"]["_target_"])
         _quiet()
+        if _started_from_outside() and not any(a.startswith("output=") for a in sys.argv[1:]):
+            raise UserError("give output=FOLDER: each process started from outside makes its own")
         if _is_first_process():
             (output / "config.yaml").write_text(OmegaConf.to_yaml(settings))
         with _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext():
             results: dict[str, Any] = task(settings, output)
+    except SystemExit as stop:  # how Lightning ends after an interrupt
+        if stop.code == 1 and (output / "metrics.csv").exists() and _is_first_process():
+            print(f"stopped; resume={output} continues", file=sys.stderr, flush=True)
+        raise
     except Exception as error:
         if is_sweep:
             _record_failure(output, error)
@@ -105,34 +119,47 @@ def _job(config: DictConfig) -> float | None:
 
 
 def _quiet() -> None:
-    """Show warnings as one line each. After the imports: Lightning sets a format of its own."""
+    """Show warnings as one line each, and those of the first process alone.
+
+    After the imports: Lightning sets a format of its own.
+    """
+    if not _is_first_process():
+        warnings.simplefilter("ignore")
+        for handler in logging.getLogger().handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.CRITICAL)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
 
 
 def _guard(folder: Path, setting: str) -> None:
-    if not _is_first_process() or not folder.exists():
+    """Refuse a folder that is in use or cannot be made, and note what a failed run must remove."""
+    path = folder.resolve()
+    OutputGuard.absent = [p for p in (path, *path.parents) if not p.exists()]
+    if not _is_first_process() or _started_from_outside():
         return
-    if not folder.is_dir():
-        _fail(f"{setting}={folder}: a file, not a folder; choose another")
-    if any(folder.iterdir()):
-        ours = (folder / RUN_MARKER).exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"{setting}={folder}: cannot be made ({error.strerror}); choose another folder")
+    if any(path.iterdir()):
+        ours = (path / RUN_MARKER).exists()
         what = "holds a run" if ours else "is not empty and not ours"
         hint = f", or resume={folder} to continue it" if ours else " or remove it"
         _fail(f"{setting}={folder}: {what}; choose another folder{hint}")
 
 
 def _discard(output: Path) -> None:
-    """Remove the folder of a run or sweep that never began, and the empty folders above it."""
+    """Remove what a run or sweep that never began has made, folders above it included."""
     began = any(path.name == "metrics.csv" for path in output.rglob("*.csv"))
     if began or not _is_first_process():
         return
-    shutil.rmtree(output, ignore_errors=True)
-    for parent in list(output.parents)[:2]:
-        if parent == Path.cwd() or not parent.exists() or any(parent.iterdir()):
-            return
-        parent.rmdir()
+    for path in output.iterdir() if output.exists() else ():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in OutputGuard.absent:
+        if path.exists() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _record_failure(output: Path, error: Exception) -> None:
@@ -174,6 +201,15 @@ def _is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK"))
 
 
-def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+def _started_from_outside() -> bool:
+    """Tell whether torchrun or SLURM started this process, beside others of its kind."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def _fail(message: str) -> NoReturn:
+    """End with one line; of several processes that fail alike, the first one says it."""
+    if "Original Traceback" in message:  # raised in a loader's worker: torch adds the whole road
+        message = message.strip().splitlines()[-1].partition(": ")[2]
+    if _is_first_process():
+        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     raise SystemExit(EXIT_USER_ERROR)

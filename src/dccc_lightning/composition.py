@@ -27,6 +27,9 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
         missing = str(error.missing_cfg_file)
         group, _, option = missing.rpartition("/")
         return f"{group}={option}: no such option; {_nearest(option, error.options)}"
+    if "Config group override" in text:
+        choice = next((a for a in arguments if a.endswith("=null")), "a group")
+        return f"{choice}: a group needs one of its options, null is none"
     match = _UNKNOWN_KEY.search(text) or _UNKNOWN_GROUP.search(text)
     if match:
         key = next(group for group in match.groups() if group)

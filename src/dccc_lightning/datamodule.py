@@ -22,6 +22,9 @@ from dccc_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 
+MEMORY_FRACTION = 0.4
+"""Part of the memory available that decoded images may take with ``cache="auto"``."""
+
 LabelSource = Callable[[int], None]
 """Called with an epoch, it gives the datamodule the pseudo labels of that epoch."""
 
@@ -107,7 +110,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.instances = checks.integer("instances", instances, 2)
         self.iterations = checks.integer("iterations", iterations, 1)
         self.augmentation = augmentation
-        self.seed = checks.integer("seed", seed, 0)
+        self.seed = checks.integer("seed", seed, 0, 2**32 - 1)
         self.eval_batch_size = checks.integer("eval_batch_size", eval_batch_size, 1)
         self.workers = None if workers is None else checks.integer("workers", workers, 0)
         self.cache = cast(
@@ -142,6 +145,10 @@ class ReIDDataModule(pl.LightningDataModule):
         if self._splits is not None:
             return
         splits = self.dataset.splits()
+        total = len(splits.train) + len(splits.query) + len(splits.gallery)
+        # All processes of a machine, and all splits, share the memory that is there.
+        processes = self.trainer.num_devices if self.trainer is not None else 1
+        self._memory_per_image = MEMORY_FRACTION / (total * processes)
         train, train_store = self._readable(splits.train, "training")
         query, query_store = self._readable(splits.query, "query")
         gallery, gallery_store = self._readable(splits.gallery, "gallery")
@@ -149,8 +156,10 @@ class ReIDDataModule(pl.LightningDataModule):
         self._stores = {"train": train_store, "query": query_store, "gallery": gallery_store}
 
     def _readable(self, records: Records, split: str) -> tuple[Records, ImageStore]:
-        store = ImageStore(records.paths, self.height, self.width, cache=self.cache)
-        problems = store.preload(progress=distributed.world()[0] == 0)
+        is_first = distributed.world()[0] == 0
+        fraction = self._memory_per_image * len(records)
+        store = ImageStore(records.paths, self.height, self.width, self.cache, fraction)
+        problems = store.preload(progress=is_first, thorough=self.on_error == "skip")
         if not problems:
             return records, store
         if self.on_error == "fail":
@@ -158,7 +167,8 @@ class ReIDDataModule(pl.LightningDataModule):
             raise UserError(f"{problems[0].error}{more}; remove it or set dataset.on_error=skip")
         bad = {problem.index for problem in problems}
         keep = [i for i in range(len(records)) if i not in bad]
-        log.warning("%d unreadable %s images skipped, first: %s",
+        if is_first:
+            log.warning("%d unreadable %s images skipped, first: %s",
                     len(bad), split, problems[0].error)  # fmt: skip
         if not keep:
             raise UserError(f"{self.dataset.name}: no readable image in the {split} split")

@@ -28,9 +28,11 @@ def embed_split(module: DCCCModule, datamodule: ReIDDataModule, split: str) -> T
     loader = datamodule.ordered_loader(split, distributed.shard(length, rank, processes))
     was_training = module.student.training
     module.student.eval()
-    parts = [
-        module.student(normalize(images.to(module.device, non_blocking=True)))
-        for images, _ in track(loader, "embedding the training images", len(loader), rank == 0)
-    ]
+    batches = track(loader, f"embedding the {split} images", len(loader), rank == 0)
+    with module.trainer.precision_plugin.forward_context():  # the precision of the evaluation
+        parts = [
+            module.student(normalize(images.to(module.device, non_blocking=True)))
+            for images, _ in batches
+        ]
     module.student.train(was_training)
     return distributed.gather_shards(torch.cat(parts), length)

@@ -4,6 +4,7 @@ import pytorch_lightning as pl
 from torch import nn
 
 from dccc_lightning.data.batches import EvalBatch
+from dccc_lightning.errors import UserError
 from dccc_lightning.models.batchnorm import broadcast_running_statistics
 from dccc_lightning.retrieval.metrics import ReIDRetrieval
 
@@ -40,11 +41,14 @@ class EvaluatedModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log mAP, mINP and CMC of every network, and the best mAP of them."""
-        scores = {
-            f"{name}/{key}": value
-            for name, metric in self._retrieval.items()
-            for key, value in metric.compute().items()
-        }
+        try:
+            scores = {
+                f"{name}/{key}": value
+                for name, metric in self._retrieval.items()
+                for key, value in metric.compute().items()
+            }
+        except ValueError as error:
+            raise UserError(f"evaluation: {error}") from error
         scores["val_best/mAP"] = max(scores[f"{name}/mAP"] for name in self._retrieval)
         self._retrieval.clear()
         self.log_dict(scores, sync_dist=True)

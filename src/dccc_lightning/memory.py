@@ -1,8 +1,9 @@
 """The cluster memory: one centroid per cluster, and the rules that move it during an epoch.
 
 DyCL (arXiv 2303.06810) weights the members of a cluster in the batch by how little they resemble
-the centroid; the three other rules are its ablations. A rule runs on every training step and
-touches neither the host nor a Python loop over clusters: members are related through a B x B mask.
+the centroid; the three other rules are its ablations. A rule runs on every training step, without a
+Python loop over clusters and without waiting for the device: members are related through a B x B
+mask. (``instance`` alone, sequential by definition, loops over the members and waits once.)
 """
 
 from typing import Any
@@ -188,20 +189,23 @@ class ClusterMemory(nn.Module):
         return F.normalize(self.momentum * old + (1 - self.momentum) * new, dim=1)
 
     def _updated_by_clusters(self, centroids: Tensor, features: Tensor, labels: Tensor) -> Tensor:
-        old = centroids[labels]
+        slots = torch.arange(len(labels), device=labels.device)
         same = labels[:, None] == labels  # (B, B)
-        cosines = (features * old).sum(dim=1)
+        first = torch.where(same, slots, len(labels)).amin(dim=1)
+        cosines = (features * centroids[labels]).sum(dim=1)
+        leaders = _leaders(first)
+        members = same[leaders]
         if self.rule == "hard":
-            hardest = torch.where(same, cosines, torch.inf).argmin(dim=1)
-            new = features[hardest]
+            new = features[torch.where(members, cosines, torch.inf).argmin(dim=1)]
         else:
             scores = -cosines / self.tau_w if self.rule == "dycl" else torch.zeros_like(cosines)
-            new = torch.where(same, scores, -torch.inf).softmax(dim=1) @ features
+            new = torch.where(members, scores, -torch.inf).softmax(dim=1) @ features
+        clusters = labels[leaders]
+        moved = self._blend(centroids[clusters], new)
         # All slots of a cluster hold its new centroid, up to rounding. The first slot speaks for
         # all, so that repeated writes carry the same bits and their order does not matter.
-        slots = torch.arange(len(labels), device=labels.device)
-        first = torch.where(same, slots, len(labels)).amin(dim=1)
-        return centroids.index_copy(0, labels, self._blend(old, new)[first])
+        speakers = torch.searchsorted(leaders, first[leaders])
+        return centroids.index_copy(0, clusters, moved[speakers])
 
     def _updated_by_instances(self, centroids: Tensor, features: Tensor, labels: Tensor) -> Tensor:
         # The k-th members of all clusters are independent of one another: one pass for each k.
@@ -213,6 +217,22 @@ class ClusterMemory(nn.Module):
             clusters = labels[slots]
             centroids[clusters] = self._blend(centroids[clusters], features[slots])
         return centroids
+
+
+def _leaders(first: Tensor) -> Tensor:
+    """Return the slots, ascending, for which a new centroid is computed.
+
+    On the CPU that is one for each cluster. Elsewhere their number would have to be waited for, and
+    computing the same centroid in every slot of a cluster takes less time.
+
+    Args:
+        first: (B,) first slot with the cluster of each slot.
+    """
+    if first.device.type == "cpu":
+        leaders: Tensor = torch.unique(first)
+    else:
+        leaders = torch.arange(len(first), device=first.device)
+    return leaders
 
 
 def _compute_dtype(centroids: Tensor) -> torch.dtype:

@@ -27,8 +27,11 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
         raise UserError(f"resume={folder}: not the folder of a run (no {saved.name} in .hydra)")
     if any(a in ("-m", "--multirun") for a in arguments):
         raise UserError(f"resume={folder}: continues one run, it cannot be part of a sweep")
+    outputs = [a.partition("=")[2] for a in arguments if a.startswith("output=")]
+    if any(Path(output).resolve() != folder.resolve() for output in outputs):
+        raise UserError(f"resume={folder} goes on in that folder; leave output out")
     by_key = {
-        argument.partition("=")[0]: argument
+        argument.partition("=")[0].lstrip("+"): argument
         for argument in [*yaml.safe_load(saved.read_text()), *arguments]
     }
     by_key["output"] = f"output={folder}"

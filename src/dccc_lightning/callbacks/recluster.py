@@ -1,7 +1,6 @@
 """Re-clustering: embeddings, distances, DCPS, clusters, memory; once before every epoch."""
 
 import logging
-import time
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,11 @@ from torch import Tensor
 from dccc_lightning import distributed
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
-from dccc_lightning.clustering.quality import summarize
+from dccc_lightning.clustering.summary import summarize
+from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.embedding import embed_split
+from dccc_lightning.errors import UserError
 from dccc_lightning.module import DCCCModule
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,21 @@ class Recluster(Callback):
         self.schedule = schedule
         self.labeler = labeler
         self.summary: dict[str, float] = {}
-        self.seconds = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Become the label source of the datamodule."""
-        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        """Become the label source of the datamodule.
+
+        Raises:
+            TypeError: The module or the datamodule is another kind.
+            ValueError: The trainer would not ask for the labels of every epoch, or shuffle batches.
+        """
+        datamodule = getattr(trainer, "datamodule", None)
         if not isinstance(datamodule, ReIDDataModule) or not isinstance(pl_module, DCCCModule):
             raise TypeError("Recluster works with a DCCCModule and a ReIDDataModule")
+        if vars(trainer)["reload_dataloaders_every_n_epochs"] != 1:
+            raise ValueError("Recluster needs Trainer(reload_dataloaders_every_n_epochs=1)")
+        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+            raise ValueError("Recluster needs Trainer(use_distributed_sampler=False)")
         datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
 
     def refresh(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> None:
@@ -51,43 +60,56 @@ class Recluster(Callback):
 
         Raises:
             NoClustersError: No eps in reach gives two clusters, and there are no earlier labels.
+            UserError: An embedding is NaN or infinite; the message names the image.
         """
-        start = time.perf_counter()
+        records = datamodule.splits.train
         embeddings = embed_split(module, datamodule, "train")
+        _require_finite(embeddings, records, epoch)
         previous = datamodule.labels
-        labels, eps, scheduled = self._cluster(embeddings, previous, epoch)
+        labels, figures = self._cluster(embeddings, previous, epoch)
         module.memory.rebuild(embeddings, labels)
         distributed.broadcast(module.memory.centroids)
         datamodule.set_pseudo_labels(labels, epoch)
-        quality = summarize(labels, datamodule.splits.train.identities, previous)
+        quality = summarize(labels, records.identities, previous, records.cameras, embeddings)
         self.summary = {  # without identities there is nothing to say about agreement with them
             f"cluster/{name}": float(value)
             for name, value in quality.items()
             if not np.isnan(value)
         }
-        self.summary |= {"cluster/eps": eps, "cluster/scheduled_eps": scheduled}
-        self.seconds = time.perf_counter() - start
+        self.summary |= figures
 
     def _cluster(
         self, embeddings: Tensor, previous: NDArray[np.int64] | None, epoch: int
-    ) -> tuple[NDArray[np.int64], float, float]:
-        """Cluster on rank 0 and tell the others, success or failure."""
+    ) -> tuple[NDArray[np.int64], dict[str, float]]:
+        """Cluster on rank 0 and tell the others, success or failure.
+
+        Returns:
+            The labels; the eps that made them, the scheduled one, and whether they are those of the
+            last epoch.
+        """
         outcome: list[Any] = [None]
         if distributed.world()[0] == 0:
             try:
                 outcome[0] = self.labeler(embeddings, self.schedule, epoch)
+            except ValueError as error:
+                outcome[0] = UserError(f"clustering: {error}")
             except Exception as error:
                 outcome[0] = error
         if distributed.world()[1] > 1:
             torch.distributed.broadcast_object_list(outcome, src=0)
         found: PseudoLabels | Exception = outcome[0]
         if isinstance(found, PseudoLabels):
-            return found.labels, found.eps, found.scheduled_eps
-        if isinstance(found, NoClustersError) and previous is not None:
+            eps, kept = found.eps, 0.0
+            labels = found.labels
+        elif isinstance(found, NoClustersError) and previous is not None:
             log.warning("epoch %d: %s; the labels of the last epoch are kept", epoch, found)
-            eps = self.schedule(epoch)
-            return previous, eps, eps
-        raise found
+            labels, eps, kept = previous, self.summary["cluster/eps"], 1.0
+        else:
+            raise found
+        scheduled = self.schedule(epoch)
+        return labels, {
+            "cluster/eps": eps, "cluster/scheduled_eps": scheduled, "cluster/kept": kept,
+        }  # fmt: skip
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the clustering of this epoch found."""
@@ -101,3 +123,14 @@ class Recluster(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
         self.summary = state_dict["summary"]
+
+
+def _require_finite(embeddings: Tensor, records: Records, epoch: int) -> None:
+    """Name the image; on all processes alike, for all hold the same embeddings."""
+    bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        others = f" and those of {len(bad) - 1} more of {len(records)}" if len(bad) > 1 else ""
+        raise UserError(
+            f"epoch {epoch}: the embedding of {records.paths[bad[0]]}{others} is NaN or infinite: "
+            "training has diverged, or the weights are damaged; try a lower optimizer.lr"
+        )

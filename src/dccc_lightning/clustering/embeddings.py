@@ -12,12 +12,16 @@ Features: TypeAlias = NDArray[Any] | torch.Tensor
 _BLOCK_BYTES = 1 << 24
 _SHOWN = 5
 
+_ROUNDING = 2.0**-23
+"""How far from one the length of a float32 row of length one may be, and more."""
+
 
 def unit_rows(features: Features, name: str = "features") -> NDArray[np.float32]:
     """Return the L2-normalised rows of ``features``; a zero row stays zero.
 
     Norms are taken in float64, so rows that are multiples of each other become equal in nearly all
-    bits, and very large and very small rows keep their direction.
+    bits, and very large and very small rows keep their direction. What this function returned it
+    returns again: rows of length one up to rounding stay as they are.
 
     Args:
         features: embeddings (N, D), N and D at least 1.
@@ -40,7 +44,8 @@ def unit_rows(features: Features, name: str = "features") -> NDArray[np.float32]
         if not np.isfinite(norms).all():
             bad.extend(int(row) + first for row in np.flatnonzero(~np.isfinite(norms)))
             continue
-        part /= np.where(norms > 0, norms, 1.0)[:, None]
+        kept = (norms == 0) | (np.abs(norms - 1) <= _ROUNDING)
+        part /= np.where(kept, 1.0, norms)[:, None]
         part += 0.0  # -0.0 becomes 0.0: equal rows are equal in every bit
         unit[first : first + block] = part
     if bad:

@@ -3,28 +3,35 @@
 The distance of two points follows from s_ij = sum_c min(V_ic, V_jc), V being the sparse rows of
 ``reciprocal``. An inverted index (which rows hold column c) finds all j of a row i at once, so
 the work is proportional to the pairs that share a neighbour, and no N x N array is ever made.
+``jaccard_torch`` does the same on a GPU.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from dccc_lightning import checks
-from dccc_lightning.clustering import reciprocal
+from dccc_lightning.clustering import jaccard_torch, reciprocal
 from dccc_lightning.clustering.compiled import compiled, parallel
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.clustering.neighbors import Neighbors, knn
 from dccc_lightning.errors import UserError
 
+_log = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "numba", "torch")
+"""What builds the graph; see ``jaccard_graph``."""
+
 MAX_ENTRIES = 1 << 28
 """Largest graph that is built, in stored distances (2 GiB). Usual graphs hold about 20 a point."""
 
 _BLOCK = 4096
-_ROWS = 64
-"""Rows that one task of a thread walks through with the same dense accumulator."""
+"""Rows counted before the size of the graph is looked at."""
 
 
 class DenseGraphError(UserError):
@@ -54,10 +61,12 @@ def jaccard_graph(
     k2: int = 6,
     max_distance: float = 0.8,
     neighbors: Neighbors | None = None,
+    backend: str = "auto",
 ) -> NeighborGraph:
     """Compute all k-reciprocal Jaccard distances up to ``max_distance``.
 
-    The answer is exact and does not depend on the number of threads.
+    The answer is exact and does not depend on the number of threads; the backends agree up to the
+    rounding of float32.
 
     Args:
         features: embeddings (N, D), NumPy or torch; normalised inside.
@@ -66,6 +75,9 @@ def jaccard_graph(
         max_distance: largest distance kept, in (0, 1).
         neighbors: what ``knn`` returned for these features and at least ``k1`` columns, to save a
             second search.
+        backend: "numba" (all CPU cores), "torch" (the device of ``features``) or "auto": torch
+            where the features are on a GPU, else numba. A GPU without enough memory is one
+            warning, and numba takes over.
 
     Raises:
         TypeError: an argument of a wrong type.
@@ -80,10 +92,19 @@ def jaccard_graph(
     checks.integer("k1", k1, low=1)
     checks.integer("k2", k2, low=1, high=k1)
     checks.real("max_distance", max_distance, 0, 1, open_low=True, open_high=True)
+    checks.choice("backend", backend, BACKENDS)
+    device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
     unit = unit_rows(features)
     if k1 > len(unit):
         raise ValueError(f"k1 must be at most the number of embeddings, {len(unit)}, got {k1}")
     ranks = _ranks(neighbors, len(unit), k1) if neighbors is not None else knn(unit, k1)[1]
+    if backend == "torch" or (backend == "auto" and device.type == "cuda"):
+        try:
+            return NeighborGraph(
+                _torch_distances(unit, ranks, k1, k2, max_distance, device), float(max_distance)
+            )
+        except torch.OutOfMemoryError as error:
+            _log.warning("Jaccard graph: %s; numba takes over", str(error).splitlines()[0])
     starts, columns, values = reciprocal.neighborhoods(unit, ranks, k1, k2)
     matrix = csr_matrix((values, columns, starts), shape=(len(unit), len(unit)))
     return NeighborGraph(_distances(matrix, max_distance), float(max_distance))
@@ -105,6 +126,7 @@ def _ranks(neighbors: Neighbors, n: int, k1: int) -> NDArray[np.int64]:
 def _distances(neighborhoods: csr_matrix, max_distance: float) -> csr_matrix:
     """Compare the rows of V; count first, so that memory is what the graph takes."""
     n = neighborhoods.shape[0]
+    lanes = numba.get_num_threads()
     inverted = neighborhoods.tocsc()
     operands = (
         neighborhoods.indptr.astype(np.int64),
@@ -120,17 +142,42 @@ def _distances(neighborhoods: csr_matrix, max_distance: float) -> csr_matrix:
     total = 0
     for first in range(0, n, _BLOCK):
         last = min(n, first + _BLOCK)
-        _compare(first, last, *operands, sizes, *nothing, False)
+        _compare(lanes, first, last, *operands, sizes, *nothing, False)
         total += int(sizes[first + 1 : last + 1].sum())
-        if total > MAX_ENTRIES:
-            raise DenseGraphError(
-                f"more than {MAX_ENTRIES:,} pairs of embeddings lie within {max_distance:g} of "
-                "each other: they have collapsed; lower the learning rate or max_distance"
-            )
+        _refuse_above_cap(total, max_distance)
     starts = np.cumsum(sizes)
     columns, distances = np.empty(total, np.int32), np.empty(total, np.float32)
-    _compare(0, n, *operands, starts, columns, distances, True)
+    _compare(lanes, 0, n, *operands, starts, columns, distances, True)
     return csr_matrix((distances, columns, starts.astype(np.int32)), shape=(n, n))
+
+
+def _torch_distances(
+    unit: NDArray[np.float32],
+    ranks: NDArray[np.int64],
+    k1: int,
+    k2: int,
+    max_distance: float,
+    device: torch.device,
+) -> csr_matrix:
+    """Gather on the host what ``device`` computes block by block."""
+    points, near = torch.from_numpy(unit).to(device), torch.from_numpy(ranks).to(device)
+    blocks = []
+    entries = 0
+    for block in jaccard_torch.distance_blocks(points, near, k1, k2, max_distance):
+        blocks.append(block)
+        entries += len(block[1])
+        _refuse_above_cap(entries, max_distance)
+    sizes, columns, distances = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return csr_matrix((distances, columns, starts), shape=(len(unit), len(unit)))
+
+
+def _refuse_above_cap(entries: int, max_distance: float) -> None:
+    if entries > MAX_ENTRIES:
+        raise DenseGraphError(
+            f"more than {MAX_ENTRIES:,} pairs of embeddings lie within {max_distance:g} of "
+            "each other: they have collapsed; lower the learning rate or max_distance"
+        )
 
 
 @compiled
@@ -140,6 +187,7 @@ def _distance(overlap: float) -> np.float32:
 
 @parallel
 def _compare(
+    lanes: int,
     first: int,
     last: int,
     row_starts: NDArray[np.int64],
@@ -156,13 +204,14 @@ def _compare(
 ) -> None:
     """Count the distances of rows first to last into ``starts[1:]``, or ``fill`` them in.
 
+    Each of ``lanes`` has one dense accumulator and every lanes-th row: hubs are spread among them.
     s_ij and s_ji add the same terms in the same order of c: the result is symmetric bit by bit.
     """
     n = row_starts.size - 1
-    for task in numba.prange((last - first + _ROWS - 1) // _ROWS):
+    for lane in numba.prange(lanes):
         overlaps = np.zeros(n)
         touched = np.empty(n, dtype=np.int32)
-        for i in range(first + task * _ROWS, min(last, first + (task + 1) * _ROWS)):
+        for i in range(first + lane, last, lanes):
             size = 0
             for p in range(row_starts[i], row_starts[i + 1]):
                 column, own = row_columns[p], row_values[p]

@@ -1,7 +1,7 @@
-"""k nearest neighbours of every embedding among all of them, exactly.
+"""k nearest neighbours of every embedding among all of them, exactly where that can be afforded.
 
-Every backend only proposes candidates: ``ranking`` orders them, so backends agree. To add another
-search (an approximate index, say) is to add a function to ``_SEARCHES``.
+Every backend only proposes candidates: ``ranking`` orders them, so the exact backends agree. To add
+another exact search is to add a function to ``_SEARCHES``.
 """
 
 import logging
@@ -12,13 +12,19 @@ import torch
 from numpy.typing import NDArray
 
 from dccc_lightning import checks
-from dccc_lightning.clustering import ranking
+from dccc_lightning.clustering import approximate, ranking
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 
 Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Distances and indices, (N, k) each."""
 
 _log = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "faiss", "torch", "approximate")
+"""What searches; see ``knn``."""
+
+EXACT_UP_TO = {"cpu": 400_000, "cuda": 2_000_000}
+"""Embeddings up to which ``auto`` compares all pairs, which costs N squared, by device."""
 
 _SPARE = 16
 """Candidates fetched beyond k, among which the exact distances decide."""
@@ -38,9 +44,11 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     Args:
         features: embeddings (N, D), NumPy or torch.
         k: neighbours a row, the row itself included; 1 to N.
-        backend: "faiss" (flat index; sharded over all visible GPUs where there are any), "torch"
-            (blocks of a matrix product on the device of ``features``) or "auto". The answer is the
-            same.
+        backend: "faiss" (flat index; sharded over all visible GPUs where there are any) and "torch"
+            (blocks of a matrix product on the device of ``features``) are exact and give the same
+            answer. "approximate" may miss a neighbour, see ``approximate``; what it finds is in
+            exact order. "auto" takes an exact one for up to ``EXACT_UP_TO`` embeddings and says in
+            the log what it picked.
 
     Returns:
         distances (N, k) float32 and indices (N, k) int64.
@@ -54,12 +62,12 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     >>> indices.tolist()
     [[0, 2], [1, 2], [2, 0]]
     """
-    checks.choice("backend", backend, ["auto", *_SEARCHES])
+    checks.choice("backend", backend, BACKENDS)
     device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
     unit = unit_rows(features)
     checks.integer("k", k, low=1, high=len(unit))
     if backend == "auto":
-        backend = _pick(device)
+        backend = _pick(len(unit), device)
         _log.info("kNN of %d x %d embeddings, k = %d: %s", *unit.shape, k, backend)
 
     groups, members, starts = ranking.group_duplicates(unit)
@@ -78,6 +86,10 @@ def _search_distinct(
     # of embeddings that have nearly collapsed to a point keep their precision.
     centred = unit - unit.mean(axis=0, dtype=np.float64).astype(np.float32)
     width = min(k + _SPARE, len(unit))
+    if backend == "approximate":
+        squares, candidates = approximate.search(centred, width, k)
+        del centred
+        return ranking.rank_candidates(unit, candidates, squares[:, -1], k)[:2]
     squares, candidates = _SEARCHES[backend](centred, width, device)
     rounding = _ROUNDING * float(np.einsum("nd,nd->n", centred, centred).max())
     del centred
@@ -90,9 +102,21 @@ def _search_distinct(
     return distances, indices
 
 
-def _pick(device: torch.device) -> str:
-    """Choose the backend: torch where the features are on a GPU already, else faiss."""
+def _pick(n: int, device: torch.device) -> str:
+    """Choose the backend: exact for what can be afforded, and torch where the features lie there.
+
+    A GPU counts also where the features do not lie on it, for faiss uses all it can see.
+    """
+    gpu = device.type == "cuda" or _gpus() > 0
+    if n > EXACT_UP_TO["cuda" if gpu else "cpu"]:
+        return "approximate"
     return "torch" if device.type == "cuda" else "faiss"
+
+
+def _gpus() -> int:
+    import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
+
+    return int(faiss.get_num_gpus())
 
 
 def _search_faiss(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
@@ -100,7 +124,7 @@ def _search_faiss(rows: NDArray[np.float32], k: int, device: torch.device) -> Ne
     import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
 
     index = faiss.IndexFlatL2(rows.shape[1])
-    if faiss.get_num_gpus() == 0:
+    if _gpus() == 0:
         index.add(rows)
         squares, indices = index.search(rows, k)
         return squares, indices

@@ -13,7 +13,7 @@ from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.embeddings import Features
 from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
+from dccc_lightning.clustering.neighbors import BACKENDS, knn
 from dccc_lightning.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class PseudoLabeler:
     def __post_init__(self) -> None:
         checks.integer("k1", self.k1, low=1)
         checks.integer("k2", self.k2, low=1, high=self.k1)
-        checks.choice("backend", self.backend, ["auto", "faiss", "torch"])
+        checks.choice("backend", self.backend, BACKENDS)
         checks.real("margin", self.margin, 0, 1, open_high=True)
         checks.real("step", self.step, 1e-4, 1)
 

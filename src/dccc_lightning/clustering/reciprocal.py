@@ -15,11 +15,15 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Sparse = tuple[Ints, NDArray[np.int32], Floats]
 
-_ROWS = 256
-"""Rows that one task of a thread walks through with the same dense accumulator."""
 
-
-def neighborhoods(features: Floats, ranks: Ints, k1: int, k2: int) -> Sparse:
+def neighborhoods(
+    features: Floats,
+    ranks: Ints,
+    k1: int,
+    k2: int,
+    half: int | None = None,
+    scales: Floats | None = None,
+) -> Sparse:
     """Return V (N, N) as sparse rows, each of sum one.
 
     The row of a point is the softmax of -(2 - 2 cos) over its expanded k-reciprocal neighbours;
@@ -30,24 +34,31 @@ def neighborhoods(features: Floats, ranks: Ints, k1: int, k2: int) -> Sparse:
         ranks: (N, >= k1) neighbours, the point itself first.
         k1: size of a neighbourhood, the point included.
         k2: neighbours averaged, the point included; at most ``k1``.
+        half: size of the neighbourhoods that expand another, by default half of ``k1`` and one.
+        scales: (N,) float32 above 0, by which the squared distances of each point are divided
+            before the softmax; by default 1.
     """
-    half = round(k1 / 2) + 1  # Python rounds half to even, as the method wants
+    half = round(k1 / 2) + 1 if half is None else half  # half to even, as the method wants
+    scales = np.ones(len(ranks), dtype=np.float32) if scales is None else scales
     mutual = _mutual(ranks, k1)
     mutual_half = mutual if half == k1 else _mutual(ranks, half)
     sizes = np.zeros(len(ranks) + 1, dtype=np.int64)
     nothing = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
-    _expand(features, ranks, mutual, mutual_half, sizes, *nothing, False)
+    _expand(features, scales, ranks, mutual, mutual_half, sizes, *nothing, False)
     starts = np.cumsum(sizes)
     columns, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
-    _expand(features, ranks, mutual, mutual_half, starts, columns, values, True)
+    _expand(features, scales, ranks, mutual, mutual_half, starts, columns, values, True)
     if k2 == 1:
         return starts, columns, values
     sizes[:] = 0
-    _average(ranks, k2, starts, columns, values, sizes, *nothing, False)
+    lanes = numba.get_num_threads()
+    _average(lanes, ranks, k2, starts, columns, values, sizes, *nothing, False)
     mean_starts = np.cumsum(sizes)
     mean_columns = np.empty(mean_starts[-1], np.int32)
     mean_values = np.empty(mean_starts[-1], np.float32)
-    _average(ranks, k2, starts, columns, values, mean_starts, mean_columns, mean_values, True)
+    _average(
+        lanes, ranks, k2, starts, columns, values, mean_starts, mean_columns, mean_values, True
+    )
     return mean_starts, mean_columns, mean_values
 
 
@@ -108,6 +119,7 @@ def _dot(features: Floats, i: int, j: int) -> float:
 @parallel
 def _expand(
     features: Floats,
+    scales: Floats,
     ranks: Ints,
     mutual: NDArray[np.bool_],
     mutual_half: NDArray[np.bool_],
@@ -124,7 +136,7 @@ def _expand(
             continue
         weights = np.empty(members.size)
         for c in range(members.size):
-            weights[c] = np.exp(2.0 * _dot(features, i, members[c]) - 2.0)
+            weights[c] = np.exp((2.0 * _dot(features, i, members[c]) - 2.0) / scales[i])
         total = weights.sum()
         for c in range(members.size):
             columns[starts[i] + c] = members[c]
@@ -133,6 +145,7 @@ def _expand(
 
 @parallel
 def _average(
+    lanes: int,
     ranks: Ints,
     k2: int,
     starts: Ints,
@@ -143,12 +156,15 @@ def _average(
     mean_values: Floats,
     fill: bool,
 ) -> None:
-    """Query expansion: count the entries into ``mean_starts[1:]``, or ``fill`` them in."""
+    """Query expansion: count the entries into ``mean_starts[1:]``, or ``fill`` them in.
+
+    Each of ``lanes`` has one dense accumulator and every lanes-th row.
+    """
     n = ranks.shape[0]
-    for task in numba.prange((n + _ROWS - 1) // _ROWS):
+    for lane in numba.prange(lanes):
         sums = np.zeros(n)
         touched = np.empty(n, dtype=np.int32)
-        for i in range(task * _ROWS, min(n, (task + 1) * _ROWS)):
+        for i in range(lane, n, lanes):
             size = 0
             for neighbor in ranks[i, :k2]:
                 for p in range(starts[neighbor], starts[neighbor + 1]):

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -174,11 +175,14 @@ class ImageStore:
             self._fill(position)
         return self._pixels[self._rows[positions]]
 
-    def preload(self, progress: bool = False, threads: int | None = None) -> list[UnreadableImage]:
+    def preload(
+        self, progress: bool = False, threads: int | None = None, thorough: bool = False
+    ) -> list[UnreadableImage]:
         """Decode every image into the cache; without a cache only open the files.
 
         Args:
             progress: show a progress bar.
+            thorough: without a cache, decode the images too, which finds truncated ones.
             threads: that decode, by default one for each available core.
 
         Returns:
@@ -187,7 +191,7 @@ class ImageStore:
         threads = threads or len(os.sched_getaffinity(0))
         with ThreadPoolExecutor(checks.integer("threads", threads, low=1)) as pool:
             outcomes = track(
-                pool.map(self._attempt, range(len(self))),
+                pool.map(partial(self._attempt, thorough=thorough), range(len(self))),
                 "reading images",
                 len(self),
                 progress,
@@ -203,10 +207,12 @@ class ImageStore:
         chosen._rows = self._rows[torch.from_numpy(positions)]
         return chosen
 
-    def _attempt(self, position: int) -> UnreadableImage | None:
+    def _attempt(self, position: int, thorough: bool) -> UnreadableImage | None:
         """Read one image; return it if that fails."""
         try:
-            if self._pixels is None:
+            if self._pixels is None and thorough:
+                self._decode(position)
+            elif self._pixels is None:
                 check_header(self._paths[position])
             elif not self._filled[self._rows[position]]:
                 self._fill(position)

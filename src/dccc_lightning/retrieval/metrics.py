@@ -3,27 +3,30 @@
 The arithmetic is in ``ranking``; this class gathers, removes duplicates and restores the order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dccc_lightning import checks
 from dccc_lightning.retrieval.ranking import AVERAGE_PRECISIONS, evaluate_retrieval
+from dccc_lightning.retrieval.reranking import Rerank
 
 
 class ReIDRetrieval(Metric):
     """mAP, mINP and CMC of the Market-1501 protocol over all images seen since the last reset.
 
-    Distributed, every process must have seen at least one image; shards may differ in size. With
-    indices the result depends neither on the sharding nor on the order of the batches, and an
-    image that padding repeated counts once.
+    Distributed, shards may differ in size and be empty. With indices the result depends neither on
+    the sharding nor on the order of the batches, and an image that padding repeated counts once.
 
     Args:
         ap: ``"non_interpolated"`` or ``"oxford"``; see ``evaluate_retrieval``.
         ranks: Ranks of the CMC curve to report.
+        rerank: Rank by k-reciprocal re-ranking with these settings; None ranks by cosine.
 
     >>> metric = ReIDRetrieval(ranks=(1,))
     >>> metric.update(
@@ -46,10 +49,16 @@ class ReIDRetrieval(Metric):
     is_query: list[Tensor]
     indices: list[Tensor]
 
-    def __init__(self, ap: str = "non_interpolated", ranks: Sequence[int] = (1, 5, 10)) -> None:
+    def __init__(
+        self,
+        ap: str = "non_interpolated",
+        ranks: Sequence[int] = (1, 5, 10),
+        rerank: Rerank | None = None,
+    ) -> None:
         super().__init__()
         self.ap = checks.choice("ap", ap, AVERAGE_PRECISIONS)
         self.ranks = tuple(checks.integer("ranks", rank, 1) for rank in ranks)
+        self.rerank = rerank
         for state in ("features", "identities", "cameras", "is_query", "indices"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -64,7 +73,7 @@ class ReIDRetrieval(Metric):
         """Add a batch of images.
 
         Args:
-            features: (B, D), normalised inside.
+            features: (B, D), normalised inside; kept in float32.
             identities: (B,) integers, -1 = unknown.
             cameras: (B,) integers, -1 = unknown.
             is_query: (B,) booleans; the others are gallery images.
@@ -75,7 +84,7 @@ class ReIDRetrieval(Metric):
         Raises:
             ValueError: Shapes do not fit.
         """
-        features = torch.as_tensor(features, device=self.device).detach()
+        features = torch.as_tensor(features, device=self.device).detach().float()
         if features.ndim != 2:
             raise ValueError(f"features must be (B, D), got {tuple(features.shape)}")
         if indices is None:
@@ -120,7 +129,27 @@ class ReIDRetrieval(Metric):
             cameras[gallery],
             ap=self.ap,
             ranks=self.ranks,
+            rerank=self.rerank,
         )
+
+    def _sync_dist(
+        self,
+        dist_sync_fn: Callable[..., Any] = gather_all_tensors,
+        process_group: Any | None = None,
+    ) -> None:
+        """Gather the images of all processes; one without any gives states of length 0.
+
+        torchmetrics would give it a float vector for every state, which fits no matrix.
+        """
+        width = self.features[0].shape[1] if self.features else 0
+        group = process_group or self.process_group
+        widths = dist_sync_fn(torch.tensor(width, device=self.device), group=group)
+        if not self.features:
+            self.features = [torch.zeros(0, int(max(widths)), device=self.device)]
+            for name in ("identities", "cameras", "indices"):
+                setattr(self, name, [torch.zeros(0, dtype=torch.long, device=self.device)])
+            self.is_query = [torch.zeros(0, dtype=torch.bool, device=self.device)]
+        super()._sync_dist(dist_sync_fn, process_group)
 
 
 def _distinct(indices: Tensor, chosen: Tensor) -> Tensor:

@@ -1,13 +1,12 @@
 """Retrieval quality of embeddings: mAP, mINP and CMC under the Market-1501 protocol.
 
 Nothing is ranked as a whole. A query has a few true matches, and every measure here is a function
-of their ranks alone; a match's rank is its position in the sorted row of similarities.
+of their ranks alone; a match's rank is its position in the sorted row of scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -15,6 +14,9 @@ from torch import Tensor
 
 from dccc_lightning import checks
 from dccc_lightning.data.records import UNKNOWN
+from dccc_lightning.retrieval.positions import positions
+from dccc_lightning.retrieval.reranking import Rerank, reranked_distances
+from dccc_lightning.retrieval.similarity import products
 
 AVERAGE_PRECISIONS = ("non_interpolated", "oxford")
 
@@ -29,12 +31,13 @@ def evaluate_retrieval(
     ap: str = "non_interpolated",
     ranks: Sequence[int] = (1, 5, 10),
     block: int = 128,
+    rerank: Rerank | None = None,
 ) -> dict[str, Tensor]:
     """Rank the gallery by cosine similarity for each query and average over the queries.
 
     Gallery images with the query's identity and camera are left out; queries with no match left
     are skipped. Unknown cameras (-1) leave nothing out, unknown identities (-1) match nothing.
-    Equal similarities rank in the order of the gallery.
+    Equal scores rank in the order of the gallery.
 
     Args:
         query_features: (Q, D), normalised inside.
@@ -47,14 +50,15 @@ def evaluate_retrieval(
             where a match counts with the mean of the precisions before and at it.
         ranks: Ranks of the CMC curve to report.
         block: Queries ranked at once; memory grows with block x G.
+        rerank: Rank by k-reciprocal re-ranking with these settings instead of by cosine.
 
     Returns:
         ``mAP``, ``mINP`` (share of matches among the images up to the last match) and ``rank<k>``
         for each of ``ranks``: fractions, 0-d float64 tensors.
 
     Raises:
-        ValueError: Shapes do not fit, a feature is not finite, there is no query or gallery, or
-            no query has a match.
+        ValueError: Shapes do not fit, a feature is not finite, there is no query or gallery, no
+            query has a match, or ``rerank.k1`` is too large for so few images.
 
     >>> features = torch.eye(3)
     >>> evaluate_retrieval(
@@ -69,18 +73,21 @@ def evaluate_retrieval(
     queries, identities, cameras = _embedded(
         "query", query_features, query_identities, query_cameras
     )
-    gallery = _Gallery(*_embedded("gallery", gallery_features, gallery_identities, gallery_cameras))
-    if len(queries) == 0 or len(gallery.features) == 0:
+    features, *others = _embedded("gallery", gallery_features, gallery_identities, gallery_cameras)
+    if len(queries) == 0 or len(features) == 0:
         raise ValueError(f"the {'query set' if len(queries) == 0 else 'gallery'} is empty")
-    if queries.shape[1] != gallery.features.shape[1]:
+    if queries.shape[1] != features.shape[1]:
         raise ValueError(
             f"query and gallery features must have one length, got {queries.shape[1]} and "
-            f"{gallery.features.shape[1]}"
+            f"{features.shape[1]}"
         )
+    gallery = _Gallery(*others)
     measures = [
         _measures(*gallery.match_ranks(*images), ap)
         for images in zip(
-            *(torch.split(part, block) for part in (queries, identities, cameras)), strict=True
+            _scores(queries, features, block, rerank),
+            *(torch.split(part, block) for part in (identities, cameras)),
+            strict=True,
         )
     ]
     precision, inverse_penalty, first = (torch.cat(parts) for parts in zip(*measures, strict=True))
@@ -93,27 +100,42 @@ def evaluate_retrieval(
     return result | {f"rank{rank}": (first <= rank).double().mean() for rank in ranks}
 
 
-class _Gallery:
-    """Normalised gallery features and, by identity, the positions of its images."""
+def _scores(
+    queries: Tensor, gallery: Tensor, block: int, rerank: Rerank | None
+) -> Iterator[Tensor]:
+    """Yield blocks (at most ``block``, G) of scores that rank the gallery, the best highest."""
+    if rerank is not None:
+        for distances in reranked_distances(queries, gallery, rerank, block):
+            yield distances.neg_()
+    else:
+        for part in torch.split(queries, block):
+            yield products(part, gallery)
 
-    def __init__(self, features: Tensor, identities: Tensor, cameras: Tensor) -> None:
-        self.features = features
+
+class _Gallery:
+    """Cameras of the gallery and, by identity, the positions of its images."""
+
+    def __init__(self, identities: Tensor, cameras: Tensor) -> None:
         self.cameras = cameras
         self.by_identity = identities.argsort(stable=True)
         self.sorted_identities = identities[self.by_identity]
 
     def match_ranks(
-        self, queries: Tensor, identities: Tensor, cameras: Tensor
+        self, scores: Tensor, identities: Tensor, cameras: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the ranks (from 1) of the true matches and, beside each, the row of its query."""
+        """Return the ranks (from 1) of the true matches and, beside each, the row of its query.
+
+        Args:
+            scores: (B, G) scores of a block of queries; overwritten.
+            identities: (B,) of the queries.
+            cameras: (B,) of the queries.
+        """
         rows, columns = self._same_identity(identities)
         known = cameras[rows] != UNKNOWN
         excluded = known & (cameras[rows] == self.cameras[columns])
-        with torch.autocast(queries.device.type, enabled=False):
-            similarity = queries @ self.features.T
-        similarity[rows[excluded], columns[excluded]] = -torch.inf
+        scores[rows[excluded], columns[excluded]] = -torch.inf
         rows, columns = rows[~excluded], columns[~excluded]
-        return _positions(similarity, rows, columns) + 1, rows
+        return positions(scores, rows, columns) + 1, rows
 
     def _same_identity(self, identities: Tensor) -> tuple[Tensor, Tensor]:
         """Return (query row, gallery column) of all pairs of one known identity."""
@@ -123,37 +145,6 @@ class _Gallery:
         rows = torch.repeat_interleave(counts)
         within = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
         return rows, self.by_identity[start[rows] + within]
-
-
-def _positions(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return how many entries of its row come before each of the given entries.
-
-    The order is by descending similarity, then by column.
-    """
-    scores = similarity[rows, columns]
-    # All entries of a row are looked up together: padded to one length, with the rows sorted.
-    counts = torch.bincount(rows, minlength=len(similarity))
-    slots = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    wanted = scores.new_zeros(len(similarity), int(counts.max()))
-    wanted[rows, slots] = scores
-    ordered = _sorted_rows(similarity)
-    above = torch.searchsorted(ordered, wanted, right=True)[rows, slots]
-    from_below = torch.searchsorted(ordered, wanted)[rows, slots]
-    before = similarity.shape[1] - above
-    tied = (above - from_below > 1).nonzero()[:, 0]
-    order = torch.arange(similarity.shape[1], device=rows.device)
-    for chunk in torch.split(tied, len(similarity)):
-        equal = similarity[rows[chunk]] == scores[chunk, None]
-        before[chunk] += (equal & (order < columns[chunk, None])).sum(dim=1)
-    return before
-
-
-def _sorted_rows(values: Tensor) -> Tensor:
-    """Return the rows in ascending order."""
-    if values.device.type == "cpu":
-        # NumPy's vectorised sort is three times faster than torch's, which also tracks indices.
-        return torch.from_numpy(np.sort(values.numpy(), axis=1))
-    return values.sort(dim=1).values
 
 
 def _measures(ranks: Tensor, rows: Tensor, ap: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -199,7 +190,11 @@ def _embedded(
             f"{name}_identities and {name}_cameras must be ({len(features)},), one a feature, got "
             f"{tuple(identities.shape)} and {tuple(cameras.shape)}"
         )
-    if not features.isfinite().all():
-        raise ValueError(f"{name}_features must be finite")
+    bad = (~features.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
+    if bad:
+        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise ValueError(
+            f"{name}_features must be finite, got NaN or infinity in {len(bad)} rows: {shown}"
+        )
     dtype = torch.promote_types(features.dtype, torch.float32)
     return F.normalize(features.to(dtype), dim=1), identities, cameras

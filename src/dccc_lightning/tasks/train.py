@@ -16,8 +16,11 @@ from dccc_lightning.assembly import (
     build_trainer,
     finished_loggers,
 )
+from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.checkpointing import check_checkpoint
 from dccc_lightning.console import CONSOLE
+from dccc_lightning.data.records import Splits
+from dccc_lightning.errors import UserError
 from dccc_lightning.plots import plot_curves
 from dccc_lightning.results import SCORES, summarize_run, write_results
 
@@ -41,12 +44,16 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     start = time.perf_counter()
     datamodule = build_datamodule(settings)
     trainer = build_trainer(settings, str(output))
-    datamodule.prepare_data()
+    if not any(isinstance(callback, Recluster) for callback in vars(trainer)["callbacks"]):
+        raise UserError("callbacks.recluster: training needs it, pseudo labels come from there")
+    _check_splits(datamodule.dataset.splits(), settings)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     module = build_module(settings)
     if trainer.is_global_zero and settings["notice"]:
         CONSOLE.print(f"note: {settings['notice']}", style="dim")
     checkpoint = _checkpoint(settings["resume"])
+    for logger in trainer.loggers:
+        logger.log_hyperparams(dict(settings))
     with finished_loggers(trainer):
         if checkpoint is None:
             trainer.validate(module, datamodule=datamodule, verbose=False)
@@ -60,6 +67,19 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         plot_curves(rows, output / "curves.png", title=settings["dataset"]["name"])
         CONSOLE.print(results_table(results))
     return results
+
+
+def _check_splits(splits: Splits, settings: Settings) -> None:
+    """Refuse, before anything is computed, a dataset that the settings do not fit."""
+    for name in ("query", "gallery"):
+        if not len(getattr(splits, name)):
+            raise UserError(f"{splits.name}: no {name} images, so nothing to evaluate on")
+    k1 = settings["clustering"].get("k1", 0)
+    if k1 > len(splits.train):
+        raise UserError(
+            f"clustering.k1={k1}: more neighbours than the {len(splits.train)} training images; "
+            "choose a smaller one"
+        )
 
 
 def _checkpoint(resume: str | None) -> Path | None:
@@ -84,7 +104,7 @@ def results_table(results: dict[str, Any]) -> Table:
         "student, last epoch": results["student"],
         "teacher, last epoch": results["teacher"],
         "best on the test split": results["best"],
-        "published": results.get("published"),
+        "published for DCCC": results.get("published"),
         "difference": results.get("difference"),
     }
     for name, scores in rows.items():

@@ -1,0 +1,190 @@
+"""The k-reciprocal Jaccard distance in tensor operations: the graph of ``jaccard`` on a GPU.
+
+The same sets and sums as in ``reciprocal`` and ``jaccard``, for blocks of rows at a time: lists of
+unequal length are padded to tables, and an overlap is summed in a dense accumulator of a block.
+Overlaps are integers, multiples of 2^-60, so that a sum does not depend on the order in which a GPU
+adds: the result is symmetric and the same in every run, and no block is larger than ``_BUDGET``.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Blocks = Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]
+Sparse = tuple[Tensor, Tensor, Tensor]
+"""Starts (N + 1,), columns and values, as in CSR; columns ascending."""
+
+_BUDGET = 1 << 25
+"""Numbers in the largest table of a block."""
+
+_ONE = 2.0**60
+"""Fixed point: every float32 from 2^-36 to 1 is a whole multiple of 2^-60."""
+
+
+def distance_blocks(
+    features: Tensor, ranks: Tensor, k1: int, k2: int, max_distance: float
+) -> Blocks:
+    """Yield the distances up to ``max_distance``, a block of rows after the other.
+
+    Args:
+        features: embeddings (N, D) float32 of length one.
+        ranks: (N, >= k1) int64 neighbours, the point itself first, on the same device.
+        k1: size of a neighbourhood, the point included.
+        k2: neighbours averaged, the point included; at most ``k1``.
+        max_distance: largest distance kept.
+
+    Yields:
+        entries of each row (rows,), their columns, ascending in a row, and their distances.
+    """
+    with torch.no_grad():
+        neighborhoods = _neighborhoods(features, ranks, k1)
+        if k2 > 1:
+            neighborhoods = _average(neighborhoods, ranks[:, :k2])
+        yield from _compare(neighborhoods, max_distance)
+
+
+def _neighborhoods(features: Tensor, ranks: Tensor, k1: int) -> Sparse:
+    """V before the query expansion: softmax of -(2 - 2 cos) over the expanded neighbours."""
+    n, half = len(ranks), round(k1 / 2) + 1  # Python rounds half to even, as the method wants
+    mutual, mutual_half = _mutual(ranks, k1), _mutual(ranks, half)
+    width = k1 * half
+    rows = max(1, _BUDGET // (width * k1))
+    members: list[tuple[Tensor, Tensor]] = []
+    for first in range(0, n, rows):
+        near = ranks[first : first + rows, :k1]
+        own = torch.where(mutual[first : first + rows], near, n)  # n stands for nobody
+        theirs = torch.where(mutual_half[near], ranks[near, :half], n)  # (rows, k1, half)
+        shared = ((theirs[..., None] == own[:, None, None, :]).any(-1) & (theirs < n)).sum(-1)
+        close = (3 * shared > 2 * (theirs < n).sum(-1)) & (own < n)
+        joined = torch.where(close[..., None], theirs, n).flatten(1)
+        members.append(_distinct(torch.cat([own, joined], dim=1), n))
+    sizes = torch.cat([size for size, _ in members])
+    columns = torch.cat([column for _, column in members])
+    starts = _starts(sizes)
+    owners = torch.repeat_interleave(sizes)
+    weights = torch.empty(len(columns), dtype=torch.float64, device=features.device)
+    step = max(1, _BUDGET // (4 * features.shape[1]))
+    for first in range(0, len(columns), step):
+        part = slice(first, first + step)
+        products = features[owners[part]].double() * features[columns[part]].double()
+        weights[part] = (2 * products.sum(dim=1) - 2).exp()
+    totals = _padded_sums(weights, starts)
+    return starts, columns, (weights / totals[owners]).float()
+
+
+def _mutual(ranks: Tensor, k: int) -> Tensor:
+    """(N, k): whether the point is among the first ``k`` of its neighbour in that column."""
+    near = ranks[:, :k]
+    rows = max(1, _BUDGET // (k * k))
+    blocks = [
+        (near[near[first : first + rows]] == near[first : first + rows, :1, None]).any(-1)
+        for first in range(0, len(near), rows)
+    ]
+    return torch.cat(blocks)
+
+
+def _distinct(table: Tensor, nobody: int) -> tuple[Tensor, Tensor]:
+    """How many values other than ``nobody`` each row holds, and which, ascending."""
+    table = table.sort(dim=1).values
+    new = table < nobody
+    new[:, 1:] &= table[:, 1:] != table[:, :-1]
+    return new.sum(dim=1), table[new]
+
+
+def _padded_sums(values: Tensor, starts: Tensor) -> Tensor:
+    """Sum every row; by tables, for scattered floating-point sums differ from run to run."""
+    sizes = starts.diff()
+    rows = max(1, _BUDGET // int(sizes.max()))
+    sums = []
+    for first in range(0, len(sizes), rows):
+        places, real = _places(starts[first : first + rows + 1])
+        sums.append(torch.where(real, values[places], 0.0).sum(dim=1))
+    return torch.cat(sums)
+
+
+def _places(starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the entries of some rows lie, (rows, longest), and which of these places are real."""
+    sizes = starts.diff()
+    offsets = torch.arange(int(sizes.max()), device=starts.device)
+    real = offsets < sizes[:, None]
+    return torch.where(real, starts[:-1, None] + offsets, 0), real
+
+
+def _average(matrix: Sparse, near: Tensor) -> Sparse:
+    """Query expansion: the mean of the rows of the ``near`` (N, k2) neighbours."""
+    starts, columns, values = matrix
+    n, k2 = near.shape
+    longest = int(starts.diff().max())
+    rows = max(1, _BUDGET // (8 * k2 * longest))
+    parts = []
+    for first in range(0, n, rows):
+        chosen = near[first : first + rows].flatten()
+        places = starts[chosen, None] + torch.arange(longest, device=starts.device)
+        real = places < starts[chosen + 1, None]
+        places = torch.where(real, places, 0)
+        shape = (-1, k2 * longest)
+        found, order = torch.where(real, columns[places], n).view(shape).sort(dim=1, stable=True)
+        weights = torch.where(real, values[places].double(), 0.0).view(shape).gather(1, order)
+        sums = weights.clone()
+        for shift in range(1, k2):  # a column occurs k2 times at most
+            same = found[:, shift:] == found[:, :-shift]
+            sums[:, :-shift] += torch.where(same, weights[:, shift:], 0.0)
+        new = found < n
+        new[:, 1:] &= found[:, 1:] != found[:, :-1]
+        parts.append((new.sum(dim=1), found[new], (sums[new] / k2).float()))
+    sizes, means, sums = (torch.cat(part) for part in zip(*parts, strict=True))
+    return _starts(sizes), means, sums
+
+
+def _compare(matrix: Sparse, max_distance: float) -> Blocks:
+    """Compare the rows of V through an inverted index: which rows hold a column."""
+    starts, columns, values = matrix
+    n = len(starts) - 1
+    fixed = (values.double() * _ONE).long()
+    order = columns.argsort(stable=True)
+    holders = torch.repeat_interleave(starts.diff())[order]
+    held = fixed[order]
+    holder_starts = _starts(torch.bincount(columns, minlength=n))
+    block = max(1, _BUDGET // (4 * n))
+    limit = torch.tensor(max_distance, dtype=torch.float32)
+    for first in range(0, n, block):
+        last = min(n, first + block)
+        begin, end = int(starts[first]), int(starts[last])
+        overlaps = torch.zeros((last - first) * n, dtype=torch.int64, device=values.device)
+        lengths = holder_starts[columns[begin:end] + 1] - holder_starts[columns[begin:end]]
+        owners = torch.repeat_interleave(starts[first : last + 1].diff())
+        for part in _within_budget(lengths):
+            length = lengths[part]
+            entry = torch.repeat_interleave(length)
+            within = torch.arange(len(entry), device=entry.device) - _starts(length)[entry]
+            place = holder_starts[columns[begin:end][part]][entry] + within
+            shared = torch.minimum(fixed[begin:end][part][entry], held[place])
+            overlaps.index_add_(0, owners[part][entry] * n + holders[place], shared)
+        table = overlaps.view(last - first, n)
+        shares = table.double() / _ONE
+        distances = (1 - shares / (2 - shares)).clamp_(min=0).float()
+        own = torch.arange(last - first, device=table.device)
+        distances[own, own + first] = 0.0
+        kept = (table > 0) & (distances <= limit)
+        yield (
+            kept.sum(dim=1).cpu().numpy(),
+            kept.nonzero()[:, 1].int().cpu().numpy(),
+            distances[kept].cpu().numpy(),
+        )
+
+
+def _within_budget(lengths: Tensor) -> Iterator[slice]:
+    """Cut a sequence into parts whose lengths sum to ``_BUDGET // 4`` at most, or that are one."""
+    sums = torch.cumsum(lengths, dim=0).cpu().numpy()
+    first, done = 0, 0
+    while first < len(sums):
+        last = max(first + 1, int(np.searchsorted(sums, done + _BUDGET // 4, side="right")))
+        yield slice(first, last)
+        first, done = last, int(sums[last - 1])
+
+
+def _starts(sizes: Tensor) -> Tensor:
+    return torch.nn.functional.pad(torch.cumsum(sizes, dim=0), (1, 0))

@@ -1,0 +1,93 @@
+"""Re-clustering without a trainer: what it tells the user and the log."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dccc_lightning.callbacks import recluster
+from dccc_lightning.callbacks.recluster import Recluster
+from dccc_lightning.clustering import quality
+from dccc_lightning.clustering.dcps import FixedSchedule
+from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.data.records import Records
+from dccc_lightning.errors import UserError
+
+IDENTITIES = np.arange(90) // 9
+CAMERAS = np.arange(90) % 3
+
+
+class World:
+    """A module and a datamodule as far as ``refresh`` knows them."""
+
+    def __init__(self, embeddings: torch.Tensor) -> None:
+        paths = tuple(Path(f"/images/{number:04}.jpg") for number in range(len(embeddings)))
+        self.embeddings = embeddings
+        self.splits = SimpleNamespace(train=Records(paths, IDENTITIES, CAMERAS))
+        self.labels = None
+        self.epoch = None
+        self.memory = SimpleNamespace(rebuild=self.rebuild, centroids=torch.zeros(0))
+
+    def rebuild(self, embeddings: torch.Tensor, labels: np.ndarray) -> None:
+        self.memory.centroids = embeddings[: labels.max() + 1].clone()
+
+    def set_pseudo_labels(self, labels: np.ndarray, epoch: int) -> None:
+        self.labels, self.epoch = labels, epoch
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.randn(10, 16, generator=generator)
+    noise = torch.randn(90, 16, generator=generator)
+    rows = torch.nn.functional.normalize(centers[torch.from_numpy(IDENTITIES)] + 0.4 * noise)
+    monkeypatch.setattr(recluster, "embed_split", lambda module, data, split: data.embeddings)
+    return World(rows)
+
+
+def refresh(world: World, epoch: int = 0) -> Recluster:
+    callback = Recluster(FixedSchedule(0.6), PseudoLabeler(k1=9, k2=3))
+    callback.refresh(world, world, epoch)  # type: ignore[arg-type]
+    return callback
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_embedding_that_is_not_finite_names_the_image(world: World, value: float) -> None:
+    world.embeddings[17, 3] = value
+    with pytest.raises(UserError, match=r"epoch 4: .* of /images/0017\.jpg is NaN or infinite"):
+        refresh(world, epoch=4)
+    assert world.labels is None
+
+
+def test_several_such_embeddings_are_counted(world: World) -> None:
+    world.embeddings[[5, 17, 60]] = np.nan
+    with pytest.raises(
+        UserError, match=r"/images/0005\.jpg and those of 2 more of 90 is"
+    ) as caught:
+        refresh(world)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_log_holds_what_labels_cameras_and_embeddings_tell(world: World) -> None:
+    first = refresh(world, 0).summary
+    second = refresh(world, 1).summary
+    labels = world.labels
+    assert first["cluster/ari"] == quality.adjusted_rand_index(labels, IDENTITIES) > 0.9
+    assert first["cluster/camera_entropy"] == quality.camera_entropy(labels, CAMERAS) > 1
+    assert first["cluster/intra_distance"] < 0.3
+    assert first["cluster/inter_distance"] > 0.8
+    assert first["cluster/silhouette"] > 0.4
+    assert sum(first[f"cluster/size_{bin}"] for bin in ("8_15", "4_7")) >= 9
+    assert "cluster/churn" not in first
+    assert second["cluster/churn"] == 0
+    assert world.epoch == 1
+
+
+def test_without_identities_and_cameras_the_log_leaves_them_out(world: World) -> None:
+    unknown = np.full(90, -1)
+    world.splits.train = Records(world.splits.train.paths, unknown, unknown)
+    summary = refresh(world).summary
+    assert not {"cluster/ari", "cluster/purity", "cluster/camera_entropy"} & set(summary)
+    assert "cluster/silhouette" in summary
