@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import cluster
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from dccc_lightning.clustering import jaccard, jaccard_torch
 from dccc_lightning.clustering.algorithms import DBSCAN
@@ -131,17 +131,15 @@ def test_heavy_hubs_keep_the_exact_result(k2, backend):
     check(jaccard_graph(features, 30, k2, 0.95, backend=backend), reference(features, 30, k2))
 
 
-class Largest(TorchDispatchMode):
+class Largest(TorchFunctionMode):
     """Notes the size of the largest tensor that any operation makes."""
 
     numel = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().size():
-                size = tensor.untyped_storage().nbytes() // tensor.element_size()
-                self.numel = max(self.numel, size)
+        if isinstance(out, torch.Tensor):
+            self.numel = max(self.numel, out.numel())
         return out
 
 

@@ -7,11 +7,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 from dccc_lightning.retrieval import positions, ranking
 from dccc_lightning.retrieval.metrics import ReIDRetrieval
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.retrieval.similarity import products
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "dccc_reference.npz", allow_pickle=False)
 RANKS = (1, 2, 5, 10, 1000)
@@ -228,6 +230,26 @@ def test_half_precision_and_autocast_rank_in_float32():
         actual = evaluate_retrieval(coarse[0], *query[1:], coarse[1], *gallery[1:], ranks=RANKS)
     exact = [part.float().numpy() for part in coarse]
     assert_close(actual, plain_evaluation((exact[0], *query[1:]), (exact[1], *gallery[1:])))
+
+
+def test_products_take_full_precision_whatever_the_setting():
+    seen = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if "matmul" in function.__name__:
+                seen.append(torch.get_float32_matmul_precision())
+            return function(*args, **(kwargs or {}))
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with Watch():
+            products(torch.ones(2, 3), torch.ones(4, 3))
+        assert seen == ["highest"]
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.gpu
