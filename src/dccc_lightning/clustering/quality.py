@@ -85,7 +85,7 @@ def camera_entropy(labels: ArrayLike, cameras: ArrayLike) -> float:
     A cluster that lies within one camera has entropy 0, one spread evenly over m cameras has ln m:
     clusters that follow cameras instead of persons show as a low figure.
 
-    >>> round(camera_entropy([0, 0, 1, 1, -1], [1, 2, 3, 3, 1]) / np.log(2), 6)
+    >>> round(camera_entropy([0, 0, 1, 1, -1], [1, 2, 3, 3, 1]) / float(np.log(2)), 6)
     0.5
     """
     table = _contingency(*_same_length("labels", labels, "cameras", cameras))
