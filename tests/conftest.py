@@ -1,6 +1,8 @@
 """What the tests share: a tiny world of pedestrians, and the command line in this process."""
 
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,5 +73,16 @@ def command(
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 
+    root, format_warning = logging.getLogger(), warnings.formatwarning
+    handlers, level = list(root.handlers), root.level
     yield run
     GlobalHydra.instance().clear()
+    # A run sets up logging for its process: the next test gets this one's back.
+    for handler in [handler for handler in root.handlers if handler not in handlers]:
+        root.removeHandler(handler)
+        handler.close()
+    for handler in handlers:
+        if handler not in root.handlers:
+            root.addHandler(handler)
+    root.setLevel(level)
+    warnings.formatwarning = format_warning
