@@ -1,5 +1,7 @@
 """Validation as retrieval, shared by every LightningModule of the package."""
 
+from abc import abstractmethod
+
 import pytorch_lightning as pl
 from torch import nn
 
@@ -16,9 +18,9 @@ class EvaluatedModule(pl.LightningModule):
     best mAP among them as ``val_best/mAP``.
     """
 
+    @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """Return the embedding networks by the prefix of their metrics."""
-        raise NotImplementedError
 
     def on_validation_epoch_start(self) -> None:
         """Evaluate with the running statistics that rank 0 collected."""
