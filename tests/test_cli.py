@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 from PIL import Image
 
 from conftest import Command
@@ -44,6 +45,7 @@ MISTAKES = {
     "+trainer.strategy=fsdp": ["trainer.strategy=fsdp", "auto or ddp"],
     "trainer.precision=bf16-true": ["trainer.precision", "bf16-mixed"],
     "model.bn_group_size=1": ["bn_group_size=1", "no variance"],
+    "model.bn_group_size=21": ["bn_group_size=21", "group of one"],
     "seed=5000000000": ["seed", "at most"],
     "seed=-1": ["seed", "at least 0"],
     "clustering.k1=5000": ["clustering.k1=5000", "training images"],
@@ -86,6 +88,31 @@ def test_a_sweep_over_an_unknown_option_writes_nothing(command: Command, tmp_pat
     outcome = command("-m", "scheduler=fixed,lineer")
     assert outcome.code == 2
     assert "scheduler=lineer" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_that_some_jobs_of_a_sweep_lack_is_named(
+    command: Command, tmp_path: Path
+) -> None:
+    outcome = command(
+        "-m", "scheduler=fixed,linear", "scheduler.floor=0.3", "hydra.sweep.dir=sweep"
+    )
+    assert outcome.code == 2
+    assert "scheduler.floor: only some of the options" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_online_without_an_account_says_what_to_do(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(**_: object) -> None:
+        raise wandb.errors.UsageError("No API key configured")
+
+    monkeypatch.setattr("wandb.init", refuse)
+    outcome = command("trainer=cpu", "logger=wandb", "logger.wandb.mode=online")
+    assert outcome.code == 2
+    assert "logger=wandb: No API key configured" in outcome.err
+    assert "logger.wandb.mode=offline" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -72,9 +72,10 @@ def test_min_samples_reaches_the_clustering():
         PseudoLabeler(k1=5, k2=1, algorithm=DBSCAN(min_samples=6))(features, FixedSchedule(), 0)
 
 
-def test_eps_rises_when_all_are_outliers():
+def test_eps_rises_when_all_are_outliers(caplog):
     labeler, asked = scripted(lambda eps: TWO if eps > 0.625 else OUTLIERS)
-    result = labeler(FEATURES, FixedSchedule(0.6), 0)
+    result = labeler(FEATURES, FixedSchedule(0.6), 7)
+    assert "epoch 7: eps 0.6000 gives less than two clusters: took 0.6300" in caplog.text
     assert asked == [0.6, 0.61, 0.62, 0.63]
     assert result.eps == pytest.approx(0.63)
     assert result.scheduled_eps == 0.6

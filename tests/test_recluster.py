@@ -10,8 +10,8 @@ import torch
 from dccc_lightning.callbacks import recluster
 from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.clustering import quality
-from dccc_lightning.clustering.dcps import FixedSchedule
-from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.clustering.dcps import FixedSchedule, LinearSchedule
+from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
 
@@ -91,3 +91,31 @@ def test_without_identities_and_cameras_the_log_leaves_them_out(world: World) ->
     summary = refresh(world).summary
     assert not {"cluster/ari", "cluster/purity", "cluster/camera_entropy"} & set(summary)
     assert "cluster/silhouette" in summary
+
+
+def test_labels_of_the_last_epoch_are_kept_where_nothing_clusters(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fickle(PseudoLabeler):
+        """Finds clusters in the first epoch alone."""
+
+        def __call__(self, features, schedule, epoch):
+            if epoch > 0:
+                raise NoClustersError("no eps gives two clusters")
+            return super().__call__(features, schedule, epoch)
+
+    callback = Recluster(LinearSchedule(0.6, rate=0.01), Fickle(k1=9, k2=3))
+    callback.refresh(world, world, 0)  # type: ignore[arg-type]
+    first, eps = world.labels, callback.summary["cluster/eps"]
+    assert callback.summary["cluster/kept"] == 0
+    callback.refresh(world, world, 1)  # type: ignore[arg-type]
+    assert np.array_equal(world.labels, first)
+    assert world.epoch == 1
+    assert callback.summary["cluster/kept"] == 1
+    assert callback.summary["cluster/eps"] == eps  # what made these labels
+    assert callback.summary["cluster/scheduled_eps"] < eps
+    assert "epoch 1" in caplog.text
+    assert "kept" in caplog.text
+    world.labels = None
+    with pytest.raises(NoClustersError):
+        callback.refresh(world, world, 2)  # type: ignore[arg-type]

@@ -244,6 +244,15 @@ def test_pretraining_writes_weights_that_training_can_start_from(
     assert before["val/mAP"] > 0
 
 
+def test_any_dataset_can_be_pretrained_on(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    outcome = command(*tiny, "task=pretrain", "epochs=1", "output=source")
+    assert outcome.code == 0, outcome
+    assert (tmp_path / "source" / "weights.pt").exists()
+    assert not (tmp_path / "source" / "checkpoints").exists()
+
+
 @pytest.mark.slow
 def test_the_default_gains_fifteen_points(
     command: Command, tmp_path: Path, world_folder: Path

@@ -35,6 +35,8 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
         key = next(group for group in match.groups() if group)
         if "not in struct" in text or "Could not override" in text:
             known = _keys(conf_dir, arguments)
+            if key in known:
+                return f"{key}: only some of the options that this sweep goes over have it"
             return f"{_argument_for(key, arguments)}: no such setting; {_nearest(key, known)}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} as key=value ({text.splitlines()[0]})"

@@ -110,7 +110,12 @@ class PseudoLabeler:
         if clusters >= 2:
             return PseudoLabels(labels, scheduled, scheduled, clusters)
         sparse = quality.outlier_ratio(labels) > 0.5
-        return self._search(graph, scheduled, bottom, top, sparse)
+        found = self._search(graph, scheduled, bottom, top, sparse)
+        _log.warning(
+            "epoch %d: eps %.4f gives less than two clusters: took %.4f, which gives %d",
+            epoch, scheduled, found.eps, found.num_clusters,
+        )  # fmt: skip
+        return found
 
     def _search(
         self, graph: NeighborGraph, scheduled: float, bottom: float, top: float, sparse: bool
@@ -121,7 +126,6 @@ class PseudoLabeler:
             labels = self.algorithm.fit_predict(graph, eps)
             clusters = quality.num_clusters(labels)
             if clusters >= 2:
-                _log.warning("eps %.4f gives less than two clusters: took %.4f", scheduled, eps)
                 return PseudoLabels(labels, eps, scheduled, clusters)
         found, start = ("outliers", "higher") if sparse else ("one cluster", "lower")
         raise NoClustersError(
