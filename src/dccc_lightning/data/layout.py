@@ -67,9 +67,10 @@ class ImageCounts:
         """Warn in one line if ``splits`` has other numbers of images."""
         found = ImageCounts(len(splits.train), len(splits.query), len(splits.gallery))
         if found != self:
+            # One place for all callers: Python then shows it once, however often splits are read.
             warnings.warn(
                 f"{splits.name}: found {found} images in {splits.root}, expected {self}",
-                stacklevel=3,
+                stacklevel=1,
             )
 
     def __str__(self) -> str:
