@@ -55,12 +55,12 @@ class Optimization:
         """Build the optimiser over ``parameters`` (those that need no gradient are left out)."""
         trained = [p for p in parameters if p.requires_grad]
         if self.algorithm == "adam":
-            return optim.Adam(trained, lr=self.lr, weight_decay=self.weight_decay)
+            return optim.Adam(trained, lr=self.lr, weight_decay=self.weight_decay, fused=True)
         if self.algorithm == "adamw":
-            return optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+            return optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay, fused=True)
         return optim.SGD(
             trained, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum,
-            nesterov=self.momentum > 0,
+            nesterov=self.momentum > 0, fused=True,
         )  # fmt: skip
 
     def scheduler(self, optimizer: optim.Optimizer) -> optim.lr_scheduler.LambdaLR:

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,7 +16,8 @@ class Embedder(nn.Module):
     """Backbone, pooling, batch-norm neck, L2 normalisation (METHOD, network).
 
     The neck's bias is frozen at zero, which keeps the hypersphere centred (Luo et al., "Bag of
-    Tricks and a Strong Baseline for Deep Person Re-identification", 2019).
+    Tricks and a Strong Baseline for Deep Person Re-identification", 2019). Images are brought into
+    channels-last order, in which convolutions are fastest.
 
     Args:
         backbone: Maps (B, 3, H, W) to (B, D, h, w).
@@ -36,6 +38,7 @@ class Embedder(nn.Module):
 
     def pool(self, images: Tensor) -> Tensor:
         """Return the (B, D) features before the neck, of any length."""
+        images = images.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.pooling(self.backbone(images))
         return features
 
@@ -76,4 +79,4 @@ def build_embedder(
     embedder = Embedder(trunk, build_pooling(pooling), trunk.out_channels, bn_group_size)
     if weights is not None:
         load_weights(embedder, weights, backbone)
-    return embedder
+    return embedder.to(memory_format=torch.channels_last)

@@ -1,0 +1,336 @@
+"""Images a second of our training loop, of the bare network, and of a plain loop.
+
+    python benchmarks/train_step.py                     # ResNet-50, 4 x 4 at 256 x 128
+    python benchmarks/train_step.py --tiny              # ResNet-10 at half width, 8 x 8 at 64 x 32
+    python benchmarks/train_step.py --device cuda --clusters 16 --instances 16
+
+Three ways to make the same steps, by turns, in one process:
+
+- bare: the network alone, on random tensors of the same shape, precision and memory format: teacher
+  forward, student forward, backward. No loop around it can be faster.
+- ours: ``Trainer.fit`` with the package's datamodule and module: sampler, images, two views of each,
+  loss, optimiser, memory, teacher.
+- plain: as repositories of this family do it: Pillow decodes and transforms each image twice, in
+  loader workers, in float32; the memory is updated in a loop over clusters, the teacher in a loop
+  over parameters, and ``.item()`` is called at each step.
+
+The median step of all turns counts.
+"""
+
+import argparse
+import copy
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, BatchAugmentation
+from dccc_lightning.data.records import Records
+from dccc_lightning.data.sampler import draw_batches
+from dccc_lightning.data.synthetic import SyntheticPedestrians
+from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.losses import SoftContrastiveLoss
+from dccc_lightning.memory import ClusterMemory
+from dccc_lightning.models.embedder import Embedder, build_embedder
+from dccc_lightning.module import DCCCModule
+from dccc_lightning.optimization import Optimization
+
+MOMENTUM, TAU_W, TEMPERATURE, SMOOTHING, DECAY = 0.1, 0.09, 0.05, 0.3, 0.999
+WARM_UP = 2  # steps of each turn that do not count
+
+
+class Clock(pl.Callback):
+    """Note when each step ends."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Wait for a GPU at the first and last steps only: a wait at each would slow it down."""
+        self.ends.append(time.perf_counter())
+
+
+class Bare:
+    """The network and nothing else."""
+
+    def __init__(self, network: Embedder, options: argparse.Namespace) -> None:
+        self.device, self.precision = options.device, options.precision
+        self.student = copy.deepcopy(network).to(self.device).train()
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        shape = (options.clusters * options.instances, 3, options.height, options.width)
+        self.views = [
+            torch.randn(shape, device=self.device).contiguous(memory_format=torch.channels_last)
+            for _ in range(2)
+        ]
+        self.slope = torch.randn(shape[0], network.feature_dim, device=self.device)
+
+    def steps(self, number: int) -> list[float]:
+        """Return the seconds of ``number`` steps."""
+        return timed(self._step, number, self.device)
+
+    def _step(self) -> None:
+        with mixed(self.device, self.precision):
+            with torch.no_grad():
+                self.teacher(self.views[1])
+            embeddings = self.student(self.views[0])
+        (embeddings * self.slope).sum().backward()
+        self.student.zero_grad(set_to_none=True)
+
+
+class Ours:
+    """The package's loop."""
+
+    def __init__(
+        self, network: Embedder, world: SyntheticPedestrians, options: argparse.Namespace
+    ) -> None:
+        self.options = options
+        self.datamodule = ReIDDataModule(
+            world,
+            height=options.height,
+            width=options.width,
+            clusters=options.clusters,
+            instances=options.instances,
+            iterations=options.steps + WARM_UP,
+            augmentation=BatchAugmentation(options.height, options.width, padding=options.padding),
+            cache=options.cache,
+        )
+        self.module = DCCCModule(
+            copy.deepcopy(network),
+            ClusterMemory(network.feature_dim, MOMENTUM, TEMPERATURE, "dycl", TAU_W),
+            SoftContrastiveLoss(SMOOTHING),
+            Optimization(),
+        )
+        self.datamodule.setup()
+        labels = cluster_labels(self.datamodule.splits.train)
+        self.datamodule.set_pseudo_labels(labels, 0)
+        self.module.memory.rebuild(random_embeddings(len(labels), network.feature_dim), labels)
+
+    def steps(self, number: int) -> list[float]:
+        """Fit one epoch and return the seconds of its steps but the first ones."""
+        options, clock = self.options, Clock(self.options.device)
+        trainer = pl.Trainer(
+            accelerator="gpu" if options.device.type == "cuda" else "cpu",
+            devices=1,
+            precision=options.precision,
+            max_epochs=1,
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(self.module, datamodule=self.datamodule)
+        if options.device.type == "cuda":
+            torch.cuda.synchronize()
+            clock.ends[-1] = time.perf_counter()
+        return list(np.diff(clock.ends)[WARM_UP - 1 :])
+
+
+class PlainImages(Dataset[tuple[Tensor, Tensor, int]]):
+    """Each image decoded and transformed twice, by Pillow and torchvision."""
+
+    def __init__(self, records: Records, labels: np.ndarray, options: argparse.Namespace) -> None:
+        self.records, self.labels = records, labels
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize((options.height, options.width), interpolation=3),
+                transforms.RandomHorizontalFlip(),
+                transforms.Pad(options.padding),
+                transforms.RandomCrop((options.height, options.width)),
+                transforms.ToTensor(),
+                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+                transforms.RandomErasing(p=0.5, value=IMAGENET_MEAN),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        image = Image.open(self.records.paths[index]).convert("RGB")
+        return self.transform(image), self.transform(image), int(self.labels[index])
+
+
+class Plain:
+    """The loop as it is commonly written."""
+
+    def __init__(self, network: Embedder, records: Records, options: argparse.Namespace) -> None:
+        self.options = options
+        self.labels = cluster_labels(records)
+        self.images = PlainImages(records, self.labels, options)
+        self.student = copy.deepcopy(network).to(
+            options.device, memory_format=torch.contiguous_format
+        )
+        self.teacher = copy.deepcopy(self.student)
+        self.optimizer = torch.optim.Adam(
+            [p for p in self.student.parameters() if p.requires_grad], lr=3.5e-4, weight_decay=5e-4
+        )
+        embeddings = random_embeddings(len(records), network.feature_dim)
+        self.centroids = torch.stack(
+            [
+                F.normalize(embeddings[self.labels == cluster].mean(dim=0), dim=0)
+                for cluster in range(self.labels.max() + 1)
+            ]
+        ).to(options.device)
+
+    def steps(self, number: int) -> list[float]:
+        """Return the seconds of the steps of one epoch but the first ones."""
+        options = self.options
+        batches = draw_batches(
+            self.labels, self.images.records.cameras, options.clusters, options.instances,
+            number + WARM_UP, 0, 0,
+        )  # fmt: skip
+        loader = DataLoader(
+            self.images, batch_sampler=batches.tolist(), num_workers=options.workers
+        )
+        self.student.train(), self.teacher.train()
+        ends = [self._step(*batch) for batch in loader]
+        return list(np.diff(ends)[WARM_UP - 1 :])
+
+    def _step(self, view1: Tensor, view2: Tensor, labels: Tensor) -> float:
+        device = self.options.device
+        view1, view2, labels = view1.to(device), view2.to(device), labels.to(device)
+        features = plain_embed(self.student, view1)
+        with torch.no_grad():
+            other = plain_embed(self.teacher, view2)
+        logits = features @ self.centroids.T / TEMPERATURE
+        target = SMOOTHING * (other @ self.centroids.T / TEMPERATURE).softmax(dim=1)
+        target += (1 - SMOOTHING) * F.one_hot(labels, len(self.centroids))
+        loss = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            for cluster in labels.unique().tolist():
+                old, members = self.centroids[cluster], features.detach()[labels == cluster]
+                new = (-(members @ old) / TAU_W).softmax(dim=0) @ members
+                self.centroids[cluster] = F.normalize(MOMENTUM * old + (1 - MOMENTUM) * new, dim=0)
+            for mean, now in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+                mean.data.mul_(DECAY).add_(now.data, alpha=1 - DECAY)
+        loss.item()
+        return time.perf_counter()
+
+
+def plain_embed(network: Embedder, images: Tensor) -> Tensor:
+    """Embed as ``Embedder`` does, but in the memory format that the images come in."""
+    pooled = network.pooling(network.backbone(images))
+    return F.normalize(network.neck(pooled), dim=1)
+
+
+def timed(step: Callable[[], None], number: int, device: torch.device) -> list[float]:
+    """Return the seconds of ``number`` steps after the warm-up."""
+    ends = []
+    for at in range(number + WARM_UP):
+        step()
+        if device.type == "cuda" and at in (WARM_UP - 1, number + WARM_UP - 1):
+            torch.cuda.synchronize(device)
+        ends.append(time.perf_counter())
+    return list(np.diff(ends)[WARM_UP - 1 :])
+
+
+def mixed(device: torch.device, precision: str) -> torch.autocast | nullcontext[None]:
+    """Return what Lightning's precision of this name does."""
+    if precision == "bf16-mixed":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def cluster_labels(records: Records) -> np.ndarray:
+    """Return the identities, numbered from 0, in place of pseudo labels."""
+    return np.unique(records.identities, return_inverse=True)[1].astype(np.int64)
+
+
+def random_embeddings(number: int, dim: int) -> Tensor:
+    """Return (number, dim) rows of length one."""
+    return F.normalize(torch.randn(number, dim, generator=torch.Generator().manual_seed(0)), dim=1)
+
+
+def turns(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, list[float]]]:
+    """Yield the seconds of the steps of each way, by turns."""
+    size = {"height": options.height, "width": options.width}
+    world = SyntheticPedestrians(root=folder, test_identities=1, **size)
+    torch.manual_seed(0)
+    network = build_embedder(
+        options.backbone, width=0.5 if options.backbone == "resnet10" else 1.0, weights=None
+    )
+    records = world.splits().train
+    ways = {
+        "bare": Bare(network, options),
+        "ours": Ours(network, world, options),
+        "plain": Plain(network, records, options),
+    }
+    for _ in range(options.turns):
+        for name, way in ways.items():
+            yield name, way.steps(options.steps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tiny", action="store_true", help="the sizes of the synthetic default")
+    parser.add_argument("--backbone")
+    parser.add_argument("--clusters", type=int, help="P")
+    parser.add_argument("--instances", type=int, help="K")
+    parser.add_argument("--height", type=int)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--steps", type=int, help="of a turn")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--cache", choices=("ram", "none"), default="ram")
+    parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="plain's")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"))
+    options = parser.parse_args()
+    defaults = (
+        {"backbone": "resnet10", "clusters": 8, "instances": 8, "height": 64, "width": 32}
+        if options.tiny
+        else {"backbone": "resnet50", "clusters": 4, "instances": 4, "height": 256, "width": 128}
+    ) | {
+        "steps": 40 if options.tiny or options.device.type == "cuda" else 6,
+        "precision": "bf16-mixed" if options.device.type == "cuda" else "32-true",
+    }
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    options.padding = 2 if options.tiny else 10
+    warnings.simplefilter("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    seconds: dict[str, list[float]] = {"bare": [], "ours": [], "plain": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, steps in turns(options, Path(folder)):
+            seconds[name] += steps
+    images = options.clusters * options.instances
+    print(
+        f"{options.backbone}, {options.clusters} x {options.instances} at {options.height} x "
+        f"{options.width}, {options.device}, {options.precision}, {torch.get_num_threads()} "
+        f"threads on {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}"
+    )
+    # Without a wait at each step, single steps of a GPU say nothing: their mean does.
+    average = statistics.mean if options.device.type == "cuda" else statistics.median
+    rate = {name: images / average(steps) for name, steps in seconds.items()}
+    for name, value in rate.items():
+        print(f"{name:6}{value:10.1f} images/s{1e3 * images / value:10.1f} ms a step")
+    print(f"ours / bare   {rate['ours'] / rate['bare']:.3f}")
+    print(f"ours / plain  {rate['ours'] / rate['plain']:.3f}")
+    print(f"bare / plain  {rate['bare'] / rate['plain']:.3f}   the most that can be had")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
