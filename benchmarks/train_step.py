@@ -6,9 +6,9 @@
 
 Three ways to make the same steps, by turns, in one process:
 
-- bare: the network alone, on random tensors of the same shape, precision and memory format: teacher
+- bare: the network alone, on random tensors of the same shape, precision and layout: teacher
   forward, student forward, backward. No loop around it can be faster.
-- ours: ``Trainer.fit`` with the package's datamodule and module: sampler, images, two views of each,
+- ours: ``Trainer.fit`` with this package's datamodule and module: sampler, images, two views each,
   loss, optimiser, memory, teacher.
 - plain: as repositories of this family do it: Pillow decodes and transforms each image twice, in
   loader workers, in float32; the memory is updated in a loop over clusters, the teacher in a loop
