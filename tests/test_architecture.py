@@ -16,7 +16,7 @@ TRAINING_LOOP = {"pytorch_lightning", "lightning", "lightning_fabric"}
 # A room may import from the layers below its own and from itself, not from its neighbours.
 LAYERS = (
     ("", "errors"),  # "": the package's own __init__, which knows its version
-    ("checks", "console", "distributed", "files"),
+    ("checks", "console", "distributed", "faults", "files"),
     ("data.records",),  # plain data that everything may speak of
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
     ("data", "losses", "memory", "metrics_table", "models", "retrieval"),
@@ -24,6 +24,8 @@ LAYERS = (
     ("datamodule", "module", "supervised"),
     ("embedding",),
     ("callbacks",),
+    ("construction",),
+    ("loggers", "processes"),
     ("assembly",),
     ("tasks",),
     ("composition", "resumption"),
@@ -31,7 +33,7 @@ LAYERS = (
     ("__main__",),
 )
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
-WITHOUT_CONFIGURATION = RANK["assembly"]
+WITHOUT_CONFIGURATION = RANK["construction"]
 WITHOUT_TRAINING_LOOP = RANK["evaluated"]
 
 

@@ -78,7 +78,8 @@ COMBINATIONS = covering_pairs()
 
 def test_there_is_a_choice_in_every_group():
     assert all(len(options(group)) >= 3 for group in GROUPS)
-    assert 30 <= len(COMBINATIONS) <= 60  # scheduler x model alone are 30
+    largest = sorted(len(options(group)) for group in GROUPS)[-2:]
+    assert largest[0] * largest[1] <= len(COMBINATIONS) <= 1.2 * largest[0] * largest[1]
 
 
 @pytest.mark.parametrize("chosen", COMBINATIONS, ids="-".join)
@@ -97,7 +98,7 @@ def test_every_pair_of_options_composes(chosen):
     assert settings["loss"].get("smoothing", recipe["smoothing"]) == recipe["smoothing"]
     assert settings["optimizer"]["algorithm"] == wanted["optimizer"]
     assert settings["dataset"]["name"] == wanted["dataset"]
-    assert settings["model"]["backbone"] == wanted["model"]
+    assert settings["model"]["backbone"].partition("/")[0] == wanted["model"]
     recluster = settings["callbacks"]["recluster"]
     assert recluster["schedule"] == settings["scheduler"]
     assert recluster["labeler"] == settings["clustering"]
@@ -284,7 +285,8 @@ def test_models_instantiate(option):
     settings = composed("dataset=market1501", f"model={option}", "model.weights=null")["model"]
     with torch.device("meta"):
         embedder = instantiate(settings, _convert_="all")
-    expected = {"resnet10": 256, "resnet18": 512, "resnet34": 512}.get(option, 2048)
+    dims = {"resnet10": 256, "resnet18": 512, "resnet34": 512, "vit_small": 384}
+    expected = (dims | {"mobilenet_v2": 1280}).get(option, 2048)
     assert embedder.feature_dim == expected
 
 

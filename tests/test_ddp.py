@@ -1,8 +1,11 @@
 """Several processes on the processor: the same run as one, and sweeps of such runs."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,63 @@ from dccc_lightning.metrics_table import read_rows
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 
 
+TESTS = Path(__file__).parent
+LENGTH = ["batch.clusters=8", "batch.instances=8", "epochs=3", "iterations=3", "eval_every=2"]
+STARTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def environment(**values: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if name not in STARTED}
+    return clean | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)} | values
+
+
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        environment.pop(name, None)
     return subprocess.run(
         [sys.executable, "-m", "dccc_lightning", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False,
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
+
+
+def start(
+    folder: Path, *arguments: str, module: str = "dccc_lightning", **values: str
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder, env=environment(**values), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
+    """Hold the run of one process that those of several are compared with."""
+    folder = tmp_path_factory.mktemp("single")
+    outcome = run(folder, *tiny, *LENGTH, "output=run")
+    assert outcome.returncode == 0, outcome.stderr
+    return folder / "run"
+
+
+def assert_same_results(one: Path, other: Path) -> None:
+    rows, others = (read_rows(folder / "metrics.csv") for folder in (one, other))
+    assert len(rows) == len(others) == 4
+    for row, counterpart in zip(rows, others, strict=True):
+        assert row.keys() == counterpart.keys()
+        for key, value in row.items():
+            assert counterpart[key] == pytest.approx(value, rel=1e-5, abs=1e-5), key
+    states = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (one, other)
+    ]
+    labels = [state["ReIDDataModule"]["labels"] for state in states]
+    assert torch.equal(*labels)
+    centroids = [state["state_dict"]["memory.centroids"] for state in states]
+    torch.testing.assert_close(*centroids, rtol=1e-5, atol=1e-5)
 
 
 # 8 x 8 with groups of 64: a process holds half a group. 8 x 8 with groups of 24: groups straddle.
@@ -28,30 +80,134 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_two_processes_train_the_same_model_as_one(
     bn_group_size: int, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [
-        *tiny, "batch.clusters=8", "batch.instances=8", "epochs=3", "iterations=3", "eval_every=2",
-        f"model.bn_group_size={bn_group_size}",
-    ]  # fmt: skip
+    arguments = [*tiny, *LENGTH, f"model.bn_group_size={bn_group_size}"]
     one = run(tmp_path, *arguments, "output=one")
-    two = run(tmp_path, *arguments, "output=two", "trainer.devices=2")
+    notes = ["+callbacks.notes._target_=rank_notes.RankNotes", "+callbacks.notes.folder=notes"]
+    two = run(tmp_path, *arguments, *notes, "output=two", "trainer.devices=2")
     assert one.returncode == 0, one.stderr
     assert two.returncode == 0, two.stderr
-    rows = [read_rows(tmp_path / name / "metrics.csv") for name in ("one", "two")]
-    assert len(rows[0]) == len(rows[1]) == 4
-    for single, double in zip(*rows, strict=True):
-        assert single.keys() == double.keys()
-        for key, value in single.items():
-            assert double[key] == pytest.approx(value, rel=1e-5, abs=1e-5), key
-    states = [
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
-        for name in ("one", "two")
-    ]
-    labels = [state["ReIDDataModule"]["labels"] for state in states]
-    assert torch.equal(*labels)
-    centroids = [state["state_dict"]["memory.centroids"] for state in states]
-    torch.testing.assert_close(*centroids, rtol=1e-5, atol=1e-5)
+    assert_same_results(tmp_path / "one", tmp_path / "two")
     assert two.stdout.count("outputs:") == 1
     assert "warning" not in two.stderr.lower()
+    first, second = (torch.load(tmp_path / "notes" / f"centroids_{rank}.pt") for rank in (0, 1))
+    assert len(first) == len(second) == 9
+    for ours, theirs in zip(first, second, strict=True):
+        assert torch.equal(ours, theirs)  # bit for bit, after every step
+
+
+def test_parts_of_a_batch_train_the_same_model(
+    single: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    arguments = [*tiny, *LENGTH, "model.bn_group_size=16"]
+    whole = run(tmp_path, *arguments, "output=whole")
+    assert whole.returncode == 0, whole.stderr
+    parts = run(
+        tmp_path, *arguments, "output=parts", "trainer.accumulate_grad_batches=2",
+        "trainer.devices=2", "checkpoint.every_n_steps=1",
+    )  # fmt: skip
+    assert parts.returncode == 0, parts.stderr
+    assert_same_results(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_torchrun(single: Path, tiny: list[str], tmp_path: Path) -> None:
+    arguments = [
+        "--nproc-per-node=2", f"--master-port={free_port()}", "-m", "dccc_lightning", *tiny,
+        *LENGTH, "trainer.devices=2",
+    ]  # fmt: skip
+    process = start(tmp_path, *arguments, module="torch.distributed.run")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert errors.count("error: give output=FOLDER") == 1
+    process = start(tmp_path, *arguments, "output=run", module="torch.distributed.run")
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert out.count("outputs:") == 1
+    assert_same_results(single, tmp_path / "run")
+    process = start(tmp_path, *arguments, "output=run", module="torch.distributed.run")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "output=run: holds a run" in errors
+
+
+@pytest.mark.parametrize("by", ["hand", "SLURM"])
+def test_several_nodes(by: str, single: Path, tiny: list[str], tmp_path: Path) -> None:
+    """Two nodes that are this machine twice."""
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    processes = []
+    for node in ("0", "1"):
+        values = {"NODE_RANK": node}
+        if by == "SLURM":
+            values = {
+                "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_NNODES": "2",
+                "SLURM_PROCID": node, "SLURM_LOCALID": "0", "SLURM_NODEID": node,
+                "SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "here",
+            }  # fmt: skip
+        arguments = [*tiny, *LENGTH, "trainer.num_nodes=2", "output=run"]
+        processes.append(start(tmp_path, *arguments, **common, **values))
+    results = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results
+    assert sum(out.count("outputs:") for out, _ in results) == 1
+    assert_same_results(single, tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["user", "defect"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_failing_process_ends_the_job_with_its_error(
+    rank: int, kind: str, tiny: list[str], tmp_path: Path
+) -> None:
+    since = time.monotonic()
+    outcome = run(
+        tmp_path, *tiny, "iterations=100000", "trainer.devices=2", "output=run",
+        "+callbacks.failure._target_=rank_notes.Failure", f"+callbacks.failure.rank={rank}",
+        f"+callbacks.failure.kind={kind}",
+    )  # fmt: skip
+    assert outcome.returncode != 0
+    assert outcome.stderr.count("this one alone") == 1
+    assert time.monotonic() - since < 120  # and not after a time-out
+    if kind == "user":
+        where = " (process with LOCAL_RANK=1)" if rank else ""
+        assert f"error: this one alone{where}\n" in outcome.stderr
+        assert rank == 1 or outcome.returncode == 2
+
+
+def test_two_processes_killed_at_any_moment_can_be_resumed(tiny: list[str], tmp_path: Path) -> None:
+    arguments = [*tiny, *LENGTH, "trainer.devices=2", "checkpoint.every_n_steps=1"]
+    whole = run(tmp_path, *arguments, "output=whole")
+    assert whole.returncode == 0, whole.stderr
+    process = start(tmp_path, *arguments, "output=run")
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run" / "checkpoints" / "previous.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=200)  # the other one ends because this one is gone
+    resumed = run(tmp_path, "resume=run")
+    assert resumed.returncode == 0, resumed.stderr
+    one, two = (tmp_path / name for name in ("whole", "run"))
+    assert (one / "metrics.csv").read_bytes() == (two / "metrics.csv").read_bytes()
+    states = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (one, two)
+    ]
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_step(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    process = start(
+        tmp_path, *tiny, "iterations=100000", "trainer.devices=2", "output=run",
+        "checkpoint.every_n_steps=1",
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors.splitlines()[-1] == "stopped by SIGTERM; resume=run continues"
 
 
 def test_a_sweep_of_runs_with_two_processes_runs_each_once(tiny: list[str], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_alone_every_collective_is_the_identity():
     rows = torch.arange(6.0).reshape(3, 2)
     assert distributed.world() == (0, 1)
     assert torch.equal(distributed.gather_shards(rows, 3), rows)
-    assert torch.equal(distributed.gather_blocks(rows), rows)
+    assert torch.equal(distributed.gather_parts(rows[None]), rows)
     assert distributed.broadcast(rows) is rows
     assert torch.equal(distributed.mean(rows), rows)
 
@@ -49,7 +49,12 @@ def check(rank, processes, rendezvous):
         block = torch.full((4, 2), float(rank))
         strided = block.t().contiguous().t()  # as a transposed tensor is
         expected = torch.arange(processes).repeat_interleave(4)[:, None].expand(-1, 2).float()
-        assert torch.equal(distributed.gather_blocks(strided), expected)
+        assert torch.equal(distributed.gather_parts(strided[None]), expected)
+
+        # Two parts, one after the other in time: part, then rank, then row.
+        parts = torch.tensor([[10 + 2 * rank, 11 + 2 * rank], [20 + 2 * rank, 21 + 2 * rank]])
+        together = [part * 10 + row for part in (1, 2) for row in range(2 * processes)]
+        assert distributed.gather_parts(parts).tolist() == together
 
         value = torch.tensor([10.0 + rank, 1.0])
         assert distributed.broadcast(value) is value

@@ -1,19 +1,24 @@
-"""A run that was stopped goes on after its last whole epoch, to the same bytes."""
+"""A run that was stopped anywhere goes on where it was, to the same bytes."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import Command
+from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.metrics_table import read_rows
 from dccc_lightning.module import DCCCModule
 
 LENGTH = ["epochs=4", "iterations=3", "eval_every=2"]
+EVERY_STEP = "checkpoint.every_n_steps=1"
 
 
 class Stop(BaseException):
@@ -30,87 +35,209 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
+    assert not list(other.glob("checkpoints/.*"))  # nothing half-written is left
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("whole") / "run"
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
+    """Hold a run that nothing has stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    outcome = start([*tiny, *LENGTH, f"output={folder}"], folder.parent).wait(200)
+    assert outcome == 0
+    return folder
 
 
-@pytest.mark.parametrize("stop_at", [(0, 1), (1, 0), (2, 2)])
+def start(arguments: list[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dccc_lightning", *arguments],
+        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "options", "steps_left"),
+    [
+        ((0, 1), [], 12),  # before the first checkpoint: anew
+        ((1, 0), [], 9),
+        ((2, 2), [], 6),
+        ((0, 1), [EVERY_STEP], 11),
+        ((1, 2), [EVERY_STEP], 7),
+        ((3, 2), ["checkpoint.every_n_steps=2"], 1),
+        ((2, 1), [EVERY_STEP, "loader.workers=2"], 5),
+    ],
+)
 def test_a_stopped_run_ends_as_if_it_had_not_been(
-    stop_at: tuple[int, int], whole: Path, command: Command, tiny: list[str], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    stop_at: tuple[int, int], options: list[str], steps_left: int, whole: Path, command: Command,
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    arguments = [*tiny, *LENGTH]
-    if not whole.exists():
-        assert command(*arguments, f"output={whole}").code == 0
     original = DCCCModule.training_step
+    made: list[tuple[int, int]] = []
+    stops = True
 
     def interrupted(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
-        if (self.current_epoch, batch_idx) == stop_at:
+        if stops and (self.current_epoch, batch_idx) == stop_at:
             raise Stop
+        made.append((self.current_epoch, batch_idx))
         return original(self, batch, batch_idx)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(DCCCModule, "training_step", interrupted)
-        with pytest.raises(Stop):
-            command(*arguments, "output=run")
+    monkeypatch.setattr(DCCCModule, "training_step", interrupted)
+    with pytest.raises(Stop):
+        command(*tiny, *LENGTH, *options, "output=run")
+    stops = False
+    made.clear()
     outcome = command("resume=run")
     assert outcome.code == 0, outcome
+    assert len(made) == steps_left
     assert_same_run(whole, tmp_path / "run")
     assert (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize("place", ["clustering", "writing", "between two renames"])
+def test_a_run_stopped_outside_a_step_goes_on_as_well(
+    place: str, whole: Path, command: Command, tiny: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    calls = 0
+
+    def interrupting(original):
+        def interrupted(*arguments, **options):
+            nonlocal calls
+            if place != "writing" or arguments[0].name.startswith(".last.ckpt."):
+                calls += 1
+            if calls == 3:
+                raise Stop
+            return original(*arguments, **options)
+
+        return interrupted
+
+    with monkeypatch.context() as patch:
+        if place == "clustering":
+            patch.setattr(PseudoLabeler, "__call__", interrupting(PseudoLabeler.__call__))
+        elif place == "writing":
+            patch.setattr(Path, "replace", interrupting(Path.replace))
+        else:
+            patch.setattr(os, "link", interrupting(os.link))
+        with pytest.raises(Stop):
+            command(*tiny, *LENGTH, EVERY_STEP, "output=run")
+    assert command("resume=run").code == 0
+    assert_same_run(whole, tmp_path / "run")
 
 
 def test_a_finished_run_can_be_made_longer(
     whole: Path, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [*tiny, *LENGTH]
-    if not whole.exists():
-        assert command(*arguments, f"output={whole}").code == 0
-    assert command(*arguments, "epochs=2", "output=run").code == 0
+    assert command(*tiny, *LENGTH, "epochs=2", "output=run").code == 0
     assert command("resume=run", "epochs=4").code == 0
     assert_same_run(whole, tmp_path / "run")
 
 
-def test_a_damaged_checkpoint_is_one_line(
-    command: Command, tiny: list[str], tmp_path: Path
+def test_ckpt_path_last_starts_and_later_continues(
+    whole: Path, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    assert command(*tiny, "epochs=1", "output=run").code == 0
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    outcome = command("resume=run")
-    assert outcome.code == 2
-    assert len(outcome.err.splitlines()) == 1
-    assert "last.ckpt" in outcome.err
-    assert (tmp_path / "run" / "metrics.csv").exists()
+    arguments = [*tiny, *LENGTH, "output=outputs/synthetic/run", "ckpt_path=last"]
+    first = command(*arguments, "epochs=2")
+    assert first.code == 0
+    assert "no run in outputs/synthetic/run yet" in first.err
+    second = command(*arguments, "epochs=3")  # the same command, as a queue repeats it
+    assert second.code == 0
+    assert "no run" not in second.err
+    assert len(read_rows(tmp_path / "outputs/synthetic/run/metrics.csv")) == 4
+    assert command("ckpt_path=last", "epochs=4").code == 0  # the newest
+    assert_same_run(whole, tmp_path / "outputs/synthetic/run")
 
 
-def test_a_folder_that_is_no_run_is_one_line(command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ckpt_path=last"], "no run under outputs/"),
+        (["ckpt_path=last", "dataset=msmt17"], "no run of msmt17 under outputs/"),
+        (["ckpt_path=previous", "output=new"], "new holds no run"),
+        (["ckpt_path=last", "-m"], "cannot be part of a sweep"),
+        (["resume=photos"], "not the folder of a run"),
+        (["resume=photos", "output=new"], "not the folder of a run"),
+    ],
+)
+def test_nothing_to_continue_is_one_line(
+    arguments: list[str], message: str, command: Command, tmp_path: Path
+) -> None:
     (tmp_path / "photos").mkdir()
-    outcome = command("resume=photos")
+    outcome = command(*arguments)
     assert outcome.code == 2
-    assert "not the folder of a run" in outcome.err
+    assert message in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
     assert list((tmp_path / "photos").iterdir()) == []
 
 
-@pytest.mark.slow
-def test_a_killed_process_can_be_resumed(
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     whole: Path, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [*tiny, *LENGTH]
-    if not whole.exists():
-        assert command(*arguments, f"output={whole}").code == 0
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dccc_lightning", *arguments, "output=run"],
-        cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert command(*tiny, *LENGTH, "epochs=3", "output=run").code == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "last.ckpt").write_bytes((checkpoints / "last.ckpt").read_bytes()[:1000])
+    outcome = command("resume=run", "epochs=4")
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert "run/checkpoints/last.ckpt is damaged" in outcome.err
+    assert "of epoch 2, step 6, is whole: resume=run ckpt_path=previous" in outcome.err
+    assert command("resume=run", "epochs=4", "ckpt_path=previous").code == 0
+    assert_same_run(whole, tmp_path / "run")
+
+    for name in ("last.ckpt", "previous.ckpt"):
+        torch.save({"state_dict": {}}, checkpoints / name)
+    outcome = command("resume=run")
+    assert outcome.code == 2
+    assert "is not a checkpoint of a run of this package" in outcome.err
+    assert "start anew" in outcome.err
+    assert (tmp_path / "run" / "metrics.csv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_a_process_killed_at_any_moment_can_be_resumed(
+    seed: int, whole: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = start([*tiny, *LENGTH, EVERY_STEP, "output=run"], tmp_path)
+    wait_until((run / "metrics.csv").exists)
+    time.sleep(random.Random(seed).uniform(0, 2.5))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert command("resume=run").code == 0
-    assert_same_run(whole, tmp_path / "run")
+    assert start(["resume=run"], tmp_path).wait(200) == 0
+    assert_same_run(whole, run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_stops_within_an_epoch_and_the_job_is_put_back_into_the_queue(
+    name: str, whole: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    """``scontrol`` is a script that notes what it was called with."""
+    run, note = tmp_path / "run", tmp_path / "scontrol.txt"
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {note}\n')
+    scontrol.chmod(0o755)
+    path = f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}"
+    arguments = [*tiny, *LENGTH, "output=run", "ckpt_path=last", "checkpoint.requeue=true"]
+    process = start([*arguments, "iterations=100000"], tmp_path, PATH=path, SLURM_JOB_ID="17")
+    wait_until((run / "metrics.csv").exists)
+    time.sleep(2)
+    process.send_signal(signal.Signals[name])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.Signals[name]
+    assert errors.splitlines()[-1] == f"stopped by {name}; resume=run continues"
+    assert note.exists() == (name == "SIGUSR1")
+    if name == "SIGUSR1":
+        assert note.read_text() == "requeue 17\n"
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["epoch"] == 0
+    assert state["global_step"] == state["ReIDDataModule"]["steps"] > 0

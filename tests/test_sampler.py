@@ -188,22 +188,28 @@ def test_an_epoch_of_market_is_drawn_quickly():
 
 
 @few
-@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 7), st.integers(0, 7))
-def test_ranks_make_up_the_global_batch(block, world_size, iterations, start):
+@given(
+    st.integers(1, 6), st.integers(1, 4), st.integers(0, 7), st.integers(0, 7), st.integers(1, 3)
+)
+def test_parts_of_ranks_make_up_the_global_batch(block, world_size, iterations, start, parts):
     start = min(start, iterations)
-    shape = iterations, block * world_size
-    batches = np.arange(iterations * block * world_size).reshape(shape)
-    ranks = [ClusterBatchSampler(batches, 5, rank, world_size, start) for rank in range(world_size)]
-    assert {len(sampler) for sampler in ranks} == {iterations - start}
-    steps = list(zip(*ranks, strict=True))
-    assert len(steps) == iterations - start
-    for step, parts in enumerate(steps, start):
-        keys = [key for part in parts for key in part]
-        assert {len(part) for part in parts} == {block}
-        assert keys == [
-            SampleKey(int(index), 5, step, slot) for slot, index in enumerate(batches[step])
-        ]
-        assert all(type(number) is int for key in keys for number in key)
+    size = block * world_size * parts
+    batches = np.arange(iterations * size).reshape(iterations, size)
+    ranks = [
+        ClusterBatchSampler(batches, 5, rank, world_size, start, parts)
+        for rank in range(world_size)
+    ]
+    assert {len(sampler) for sampler in ranks} == {iterations * parts}  # of the whole epoch
+    yielded = list(zip(*ranks, strict=True))
+    assert len(yielded) == (iterations - start) * parts
+    assert {len(blocks) for part in yielded for blocks in part} <= {block}
+    keys = [key for part in yielded for blocks in part for key in blocks]
+    assert keys == [
+        SampleKey(int(index), 5, step, slot)
+        for step in range(start, iterations)
+        for slot, index in enumerate(batches[step])
+    ]
+    assert all(type(number) is int for key in keys for number in key)
 
 
 def test_iterating_again_yields_the_same():
@@ -215,6 +221,8 @@ def test_world_sizes_that_do_not_divide():
     batches = np.zeros((2, 12), dtype=np.int64)
     with pytest.raises(ValueError, match="batch of 12 images, got 5; 1, 2, 3, 4, 6, 12 would do"):
         ClusterBatchSampler(batches, 0, world_size=5)
+    with pytest.raises(ValueError, match=r"world_size \* parts must divide .* got 8"):
+        ClusterBatchSampler(batches, 0, world_size=2, parts=4)
     for arguments in ({"rank": 2, "world_size": 2}, {"start": 3}, {"epoch": -1}):
         with pytest.raises(ValueError, match=next(iter(arguments))):
             ClusterBatchSampler(batches, **{"epoch": 0} | arguments)

@@ -10,6 +10,12 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
 
+LAST = "last.ckpt"
+"""Of a run: where it goes on."""
+
+PREVIOUS = "previous.ckpt"
+"""The ``LAST`` before that."""
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write beside the target and rename.
@@ -24,21 +30,43 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Serialise in memory, write, rename."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_atomically(Path(path), buffer.getvalue())
+        write_atomically(Path(path), buffer.getbuffer())
 
 
-def check_checkpoint(path: Path) -> None:
-    """Make sure that ``path`` is a whole checkpoint of this package.
+def checkpoint_of(run: Path, which: str) -> Path | None:
+    """Return the checkpoint from which the run in a folder goes on; None if it has none yet.
+
+    Args:
+        run: The run's folder.
+        which: ``last`` or ``previous``.
 
     Raises:
-        UserError: It is damaged, or from elsewhere.
+        UserError: It is damaged or from elsewhere; the message offers the one before it.
     """
+    folder = run / "checkpoints"
+    path = folder / (PREVIOUS if which == "previous" else LAST)
+    if not path.exists():
+        if which == "previous":
+            raise UserError(f"ckpt_path=previous: there is no {path}")
+        return None
+    problem = _problem(path)
+    if problem is None:
+        return path
+    before = folder / PREVIOUS
+    remedy = f"start anew in another folder, perhaps with model.weights={folder / 'best.ckpt'}"
+    if which == "last" and before.exists() and _problem(before) is None:
+        content = torch.load(before, map_location="meta", weights_only=True)
+        when = f"epoch {content['epoch'] + 1}, step {content['global_step']}"
+        remedy = f"the one before it, of {when}, is whole: resume={run} ckpt_path=previous"
+    raise UserError(f"{path} {problem}; {remedy}")
+
+
+def _problem(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint; None for a whole one of this package."""
     try:
         content = torch.load(path, map_location="meta", weights_only=True)
     except Exception as error:
-        raise UserError(
-            f"resume: {path} is damaged or no checkpoint ({type(error).__name__}); resume from "
-            "another folder, or start anew with model.weights=PATH of a whole one"
-        ) from error
+        return f"is damaged or no checkpoint ({type(error).__name__})"
     if not isinstance(content, dict) or "ReIDDataModule" not in content:
-        raise UserError(f"resume: {path} is not a checkpoint of a run of this package")
+        return "is not a checkpoint of a run of this package"
+    return None

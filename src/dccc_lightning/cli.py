@@ -3,7 +3,9 @@
 import logging
 import os
 import shutil
+import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,12 +25,17 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import composition
-from dccc_lightning.errors import UserError
+from dccc_lightning.errors import NegativeVerdictError, UserError
 from dccc_lightning.resumption import resumed_arguments
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 RUN_MARKER = ".hydra"
+RUN_LOG = "run.log"
+EXIT_TERMINATED = 128 + signal.SIGTERM
+SILENCE = 3.0
+"""Seconds that a process waits for the first one to say what is wrong, before it says it itself."""
+
 _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -64,6 +71,7 @@ _NOISE = (
     "`broadcast_buffers` is deprecated",
     "The .*dataloader.* does not have many workers",
     "Checkpoint directory .* exists and is not empty",
+    "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler goes on
 )
 
 
@@ -101,7 +109,9 @@ def _job(config: DictConfig) -> float | None:
             (output / "config.yaml").write_text(OmegaConf.to_yaml(settings))
         with _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext():
             results: dict[str, Any] = task(settings, output)
-    except SystemExit as stop:  # how Lightning ends after an interrupt
+    except SystemExit as stop:  # how Lightning ends after an interrupt, or SIGTERM in a validation
+        if stop.code is None:
+            raise SystemExit(EXIT_TERMINATED) from None
         if stop.code == 1 and (output / "metrics.csv").exists() and _is_first_process():
             print(f"stopped; resume={output} continues", file=sys.stderr, flush=True)
         raise
@@ -109,7 +119,8 @@ def _job(config: DictConfig) -> float | None:
         if is_sweep:
             _record_failure(output, error)
         elif isinstance(error, (UserError, OmegaConfBaseException)):
-            _discard(output)
+            if not isinstance(error, NegativeVerdictError):
+                _discard(output)
             _fail(str(error))
         raise
     if _is_first_process():
@@ -137,13 +148,15 @@ def _guard(folder: Path, setting: str) -> None:
     """Refuse a folder that is in use or cannot be made, and note what a failed run must remove."""
     path = folder.resolve()
     OutputGuard.absent = [p for p in (path, *path.parents) if not p.exists()]
-    if not _is_first_process() or _started_from_outside():
+    if not _is_first_process():
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         _fail(f"{setting}={folder}: cannot be made ({error.strerror}); choose another folder")
-    if any(path.iterdir()):
+    # A process started beside this one may have come first and made Hydra's files.
+    expected = {RUN_MARKER, RUN_LOG} if _started_from_outside() else set()
+    if {content.name for content in path.iterdir()} - expected:
         ours = (path / RUN_MARKER).exists()
         what = "holds a run" if ours else "is not empty and not ours"
         hint = f", or resume={folder} to continue it" if ours else " or remove it"
@@ -198,18 +211,39 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
 
 
 def _is_first_process() -> bool:
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK"))
+    return _process_name() == ""
+
+
+def _process_name() -> str:
+    """Return which of several processes this is; nothing for the first, or a single one."""
+    names = ("LOCAL_RANK", "NODE_RANK", "RANK", *(("SLURM_PROCID",) if _in_slurm() else ()))
+    return ", ".join(f"{n}={os.environ[n]}" for n in names if os.environ.get(n, "0") != "0")
+
+
+def _in_slurm() -> bool:
+    """Tell whether SLURM started several processes; ``SLURM_PROCID`` alone can be a shell's."""
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1
 
 
 def _started_from_outside() -> bool:
-    """Tell whether torchrun or SLURM started this process, beside others of its kind."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    """Tell whether torchrun, SLURM or a user on several nodes started this process beside others.
+
+    Lightning tells the processes that it starts itself from those by ``LOCAL_RANK``.
+    """
+    by_hand = "NODE_RANK" in os.environ and "LOCAL_RANK" not in os.environ
+    return "TORCHELASTIC_RUN_ID" in os.environ or _in_slurm() or by_hand
 
 
 def _fail(message: str) -> NoReturn:
-    """End with one line; of several processes that fail alike, the first one says it."""
+    """End with one line; of several processes that fail alike, the first one says it.
+
+    It ends the others, or whoever started them does. One that still lives fails alone.
+    """
     if "Original Traceback" in message:  # raised in a loader's worker: torch adds the whole road
         message = message.strip().splitlines()[-1].partition(": ")[2]
-    if _is_first_process():
-        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    where = _process_name()
+    if where:
+        time.sleep(SILENCE)
+    line = f"error: {' '.join(message.split())}" + (f" (process with {where})" if where else "")
+    print(line, file=sys.stderr, flush=True)
     raise SystemExit(EXIT_USER_ERROR)

@@ -122,6 +122,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.labels_epoch = -1
         self._labels_on_device: Tensor | None = None
         self._has_warned = False
+        self._done = (-1, 0)  # an epoch that a checkpoint has interrupted, and its steps made
         self._splits: Splits | None = None
         self._stores: dict[str, ImageStore] = {}
 
@@ -186,15 +187,16 @@ class ReIDDataModule(pl.LightningDataModule):
         self._labels_on_device = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pseudo labels and their epoch, for the checkpoint."""
+        """Return the pseudo labels, their epoch, and the steps made in it, for the checkpoint."""
         labels = None if self.labels is None else torch.from_numpy(self.labels)
-        return {"labels": labels, "labels_epoch": self.labels_epoch}
+        return {"labels": labels, "labels_epoch": self.labels_epoch, "steps": self._steps_made()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
         labels: Tensor | None = state_dict["labels"]
         self.labels = None if labels is None else labels.numpy()
         self.labels_epoch = state_dict["labels_epoch"]
+        self._done = (self.labels_epoch, state_dict["steps"])
         self._labels_on_device = None
 
     def train_dataloader(self) -> DataLoader[RawBatch]:
@@ -211,9 +213,12 @@ class ReIDDataModule(pl.LightningDataModule):
             self.iterations, self.seed, epoch,
         )  # fmt: skip
         store = self._stores["train"]
+        start = self._done[1] if self._done[0] == epoch else 0
         return DataLoader(
             TrainImages(store, self.splits.train),
-            batch_sampler=ClusterBatchSampler(batches, epoch, rank, processes),
+            batch_sampler=ClusterBatchSampler(
+                batches, epoch, rank, processes, start, self._parts()
+            ),
             collate_fn=_identity,
             num_workers=self._workers(store),
             pin_memory=torch.cuda.is_available(),
@@ -260,6 +265,16 @@ class ReIDDataModule(pl.LightningDataModule):
             torch.full_like(positions, dataloader_idx == 0, dtype=torch.bool),
             positions,
         )
+
+    def _parts(self) -> int:
+        """Return into how many parts gradient accumulation cuts a batch."""
+        return self.trainer.accumulate_grad_batches if self.trainer is not None else 1
+
+    def _steps_made(self) -> int:
+        if self.trainer is None:
+            return 0
+        parts_made: int = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return parts_made // self._parts()
 
     def _warn_if_clusters_repeat(self) -> None:
         found = int(self.labels.max()) + 1 if self.labels is not None else 0

@@ -46,14 +46,20 @@ def gather_shards(local: Tensor, length: int) -> Tensor:
     )
 
 
-def gather_blocks(local: Tensor) -> Tensor:
-    """Join equally long blocks (b, ...) of all processes in the order of their ranks."""
+def gather_parts(local: Tensor) -> Tensor:
+    """Join the parts (A, b, ...) of a batch that each process holds, in the order of the batch.
+
+    A part follows the other in time; within a part each process has a block of b rows.
+
+    Returns:
+        (A * processes * b, ...), the same on every process.
+    """
     _, processes = world()
     if processes == 1:
-        return local
-    parts = [torch.empty_like(local) for _ in range(processes)]
-    dist.all_gather(parts, local.contiguous())
-    return torch.cat(parts)
+        return local.flatten(0, 1)
+    blocks = [torch.empty_like(local) for _ in range(processes)]
+    dist.all_gather(blocks, local.contiguous())
+    return torch.stack(blocks, dim=1).flatten(0, 2)
 
 
 def broadcast(tensor: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ from dccc_lightning import distributed
 from dccc_lightning.console import track
 from dccc_lightning.data.augmentation import normalize
 from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.faults import SMALLER_STEPS, enough_memory
 from dccc_lightning.module import DCCCModule
 
 
-@torch.no_grad()
 def embed_split(module: DCCCModule, datamodule: ReIDDataModule, split: str) -> Tensor:
     """Embed every image of a split with the student: test transform, eval mode.
 
@@ -29,7 +29,8 @@ def embed_split(module: DCCCModule, datamodule: ReIDDataModule, split: str) -> T
     was_training = module.student.training
     module.student.eval()
     batches = track(loader, f"embedding the {split} images", len(loader), rank == 0)
-    with module.trainer.precision_plugin.forward_context():  # the precision of the evaluation
+    precision = module.trainer.precision_plugin.forward_context()  # that of the evaluation
+    with torch.inference_mode(), precision, enough_memory(SMALLER_STEPS):
         parts = [
             module.student(normalize(images.to(module.device, non_blocking=True)))
             for images, _ in batches

@@ -7,6 +7,7 @@ from torch import nn
 
 from dccc_lightning.data.batches import EvalBatch
 from dccc_lightning.errors import UserError
+from dccc_lightning.faults import SMALLER_STEPS, enough_memory
 from dccc_lightning.models.batchnorm import broadcast_running_statistics
 from dccc_lightning.retrieval.metrics import ReIDRetrieval
 
@@ -32,14 +33,15 @@ class EvaluatedModule(pl.LightningModule):
 
     def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the embeddings of a batch of query or gallery images."""
-        for name, network in self.networks().items():
-            self._retrieval[name].update(
-                network(batch.images),
-                batch.identities,
-                batch.cameras,
-                batch.is_query,
-                batch.indices,
-            )
+        with enough_memory(SMALLER_STEPS):
+            for name, network in self.networks().items():
+                self._retrieval[name].update(
+                    network(batch.images),
+                    batch.identities,
+                    batch.cameras,
+                    batch.is_query,
+                    batch.indices,
+                )
 
     def on_validation_epoch_end(self) -> None:
         """Log mAP, mINP and CMC of every network, and the best mAP of them."""

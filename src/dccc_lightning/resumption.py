@@ -1,4 +1,4 @@
-"""``resume=FOLDER``: the arguments of the run in FOLDER, again, and into the same folder."""
+"""``resume=FOLDER`` and ``ckpt_path=last``: the arguments of a run, again, into the same folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,32 +7,78 @@ import yaml
 
 from dccc_lightning.errors import UserError
 
-_KEY = "resume="
+OUTPUTS = Path("outputs")
+"""Where runs are whose ``output`` was not given (conf/train.yaml)."""
 
 
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     """Return the arguments that continue a run, if ``arguments`` ask for it.
 
-    The arguments that the run was started with come first; new ones win over them.
+    ``resume=FOLDER`` names the run; ``ckpt_path=last`` means the one in ``output``, if there is one
+    yet, or without ``output`` the newest. The arguments that the run was started with come first;
+    new ones win over them.
 
     Raises:
-        UserError: The folder is not that of a run.
+        UserError: There is no such run, or the arguments contradict each other.
     """
-    folders = [a.removeprefix(_KEY) for a in arguments if a.startswith(_KEY)]
-    if not folders or folders[-1] in ("", "null"):
-        return list(arguments)
-    folder = Path(folders[-1])
-    saved = folder / ".hydra" / "overrides.yaml"
-    if not saved.is_file():
-        raise UserError(f"resume={folder}: not the folder of a run (no {saved.name} in .hydra)")
+    arguments = list(arguments)
+    folder = _value(arguments, "resume")
+    if folder is None:
+        return _continued_if_begun(arguments)
+    saved = _saved_arguments(Path(folder))
+    if saved is None:
+        raise UserError(f"resume={folder}: not the folder of a run (no overrides.yaml in .hydra)")
     if any(a in ("-m", "--multirun") for a in arguments):
         raise UserError(f"resume={folder}: continues one run, it cannot be part of a sweep")
-    outputs = [a.partition("=")[2] for a in arguments if a.startswith("output=")]
-    if any(Path(output).resolve() != folder.resolve() for output in outputs):
+    output = _value(arguments, "output")
+    if output is not None and Path(output).resolve() != Path(folder).resolve():
         raise UserError(f"resume={folder} goes on in that folder; leave output out")
-    by_key = {
-        argument.partition("=")[0].lstrip("+"): argument
-        for argument in [*yaml.safe_load(saved.read_text()), *arguments]
-    }
+    by_key = {argument.partition("=")[0].lstrip("+"): argument for argument in [*saved, *arguments]}
     by_key["output"] = f"output={folder}"
+    if _value(arguments, "ckpt_path") is None:
+        by_key["ckpt_path"] = "ckpt_path=last"
     return list(by_key.values())
+
+
+def _continued_if_begun(arguments: list[str]) -> list[str]:
+    """Resume for ``ckpt_path``, or start where ``output`` holds no run yet."""
+    which = _value(arguments, "ckpt_path")
+    if which is None:
+        return arguments
+    if any(a in ("-m", "--multirun") for a in arguments):
+        raise UserError(f"ckpt_path={which}: continues one run, it cannot be part of a sweep")
+    output = _value(arguments, "output")
+    if output is None:
+        return resumed_arguments([*arguments, f"resume={_newest(_value(arguments, 'dataset'))}"])
+    if _saved_arguments(Path(output)) is not None:
+        return resumed_arguments([*arguments, f"resume={output}"])
+    if which == "previous":
+        raise UserError(f"ckpt_path=previous: {output} holds no run")
+    return arguments
+
+
+def _newest(dataset: str | None) -> Path:
+    """Return the newest folder of a run under ``outputs``, of one dataset if that is given."""
+    runs = [
+        path.parent.parent
+        for path in OUTPUTS.glob(f"{dataset or '*'}/*/.hydra/overrides.yaml")
+        if (path.parent.parent / "metrics.csv").exists()
+    ]
+    if not runs:
+        of = f" of {dataset}" if dataset else ""
+        raise UserError(
+            f"ckpt_path=last: no run{of} under {OUTPUTS}/ here; give resume=FOLDER or output=FOLDER"
+        )
+    return max(runs, key=lambda run: (run / "metrics.csv").stat().st_mtime)
+
+
+def _saved_arguments(folder: Path) -> list[str] | None:
+    """Return what the run in ``folder`` was started with; None if there is none."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return list(yaml.safe_load(path.read_text())) if path.is_file() else None
+
+
+def _value(arguments: Sequence[str], key: str) -> str | None:
+    """Return the last value given to ``key``, None if there is none."""
+    values = [a.partition("=")[2] for a in arguments if a.partition("=")[0] == key]
+    return values[-1] if values and values[-1] not in ("", "null") else None

@@ -15,6 +15,10 @@ class EvaluationEvery(Callback):
     def __init__(self, epochs: int) -> None:
         self.epochs = checks.integer("eval_every", epochs, 1)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the interval for an epoch that is resumed within, which has no start."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Set the interval for this epoch."""
         is_last = trainer.current_epoch + 1 == trainer.max_epochs

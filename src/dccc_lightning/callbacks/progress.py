@@ -26,10 +26,13 @@ class PhaseProgress(ProgressBar):
         """Show bars again."""
         self._enabled = True
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the bar of an epoch."""
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._begin(f"training, {epoch}", int(self.total_train_batches))
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin the bar of an epoch with its first step here, which need not be step 0."""
+        if self._bar is None:
+            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._begin(f"training, {epoch}", int(self.total_train_batches), batch_idx)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Count a step."""
@@ -61,10 +64,10 @@ class PhaseProgress(ProgressBar):
         batches = self.trainer.num_val_batches
         return batches if isinstance(batches, list) else [batches]
 
-    def _begin(self, description: str, total: int) -> None:
+    def _begin(self, description: str, total: int, done: int = 0) -> None:
         self._end()
         self._bar = progress_bar(self._enabled)
-        self._task = self._bar.add_task(description, total=total)
+        self._task = self._bar.add_task(description, total=total, completed=done)
         self._bar.start()
 
     def _advance(self) -> None:

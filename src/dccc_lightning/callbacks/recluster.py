@@ -111,8 +111,8 @@ class Recluster(Callback):
             "cluster/eps": eps, "cluster/scheduled_eps": scheduled, "cluster/kept": kept,
         }  # fmt: skip
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log what the clustering of this epoch found."""
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what the clustering of this epoch found; a run resumed within it has no start."""
         for name, value in self.summary.items():
             pl_module.log(name, torch.tensor(value, dtype=torch.float64), sync_dist=True)
 

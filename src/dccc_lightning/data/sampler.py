@@ -137,19 +137,30 @@ def draw_positions(rng: np.random.Generator, candidates: IntArray, instances: in
 class ClusterBatchSampler(Sampler[list[SampleKey]]):
     """One rank's part of the batches of an epoch, from any step on.
 
+    A global batch is cut into parts that follow one another in time (gradient accumulation), and a
+    part into contiguous blocks, one for each rank.
+
     Args:
         batches: (iterations, B) indices, as ``draw_batches`` returns them.
         epoch: that they were drawn for.
-        rank: of this process; it takes the rank-th contiguous block of each batch.
+        rank: of this process; it takes the rank-th contiguous block of each part.
         world_size: number of processes.
-        start: first step to yield, to go on in the middle of an epoch.
+        start: first step to yield, to go on in the middle of an epoch. The length stays that of the
+            whole epoch: Lightning counts the steps already made towards it.
+        parts: of a global batch.
 
     Raises:
-        ValueError: the world size does not divide B.
+        ValueError: the world size times the number of parts does not divide B.
     """
 
     def __init__(
-        self, batches: IntArray, epoch: int, rank: int = 0, world_size: int = 1, start: int = 0
+        self,
+        batches: IntArray,
+        epoch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        parts: int = 1,
     ) -> None:
         iterations, batch_size = batches.shape
         self.batches = batches
@@ -157,22 +168,30 @@ class ClusterBatchSampler(Sampler[list[SampleKey]]):
         self.world_size = checks.integer("world_size", world_size, low=1)
         self.rank = checks.integer("rank", rank, low=0, high=world_size - 1)
         self.start = checks.integer("start", start, low=0, high=iterations)
-        if batch_size % world_size:
+        self.parts = checks.integer("parts", parts, low=1)
+        if batch_size % (world_size * parts):
+            name, share = (
+                ("world_size", world_size)
+                if parts == 1
+                else ("world_size * parts", world_size * parts)
+            )
             sizes = [size for size in range(1, batch_size + 1) if batch_size % size == 0]
             raise ValueError(
-                f"world_size must divide the batch of {batch_size} images, got {world_size}; "
+                f"{name} must divide the batch of {batch_size} images, got {share}; "
                 f"{', '.join(map(str, sizes))} would do"
             )
 
     def __len__(self) -> int:
-        return len(self.batches) - self.start
+        return len(self.batches) * self.parts
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        block = self.batches.shape[1] // self.world_size
-        slots = range(self.rank * block, (self.rank + 1) * block)
+        block = self.batches.shape[1] // (self.world_size * self.parts)
         for step in range(self.start, len(self.batches)):
-            batch = self.batches[step, slots.start : slots.stop].tolist()
-            yield [
-                SampleKey(index, self.epoch, step, slot)
-                for index, slot in zip(batch, slots, strict=True)
-            ]
+            for part in range(self.parts):
+                first = (part * self.world_size + self.rank) * block
+                slots = range(first, first + block)
+                batch = self.batches[step, slots.start : slots.stop].tolist()
+                yield [
+                    SampleKey(index, self.epoch, step, slot)
+                    for index, slot in zip(batch, slots, strict=True)
+                ]

@@ -36,6 +36,10 @@ class GroupedBatchNorm(_BatchNorm):
         group_size: Images of a group.
         eps: Added to the variance.
         momentum: Share of the new statistics in the running ones; None for the plain average.
+
+    Attributes:
+        follows: Whether the running statistics follow the batches that come; see
+            ``follow_statistics``.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class GroupedBatchNorm(_BatchNorm):
     ) -> None:
         super().__init__(num_features, eps, momentum)
         self.group_size = checks.integer("group_size", group_size, 1)
+        self.follows = True
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C) or (B, C, H, W).
@@ -61,11 +66,11 @@ class GroupedBatchNorm(_BatchNorm):
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
+        self.num_batches_tracked.add_(int(self.follows))
         share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         if _world_size() > 1 and len(input) % self.group_size != 0:
             return self._normalise_across_processes(input, share)
-        keeps_statistics = _world_size() == 1 or dist.get_rank() == 0
+        keeps_statistics = self.follows and (_world_size() == 1 or dist.get_rank() == 0)
         normalised = [
             F.batch_norm(
                 group,
@@ -104,6 +109,9 @@ class GroupedBatchNorm(_BatchNorm):
         output, mean, variance = _SharedMoments.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, layout, self.eps
         )
+        assert isinstance(output, Tensor)
+        if not self.follows:
+            return output
         assert self.running_mean is not None
         assert self.running_var is not None
         count = layout.sizes[0] * values
@@ -111,8 +119,28 @@ class GroupedBatchNorm(_BatchNorm):
             self.running_mean.lerp_(mean[0].to(self.running_mean.dtype), share)
             unbiased = variance[0] * (count / (count - 1))
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
-        assert isinstance(output, Tensor)
         return output
+
+
+def follow_statistics(module: nn.Module, follows: bool) -> None:
+    """Let the running statistics of all ``GroupedBatchNorm`` in ``module`` follow, or stand still.
+
+    A global batch that comes in parts has its group 0 in the first of them.
+    """
+    for layer in module.modules():
+        if isinstance(layer, GroupedBatchNorm):
+            layer.follows = follows
+
+
+def running_statistics(module: nn.Module) -> list[Tensor]:
+    """Return the running means and variances of all ``GroupedBatchNorm`` in ``module``."""
+    return [
+        buffer
+        for layer in module.modules()
+        if isinstance(layer, GroupedBatchNorm)
+        for buffer in (layer.running_mean, layer.running_var)
+        if buffer is not None
+    ]
 
 
 def broadcast_running_statistics(module: nn.Module) -> None:
@@ -121,13 +149,7 @@ def broadcast_running_statistics(module: nn.Module) -> None:
     To be called on all processes before the statistics are used or saved. Without distributed
     training it does nothing.
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, GroupedBatchNorm)]
-    statistics = [
-        buffer
-        for layer in layers
-        for buffer in (layer.running_mean, layer.running_var)
-        if buffer is not None
-    ]
+    statistics = running_statistics(module)
     if _world_size() == 1 or not statistics:
         return
     packed = torch.cat(statistics)  # one message instead of hundreds

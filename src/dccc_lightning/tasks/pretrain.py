@@ -10,19 +10,15 @@ import pytorch_lightning as pl
 import torch
 
 from dccc_lightning import metrics_table
-from dccc_lightning.assembly import (
-    Settings,
-    build_datamodule,
-    build_trainer,
-    checked,
-    construct,
-    finished_loggers,
-)
+from dccc_lightning.assembly import build_datamodule, build_student, build_trainer
 from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.errors import UserError
+from dccc_lightning.faults import explained
 from dccc_lightning.files import write_atomically
 from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.processes import finished
 from dccc_lightning.results import summarize_run, write_results
 from dccc_lightning.supervised import SupervisedModule
 from dccc_lightning.tasks.train import results_table
@@ -50,7 +46,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         raise UserError(f"{settings['dataset']['name']}: no identities to pre-train with")
     datamodule.set_pseudo_labels(labels, 0)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
-    embedder: Embedder = construct("model", settings["model"])
+    embedder = build_student(settings)
     module = checked(
         "optimizer",
         lambda: SupervisedModule(
@@ -61,7 +57,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         ),
     )
     trainer = build_trainer(settings, str(output))
-    with finished_loggers(trainer):
+    with finished(trainer), explained(output):
         trainer.fit(module, datamodule=datamodule)
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(rows, settings["seed"], time.perf_counter() - start)

@@ -9,19 +9,16 @@ import pytorch_lightning as pl
 from rich.table import Table
 
 from dccc_lightning import metrics_table
-from dccc_lightning.assembly import (
-    Settings,
-    build_datamodule,
-    build_module,
-    build_trainer,
-    finished_loggers,
-)
+from dccc_lightning.assembly import build_datamodule, build_module, build_trainer
 from dccc_lightning.callbacks.recluster import Recluster
-from dccc_lightning.checkpointing import check_checkpoint
+from dccc_lightning.checkpointing import checkpoint_of
 from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
+from dccc_lightning.faults import explained
 from dccc_lightning.plots import plot_curves
+from dccc_lightning.processes import finished
 from dccc_lightning.results import SCORES, summarize_run, write_results
 
 log = logging.getLogger(__name__)
@@ -51,10 +48,14 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     module = build_module(settings)
     if trainer.is_global_zero and settings["notice"]:
         CONSOLE.print(f"note: {settings['notice']}", style="dim")
-    checkpoint = _checkpoint(settings["resume"])
+    checkpoint = None
+    if settings["resume"] is not None:
+        checkpoint = checkpoint_of(output, settings["ckpt_path"])
+    elif settings["ckpt_path"] is not None:
+        log.warning("ckpt_path=last: no run in %s yet, so one begins", settings["output"])
     for logger in trainer.loggers:
         logger.log_hyperparams(dict(settings))
-    with finished_loggers(trainer):
+    with finished(trainer), explained(output):
         if checkpoint is None:
             trainer.validate(module, datamodule=datamodule, verbose=False)
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
@@ -80,17 +81,6 @@ def _check_splits(splits: Splits, settings: Settings) -> None:
             f"clustering.k1={k1}: more neighbours than the {len(splits.train)} training images; "
             "choose a smaller one"
         )
-
-
-def _checkpoint(resume: str | None) -> Path | None:
-    """Return what to go on from; nothing if the run was stopped before its first epoch ended."""
-    if resume is None:
-        return None
-    path = Path(resume) / "checkpoints" / "last.ckpt"
-    if not path.exists():
-        return None
-    check_checkpoint(path)
-    return path
 
 
 def results_table(results: dict[str, Any]) -> Table:

@@ -1,0 +1,79 @@
+"""What can go wrong from outside while a run is under way, each in a line with its remedy."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed
+
+from dccc_lightning.errors import UnwritableFileError, UserError
+
+SMALLER_PARTS = (
+    "trainer.accumulate_grad_batches=2 makes the same batch in two parts; "
+    "trainer.precision=bf16-mixed and more trainer.devices help too"
+)
+SMALLER_STEPS = "lower loader.eval_batch_size"
+
+
+@contextmanager
+def enough_memory(remedy: str) -> Iterator[None]:
+    """Say what to lower when a GPU's memory is used up within.
+
+    Raises:
+        UserError: In place of CUDA's error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"out of GPU memory: {remedy}") from error
+
+
+class LostProcessError(UserError):
+    """Another process is gone; the reason is what that one says."""
+
+
+def is_lost_process(error: RuntimeError) -> bool:
+    """Tell whether a collective failed because a process that takes part is gone."""
+    text = str(error)
+    return isinstance(error, torch.distributed.DistError) or any(
+        sign in text for sign in ("Connection closed by peer", "Connection reset by peer")
+    )
+
+
+@contextmanager
+def explained(output: Path) -> Iterator[None]:
+    """Turn failures of memory, disk and workers in a run into one line.
+
+    Args:
+        output: The run's folder, from which it can go on.
+
+    Raises:
+        UserError: In place of the failure.
+    """
+    goes_on = f"then resume={output} continues"
+    try:
+        with enough_memory(SMALLER_PARTS):
+            yield
+    except RuntimeError as error:
+        if is_lost_process(error):
+            raise LostProcessError(
+                "another process of this run has ended, and said why unless it was killed; "
+                f"resume={output} continues"
+            ) from error
+        if not str(error).startswith("DataLoader worker (pid"):  # torch has no type for it
+            raise
+        raise UserError(
+            f"a loader worker was killed, most often for want of memory: lower loader.workers, "
+            f"{goes_on}"
+        ) from error
+    except UnwritableFileError as error:
+        raise UserError(f"{error}; {goes_on}") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or output
+        raise UserError(
+            f"{where} cannot be written: {error.strerror}; make room, {goes_on}"
+        ) from error

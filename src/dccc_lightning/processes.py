@@ -1,0 +1,112 @@
+"""How many processes train, and how a batch is shared among them."""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from subprocess import Popen
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+from dccc_lightning import checks
+from dccc_lightning.construction import Settings, checked
+from dccc_lightning.errors import UserError
+from dccc_lightning.faults import LostProcessError
+
+PROCESS_TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others, clustering on rank 0 included, before it gives up."""
+
+
+LAST_WORDS = 10.0
+"""Seconds that a process that has failed gets to say why."""
+
+
+def check_devices(arguments: dict[str, Any]) -> int:
+    """Return the number of processes, after a look at what the machine has.
+
+    Raises:
+        UserError: More devices than there are.
+    """
+    devices, accelerator = arguments["devices"], arguments["accelerator"]
+    if devices == "auto":
+        devices = max(1, torch.cuda.device_count())
+    if isinstance(devices, (list, tuple)):
+        devices = len(devices)
+    number = checked("trainer", lambda: checks.integer("devices", devices, 1))
+    nodes = checked("trainer", lambda: checks.integer("num_nodes", arguments["num_nodes"], 1))
+    available = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and available == 0:
+        raise UserError(f"trainer.accelerator={accelerator}: no CUDA device here; use trainer=cpu")
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and available > 0)
+    if on_gpu and number > available:
+        raise UserError(f"trainer.devices={number}: this machine has {available} CUDA device(s)")
+    if accelerator == "auto" and available == 0 and number > 1:
+        raise UserError(
+            f"trainer.devices={number}: this machine has no CUDA device; trainer.devices=1, or "
+            "trainer=cpu for several processes on the processor"
+        )
+    return int(number) * int(nodes)
+
+
+def check_shares(size: int, processes: int, arguments: Settings, group: int) -> None:
+    """Refuse processes and parts that the batch cannot be cut into."""
+    parts = checked(
+        "trainer",
+        lambda: checks.integer(
+            "accumulate_grad_batches", arguments.get("accumulate_grad_batches", 1), 1
+        ),
+    )
+    share = processes * parts
+    batch = f"a batch of batch.clusters * batch.instances = {size} images"
+    if size % share:
+        fitting = [str(n // parts) for n in range(parts, 2 * share, parts) if size % n == 0]
+        if parts > 1:
+            remedy = f"; {', '.join(fitting)} processes would do" if fitting else ""
+            raise UserError(
+                f"trainer.accumulate_grad_batches={parts}: {batch} cannot be cut into {parts} "
+                f"parts for each of {processes} processes{remedy}"
+            )
+        raise UserError(
+            f"trainer.devices={arguments['devices']}: {batch} cannot be shared by {processes} "
+            f"processes; {', '.join(fitting)} would do"
+        )
+    if parts > 1 and (size // parts) % group:
+        raise UserError(
+            f"trainer.accumulate_grad_batches={parts}: a part of {size // parts} images would cut "
+            f"through a batch-norm group of model.bn_group_size={group}; at most "
+            f"{max(1, size // group)} parts, or a smaller group (another model)"
+        )
+
+
+@contextmanager
+def finished(trainer: pl.Trainer) -> Iterator[None]:
+    """Leave nothing behind that outlives a run, whatever happens within.
+
+    W&B runs are closed: the next job of a sweep would go on writing into them. After a failure the
+    processes that Lightning started end: they would wait for this one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            if isinstance(error, LostProcessError):
+                _let_speak(launcher.procs)
+            launcher.kill(signal.SIGKILL)
+        raise
+    finally:
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                logger.experiment.finish()
+
+
+def _let_speak(processes: Sequence[Popen[bytes]]) -> None:
+    """Wait for the process that has failed: it says why after a pause (``cli.SILENCE``)."""
+    until = time.monotonic() + LAST_WORDS
+    while time.monotonic() < until and all(process.poll() is None for process in processes):
+        time.sleep(0.1)

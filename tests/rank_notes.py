@@ -1,0 +1,36 @@
+"""A callback for test_ddp.py: what each process holds, and faults in one of them."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback
+
+from dccc_lightning.errors import UserError
+
+
+class RankNotes(Callback):
+    """Write the centroids after every step to FOLDER/centroids_RANK.pt."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.seen: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module, *_) -> None:
+        self.seen.append(pl_module.memory.centroids.clone())
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module) -> None:
+        self.folder.mkdir(exist_ok=True)
+        torch.save(self.seen, self.folder / f"centroids_{trainer.global_rank}.pt")
+
+
+class Failure(Callback):
+    """Let one process fail in step 1, with an error of the given kind."""
+
+    def __init__(self, rank: int, kind: str) -> None:
+        self.rank = rank
+        self.kind = kind
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module, batch, batch_idx: int) -> None:
+        if trainer.global_rank == self.rank and batch_idx == 1:
+            raise (UserError if self.kind == "user" else ArithmeticError)("this one alone")
