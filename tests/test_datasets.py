@@ -1,6 +1,5 @@
 """Every layout of the real datasets, in tiny trees with the traps that other parsers fall into."""
 
-import random
 import warnings
 
 import numpy as np
@@ -8,89 +7,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dccc_lightning.data.cuhk03_np import CUHK03NP
+from dccc_lightning.data.cuhk03_np import NAMES as CUHK_NAMES
 from dccc_lightning.data.dukemtmc import NAMES as DUKE_NAMES
 from dccc_lightning.data.dukemtmc import DukeMTMC
+from dccc_lightning.data.facts import Counts, CountWarning, Unverified
+from dccc_lightning.data.last import LaST
 from dccc_lightning.data.layout import MARKET_NAMES, NameRule, read_market_layout
 from dccc_lightning.data.market1501 import Market1501
 from dccc_lightning.data.msmt17 import LIST_NAMES, MSMT17, REPACKED_NAMES
+from dccc_lightning.data.occluded_duke import OccludedDuke
+from dccc_lightning.data.personx import NAMES as PERSONX_NAMES
+from dccc_lightning.data.personx import PersonX
+from dccc_lightning.data.veri776 import NAMES as VERI_NAMES
+from dccc_lightning.data.veri776 import VeRi776
 from dccc_lightning.errors import UserError
+from trees import (
+    CUHK,
+    DUKE,
+    LAST,
+    LISTS,
+    MARKET,
+    OCCLUDED,
+    PERSONX,
+    REPACKED,
+    VERI,
+    grow,
+    grow_msmt,
+    refusal,
+    rows,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* images in .*, expected:UserWarning")
-
-MARKET = {
-    "bounding_box_train": [
-        "0002_c1s1_000451_03.jpg",
-        "0002_c6s1_000451_03.JPG",
-        "0007_c3s3_077419_03.jpeg",
-        "0010_c12s2_000001_01.png",
-        "Thumbs.db",
-        "._0002_c1s1_000451_03.jpg",
-        "readme.txt",
-    ],
-    "query": ["0001_c1s1_001051_00.jpg", "0003_c4s6_015641_00.jpg", "Thumbs.db"],
-    "bounding_box_test": [
-        "-1_c1s1_000401_03.jpg",
-        "0000_c5s1_000151_01.jpg",
-        "0001_c2s1_001051_00.jpg",
-        "0003_c1s6_015641_00.jpg",
-    ],
-}
-DUKE = {
-    "bounding_box_train": ["0005_c2_f0046985.jpg", "0005_c8_f0000001.jpg"],
-    "query": ["0006_c1_f0030000.jpg"],
-    "bounding_box_test": ["0006_c3_f0030000.jpg", "7000_c4_f0000002.jpg"],
-}
-REPACKED = {
-    "bounding_box_train": ["0000_c01_0008.jpg", "0001_c12_0009.jpg"],
-    "query": ["0000_c15_0001.jpg"],
-    "bounding_box_test": ["0000_c02_0001.jpg", "0001_c11_0001.jpg"],
-}
-LISTS = {
-    "list_train.txt": ["0000/0000_000_01_0303morning_0008_0.jpg 0"],
-    "list_val.txt": ["0004/0004_001_15_0303noon_0009_1_ex.jpg 4", ""],
-    "list_query.txt": ["0000/0000_000_12_0303evening_0010_0.jpg 0"],
-    "list_gallery.txt": [
-        "0001/0001_002_03_0303noon_0011_0.jpg 1",
-        "0000/0000_001_02_0303noon_0012_0.jpg 0",
-    ],
-}
-
-
-def grow(home, tree):
-    """Create the tree's files, empty, in no particular order."""
-    files = [home / folder / name for folder, names in tree.items() for name in names]
-    random.Random(0).shuffle(files)
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    return home
-
-
-def grow_msmt(home, train="train", test="test", lists=None):
-    for name, lines in (lists or LISTS).items():
-        folder = train if name in {"list_train.txt", "list_val.txt"} else test
-        grow(home, {folder: [line.split(" ")[0] for line in lines if line]})
-        (home / name).write_text("\n".join(lines) + "\n")
-    return home
-
-
-def rows(records):
-    return list(
-        zip(
-            [path.name for path in records.paths],
-            records.identities.tolist(),
-            records.cameras.tolist(),
-            strict=True,
-        )
-    )
-
-
-def refusal(dataset):
-    with pytest.raises(UserError) as caught:
-        dataset.splits()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -268,6 +216,197 @@ def test_counts_only_warn(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_market_layout("own", home)
+        warnings.simplefilter("ignore", CountWarning)
+        Market1501(tmp_path).splits()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_personx_cameras_are_numbered_in_order(tmp_path, inside):
+    home = grow(tmp_path / "exp_c5s1_" / "PersonX", PERSONX)
+    splits = PersonX(home if inside else home.parent).splits()
+    assert rows(splits.train) == [
+        ("0001_c10s1_000002_00.jpg", 1, 3),
+        ("0001_c3s1_000001_00.jpg", 1, 0),
+    ]
+    assert rows(splits.query) == [("0002_c4s1_000001_00.jpg", 2, 1)]
+    assert splits.gallery.cameras.tolist() == [5, 2]
+    grow(home, {"query": ["0003_c5s1_000001_00.jpg"]})
+    assert "0003_c5s1_000001_00.jpg" in refusal(PersonX(home)), "it has no camera 5"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_veri_gallery_keeps_the_query_images(tmp_path, inside):
+    home = grow(tmp_path / "0009_c003_" / "VeRi", VERI)
+    splits = VeRi776(home if inside else home.parent).splits()
+    assert rows(splits.train) == [
+        ("0001_c001_00016450_0.jpg", 1, 0),
+        ("0001_c020_00016460_0.jpg", 1, 19),
+    ]
+    assert rows(splits.query) == [("0002_c002_00030600_0.jpg", 2, 1)]
+    assert rows(splits.gallery) == [
+        ("0002_c002_00030600_0.jpg", 2, 1),
+        ("0002_c012_00030605_1.jpg", 2, 11),
+    ]
+    assert splits.query.paths[0].parent == home / "image_query"
+    assert VeRi776(home).facts.gallery_holds_queries
+
+
+def test_veri_says_its_own_folders(tmp_path):
+    message = refusal(VeRi776(tmp_path))
+    assert f"expected {tmp_path}/VeRi/{{image_train,image_query,image_test}}" in message
+
+
+@pytest.mark.parametrize("variant", ["labeled", "detected"])
+@pytest.mark.parametrize("root", [".", "cuhk03-np", "cuhk03-np/VARIANT"])
+def test_cuhk03_variants(tmp_path, variant, root):
+    top = tmp_path / "exp_c2_1"
+    for other in ("labeled", "detected"):
+        grow(top / "cuhk03-np" / other, CUHK)
+    dataset = CUHK03NP(top / root.replace("VARIANT", variant), variant)
+    splits = dataset.splits()
+    assert splits.root == top / "cuhk03-np" / variant
+    assert rows(splits.train) == [("0003_c1_21.png", 3, 0), ("0003_c2_6.png", 3, 1)]
+    assert rows(splits.gallery) == [("0001_c2_10.png", 1, 1), ("0001_c2_6.png", 1, 1)]
+    assert dataset.facts.train.images == {"labeled": 7_368, "detected": 7_365}[variant]
+
+
+def test_cuhk03_refuses_the_other_variant(tmp_path):
+    grow(tmp_path / "cuhk03-np" / "detected", CUHK)
+    message = refusal(CUHK03NP(tmp_path, "labeled"))
+    assert f"no folder {tmp_path}/cuhk03-np/labeled; expected" in message
+    assert "labeled" in refusal(CUHK03NP(tmp_path / "cuhk03-np" / "detected", "labeled"))
+    with pytest.raises(ValueError, match="variant must be one of labeled, detected, got 'both'"):
+        CUHK03NP(tmp_path, "both")
+
+
+def test_occluded_duke(tmp_path):
+    home = grow(tmp_path / "Occluded_Duke", OCCLUDED)
+    splits = OccludedDuke(tmp_path).splits()
+    assert (splits.name, splits.root) == ("occluded_duke", home)
+    assert rows(splits.train)[1] == ("0001_c7_f0046302.jpg", 1, 6)
+    assert rows(splits.gallery)[1] == ("7139_c8_f0001.jpg", 7139, 7)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_last_has_a_camera_for_every_image(tmp_path, inside):
+    home = grow(tmp_path / "000007_c1" / "last", LAST)
+    splits = LaST(home if inside else home.parent).splits()
+    assert rows(splits.train) == [
+        ("000002_0009.jpg", 2, 0),
+        ("000010_c2_0001.jpg", 10, 1),
+        ("b_c7.jpg", 10, 2),
+    ]
+    assert rows(splits.query) == [("000002_0001.jpg", 13, 3), ("000010_0003_1.jpg", 21, 4)]
+    assert rows(splits.gallery) == [
+        ("000002_0001.jpg", 13, 5),
+        ("000002_0002.jpg", 13, 6),
+        ("000010_0004.jpg", 21, 7),
+    ], "moved above the training identities, by as much as the queries; validation is not read"
+    assert splits.shared_identities is None
+
+
+def test_last_refusals(tmp_path):
+    assert f"no folder train in {tmp_path}; expected {tmp_path}/last/{{train/<id>,test/query" in (
+        refusal(LaST(tmp_path))
+    )
+    home = grow(tmp_path / "last", LAST | {"test/query": ["000001.jpg", "who.jpg"]})
+    assert f"1 name(s) in {home}/test/query are not like 000001_0001.jpg" in refusal(LaST(home))
+    (home / "test" / "query" / "who.jpg").unlink()
+    grow(home, {"train/somebody": ["a.jpg"]})
+    assert f"1 name(s) in {home}/train are not like 000001, the first is somebody" in (
+        refusal(LaST(home))
+    )
+    home = grow(tmp_path / "b" / "last", {"train/1": ["a.jpg"], "test/query": ["1_a.jpg"]})
+    assert f"no folder test/gallery in {home}" in refusal(LaST(home))
+
+
+def test_shared_identities_are_told_where_numbers_mean_the_same(tmp_path):
+    market = grow(tmp_path / "a", MARKET | {"query": ["0002_c1s1_000001_00.jpg"]})
+    assert Market1501(market).splits().shared_identities == (2,)
+    assert Market1501(grow(tmp_path / "b", MARKET)).splits().shared_identities == ()
+    assert MSMT17(grow_msmt(tmp_path / "c")).splits().shared_identities is None
+    assert MSMT17(grow(tmp_path / "d", REPACKED)).splits().shared_identities is None
+
+
+def test_the_layout_is_told(tmp_path):
+    assert Market1501(grow(tmp_path / "a", MARKET)).splits().layout == (
+        "{bounding_box_train,query,bounding_box_test} with names as 0001_c1s1_001051_00.jpg"
+    )
+    v1, v2 = grow_msmt(tmp_path / "b"), grow_msmt(tmp_path / "c", "mask_train_v2", "mask_test_v2")
+    assert MSMT17(v1).splits().layout.startswith("{train,test} with list_")
+    assert MSMT17(v2).splits().layout.startswith("{mask_train_v2,mask_test_v2} with list_")
+
+
+def test_official_counts():
+    """DATASETS.md's figures; those with a question mark there are ``Unverified``."""
+    duke, msmt, veri = DukeMTMC.facts, MSMT17.facts, VeRi776.facts
+    labeled, detected = (CUHK03NP("", variant).facts for variant in ("labeled", "detected"))
+    images = {
+        Market1501.facts: (12_936, 3_368, 15_913),
+        duke: (16_522, 2_228, 17_661),
+        msmt: (32_621, 11_659, 82_161),
+        PersonX.facts: (9_840, 5_136, 30_816),
+        veri: (37_778, 1_678, 11_579),
+        labeled: (7_368, 1_400, 5_328),
+        detected: (7_365, 1_400, 5_332),
+        LaST.facts: (70_923, 10_176, 123_041),
+        OccludedDuke.facts: (15_618, 2_210, 17_661),
+    }
+    doubtful = set()
+    for facts, counts in images.items():
+        found = (facts.train.images, facts.query.images, facts.gallery.images)
+        assert found == counts
+        doubtful |= {count for count in found if isinstance(count, Unverified)}
+    assert doubtful == {37_778, 70_923, 10_176, 123_041, 15_618, 2_210, 17_661}
+    assert not isinstance(duke.gallery.images, Unverified)
+    identities = {
+        Market1501.facts: (751, 750),
+        duke: (702, 702),
+        msmt: (1_041, 3_060),
+        veri: (576, 200),
+        labeled: (767, 700),
+        detected: (767, 700),
+    }
+    for facts, counts in identities.items():
+        assert (facts.train.identities, facts.query.identities) == counts
+    assert PersonX.facts.total == Counts(identities=1_266, cameras=6)
+    cameras = [facts.total.cameras for facts in (Market1501.facts, duke, msmt, veri)]
+    assert cameras == [6, 8, 15, 20]
+
+
+@pytest.mark.parametrize("name", ["../other/0000_000_01_a_0_0.jpg", "/0000_000_01_a_0_0.jpg"])
+def test_msmt_lists_do_not_lead_out_of_their_folder(tmp_path, name):
+    grow_msmt(tmp_path / "MSMT17_V1", lists=LISTS | {"list_val.txt": [f"{name} 0"]})
+    message = refusal(MSMT17(tmp_path))
+    assert "1 line(s)" in message
+    assert f'the first is "{name} 0"' in message
+
+
+@pytest.mark.parametrize("folder", ["x" * 300, "a\0b"])
+def test_msmt_lists_with_folders_that_cannot_be(tmp_path, folder):
+    line = f"{folder}/0000_000_01_0303morning_0008_0.jpg 0"
+    home = grow_msmt(tmp_path)
+    (home / "list_val.txt").write_text(line)
+    assert "1 file(s) of" in refusal(MSMT17(home))
+
+
+def test_msmt_lists_of_other_bytes(tmp_path):
+    home = grow_msmt(tmp_path / "MSMT17_V1")
+    (home / "list_query.txt").write_bytes(b"\xff\xfe0000")
+    assert f"cannot read {home}/list_query.txt" in refusal(MSMT17(tmp_path))
+
+
+def test_numbers_without_end_are_no_identities(tmp_path):
+    assert MARKET_NAMES.parse(f"{'9' * 20}_c1s1_000001_00.jpg") is None
+    assert MARKET_NAMES.parse(f"1_c{'9' * 20}s1_000001_00.jpg") is None
+    line = f"0000/0000_000_01_0303morning_0008_0.jpg {'9' * 5000}"
+    grow_msmt(tmp_path, lists=LISTS | {"list_train.txt": [line]})
+    assert "1 line(s)" in refusal(MSMT17(tmp_path))
+
+
+def test_a_name_with_a_line_break_is_told_in_one_line(tmp_path):
+    grow(tmp_path, MARKET | {"query": ["a\nb.jpg"]})
+    assert r"the first is 'a\nb.jpg'" in refusal(Market1501(tmp_path))
 
 
 @settings(deadline=None, max_examples=60)
@@ -278,13 +417,21 @@ def test_names_round_trip(identity, camera, frame):
         (DUKE_NAMES, f"{identity:04d}_c{camera}_f{frame:07d}.jpg"),
         (REPACKED_NAMES, f"{identity:04d}_c{camera:02d}_{frame:06d}.jpg"),
         (LIST_NAMES, f"{identity:04d}_{frame:03d}_{camera:02d}_0303morning_0008_0.jpg"),
+        (VERI_NAMES, f"{identity:04d}_c{camera:03d}_{frame:08d}_0.jpg"),
+        (CUHK_NAMES, f"{identity:04d}_c{camera}_{frame}.png"),
     ):
         assert rule.parse(name) == (identity, camera - 1), name
         assert rule.parse(rule.example) is not None
 
 
-@pytest.mark.parametrize("rule", [MARKET_NAMES, DUKE_NAMES, REPACKED_NAMES, LIST_NAMES])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        MARKET_NAMES, DUKE_NAMES, REPACKED_NAMES, LIST_NAMES, PERSONX_NAMES, VERI_NAMES, CUHK_NAMES,
+    ],
+)  # fmt: skip
 def test_names_are_matched_whole(rule: NameRule):
+    assert rule.parse(rule.example) is not None
     assert rule.parse("x" + rule.example) is None
-    assert rule.parse(rule.example.replace(".jpg", " copy.jpg")) is None
+    assert rule.parse(rule.example.replace(".", " copy.")) is None
     assert MARKET_NAMES.parse("0001_c0s1_001051_00.jpg") is None, "cameras count from 1"

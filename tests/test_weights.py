@@ -1,17 +1,26 @@
+import argparse
+import logging
+import os
 import pickle
+from collections import OrderedDict
+from pathlib import Path, PosixPath
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.embedder import build_embedder
-from dccc_lightning.models.weights import load_weights
+from dccc_lightning.models.trunk import PositionGrid
+from dccc_lightning.models.vit import resize_positions
+from dccc_lightning.models.weights import WeightsReport, load_weights
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.optimization import Optimization
 
@@ -69,10 +78,17 @@ def test_build_embedder_loads_what_it_is_told_to(tmp_path):
     assert same(embedder.backbone.state_dict(), trunk_state())
 
 
+PREFIXES = (
+    "", "module.", "backbone.", "base.", "encoder.", "model.", "net.", "module.base.",
+    "student.backbone.", "embedder.backbone.", "module.encoder_q.",
+)  # fmt: skip
+WRAPPERS = ("state_dict", "model", "student", "teacher")
+
+
 @pytest.mark.parametrize(
-    "prefix", ["", "module.", "backbone.", "base.", "encoder.", "module.base.", "student.backbone."]
+    ("prefix", "wrapper"),
+    [(prefix, None) for prefix in PREFIXES] + [("module.", wrapper) for wrapper in WRAPPERS],
 )
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "student"])
 def test_names_of_other_repositories_are_understood(tmp_path, prefix, wrapper):
     state = {prefix + key: value for key, value in trunk_state().items()}
     state[f"{prefix}extra"] = torch.zeros(2)
@@ -156,7 +172,7 @@ def test_a_deeper_network_is_refused_although_all_of_ours_is_in_it(tmp_path, pre
 def test_a_shallower_network_is_refused_with_the_keys_it_lacks(tmp_path):
     path = save(build_embedder("resnet10", weights=None).state_dict(), tmp_path / "w.pt")
     message = refusal(path, build_embedder("resnet18", weights=None), "resnet18")
-    assert "does not fit resnet18: missing backbone.layer1.1.conv1.weight" in message
+    assert "does not fit resnet18: 77 tensors fit; missing backbone.layer1.1.conv1" in message
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, {"state_dict": {}}, {"a": [1, 2]}])
@@ -197,6 +213,11 @@ def test_a_file_of_arbitrary_objects_is_refused_and_never_run(tmp_path, plain):
 
 
 @pytest.fixture(scope="module")
+def embedder():
+    return small()
+
+
+@pytest.fixture(scope="module")
 def archives(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archives")
     state = {"conv1.weight": torch.zeros(2, 3), "n": {"m": torch.arange(3)}}
@@ -207,7 +228,7 @@ def archives(tmp_path_factory):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_a_damaged_file_is_refused_in_one_line(archives, tmp_path, data):
+def test_a_damaged_file_is_refused_in_one_line(archives, embedder, tmp_path, data):
     content = bytearray(data.draw(st.one_of(st.sampled_from(archives), st.binary(max_size=40))))
     positions = st.integers(0, max(len(content) - 1, 0))
     if content:
@@ -215,7 +236,7 @@ def test_a_damaged_file_is_refused_in_one_line(archives, tmp_path, data):
             content[position] = data.draw(st.integers(0, 255))
     path = tmp_path / "w.pt"
     path.write_bytes(content[: data.draw(st.one_of(positions, st.just(len(content))))])
-    refusal(path)  # whole or not: these tensors are no network
+    refusal(path, embedder)  # whole or not: these tensors are no network
 
 
 def test_a_truncated_file_is_refused(tmp_path):
@@ -223,6 +244,235 @@ def test_a_truncated_file_is_refused(tmp_path):
     torch.save(trunk_state(), path)
     path.write_bytes(path.read_bytes()[:-500])
     assert "not a file of tensors" in refusal(path)
+
+
+MAPPINGS = st.recursive(
+    st.one_of(
+        st.none(),
+        st.integers(),
+        st.text(max_size=5),
+        st.sampled_from([
+            torch.zeros(()), torch.ones(2, 3), torch.full((8,), torch.nan), torch.zeros(0),
+            torch.zeros(8, 3, 7, 7, dtype=torch.int8), torch.zeros(8, dtype=torch.complex64),
+            torch.eye(3).to_sparse(), torch.zeros(8, 3, 7, 7, dtype=torch.bool),
+            torch.zeros(8, device="meta"), torch.nn.Parameter(torch.ones(8)),
+        ]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.dictionaries(
+            st.one_of(
+                st.integers(),
+                st.text(max_size=5),
+                st.sampled_from([
+                    "state_dict", "model", "teacher", "student", "conv1.weight", "bn1.weight",
+                    "module.conv1.weight", "base.0.weight", "layer1.0.bn1.running_mean",
+                    "feat_bn.weight", "gap.p", "a\nb", "student.", "backbone.network.",
+                ]),
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=MAPPINGS)
+def test_whatever_a_file_holds_it_is_refused_in_one_line(embedder, tmp_path, content):
+    before = {key: value.clone() for key, value in embedder.state_dict().items()}
+    refusal(save(content, tmp_path / "w.pt"), embedder)
+    assert same(embedder.state_dict(), before)  # nothing half done
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_damaged_safetensors_file_is_refused_in_one_line(embedder, tmp_path, data):
+    path = tmp_path / "w.safetensors"
+    save_file({"conv1.weight": torch.zeros(2, 3), "bn1.weight": torch.ones(4)}, path)
+    content = bytearray(path.read_bytes())
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
+        content[position] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    refusal(path, embedder)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+def test_safetensors_are_known_by_their_content(tmp_path, name):
+    state = {key: value.contiguous() for key, value in trunk_state().items()}
+    save_file(state, tmp_path / name, metadata={"format": "pt"})
+    embedder = small()
+    load_weights(embedder, str(tmp_path / name), "resnet10")
+    assert same(embedder.backbone.state_dict(), trunk_state())
+
+
+def test_a_checkpoint_of_cluster_contrast_and_its_kin(tmp_path):
+    """A ResNet as a numbered sequence, a neck of another name, a best mAP of NumPy's kind."""
+    numbers = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+    state = OrderedDict()
+    for key, value in trunk_state().items():
+        stage, rest = key.split(".", 1)
+        state[f"module.base.{numbers[stage]}.{rest}"] = value
+    neck = {"weight": 2.0, "bias": 0.0, "running_mean": 0.5, "running_var": 3.0}
+    state |= {f"module.feat_bn.{key}": torch.full((64,), value) for key, value in neck.items()}
+    state["module.gap.p"] = torch.tensor([4.5])
+    content = {"state_dict": state, "epoch": 50, "best_mAP": np.float64(0.83),
+               "args": argparse.Namespace(lr=3.5e-4, data=PosixPath("/data"))}  # fmt: skip
+    embedder = build_embedder("resnet10", width=0.125, weights=None, pooling="gem")
+    report = load_weights(embedder, save(content, tmp_path / "model_best.pth.tar"), "resnet10")
+    assert same(embedder.backbone.state_dict(), trunk_state())
+    assert embedder.neck.running_var.tolist() == [3.0] * 64
+    assert embedder.pooling.p.item() == 4.5
+    assert embedder.pooling.p.shape == ()
+    assert report.missing == report.unexpected == report.misshapen == ()
+
+
+def test_a_deeper_numbered_sequence_is_refused(tmp_path):
+    state = {f"backbone.{key}": value for key, value in trunk_state().items()}
+    state["base.4.7.conv1.weight"] = torch.zeros(3)
+    message = refusal(save(state, tmp_path / "w.pt"))
+    assert "not in the model base.4.7.conv1.weight" in message
+
+
+def test_the_neck_of_transreid_is_our_neck(tmp_path):
+    state = {f"base.{key}": value for key, value in trunk_state().items()}
+    state |= {"bottleneck.weight": torch.full((64,), 2.0), "classifier.weight": torch.zeros(9, 64)}
+    embedder = small()
+    report = load_weights(embedder, save(state, tmp_path / "w.pth"), "resnet10")
+    assert embedder.neck.weight.tolist() == [2.0] * 64
+    assert report.missing == NEW[1:]
+    assert report.unexpected == ()
+
+
+def test_of_moco_the_query_encoder_is_taken(tmp_path):
+    state = {f"module.encoder_q.{key}": value for key, value in trunk_state().items()}
+    state |= {f"module.encoder_k.{key}": value + 1 for key, value in trunk_state().items()}
+    state |= {"module.encoder_q.fc.0.weight": torch.zeros(3), "module.queue": torch.zeros(4)}
+    embedder = small()
+    report = load_weights(embedder, save({"state_dict": state}, tmp_path / "w.pth"), "resnet10")
+    assert same(embedder.backbone.state_dict(), trunk_state())
+    assert report.unexpected == ()
+
+
+def vit(image_size=(64, 32), name="vit_small"):
+    torch.manual_seed(4)
+    return build_embedder(name, weights=None, image_size=image_size)
+
+
+def published(trunk):
+    """A checkpoint of DINO as TransReID-SSL saves it: the teacher's tensors have 1.0 added."""
+    state = {key: value.clone() for key, value in trunk.state_dict().items()}
+    head = {"head.mlp.0.weight": torch.zeros(2), "head.last_layer.weight_v": torch.zeros(2)}
+    return {
+        "student": {f"module.backbone.{key}": value for key, value in state.items()} | head,
+        "teacher": {f"backbone.{key}": value + 1 for key, value in state.items()} | head,
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+        "epoch": 100,
+        "args": argparse.Namespace(arch="vit_small", patch_size=16),
+        "dino_loss": OrderedDict(center=torch.zeros(1, 3)),
+    }
+
+
+@pytest.mark.parametrize("name", ["vit_small", "vit_small_ics"])
+def test_a_checkpoint_of_dino_fills_a_transformer_with_its_teacher(tmp_path, name):
+    source = vit(name=name)
+    embedder = vit(name=name)
+    report = load_weights(
+        embedder, save(published(source.backbone), tmp_path / "checkpoint.pth"), name
+    )
+    expected = {key: value + 1 for key, value in source.backbone.state_dict().items()}
+    assert same(embedder.backbone.state_dict(), expected)
+    assert report.resized == report.unexpected == ()
+    assert report.missing == NEW
+
+
+@pytest.mark.parametrize("wrapped", ["vit_small", "timm/vit_tiny_patch16_224"])
+def test_position_embeddings_of_another_grid_are_resized(tmp_path, wrapped):
+    if wrapped.startswith("timm/"):
+        pytest.importorskip("timm")
+    torch.manual_seed(4)
+    source = build_embedder(wrapped, weights=None, image_size=(96, 96)).backbone
+    state = source.network.state_dict() if wrapped.startswith("timm/") else source.state_dict()
+    embedder = build_embedder(wrapped, weights=None, image_size=(64, 32))
+    report = load_weights(embedder, save(state, tmp_path / "w.pt"), wrapped)
+    (name,) = report.resized
+    assert name.endswith(".pos_embed")
+    expected = resize_positions(state["pos_embed"], PositionGrid(4, 2, prefix=1))
+    assert torch.equal(embedder.state_dict()[name], expected)
+    assert f"1 resized ({name})" in str(report)
+    state["pos_embed"] = torch.zeros(1, 8, state["pos_embed"].shape[2])
+    message = refusal(save(state, tmp_path / "w.pt"), embedder, wrapped)
+    assert f"other shapes {name}: (1, 8, " in message
+
+
+def test_a_transformer_with_another_stem_is_refused(tmp_path):
+    path = save(vit(name="vit_small_ics").backbone.state_dict(), tmp_path / "w.pt")
+    message = refusal(path, vit(), "vit_small")
+    assert "patch_embed.proj.weight: (384, 64, 8, 8), (384, 3, 16, 16)" in message
+    assert "not in the model patch_embed.conv.0.weight" in message
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path, bad):
+    state = trunk_state()
+    state["layer2.0.bn1.bias"][3] = bad
+    message = refusal(save(state, tmp_path / "w.pt"))
+    assert "not finite: backbone.layer2.0.bn1.bias" in message
+
+
+def test_integers_are_no_weights(tmp_path):
+    state = {key: value.to(torch.int8) for key, value in trunk_state().items()}
+    message = refusal(save(state, tmp_path / "w.pt"))
+    assert "backbone.conv1.weight: torch.int8, torch.float32" in message
+
+
+def test_names_with_line_breaks_do_not_break_the_line(tmp_path):
+    assert "no such file" in refusal("/no\nwhere")
+    assert "no such file" in refusal("x" * 5000)
+    message = refusal(save({"conv1.weight\n" * 50: torch.zeros(2)}, tmp_path / "w.pt"))
+    assert len(message) < 600
+
+
+def test_the_report_is_one_line_of_counts_and_a_few_names(tmp_path, caplog):
+    state = trunk_state() | {"neck.weight": torch.ones(64)}
+    state |= {f"extra{i}": torch.zeros(1) for i in range(9)}
+    path = save(state, tmp_path / "w.pt")
+    with caplog.at_level(logging.INFO):
+        report = load_weights(small(), path, "resnet10")
+    count = len(trunk_state()) + 1
+    line = (
+        f"{count} tensors loaded, 3 new (neck.bias, neck.running_mean, neck.running_var), "
+        "9 unused (extra0, extra1, extra2, extra3 and 5 more)"
+    )
+    assert str(report) == line
+    assert [record.getMessage() for record in caplog.records] == [
+        f"weights {path} for resnet10: {line}"
+    ]
+    with pytest.raises(AttributeError):
+        report.loaded = ()
+    assert str(WeightsReport(("a",), (), (), ())) == "1 tensors loaded"
+
+
+REAL = Path(os.environ.get("DCCC_WEIGHTS_DIR", "")) / "mobilenet_v2_imagenet.pth"
+
+
+@pytest.mark.skipif(
+    not os.environ.get("DCCC_WEIGHTS_DIR") or not REAL.is_file(), reason="no real weights here"
+)
+def test_a_real_file_of_imagenet_weights():
+    embedder = build_embedder("mobilenet_v2", weights=str(REAL)).eval()
+    state = {k: v.float() for k, v in torch.load(REAL, weights_only=True).items()}
+    reference = torchvision.models.mobilenet_v2()
+    reference.load_state_dict(state)
+    reference.eval()
+    reference.features[14].conv[1][0].stride = (1, 1)  # the one difference
+    x = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps = embedder.backbone(x)
+        np.testing.assert_allclose(maps, reference.features(x), rtol=1e-3, atol=1e-3)
+        spread = embedder.pool(x).std(dim=1)
+    assert (spread > 0.1).all()  # trained features: random ones are all but equal
 
 
 IMAGENET = type(torchvision.models.get_model_weights("resnet18")["IMAGENET1K_V1"])
@@ -261,6 +511,65 @@ def test_without_network_the_file_to_download_is_named(monkeypatch, error):
     assert "resnet18-f37072fd.pth" in message
     assert "model.weights=PATH" in message
     assert (str(error).splitlines() or ["EOFError"])[0] in message
+
+
+def test_the_weights_of_ibn_net_come_from_its_release(monkeypatch):
+    embedder = build_embedder("resnet50_ibn_a", weights=None)
+    state = {k: v + 1 for k, v in embedder.backbone.state_dict().items() if "num_" not in k}
+    asked = []
+
+    def download(url, **options):
+        asked.append((url, options))
+        return state
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    report = load_weights(embedder, "imagenet", "resnet50_ibn_a")
+    assert report.missing == NEW
+    assert torch.equal(embedder.backbone.bn1.weight, state["bn1.weight"])
+    ((url, options),) = asked
+    assert url.endswith("/XingangPan/IBN-Net/releases/download/v1.0/resnet50_ibn_a-d9d0bb7b.pth")
+    assert options == {"map_location": "cpu", "check_hash": True, "weights_only": True}
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
+    message = refusal("imagenet", embedder, "resnet50_ibn_a")
+    assert "download resnet50_ibn_a-d9d0bb7b.pth elsewhere" in message
+
+
+def test_the_weights_of_timm_are_asked_of_timm(monkeypatch, caplog):
+    timm = pytest.importorskip("timm")
+    name = "timm/mobilenetv3_small_050"
+    embedder = build_embedder(name, weights=None, image_size=(64, 32))
+    create, asked = timm.create_model, []
+
+    def pretrained(architecture, pretrained=False, **options):
+        asked.append((architecture, pretrained))
+        torch.manual_seed(8)
+        return create(architecture, **options)
+
+    monkeypatch.setattr(timm, "create_model", pretrained)
+    report = load_weights(embedder, "imagenet", name)
+    assert asked == [("mobilenetv3_small_050", True)]
+    assert report.missing == NEW
+    torch.manual_seed(8)
+    expected = create("mobilenetv3_small_050", num_classes=0).state_dict()
+    assert same(embedder.backbone.network.state_dict(), expected)
+    assert "normalised" not in caplog.text
+
+    def otherwise(*args, **options):
+        network = pretrained(*args, **options)
+        network.pretrained_cfg = {"mean": (0.5, 0.5, 0.5)}
+        return network
+
+    monkeypatch.setattr(timm, "create_model", otherwise)
+    load_weights(embedder, "imagenet", name)
+    assert "mobilenetv3_small_050 was trained on images normalised by the mean (0.5" in caplog.text
+
+    def offline(*args, **options):
+        raise OSError("no route to the hub\nmore")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    assert "(no route to the hub); download timm/mobilenetv3_small_050" in refusal(
+        "imagenet", embedder, name
+    )
 
 
 def test_imagenet_has_no_resnet10():

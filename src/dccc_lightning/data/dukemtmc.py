@@ -6,11 +6,19 @@ It is read where somebody has it already; nothing here fetches it.
 import os
 from pathlib import Path
 
-from dccc_lightning.data.layout import ImageCounts, NameRule, read_market_layout
+from dccc_lightning.data.facts import Counts, Facts
+from dccc_lightning.data.layout import NameRule, read_market_layout
 from dccc_lightning.data.records import Splits
 
 FOLDERS = ("DukeMTMC-reID", "dukemtmc")
-COUNTS = ImageCounts(train=16_522, query=2_228, gallery=17_661)
+FACTS = Facts(
+    train=Counts(16_522, 702),
+    query=Counts(2_228, 702),
+    gallery=Counts(17_661, 702 + 408),
+    total=Counts(cameras=8),
+)
+"""The gallery has the test identities and 408 others that serve as distractors."""
+
 NAMES = NameRule(r"(?P<identity>-1|\d+)_c(?P<camera>0*[1-9]\d*)_f\d+\w*", "0005_c2_f0046985.jpg")
 
 
@@ -22,6 +30,8 @@ class DukeMTMC:
         name: what the dataset is called in logs and reports.
     """
 
+    facts = FACTS
+
     def __init__(self, root: str | os.PathLike[str], name: str = "dukemtmc") -> None:
         self.root = Path(root)
         self.name = name
@@ -32,4 +42,4 @@ class DukeMTMC:
         Raises:
             UserError: a folder is missing or empty, or file names do not parse.
         """
-        return read_market_layout(self.name, self.root, folders=FOLDERS, rule=NAMES, counts=COUNTS)
+        return read_market_layout(self.name, self.root, folders=FOLDERS, rule=NAMES, facts=FACTS)

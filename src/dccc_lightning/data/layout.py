@@ -2,13 +2,13 @@
 
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dccc_lightning.data.facts import Facts
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 
@@ -20,6 +20,9 @@ MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
 JUNK = -1
 """Identity of Market-1501's badly detected boxes: neither right nor wrong, hence not read."""
+
+MAX_DIGITS = 9
+"""Digits of the longest number that is an identity or a camera: what int64 can count on with."""
 
 Row = tuple[Path, int, int]
 """Path, identity, 0-based camera."""
@@ -33,10 +36,12 @@ class NameRule:
         pattern: matches the whole name without its suffix; its groups ``identity`` and ``camera``
             (counted from 1) are numbers.
         example: a name that follows the rule, for messages.
+        cameras: the numbers of the cameras, in order, where they are not 1, 2, 3, ...
     """
 
     pattern: str
     example: str
+    cameras: tuple[int, ...] = ()
 
     def parse(self, name: str) -> tuple[int, int] | None:
         """Return the identity and the 0-based camera of a base name, None if it does not follow.
@@ -47,34 +52,19 @@ class NameRule:
         True
         """
         match = re.fullmatch(self.pattern, Path(name).stem, re.ASCII)
-        return None if match is None else (int(match["identity"]), int(match["camera"]) - 1)
+        if match is None or max(map(len, match.group("identity", "camera"))) > MAX_DIGITS:
+            return None
+        identity, camera = int(match["identity"]), int(match["camera"])
+        if not self.cameras:
+            return identity, camera - 1
+        return (identity, self.cameras.index(camera)) if camera in self.cameras else None
 
+
+NO_FACTS = Facts()
 
 MARKET_NAMES = NameRule(
     r"(?P<identity>-1|\d+)_c(?P<camera>0*[1-9]\d*)s\d+_\w+", "0001_c1s1_001051_00.jpg"
 )
-
-
-@dataclass(frozen=True)
-class ImageCounts:
-    """Official numbers of images; a difference is worth a warning, not a refusal."""
-
-    train: int
-    query: int
-    gallery: int
-
-    def warn_if_different(self, splits: Splits) -> None:
-        """Warn in one line if ``splits`` has other numbers of images."""
-        found = ImageCounts(len(splits.train), len(splits.query), len(splits.gallery))
-        if found != self:
-            # One place for all callers: Python then shows it once, however often splits are read.
-            warnings.warn(
-                f"{splits.name}: found {found} images in {splits.root}, expected {self}",
-                stacklevel=1,
-            )
-
-    def __str__(self) -> str:
-        return f"{self.train:,} / {self.query:,} / {self.gallery:,} train / query / gallery"
 
 
 def find_home(
@@ -107,16 +97,33 @@ def place(home: Path, missing: str, kind: str) -> str:
     return f"no {kind} {missing} in {home}" if home.is_dir() else f"no folder {home}"
 
 
+def shown(name: str | os.PathLike[str]) -> str:
+    """Return a name as a message can hold it: escaped if it has line breaks or broken characters.
+
+    >>> shown("a b.jpg"), shown("a" + chr(10) + "b.jpg") == ascii("a" + chr(10) + "b.jpg")
+    ('a b.jpg', True)
+    """
+    text = os.fspath(name)
+    return text if text.isprintable() else ascii(text)
+
+
 def list_images(folder: Path) -> list[str]:
-    """Return the sorted names of the images in ``folder``; hidden and other files are ignored."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".")
-            and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
-            and entry.is_file()
-        )
+    """Return the sorted names of the images in ``folder``; hidden and other files are ignored.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".")
+                and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+                and entry.is_file()
+            )
+    except OSError as error:
+        raise UserError(f"cannot list {shown(folder)}: {error.strerror}") from error
 
 
 def read_folder(dataset: str, folder: Path, rule: NameRule) -> list[Row]:
@@ -136,26 +143,47 @@ def read_folder(dataset: str, folder: Path, rule: NameRule) -> list[Row]:
     if strangers:
         raise UserError(
             f"{dataset}: {len(strangers)} image name(s) in {folder} are not like {rule.example}, "
-            f"the first is {strangers[0]}; move them elsewhere or correct dataset.root"
+            f"the first is {shown(strangers[0])}; move them elsewhere or correct dataset.root"
         )
     return rows
 
 
 def build_splits(
-    name: str, home: Path, train: list[Row], query: list[Row], gallery: list[Row]
+    name: str,
+    home: Path,
+    rows: Sequence[list[Row]],
+    *,
+    layout: str = "",
+    one_numbering: bool = True,
 ) -> Splits:
     """Return the splits; if test identities coincide with training ones, they are moved above.
 
     Query and gallery are moved by the same offset, so that they still agree.
+
+    Args:
+        name: of the dataset.
+        home: the dataset's folder.
+        rows: of train, query and gallery.
+        layout: for ``Splits.layout``.
+        one_numbering: whether the same number is the same identity in training and test; if so,
+            ``Splits.shared_identities`` tells which were moved.
     """
-    splits = [Records.from_rows(rows) for rows in (train, query, gallery)]
-    trained = splits[0].identities
-    tested = np.concatenate([split.identities for split in splits[1:]])
-    if np.isin(tested, trained).any():
-        offset = int(trained.max()) + 1
-        for split in splits[1:]:
+    train, query, gallery = (Records.from_rows(part) for part in rows)
+    tested = np.concatenate([query.identities, gallery.identities])
+    shared = np.intersect1d(train.identities, tested)
+    if len(shared):
+        offset = int(train.identities.max()) + 1
+        for split in (query, gallery):
             split.identities[:] += offset
-    return Splits(name, home, *splits)
+    return Splits(
+        name,
+        home,
+        train,
+        query,
+        gallery,
+        layout=layout,
+        shared_identities=tuple(shared.tolist()) if one_numbering else None,
+    )
 
 
 def require_images(splits: Splits, expected: str, *, test: bool = True) -> None:
@@ -178,9 +206,11 @@ def read_market_layout(
     root: str | os.PathLike[str],
     *,
     folders: Sequence[str] = (),
+    parts: tuple[str, str, str] = MARKET_FOLDERS,
     rule: NameRule = MARKET_NAMES,
-    counts: ImageCounts | None = None,
+    facts: Facts = NO_FACTS,
     require_test: bool = True,
+    one_numbering: bool = True,
 ) -> Splits:
     """Read a dataset laid out as Market-1501: three folders of images.
 
@@ -190,17 +220,20 @@ def read_market_layout(
         name: of the dataset, for ``Splits.name`` and messages.
         root: the dataset's folder, or the folder that contains it.
         folders: names that the dataset's folder may have inside ``root``, the official one first.
+        parts: names of the train, query and gallery folder.
         rule: how file names tell identity and camera.
-        counts: official numbers of images, to warn about a difference.
+        facts: official counts; another number of images is worth a warning.
         require_test: False when the query and gallery folders may be missing or empty.
+        one_numbering: whether the same number is the same identity in training and test.
 
     Raises:
         UserError: a folder is missing, a name does not parse, or a split is empty.
     """
-    home, official = find_home(root, folders, MARKET_FOLDERS)
-    expected = f"{official}/{{{','.join(MARKET_FOLDERS)}}} with names as {rule.example}"
+    home, official = find_home(root, folders, parts)
+    layout = f"{{{','.join(parts)}}} with names as {rule.example}"
+    expected = f"{official}/{layout}"
     rows: list[list[Row]] = []
-    for position, folder in enumerate(MARKET_FOLDERS):
+    for position, folder in enumerate(parts):
         if (home / folder).is_dir():
             rows.append(read_folder(name, home / folder, rule))
         elif require_test or position == 0:
@@ -209,8 +242,7 @@ def read_market_layout(
             )
         else:
             rows.append([])
-    splits = build_splits(name, home, *rows)
+    splits = build_splits(name, home, rows, layout=layout, one_numbering=one_numbering)
     require_images(splits, expected, test=require_test)
-    if counts is not None:
-        counts.warn_if_different(splits)
+    facts.warn_if_different(splits)
     return splits

@@ -3,12 +3,18 @@
 import os
 from pathlib import Path
 
-from dccc_lightning.data.layout import ImageCounts, read_market_layout
+from dccc_lightning.data.facts import Counts, Facts
+from dccc_lightning.data.layout import read_market_layout
 from dccc_lightning.data.records import Splits
 
 FOLDERS = ("Market-1501-v15.09.15", "Market-1501", "market1501")
-COUNTS = ImageCounts(train=12_936, query=3_368, gallery=15_913)
-"""Without the 3,819 junk boxes of bounding_box_test."""
+FACTS = Facts(
+    train=Counts(12_936, 751),
+    query=Counts(3_368, 750),
+    gallery=Counts(15_913, 751),
+    total=Counts(cameras=6),
+)
+"""Without the 3,819 junk boxes of bounding_box_test, with the distractors as identity 0."""
 
 
 class Market1501:
@@ -18,6 +24,8 @@ class Market1501:
         root: the folder Market-1501-v15.09.15, or the folder that contains it.
         name: what the dataset is called in logs and reports.
     """
+
+    facts = FACTS
 
     def __init__(self, root: str | os.PathLike[str], name: str = "market1501") -> None:
         self.root = Path(root)
@@ -29,4 +37,4 @@ class Market1501:
         Raises:
             UserError: a folder is missing or empty, or file names do not parse.
         """
-        return read_market_layout(self.name, self.root, folders=FOLDERS, counts=COUNTS)
+        return read_market_layout(self.name, self.root, folders=FOLDERS, facts=FACTS)

@@ -57,17 +57,42 @@ class Records:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The three splits of a re-identification dataset. Identities of the splits are apart."""
+    """The three splits of a re-identification dataset.
+
+    Identities of the splits are apart, unless the user's own division of his images has it
+    otherwise. Query and gallery are empty where no identity is known.
+
+    Attributes:
+        name: Of the dataset.
+        root: Its folder.
+        train: Images to train on.
+        query: Images to search with.
+        gallery: Images to search in.
+        camera_names: Camera i was called ``camera_names[i]``; empty where cameras are numbers.
+        identity_names: The same of identities.
+        layout: How the folder is laid out, in a few words.
+        shared_identities: Identities that training and test images are both named by, although one
+            numbering covers both (those of the test then get new numbers); None where training and
+            test are numbered apart, so that equal numbers mean nothing.
+    """
 
     name: str
     root: Path
     train: Records
     query: Records
     gallery: Records
+    camera_names: tuple[str, ...] = ()
+    identity_names: tuple[str, ...] = ()
+    layout: str = ""
+    shared_identities: tuple[int, ...] | None = ()
 
 
 class ReIDDataset(Protocol):
-    """Anything that can read itself into ``Splits``; the contract of the ``dataset`` group."""
+    """Anything that can read itself into ``Splits``; the contract of the ``dataset`` group.
+
+    It may have official counts as an attribute ``facts`` (``dccc_lightning.data.facts.Facts``), for
+    ``task=verify``.
+    """
 
     name: str
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.pooling import build_pooling
+from dccc_lightning.models.trunk import Trunk
 from dccc_lightning.models.weights import load_weights
 
 
@@ -60,23 +61,34 @@ def build_embedder(
     pooling: str = "avg",
     weights: str | None = "imagenet",
     bn_group_size: int = 64,
+    image_size: tuple[int, int] | None = None,
 ) -> Embedder:
     """Build an embedder by names and load its weights.
 
     Args:
-        backbone: One of ``models.backbones.BACKBONES``.
-        width: Factor on the number of channels (basic-block networks only).
-        pooling: ``avg`` or ``gem``.
-        weights: ``imagenet`` (torchvision's, by name), ``bundled`` (this package's, for resnet10 at
-            half width), the path of a file, or None for random weights.
+        backbone: One of ``models.backbones.BACKBONES``, or ``timm/NAME``.
+        width: Factor on the number of channels (ResNets of basic blocks only).
+        pooling: ``avg`` or ``gem``; transformers, which end in one token, take ``avg`` alone.
+        weights: ``imagenet`` (torchvision's, IBN-Net's or timm's, by name), ``bundled`` (this
+            package's, for resnet10 at half width), the path of a file, or None for random weights.
         bn_group_size: Images of the global batch that share batch-norm statistics.
+        image_size: Height and width of the images in pixels, 256 x 128 if None; transformers alone
+            depend on it.
 
     Raises:
         ValueError: A name or number is out of range.
-        UserError: The weights cannot be found, read or fitted.
+        UserError: The weights cannot be found, read or fitted, or timm is missing.
     """
-    trunk = build_backbone(backbone, width, bn_group_size)
-    embedder = Embedder(trunk, build_pooling(pooling), trunk.out_channels, bn_group_size)
+    trunk = build_backbone(backbone, width, bn_group_size, image_size)
+    embedder = Embedder(trunk, _build_pooling(pooling, trunk), trunk.out_channels, bn_group_size)
     if weights is not None:
         load_weights(embedder, weights, backbone)
-    return embedder.to(memory_format=torch.channels_last)
+    embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+    return embedder
+
+
+def _build_pooling(name: str, trunk: Trunk) -> nn.Module:
+    pooling = build_pooling(name)
+    if name != "avg" and not trunk.ends_in_map:
+        raise ValueError(f"pooling must be avg for a backbone that ends in one token, got {name!r}")
+    return pooling

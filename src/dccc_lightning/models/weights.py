@@ -1,23 +1,23 @@
 """Weights from torchvision, from this package or from a file, with a report of what fitted."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
 
 from dccc_lightning.errors import UserError
+from dccc_lightning.models.naming import is_expected, own_name, part
+from dccc_lightning.models.pretrained import imagenet_state
+from dccc_lightning.models.state_files import read_state
+from dccc_lightning.models.trunk import PositionGrid
+from dccc_lightning.models.vit import resize_positions
 
 log = logging.getLogger(__name__)
 
 BUNDLED = "resnet10_synthetic.pt"
-_WRAPPERS = ("state_dict", "model", "student")
-_PREFIXES = ("module.", "student.", "backbone.", "base.", "encoder.")
-_HEADS = ("fc.", "classifier.", "head.")
 
 
 @dataclass(frozen=True)
@@ -29,137 +29,125 @@ class WeightsReport:
         missing: Names in the embedder that the file lacks.
         unexpected: Names in the file that the embedder lacks (classifier heads are not counted).
         misshapen: Names in both with different shapes, as ``name: file shape, model shape``.
+        resized: Names in ``loaded`` whose values were interpolated: position embeddings.
     """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     misshapen: tuple[str, ...]
+    resized: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        for what, names in (
+            ("new", self.missing),
+            ("unused", self.unexpected),
+            ("other shape", self.misshapen),
+            ("resized", self.resized),
+        ):
+            if names:
+                parts.append(f"{len(names)} {what} ({_few(names)})")
+        return ", ".join(parts)
 
 
 def load_weights(embedder: nn.Module, source: str, backbone: str) -> WeightsReport:
     """Fill ``embedder`` from ``source``; the whole backbone must fit, the neck may be new.
 
     Args:
-        embedder: Filled in place.
-        source: ``imagenet``, ``bundled`` or the path of a state dict, as torchvision, Lightning or
-            the repositories of this field save it.
-        backbone: The name under which torchvision knows the network.
+        embedder: Filled in place, or not at all.
+        source: ``imagenet``, ``bundled`` or the path of a file that ``state_files`` can read, as
+            torchvision, timm, Lightning or the repositories of this field save it.
+        backbone: The name under which torchvision or timm know the network.
 
     Raises:
-        UserError: Nothing under that name, no network, not a state dict, or keys that do not fit.
+        UserError: Nothing under that name, no network, not a state dict, values that are not
+            finite, or keys that do not fit.
     """
     if source == "imagenet":
-        state = _imagenet(backbone)
+        state = imagenet_state(backbone)
     elif source == "bundled":
-        state = _read(Path(str(resources.files("dccc_lightning") / "weights" / BUNDLED)))
+        state = read_state(Path(str(resources.files("dccc_lightning") / "weights" / BUNDLED)))
     else:
-        state = _read(Path(source).expanduser())
-    report = _fit(embedder, state)
-    unfit = [name for name in report.missing if name.startswith("backbone.")]
-    if unfit or report.misshapen or _surplus(embedder, report.unexpected):
-        problems = [f"missing {_few(unfit)}"] if unfit else []
-        if report.misshapen:
-            problems.append(f"other shapes {_few(report.misshapen)}")
-        if report.unexpected:
-            problems.append(f"not in the model {_few(report.unexpected)}")
-        raise UserError(
+        state = read_state(Path(source).expanduser())
+    matched, report = _match(embedder, state)
+    problems = _problems(embedder, report)
+    broken = [name for name, value in matched.items() if not value.isfinite().all()]
+    if problems:
+        line = (
             f"model.weights={source} does not fit {backbone}: {'; '.join(problems)}; "
             "choose the model that the file was made with, or model.weights=null"
         )
-    log.info(
-        "weights %s: %d tensors loaded, %d new, %d unused",
-        source, len(report.loaded), len(report.missing), len(report.unexpected),
-    )  # fmt: skip
-    return report
+    elif broken:
+        line = f"model.weights={source} holds values that are not finite: {_few(broken)}"
+    else:
+        embedder.load_state_dict(matched, strict=False)
+        log.info("weights %s for %s: %s", source, backbone, report)
+        return report
+    raise UserError(" ".join(line.splitlines()))
 
 
-def _imagenet(backbone: str) -> Mapping[str, Tensor]:
-    try:
-        weights = get_model_weights(backbone)["IMAGENET1K_V1"]
-    except ValueError:
-        raise UserError(
-            f"model.weights=imagenet: torchvision has no ImageNet weights for {backbone}; "
-            "pass a file or model.weights=null"
-        ) from None
-    try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except Exception as error:  # no network, a download cut short, a damaged file in the cache
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"model.weights=imagenet: the ImageNet weights of {backbone} could not be downloaded "
-            f"({reason}); download {weights.url.rsplit('/', 1)[-1]} elsewhere and pass "
-            "model.weights=PATH"
-        ) from error
-    return state
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"model.weights={path}: no such file; pass imagenet, bundled or a file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"model.weights={path}: cannot be read ({error})") from error
-    except Exception as error:  # a damaged file trips torch's reader in all kinds of ways
-        raise UserError(
-            f"model.weights={path}: not a file of tensors that can be read safely: it is damaged, "
-            "or holds other objects"
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping):
-        raise UserError(f"model.weights={path}: holds a {type(content).__name__}, no state dict")
-    return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-
-
-def _fit(embedder: nn.Module, state: Mapping[str, Tensor]) -> WeightsReport:
-    own = embedder.state_dict()
+def _match(
+    embedder: nn.Module, state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], WeightsReport]:
+    """Find the embedder's names and shapes in ``state``."""
+    own: dict[str, Tensor] = embedder.state_dict()
+    grid: PositionGrid | None = getattr(embedder.get_submodule("backbone"), "positions", None)
     matched: dict[str, Tensor] = {}
-    misshapen, unexpected = [], []
-    for key, value in state.items():
-        name = _own_name(key, own)
+    misshapen: dict[str, str] = {}
+    unexpected, resized = [], []
+    for key, given in state.items():
+        name = own_name(key, own)
         if name is None:
-            bare = key.removeprefix("module.")
-            # The rest of a checkpoint of ours is not the student's business.
-            if not bare.startswith((*_HEADS, "teacher.", "memory.", "loss_sums")):
+            if not is_expected(key):
                 unexpected.append(key)
-        elif own[name].shape != value.shape:
-            misshapen.append(f"{name}: {tuple(value.shape)}, {tuple(own[name].shape)}")
+            continue
+        value, wanted = given, own[name]
+        if value.shape != wanted.shape and name.endswith(".pos_embed") and grid is not None:
+            interpolated = resize_positions(value, grid)
+            if interpolated is not None and interpolated.shape == wanted.shape:
+                value = interpolated
+                resized.append(name)
+        if value.numel() == wanted.numel() == 1:
+            value = value.reshape(wanted.shape)  # GeM's power: a number, or a list of one
+        if value.shape != wanted.shape:
+            misshapen[name] = f"{name}: {tuple(value.shape)}, {tuple(wanted.shape)}"
+        elif value.is_floating_point() != wanted.is_floating_point():
+            misshapen[name] = f"{name}: {value.dtype}, {wanted.dtype}"
         else:
-            matched[name] = value.to(own[name].dtype)
-    embedder.load_state_dict(matched, strict=False)
+            matched[name] = value.to(wanted.dtype)
     # Files from before torch 0.4.1 lack the counters, which nothing here reads.
-    missing = [n for n in own if n not in matched and not n.endswith("num_batches_tracked")]
-    missing = [n for n in missing if n not in {m.split(":")[0] for m in misshapen}]
-    return WeightsReport(tuple(matched), tuple(missing), tuple(unexpected), tuple(misshapen))
+    found = matched.keys() | misshapen.keys()
+    missing = [n for n in own if n not in found and not n.endswith("num_batches_tracked")]
+    return matched, WeightsReport(
+        tuple(matched),
+        tuple(missing),
+        tuple(unexpected),
+        tuple(misshapen.values()),
+        tuple(resized),
+    )
 
 
-def _own_name(key: str, own: Mapping[str, Tensor]) -> str | None:
-    """Find the embedder's name for a file's ``key``: prefixes of wrappers are peeled off."""
-    while True:
-        for candidate in (key, f"backbone.{key}"):
-            if candidate in own:
-                return candidate
-        prefix = next((p for p in _PREFIXES if key.startswith(p)), None)
-        if prefix is None:
-            return None
-        key = key.removeprefix(prefix)
+def _problems(embedder: nn.Module, report: WeightsReport) -> list[str]:
+    """Say why the tensors of a file are not those of the embedder; nothing if they are."""
+    parts = {part(name) for name in embedder.state_dict() if name.startswith("backbone.")}
+    unfit = [name for name in report.missing if name.startswith("backbone.")]
+    surplus = [key for key in report.unexpected if part(key) in parts]  # of a deeper network
+    if not (unfit or surplus or report.misshapen):
+        return []
+    problems = [f"{len(report.loaded)} tensors fit"]
+    for what, names in (
+        ("missing", unfit),
+        ("other shapes", report.misshapen),
+        ("not in the model", surplus or report.unexpected),
+    ):
+        if names:
+            problems.append(f"{what} {_few(names)}")
+    return problems
 
 
-def _surplus(embedder: nn.Module, unexpected: tuple[str, ...]) -> list[str]:
-    """Return the tensors of ``unexpected`` that a deeper backbone than the embedder's has."""
-    own = {name.split(".")[1] for name in embedder.state_dict() if name.startswith("backbone.")}
-    return [key for key in unexpected if _bare(key).split(".")[0] in own]
-
-
-def _bare(key: str) -> str:
-    """Peel all prefixes of wrappers off ``key``."""
-    prefix = next((p for p in _PREFIXES if key.startswith(p)), None)
-    return key if prefix is None else _bare(key.removeprefix(prefix))
-
-
-def _few(names: "list[str] | tuple[str, ...]", limit: int = 4) -> str:
+def _few(names: Sequence[str], limit: int = 4, longest: int = 100) -> str:
+    shown = [name if len(name) <= longest else f"{name[:longest]}..." for name in names[:limit]]
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return ", ".join(shown) + more

@@ -1,0 +1,73 @@
+"""Looking into every image file once: can it be decoded, and is its content that of another?"""
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from dccc_lightning.console import track
+from dccc_lightning.data.images import DECODING_ERRORS, check_size
+
+DIGEST_BYTES = 16
+"""128 bits: that two different files agree by chance need not be feared."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a look into a file has told.
+
+    Attributes:
+        digest: hash of the content; None of a file that is empty or cannot be read.
+        is_empty: it has no content at all.
+        problem: why it cannot be decoded, in one line; None if it can, or is empty.
+    """
+
+    digest: bytes | None
+    is_empty: bool = False
+    problem: str | None = None
+
+
+def inspect(path: Path) -> Inspection:
+    """Read, hash and decode one file; the pixels are not kept."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Inspection(None, problem=error.strerror or type(error).__name__)
+    if not content:
+        return Inspection(None, is_empty=True)
+    digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            check_size(image)
+            image.load()
+    except UnidentifiedImageError:
+        return Inspection(digest, problem="not an image of a known format")
+    except DECODING_ERRORS as error:
+        reason = " ".join(str(error).split())
+        return Inspection(digest, problem=reason or type(error).__name__)
+    return Inspection(digest)
+
+
+def inspect_all(paths: Sequence[Path], progress: bool = True) -> list[Inspection]:
+    """Inspect files in parallel, on every available core; a path given twice is read once.
+
+    Args:
+        paths: N files.
+        progress: show a progress bar.
+
+    Returns:
+        N inspections, in the order of ``paths``.
+    """
+    different = list(dict.fromkeys(paths))
+    # Threads: reading, hashing and decoding all release the interpreter's lock.
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        inspections = track(
+            pool.map(inspect, different), "inspecting images", len(different), progress
+        )
+        by_path = dict(zip(different, inspections, strict=True))
+    return [by_path[path] for path in paths]

@@ -1,0 +1,82 @@
+"""ImageNet weights by the name of the backbone, downloaded by torchvision, torch hub or timm."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models import get_model_weights
+
+from dccc_lightning.errors import UserError
+from dccc_lightning.models.timm_trunk import TIMM, import_timm
+
+log = logging.getLogger(__name__)
+
+IBN_NET = {
+    "resnet50_ibn_a": "resnet50_ibn_a-d9d0bb7b.pth",
+    "resnet101_ibn_a": "resnet101_ibn_a-59ea0ac6.pth",
+}
+"""Files of release v1.0 of XingangPan/IBN-Net, as its ``ibnnet/resnet_ibn.py`` names them (commit
+d167338); the eight digits begin their SHA-256. Not tried with the real files."""
+
+_IBN_NET_URL = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
+
+def imagenet_state(backbone: str) -> Mapping[str, Tensor]:
+    """Return the ImageNet weights of ``backbone``, downloaded unless they are in the cache.
+
+    Raises:
+        UserError: There are none, or they cannot be downloaded.
+    """
+    if backbone.startswith(TIMM):
+        return _download(backbone, backbone, lambda: _timm_state(backbone))
+    if backbone in IBN_NET:
+        file = IBN_NET[backbone]
+        return _download(
+            backbone,
+            file,
+            lambda: torch.hub.load_state_dict_from_url(
+                _IBN_NET_URL + file, map_location="cpu", check_hash=True, weights_only=True
+            ),
+        )
+    try:
+        weights = get_model_weights(backbone)["IMAGENET1K_V1"]
+    except (ValueError, KeyError):
+        raise UserError(
+            f"model.weights=imagenet: torchvision has no ImageNet weights for {backbone}; "
+            "pass a file or model.weights=null"
+        ) from None
+    file = weights.url.rsplit("/", 1)[-1]
+    return _download(backbone, file, lambda: weights.get_state_dict(progress=True, check_hash=True))
+
+
+def _download(
+    backbone: str, file: str, get: Callable[[], Mapping[str, Tensor]]
+) -> Mapping[str, Tensor]:
+    try:
+        return get()
+    except UserError:
+        raise
+    except Exception as error:  # no network, a download cut short, a damaged file in the cache
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"model.weights=imagenet: the ImageNet weights of {backbone} could not be downloaded "
+            f"({reason}); download {file} elsewhere and pass model.weights=PATH"
+        ) from error
+
+
+def _timm_state(backbone: str) -> Mapping[str, Tensor]:
+    network: Any = import_timm(backbone).create_model(
+        backbone.removeprefix(TIMM), pretrained=True, num_classes=0
+    )
+    mean = tuple(network.pretrained_cfg.get("mean", _IMAGENET_MEAN))
+    if mean != _IMAGENET_MEAN:
+        log.warning(
+            "weights imagenet: %s was trained on images normalised by the mean %s, not by %s as "
+            "here; expect worse embeddings before training",
+            backbone, mean, _IMAGENET_MEAN,
+        )  # fmt: skip
+    state: Mapping[str, Tensor] = network.state_dict()
+    return state

@@ -1,0 +1,133 @@
+"""ResNets of torchvision as trunks: no classifier, last stride 1, batch norm in groups."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
+from dccc_lightning.models.trunk import Trunk
+
+Block = type[BasicBlock | Bottleneck]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How torchvision makes a ResNet, and whether it gets instance norm."""
+
+    block: Block
+    layers: tuple[int, int, int, int]
+    groups: int = 1
+    width_per_group: int = 64
+    ibn: bool = False
+
+
+RESNETS = {
+    "resnet10": _Plan(BasicBlock, (1, 1, 1, 1)),
+    "resnet18": _Plan(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": _Plan(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": _Plan(Bottleneck, (3, 4, 6, 3)),
+    "resnet101": _Plan(Bottleneck, (3, 4, 23, 3)),
+    "resnet152": _Plan(Bottleneck, (3, 8, 36, 3)),
+    "resnext50_32x4d": _Plan(Bottleneck, (3, 4, 6, 3), 32, 4),
+    "resnext101_32x8d": _Plan(Bottleneck, (3, 4, 23, 3), 32, 8),
+    "resnext101_64x4d": _Plan(Bottleneck, (3, 4, 23, 3), 64, 4),
+    "wide_resnet50_2": _Plan(Bottleneck, (3, 4, 6, 3), 1, 128),
+    "wide_resnet101_2": _Plan(Bottleneck, (3, 4, 23, 3), 1, 128),
+    "resnet50_ibn_a": _Plan(Bottleneck, (3, 4, 6, 3), ibn=True),
+    "resnet101_ibn_a": _Plan(Bottleneck, (3, 4, 23, 3), ibn=True),
+}
+
+
+class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no types
+    """A ResNet that ends with its last feature map.
+
+    The parameter names are torchvision's, so its weights load unchanged. The last stage keeps the
+    resolution (stride 1): 16 x 8 positions for a 256 x 128 image (METHOD, network).
+
+    The variant IBN-a has instance norm on half of the channels of the first normalisation of each
+    block in the first three stages (Pan et al., 2018). Its names are those of the weights that
+    come with the IBN-Net repository, ``layer1.0.bn1.IN.weight`` and ``layer1.0.bn1.BN.weight``, as
+    recorded in that repository's source; not tried with the real file.
+
+    Args:
+        block: torchvision's ``BasicBlock`` or ``Bottleneck``.
+        layers: Blocks in each of the four stages.
+        width: Multiplies the number of channels of every layer (basic blocks only, unless 1).
+        group_size: Images of the global batch that share batch-norm statistics.
+        groups: Groups of the middle convolution of a bottleneck.
+        width_per_group: Its channels a group, where the stage has 64.
+        ibn: Make it the variant IBN-a.
+    """
+
+    conv1: nn.Module
+    bn1: nn.Module
+    relu: nn.Module
+    maxpool: nn.Module
+    layer1: Any
+    layer2: Any
+    layer3: Any
+    layer4: Any
+    _norm_layer: Callable[[int], nn.Module]
+    _make_layer: Callable[..., nn.Module]
+
+    def __init__(
+        self,
+        block: Block,
+        layers: tuple[int, int, int, int],
+        width: float,
+        group_size: int,
+        groups: int = 1,
+        width_per_group: int = 64,
+        ibn: bool = False,
+    ) -> None:
+        norm: Callable[[int], nn.Module] = partial(GroupedBatchNorm, group_size=group_size)
+        super().__init__(
+            block, layers, groups=groups, width_per_group=width_per_group, norm_layer=norm
+        )
+        del self.fc, self.avgpool
+        if width != 1.0:
+            self._narrow(block, layers, width)
+        if ibn:
+            for first in (b for stage in (self.layer1, self.layer2, self.layer3) for b in stage):
+                first.bn1 = InstanceBatchNorm(first.bn1.num_features, group_size)
+        last = self.layer4[0]
+        (last.conv1 if block is BasicBlock else last.conv2).stride = (1, 1)
+        last.downsample[0].stride = (1, 1)
+        self.out_channels = round(512 * width) * block.expansion
+
+    def _narrow(self, block: Block, layers: tuple[int, int, int, int], width: float) -> None:
+        channels = [round(c * width) for c in (64, 128, 256, 512)]
+        self.inplanes = channels[0]
+        self.conv1 = nn.Conv2d(3, channels[0], kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = self._norm_layer(channels[0])
+        for stage, (size, blocks) in enumerate(zip(channels, layers, strict=True), start=1):
+            stride = 1 if stage == 1 else 2
+            setattr(self, f"layer{stage}", self._make_layer(block, size, blocks, stride=stride))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) normalised images to (B, D, H / 16, W / 16)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        maps: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return maps
+
+
+def build_resnet(name: str, width: float, group_size: int) -> ResNetTrunk:
+    """Build one of ``RESNETS`` with random weights.
+
+    Raises:
+        ValueError: A width other than 1 for a network of bottlenecks.
+    """
+    plan = RESNETS[name]
+    if width != 1.0 and plan.block is Bottleneck:
+        raise ValueError(f"width must be 1 for {name}, got {width}")
+    return ResNetTrunk(
+        plan.block, plan.layers, width, group_size, plan.groups, plan.width_per_group, plan.ibn
+    )

@@ -1,0 +1,154 @@
+"""Any network of timm as a trunk; timm is an optional part of the installation."""
+
+import difflib
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dccc_lightning import checks
+from dccc_lightning.errors import UserError
+from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.grouping import group_batch_norms
+from dccc_lightning.models.trunk import PositionGrid, Trunk
+
+TIMM = "timm/"
+"""How the name of a backbone of timm begins; the rest is timm's own name."""
+
+
+def import_timm(name: str) -> Any:
+    """Return the package.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        import timm  # noqa: PLC0415  # optional
+    except ImportError as error:
+        raise UserError(
+            f'model.backbone={name} needs timm: pip install "dccc-lightning[timm]"'
+        ) from error
+    return timm
+
+
+class TimmTrunk(Trunk):
+    """A network of timm without its classifier; below ``network.`` the names are timm's.
+
+    Args:
+        network: Returns (B, D, h, w) or (B, D).
+        out_channels: D.
+        ends_in_map: Whether it returns a map.
+        positions: The grid of its position embeddings.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        out_channels: int,
+        ends_in_map: bool,
+        positions: PositionGrid | None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.out_channels = out_channels
+        self.ends_in_map = ends_in_map
+        self.positions = positions
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) normalised images to (B, D, h, w)."""
+        output: Tensor = self.network(images)
+        return output if self.ends_in_map else output[:, :, None, None]
+
+
+def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> TimmTrunk:
+    """Build a network by timm's name, with random weights.
+
+    Convolutional networks end with their last map, kept at 1 / 16 of the image where timm can
+    (``output_stride=16``: the last stage gets stride 1, its convolutions are dilated). Networks
+    that work on tokens make one vector of them in their own way, a class token or a mean. timm's
+    defaults hold otherwise, so there is no dropout and no stochastic depth.
+
+    Args:
+        name: ``timm/`` and a name of timm, such as ``timm/resnet50d``.
+        image_size: Height and width of the images in pixels.
+        group_size: Images of the global batch that share batch-norm statistics.
+
+    Raises:
+        UserError: timm is not installed.
+        ValueError: No such network, or one that cannot work on such images or in groups.
+    """
+    timm = import_timm(name)
+    checks.integer("bn_group_size", group_size, 1)
+    architecture = name.removeprefix(TIMM)
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.0)
+        raise ValueError(
+            f"backbone {name!r} is unknown to timm {timm.__version__}; the nearest are "
+            f"{', '.join(TIMM + other for other in near)}"
+        )
+    try:
+        network = _create(timm, architecture, image_size)
+        group_batch_norms(network, group_size)
+        return _as_trunk(network, image_size)
+    except Exception as error:  # each architecture refuses in its own way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"backbone {name} cannot be used on images of {image_size[0]} x {image_size[1]} here: "
+            f"{reason}"
+        ) from error
+
+
+def _create(timm: Any, architecture: str, image_size: tuple[int, int]) -> nn.Module:
+    network: nn.Module = timm.create_model(architecture, num_classes=0)
+    accepted = inspect.signature(type(network).__init__).parameters
+    options: dict[str, Any] = {"img_size": image_size} if "img_size" in accepted else {}
+    if "output_stride" in accepted:
+        try:
+            network = timm.create_model(architecture, num_classes=0, output_stride=16, **options)
+        except Exception:  # some take the option and refuse all but 32, each in its own way
+            pass
+        else:
+            return network
+    return timm.create_model(architecture, num_classes=0, **options) if options else network
+
+
+def _as_trunk(network: Any, image_size: tuple[int, int]) -> TimmTrunk:
+    """Look at what two images become."""
+    images = torch.zeros(2, 3, *image_size)
+    network.eval()
+    with torch.no_grad():
+        features = network.forward_features(images)
+        # Channels come first in the maps of convolutional networks alone.
+        ends_in_map = features.dim() == 4 and features.shape[1] == network.num_features
+        if ends_in_map:
+            network.reset_classifier(0, global_pool="")
+        output = _run_grouped(network, images)
+    if output.dim() != (4 if ends_in_map else 2):
+        raise ValueError(f"its features have the shape {tuple(output.shape)}")
+    return TimmTrunk(network.train(), output.shape[1], ends_in_map, _positions(network))
+
+
+def _run_grouped(network: nn.Module, images: Tensor) -> Tensor:
+    """Run ``network``; its batch norms must see as many rows as there are images."""
+
+    def check(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) != len(images):
+            raise ValueError("its batch norm counts tokens as images, which no group can")
+
+    layers = [layer for layer in network.modules() if isinstance(layer, GroupedBatchNorm)]
+    hooks = [layer.register_forward_pre_hook(check) for layer in layers]
+    try:
+        output: Tensor = network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return output
+
+
+def _positions(network: Any) -> PositionGrid | None:
+    embedding = getattr(network, "pos_embed", None)
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    if not isinstance(embedding, Tensor) or embedding.dim() != 3 or grid is None:
+        return None
+    return PositionGrid(grid[0], grid[1], prefix=embedding.shape[1] - grid[0] * grid[1])

@@ -1,0 +1,144 @@
+"""``task=verify``: is a dataset complete and sound? Counts, files, and a verdict."""
+
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, construct
+from dccc_lightning.data.facts import CountWarning, Facts
+from dccc_lightning.data.layout import shown
+from dccc_lightning.data.records import ReIDDataset, Splits
+from dccc_lightning.data.verification import MEASURES, SPLITS, Check, Figure, Report, examine
+from dccc_lightning.errors import NegativeVerdictError
+from dccc_lightning.files import write_atomically
+
+RESULT = "verify.json"
+EXAMPLES = 3
+"""Findings of a kind that are shown; verify.json has all of them."""
+
+
+def verify(settings: Settings, output: Path) -> dict[str, Any]:
+    """Examine a dataset and write verify.json.
+
+    Args:
+        settings: The composed configuration; only ``dataset`` counts.
+        output: The run's folder.
+
+    Returns:
+        What verify.json holds.
+
+    Raises:
+        NegativeVerdictError: The dataset is not fit; verify.json is written.
+        UserError: The dataset is missing, laid out otherwise, or a split is empty.
+    """
+    start = time.perf_counter()
+    loading = ("on_error", "cache")  # of the datamodule's
+    dataset: ReIDDataset = construct(
+        "dataset", {key: value for key, value in settings["dataset"].items() if key not in loading}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CountWarning)  # the table tells
+        splits = dataset.splits()
+    report = examine(splits, getattr(dataset, "facts", Facts()))
+    results = summarize(splits, report, time.perf_counter() - start)
+    write_atomically(output / RESULT, (json.dumps(results, indent=2) + "\n").encode())
+    show(splits, report)
+    if report.errors:
+        raise NegativeVerdictError(
+            f"{splits.name} in {shown(splits.root)} is not fit: {'; '.join(report.errors)}; "
+            f"{output / RESULT} has the files"
+        )
+    return results
+
+
+def summarize(splits: Splits, report: Report, seconds: float) -> dict[str, Any]:
+    """Return what verify.json holds."""
+    counts: dict[str, dict[str, Any]] = {split: {} for split in (*SPLITS, "total")}
+    for figure in report.figures:
+        counts[figure.split][figure.measure] = {
+            "found": figure.found,
+            "official": figure.official,
+            "verified": figure.is_verified,
+        }
+    return {
+        "dataset": splits.name,
+        "root": str(splits.root),
+        "layout": splits.layout,
+        "is_fit": not report.errors,
+        "errors": report.errors,
+        "warnings": report.warnings,
+        "counts": counts,
+        "checks": {
+            check.key: {
+                "fatal": check.is_fatal,
+                "items": None if check.items is None else list(check.items),
+            }
+            for check in report.checks
+        },
+        "seconds": round(seconds, 1),
+    }
+
+
+def show(splits: Splits, report: Report) -> None:
+    """Print the report for people."""
+    lines = [f"{splits.name}: {shown(splits.root)}"]
+    if splits.layout:
+        lines.append(f"layout: {splits.layout}")
+    CONSOLE.print(Text("\n".join(lines)))
+    CONSOLE.print(counts_table(report.figures))
+    CONSOLE.print(checks_table(report.checks))
+    for check in report.checks:
+        if check.items:
+            CONSOLE.print(Text(f"{check.title}:", _style(check.is_fatal)))
+            more = len(check.items) - EXAMPLES
+            CONSOLE.print(Text("\n".join(f"  {item}" for item in check.items[:EXAMPLES])))
+            if more > 0:
+                CONSOLE.print(f"  and {more:,} more in {RESULT}")
+    judgement = "not fit" if report.errors else "fit"
+    counts = f"{len(report.errors)} error(s), {len(report.warnings)} warning(s)"
+    CONSOLE.print(f"verdict: {judgement}, {counts}")
+
+
+def counts_table(figures: tuple[Figure, ...]) -> Table:
+    """Lay out the counts; a mark tells whether they are the official ones."""
+    table = Table(title="counts", title_justify="left")
+    table.add_column("")
+    for measure in MEASURES:
+        table.add_column(measure, justify="right")
+    by_place = {(figure.split, figure.measure): figure for figure in figures}
+    for split in (*SPLITS, "total"):
+        table.add_row(split, *(_count(by_place[split, measure]) for measure in MEASURES))
+    return table
+
+
+def checks_table(checks: tuple[Check, ...]) -> Table:
+    """Lay out what was looked for."""
+    table = Table(title="checks", title_justify="left")
+    table.add_column("")
+    table.add_column("found", justify="right")
+    for check in checks:
+        if check.items is None:
+            table.add_row(check.title, "numbered apart")
+        else:
+            style = _style(check.is_fatal) if check.items else ""
+            table.add_row(check.title, Text(f"{len(check.items):,}", style))
+    return table
+
+
+def _count(figure: Figure) -> Text:
+    if figure.official is None:
+        return Text(f"{figure.found:,}")
+    if not figure.differs:
+        return Text(f"{figure.found:,} =", "green")
+    doubt = "" if figure.is_verified else "?"
+    return Text(f"{figure.found:,}, not {figure.official:,}{doubt}", _style(figure.is_verified))
+
+
+def _style(is_fatal: bool) -> str:
+    return "red" if is_fatal else "yellow"

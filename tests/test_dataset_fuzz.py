@@ -1,0 +1,135 @@
+"""Whatever lies in a dataset's folder: records, or an error of one line."""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from dccc_lightning.data.cuhk03_np import CUHK03NP
+from dccc_lightning.data.dukemtmc import DukeMTMC
+from dccc_lightning.data.facts import CountWarning
+from dccc_lightning.data.last import LaST
+from dccc_lightning.data.layout import MARKET_FOLDERS
+from dccc_lightning.data.market1501 import Market1501
+from dccc_lightning.data.msmt17 import MSMT17
+from dccc_lightning.data.occluded_duke import OccludedDuke
+from dccc_lightning.data.personx import PersonX
+from dccc_lightning.data.veri776 import PARTS, VeRi776
+from dccc_lightning.errors import UserError
+
+LIST_FILES = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt")
+ANYWHERE = ("train", "test", "test/query", "test/gallery", "train/0001", "test/gallery/7")
+KINDS = {
+    Market1501: (["", "Market-1501-v15.09.15"], ["0001_c1s1_001051_00.jpg", "-1_c1s1_1_03.jpg"]),
+    DukeMTMC: (["", "DukeMTMC-reID"], ["0005_c2_f0046985.jpg", "0006_c8_f0046985.jpg"]),
+    OccludedDuke: (["", "Occluded_Duke"], ["0005_c2_f0046985.jpg"]),
+    PersonX: (["", "PersonX"], ["0001_c10s1_000001_00.jpg", "0002_c3s1_000001_00.jpg"]),
+    VeRi776: (["", "VeRi"], ["0002_c002_00030600_0.jpg"]),
+    CUHK03NP: (["detected", "cuhk03-np/detected"], ["0003_c1_21.png"]),
+    LaST: (["", "last"], ["000001_0001.jpg", "7.jpg", "000001_c1.png"]),
+    MSMT17: (["", "MSMT17_V1", "MSMT17_V2"], ["0000_c12_0008.jpg", "0001_c1s1_1_1.jpg"]),
+}
+"""Where each dataset may lie, and names that it can read."""
+
+
+@st.composite
+def file_names(draw, examples):
+    """Valid names, names of one changed character, and anything a file system takes, in bytes."""
+    name = draw(st.sampled_from(examples))
+    kind = draw(st.sampled_from([*["valid"] * 8, "changed", "digits", "bytes", "text"]))
+    if kind == "changed":
+        at = draw(st.integers(0, len(name)))
+        name = name[:at] + draw(st.text(max_size=2)) + name[at + 1 :]
+    elif kind == "digits":
+        name = draw(st.from_regex(r"[0-9]{1,40}_c[0-9]{1,40}(s1)?_1\.jpg", fullmatch=True))
+    elif kind == "text":
+        name = draw(st.text(min_size=1, max_size=20)) + draw(st.sampled_from(["", ".jpg", ".PNG"]))
+    encoded = os.fsencode(name.encode("utf-8", "replace"))
+    if kind == "bytes":
+        encoded = draw(st.binary(min_size=1, max_size=20)) + b".jpg"
+    encoded = encoded.replace(b"/", b"_").replace(b"\0", b"_")[:200]
+    return b"_" if encoded in (b"", b".", b"..") else encoded
+
+
+def outcome(dataset):
+    """The splits, or None and a message that was checked."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CountWarning)
+        try:
+            splits = dataset.splits()
+        except UserError as error:
+            message = str(error)
+        else:
+            message = ""
+    if message:
+        assert message.splitlines() == [message]
+        message.encode()  # can be printed
+        return None
+    for records in (splits.train, splits.query, splits.gallery):
+        assert len(records) > 0
+        assert records.identities.dtype == records.cameras.dtype == np.int64
+        assert min(records.identities.min(), records.cameras.min()) >= 0
+        assert all(Path(path).is_relative_to(splits.root) for path in records.paths)
+    test = np.concatenate([splits.query.identities, splits.gallery.identities])
+    assert not np.isin(test, splits.train.identities).any()
+    return splits
+
+
+@pytest.mark.parametrize("dataset", KINDS)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_any_tree(dataset, data):
+    homes, examples = KINDS[dataset]
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / data.draw(st.sampled_from(homes))
+        parts = {VeRi776: PARTS, LaST: ANYWHERE}.get(dataset, MARKET_FOLDERS)
+        if data.draw(st.integers(0, 4)) == 0:
+            parts = data.draw(st.lists(st.sampled_from(parts), min_size=1, unique=True))
+        for part in parts:
+            (home / part).mkdir(parents=True, exist_ok=True)
+            for name in data.draw(st.lists(file_names(examples), min_size=1, max_size=3)):
+                path = home / part / os.fsdecode(name)
+                kind = data.draw(st.sampled_from([*["file"] * 20, "folder", "loop"]))
+                if os.path.lexists(path):
+                    continue
+                if kind == "file":
+                    path.touch()
+                elif kind == "folder":
+                    path.mkdir()
+                else:
+                    path.symlink_to(path)
+        splits = outcome(dataset(Path(folder)))
+        event("records" if splits else "an error")
+
+
+@st.composite
+def list_lines(draw):
+    good = ["0000/0000_000_01_0303morning_0008_0.jpg 0", "0001/0001_000_15_0303noon_0008_0.jpg 7"]
+    bad = [f"../{good[0]}", good[0][:-2], good[0].replace(" 0", " -1"), f"{good[0][:-1]}٣", ""]
+    line = draw(st.sampled_from([*good * 10, *bad])).encode()
+    kind = draw(st.sampled_from([*["valid"] * 12, "changed", "anything"]))
+    if kind == "anything":
+        return draw(st.binary(max_size=30))
+    if kind == "changed" and line:
+        at = draw(st.integers(0, len(line)))
+        line = line[:at] + draw(st.binary(max_size=300)) + line[at + 1 :]
+    return line
+
+
+@settings(deadline=None, max_examples=80)
+@given(data=st.data())
+def test_any_list(data):
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        for part in ("train", "test"):
+            for name in ("0000_000_01_0303morning_0008_0.jpg", "0001_000_15_0303noon_0008_0.jpg"):
+                (home / part / name[:4]).mkdir(parents=True, exist_ok=True)
+                (home / part / name[:4] / name).touch()
+        for name in LIST_FILES:
+            (home / name).write_bytes(b"\n".join(data.draw(st.lists(list_lines(), max_size=3))))
+        event("records" if outcome(MSMT17(home)) else "an error")
