@@ -20,8 +20,10 @@ LAYERS = (
     ("data.records",),  # plain data that everything may speak of
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
     ("data", "losses", "memory", "metrics_table", "models", "retrieval"),
-    ("checkpointing", "evaluated", "optimization", "plots", "results"),
-    ("datamodule", "module", "supervised"),
+    ("board", "checkpointing", "det_plot", "embedding_file", "embedding_progress", "evaluated",
+     "image_embedder", "label_free", "optimization", "plots", "results", "score_matrix"),
+    ("bulk_embedding", "datamodule", "evaluation", "exporting", "loading", "model_card", "module",
+     "supervised"),
     ("embedding",),
     ("callbacks",),
     ("construction",),
@@ -31,7 +33,7 @@ LAYERS = (
     ("composition", "resumption"),
     ("cli",),
     ("__main__",),
-)
+)  # fmt: skip
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 WITHOUT_CONFIGURATION = RANK["construction"]
 WITHOUT_TRAINING_LOOP = RANK["evaluated"]

@@ -63,12 +63,36 @@ def test_the_readme_has_the_commands_that_matter() -> None:
     assert any(command.startswith("resume=") for command in COMMANDS)
 
 
+def from_crops_to_a_search(text: str, command: Command, data: Path, tmp_path: Path) -> None:
+    """Run a command of that section, after those that it builds on."""
+    crops = str(data / "Market-1501-v15.09.15" / "bounding_box_train")
+    road = [c for c in COMMANDS if "runs/shop" in c]
+    road.sort(
+        key=lambda c: ["output=", "input=", "query="].index(
+            re.search(r"output=|input=|query=", c)[0]
+        )
+    )
+    for step in road[: road.index(text) + 1]:
+        arguments = [a.replace("CROPS", crops).replace("QUERIES", crops) for a in shlex.split(step)]
+        small = [*SMALL, *SMALL_NETWORK] if step.startswith("dataset=") else []
+        outcome = command(*arguments, *small)
+        assert outcome.code == 0, outcome
+    made = {0: "runs/shop/results.json", 1: "galleries/shop"}.get(road.index(text))
+    if made is None:
+        assert list((tmp_path / "outputs" / "search").glob("*/board.png"))
+    else:
+        assert (tmp_path / made).exists()
+
+
 @pytest.mark.parametrize("text", COMMANDS)
 def test_a_command_of_the_readme_runs(
     text: str, command: Command, tiny: list[str], data: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("DCCC_DATA", str(data))
+    if "runs/shop" in text:
+        from_crops_to_a_search(text, command, data, tmp_path)
+        return
     arguments = [a for a in shlex.split(text) if not a.startswith(("dataset.root=", "trainer"))]
     if "--help" in arguments:
         assert command(*arguments).code == 0
@@ -93,10 +117,16 @@ def test_a_command_of_the_readme_runs(
         assert "difference" in outcome.out
 
 
-def test_the_python_of_the_readme_runs() -> None:
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def test_the_python_of_the_readme_runs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search, cluster = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     embeddings = np.random.default_rng(0).normal(size=(80, 16)).repeat(2, axis=0)
     names: dict[str, object] = {"embeddings": embeddings}
-    exec(snippet, names)
+    exec(cluster, names)
     assert isinstance(names["labels"], np.ndarray)
     assert len(names["labels"]) == 160
+
+    paths = sorted(data.glob("Market*/query/*.jpg"))
+    exec(search, {"paths": paths})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert all(str(data) in line for line in lines)

@@ -262,3 +262,59 @@ def test_the_default_gains_fifteen_points(
     results = results_of(tmp_path / "run")
     better = max(results[network]["mAP"] for network in ("student", "teacher"))
     assert better - results["initial"]["mAP"] >= 15
+
+
+def test_images_without_identities_train_and_best_follows_the_label_free_rule(
+    command: Command, tiny: list[str], world_folder: Path, tmp_path: Path
+) -> None:
+    assert command(*tiny, "epochs=1", "output=labelled").code == 0  # the world is drawn now
+    crops = tmp_path / "crops"
+    for path in sorted(world_folder.rglob("bounding_box_train/*.jpg")):
+        crops.mkdir(exist_ok=True)
+        (crops / f"{len(list(crops.iterdir())):04d}.jpg").write_bytes(path.read_bytes())
+    small = [a for a in tiny if not a.startswith("dataset.")]
+    arguments = ["dataset=folder", f"dataset.root={crops}", "model=resnet10", *small]
+    outcome = command(*arguments, "epochs=3", "output=run")
+    assert outcome.code == 0, outcome
+    assert "no identities, so no scores" in outcome.out
+    rows = read_rows(tmp_path / "run" / "metrics.csv")
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert not any(key.startswith("val") or key == "cluster/ari" for row in rows for key in row)
+    overall = [row["cluster/overall_silhouette"] for row in rows]
+    results = results_of(tmp_path / "run")
+    assert results["student"] is results["teacher"] is None
+    assert results["best"]["epoch"] == overall.index(max(overall))
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == results["best"]["epoch"]
+    assert command(*arguments, "epochs=2", "output=parts").code == 0
+    assert command("resume=parts", "epochs=3").code == 0
+    whole, parts = (tmp_path / name / "metrics.csv" for name in ("run", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_source_is_trained_and_adapted_to_another_world_in_two_commands(
+    command: Command, world_folder: Path, tmp_path: Path
+) -> None:
+    small = [
+        f"dataset.root={world_folder}", "dataset.train_identities=40", "dataset.cameras=4",
+        "dataset.test_identities=16", "trainer=cpu", "batch.instances=4", "eval_every=100",
+    ]  # fmt: skip
+    source = command(
+        "task=pretrain", *small, "dataset.seed=3", "model.weights=null", "epochs=6", "output=source"
+    )
+    assert source.code == 0, source
+    adapted = command(
+        *small, "dataset.seed=4", "model.weights=source/weights.pt", "epochs=6", "clustering.k1=12",
+        "output=adapted",
+    )  # fmt: skip
+    assert adapted.code == 0, adapted
+    random = command(
+        *small, "dataset.seed=4", "model.weights=null", "epochs=1", "clustering.k1=12",
+        "output=random",
+    )  # fmt: skip
+    assert random.code == 0, random
+    initial, best = (results_of(tmp_path / "adapted")[key]["mAP"] for key in ("initial", "best"))
+    assert initial > results_of(tmp_path / "random")["initial"]["mAP"] + 5  # the source helps
+    assert best > initial + 3  # and so does adapting to images without labels
+    print(initial, best, results_of(tmp_path / "random")["initial"]["mAP"])

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
@@ -25,13 +25,14 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import composition
-from dccc_lightning.errors import NegativeVerdictError, UserError
+from dccc_lightning.errors import UserError
 from dccc_lightning.resumption import resumed_arguments
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 RUN_MARKER = ".hydra"
 RUN_LOG = "run.log"
+OWN_FILES = {RUN_LOG, "config.yaml", "multirun.yaml", "error.txt", "wandb_run.txt"}
 EXIT_TERMINATED = 128 + signal.SIGTERM
 SILENCE = 3.0
 """Seconds that a process waits for the first one to say what is wrong, before it says it itself."""
@@ -51,16 +52,19 @@ class OutputGuard(Callback):
 
     sweep: ClassVar[Path | None] = None  # the folder of a sweep
     absent: ClassVar[list[Path]] = []  # folders that were not there before, the deepest first
+    continues: ClassVar[bool] = False  # an earlier run, whose folder is not this one's to remove
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a single run."""
         if config.output is None:
             _fail("output=null: give a folder")
-        if config.resume is None:
+        OutputGuard.continues = config.resume is not None
+        if not OutputGuard.continues:
             _guard(Path(config.hydra.run.dir), "output")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a sweep."""
+        OutputGuard.continues = False
         _guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
         OutputGuard.sweep = Path(config.hydra.sweep.dir)
 
@@ -112,21 +116,28 @@ def _job(config: DictConfig) -> float | None:
     except SystemExit as stop:  # how Lightning ends after an interrupt, or SIGTERM in a validation
         if stop.code is None:
             raise SystemExit(EXIT_TERMINATED) from None
-        if stop.code == 1 and (output / "metrics.csv").exists() and _is_first_process():
+        if stop.code == 1 and _has_begun(output) and _is_first_process():
             print(f"stopped; resume={output} continues", file=sys.stderr, flush=True)
         raise
     except Exception as error:
         if is_sweep:
             _record_failure(output, error)
         elif isinstance(error, (UserError, OmegaConfBaseException)):
-            if not isinstance(error, NegativeVerdictError):
-                _discard(output)
+            _discard(output)
             _fail(str(error))
         raise
     if _is_first_process():
         print(f"outputs: {output}", flush=True)
-    best = max((s["mAP"] for s in (results.get("student"), results.get("teacher")) if s), default=0)
-    return float(best)
+    return _objective(results)
+
+
+def _objective(results: Mapping[str, Any]) -> float:
+    """Return what a sweep maximises: mAP of the better network, or a label-free figure."""
+    scores = [s["mAP"] for s in (results.get("student"), results.get("teacher")) if s]
+    if scores:
+        return float(max(scores))
+    best = results.get("best") or {}
+    return float(best.get("overall_silhouette", 0.0))
 
 
 def _quiet() -> None:
@@ -165,14 +176,22 @@ def _guard(folder: Path, setting: str) -> None:
 
 def _discard(output: Path) -> None:
     """Remove what a run or sweep that never began has made, folders above it included."""
-    began = any(path.name == "metrics.csv" for path in output.rglob("*.csv"))
-    if began or not _is_first_process():
+    if OutputGuard.continues or _has_begun(output) or not _is_first_process():
         return
     for path in output.iterdir() if output.exists() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in OutputGuard.absent:
         if path.exists() and not any(path.iterdir()):
             path.rmdir()
+
+
+def _has_begun(output: Path) -> bool:
+    """Tell whether a folder holds more than is made before a task does anything."""
+    own = {RUN_MARKER, "wandb"}
+    return any(
+        path.is_file() and path.name not in OWN_FILES and own.isdisjoint(path.parts)
+        for path in output.rglob("*")
+    )
 
 
 def _record_failure(output: Path, error: Exception) -> None:

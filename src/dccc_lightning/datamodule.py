@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -10,14 +11,15 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from dccc_lightning import checks, distributed
 from dccc_lightning.data.augmentation import BatchAugmentation, normalize
 from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch
+from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, whole
 from dccc_lightning.data.images import ImageStore
 from dccc_lightning.data.records import Records, ReIDDataset, Splits
-from dccc_lightning.data.sampler import ClusterBatchSampler, SampleKey, draw_batches
+from dccc_lightning.data.sampler import ClusterBatchSampler, EpochBatches, draw_batches
 from dccc_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -27,41 +29,6 @@ MEMORY_FRACTION = 0.4
 
 LabelSource = Callable[[int], None]
 """Called with an epoch, it gives the datamodule the pseudo labels of that epoch."""
-
-
-class TrainImages(Dataset[RawBatch]):
-    """The training images; it never changes, the batch sampler decides what an epoch sees."""
-
-    def __init__(self, store: ImageStore, records: Records) -> None:
-        self.store = store
-        self.records = records
-
-    def __getitems__(self, keys: list[SampleKey]) -> RawBatch:
-        """Decode a whole batch at once."""
-        indices = np.array([key.index for key in keys], dtype=np.int64)
-        return RawBatch(
-            self.store.load(indices),
-            torch.from_numpy(indices),
-            torch.from_numpy(self.records.cameras[indices]),
-            torch.tensor([(k.epoch, k.step, k.slot) for k in keys], dtype=torch.int64),
-        )
-
-
-class OrderedImages(Dataset[tuple[Tensor, Tensor]]):
-    """Images by position, for embedding: (b, 3, H, W) uint8 and (b,) int64 positions."""
-
-    def __init__(self, store: ImageStore) -> None:
-        self.store = store
-
-    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
-        """Decode a whole batch at once."""
-        indices = np.asarray(positions, dtype=np.int64)
-        return self.store.load(indices), torch.from_numpy(indices)
-
-
-def _identity(batch: Any) -> Any:
-    """Stand in for a collate function: the datasets above return whole batches."""
-    return batch
 
 
 class ReIDDataModule(pl.LightningDataModule):
@@ -123,6 +90,8 @@ class ReIDDataModule(pl.LightningDataModule):
         self._labels_on_device: Tensor | None = None
         self._has_warned = False
         self._done = (-1, 0)  # an epoch that a checkpoint has interrupted, and its steps made
+        self._batches = EpochBatches()
+        self._train_loader: DataLoader[RawBatch] | None = None
         self._splits: Splits | None = None
         self._stores: dict[str, ImageStore] = {}
 
@@ -153,7 +122,7 @@ class ReIDDataModule(pl.LightningDataModule):
         train, train_store = self._readable(splits.train, "training")
         query, query_store = self._readable(splits.query, "query")
         gallery, gallery_store = self._readable(splits.gallery, "gallery")
-        self._splits = Splits(splits.name, splits.root, train, query, gallery)
+        self._splits = replace(splits, train=train, query=query, gallery=gallery)
         self._stores = {"train": train_store, "query": query_store, "gallery": gallery_store}
 
     def _readable(self, records: Records, split: str) -> tuple[Records, ImageStore]:
@@ -212,17 +181,26 @@ class ReIDDataModule(pl.LightningDataModule):
             self.labels, self.splits.train.cameras, self.clusters, self.instances,
             self.iterations, self.seed, epoch,
         )  # fmt: skip
-        store = self._stores["train"]
         start = self._done[1] if self._done[0] == epoch else 0
-        return DataLoader(
-            TrainImages(store, self.splits.train),
-            batch_sampler=ClusterBatchSampler(
-                batches, epoch, rank, processes, start, self._parts()
-            ),
-            collate_fn=_identity,
-            num_workers=self._workers(store),
-            pin_memory=torch.cuda.is_available(),
+        self._batches.current = ClusterBatchSampler(
+            batches, epoch, rank, processes, start, self._parts()
         )
+        if self._train_loader is None:
+            store = self._stores["train"]
+            workers = self._workers(store)
+            self._train_loader = DataLoader(
+                TrainImages(store, self.splits.train),
+                batch_sampler=self._batches,
+                collate_fn=whole,
+                num_workers=workers,
+                persistent_workers=workers > 0,  # to start them takes a second, every epoch
+                pin_memory=torch.cuda.is_available(),
+            )
+        return self._train_loader
+
+    def teardown(self, stage: str) -> None:
+        """Let the workers of the training loader go."""
+        self._train_loader = None
 
     def ordered_loader(self, split: str, positions: range) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return a loader over ``positions`` of a split in order, as uint8, for embedding."""
@@ -231,7 +209,7 @@ class ReIDDataModule(pl.LightningDataModule):
             OrderedImages(store),
             sampler=positions,
             batch_size=self.eval_batch_size,
-            collate_fn=_identity,
+            collate_fn=whole,
             num_workers=self._workers(store),
             pin_memory=torch.cuda.is_available(),
         )

@@ -13,9 +13,5 @@ class UnreadableImageError(UserError):
     """An image file that cannot be decoded; the message names its path."""
 
 
-class NegativeVerdictError(UserError):
-    """A task has done its work and found against its subject: what it has written stays."""
-
-
 class UnwritableFileError(UserError):
     """A file that cannot be written; what was there before is as it was."""

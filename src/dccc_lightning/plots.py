@@ -32,11 +32,20 @@ def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
     _lines(axes[2], rows, "clusters", {"cluster/num_clusters": ("clusters", _BLUE)})
     _lines(axes[3], rows, "outliers, % of images",
            {"cluster/outlier_ratio": ("outliers", _ORANGE)}, scale=100)  # fmt: skip
-    _lines(axes[4], rows, "pseudo labels against identities",
-           {"cluster/ari": ("ARI", _GREEN), "cluster/nmi": ("NMI", _GREY)})  # fmt: skip
-    _lines(axes[5], rows, "mAP on the test split, %",
-           {"val/mAP": ("student", _BLUE), "val_teacher/mAP": ("teacher", _ORANGE)},
-           scale=100)  # fmt: skip
+    if any("cluster/ari" in row for row in rows):
+        _lines(axes[4], rows, "pseudo labels against identities",
+               {"cluster/ari": ("ARI", _GREEN), "cluster/nmi": ("NMI", _GREY)})  # fmt: skip
+    else:
+        _lines(axes[4], rows, "silhouette of the clusters",
+               {"cluster/silhouette": ("of clustered images", _GREY),
+                "cluster/overall_silhouette": ("outliers as 0", _GREEN)})  # fmt: skip
+    if any("val/mAP" in row for row in rows):
+        _lines(axes[5], rows, "mAP on the test split, %",
+               {"val/mAP": ("student", _BLUE), "val_teacher/mAP": ("teacher", _ORANGE)},
+               scale=100)  # fmt: skip
+    else:
+        _lines(axes[5], rows, "images in another cluster than before, %",
+               {"cluster/churn": ("churn", _ORANGE)}, scale=100)  # fmt: skip
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, buffer.getvalue())

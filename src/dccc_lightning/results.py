@@ -47,11 +47,7 @@ def summarize_run(
         "epochs": len(trained),
         "seconds": round(seconds, 1),
         "seed": seed,
-        "versions": {
-            "dccc_lightning": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning")},
-        },
+        "versions": versions(),
     }
     if published is not None and evaluated:
         headline = max(
@@ -60,6 +56,15 @@ def summarize_run(
         results["published"] = dict(published)
         results["difference"] = {k: round(headline[k] - v, 2) for k, v in published.items()}
     return results
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what figures depend on."""
+    return {
+        "dccc_lightning": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning")},
+    }
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:

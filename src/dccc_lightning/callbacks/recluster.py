@@ -18,6 +18,7 @@ from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.embedding import embed_split
 from dccc_lightning.errors import UserError
+from dccc_lightning.label_free import overall_silhouette
 from dccc_lightning.module import DCCCModule
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Recluster(Callback):
             for name, value in quality.items()
             if not np.isnan(value)
         }
+        self.summary["cluster/overall_silhouette"] = overall_silhouette(self.summary)
         self.summary |= figures
 
     def _cluster(

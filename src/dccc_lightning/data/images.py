@@ -23,6 +23,12 @@ Cache = Literal["auto", "ram", "none"]
 SHARED_MEMORY = Path("/dev/shm")
 """Where Linux keeps the memory that processes share; containers often limit it to 64 MB."""
 
+MAX_PIXELS = 2**26
+"""Largest image, height times width, that is decoded: 201 MB as RGB; any photograph is smaller."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""What may be in a file, whatever its name: other readers of Pillow start programs (EPS)."""
+
 # What Pillow raises on damaged files: broken PNG chunks are a SyntaxError, bombs an error apart.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
@@ -51,32 +57,57 @@ def unreadable(path: str | os.PathLike[str], error: BaseException) -> Unreadable
     return UnreadableImageError(f"cannot read the image {os.fspath(path)}: {reason}")
 
 
-def decode_image(path: str | os.PathLike[str], height: int, width: int) -> NDArray[np.uint8]:
-    """Decode a file to RGB and resize it (bicubic, antialiased, as torchvision does with Pillow).
+def check_size(image: Image.Image) -> None:
+    """Refuse an image by its header, before its pixels are decoded.
+
+    Raises:
+        ValueError: it has more than ``MAX_PIXELS`` pixels.
+    """
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{height:,} x {width:,} pixels, more than {MAX_PIXELS:,} in all")
+
+
+def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
+    """Bring an image to RGB and to a size (bicubic, antialiased, as torchvision does with Pillow).
 
     Returns:
         (3, height, width) uint8.
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated or not an image.
+        ValueError: it has more than ``MAX_PIXELS`` pixels.
+    """
+    check_size(image)
+    resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+
+def decode_image(path: str | os.PathLike[str], height: int, width: int) -> NDArray[np.uint8]:
+    """Decode a file with ``resize_image``.
+
+    Returns:
+        (3, height, width) uint8.
+
+    Raises:
+        UnreadableImageError: the file is missing, empty, truncated, not an image, or larger than
+            ``MAX_PIXELS``, which is seen before anything is decoded.
     """
     try:
-        with Image.open(path) as image:
-            resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        with Image.open(path, formats=FORMATS) as image:
+            return resize_image(image, height, width)
     except DECODING_ERRORS as error:
         raise unreadable(path, error) from error
-    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 
 def check_header(path: str | os.PathLike[str]) -> None:
     """Open a file without decoding its pixels.
 
     Raises:
-        UnreadableImageError: the file is missing, empty or not an image.
+        UnreadableImageError: the file is missing, empty, not an image or too large.
     """
     try:
-        with Image.open(path):
-            pass
+        with Image.open(path, formats=FORMATS) as image:
+            check_size(image)
     except DECODING_ERRORS as error:
         raise unreadable(path, error) from error
 

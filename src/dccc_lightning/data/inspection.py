@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from dccc_lightning.console import track
-from dccc_lightning.data.images import DECODING_ERRORS, check_size
+from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size
 
 DIGEST_BYTES = 16
 """128 bits: that two different files agree by chance need not be feared."""
@@ -42,7 +42,7 @@ def inspect(path: Path) -> Inspection:
         return Inspection(None, is_empty=True)
     digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(image)
             image.load()
     except UnidentifiedImageError:

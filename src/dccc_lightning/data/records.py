@@ -86,6 +86,11 @@ class Splits:
     layout: str = ""
     shared_identities: tuple[int, ...] | None = ()
 
+    @property
+    def labelled(self) -> bool:
+        """Whether there is anything to evaluate on."""
+        return len(self.query) + len(self.gallery) > 0
+
 
 class ReIDDataset(Protocol):
     """Anything that can read itself into ``Splits``; the contract of the ``dataset`` group.

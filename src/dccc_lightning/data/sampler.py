@@ -195,3 +195,16 @@ class ClusterBatchSampler(Sampler[list[SampleKey]]):
                     SampleKey(index, self.epoch, step, slot)
                     for index, slot in zip(batch, slots, strict=True)
                 ]
+
+
+class EpochBatches(Sampler[list[SampleKey]]):
+    """The batches of whichever epoch is set: lets a loader keep its workers from epoch to epoch."""
+
+    def __init__(self) -> None:
+        self.current: ClusterBatchSampler | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.current is None else len(self.current)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        return iter(()) if self.current is None else iter(self.current)

@@ -85,7 +85,7 @@ class VisionTransformer(Trunk):
             ours, theirs = (" x ".join(map(str, s)) for s in (self.image_size, images.shape[2:]))
             raise ValueError(f"the position embeddings are for images of {ours}, got {theirs}")
         patches = self.patch_embed(images)
-        token = self.cls_token.expand(len(images), -1, -1)
+        token = self.cls_token.expand(images.shape[0], -1, -1)
         x = torch.cat((token, patches), dim=1) + self.pos_embed
         feature: Tensor = self.norm(self.blocks(x)[:, 0])
         return feature[:, :, None, None]

@@ -24,7 +24,7 @@ class ReIDRetrieval(Metric):
     the sharding nor on the order of the batches, and an image that padding repeated counts once.
 
     Args:
-        ap: ``"non_interpolated"`` or ``"oxford"``; see ``evaluate_retrieval``.
+        ap: ``"non_interpolated"``, ``"oxford"`` or ``"both"``; see ``evaluate_retrieval``.
         ranks: Ranks of the CMC curve to report.
         rerank: Rank by k-reciprocal re-ranking with these settings; None ranks by cosine.
 

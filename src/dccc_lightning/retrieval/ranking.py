@@ -18,7 +18,7 @@ from dccc_lightning.retrieval.positions import positions
 from dccc_lightning.retrieval.reranking import Rerank, reranked_distances
 from dccc_lightning.retrieval.similarity import products
 
-AVERAGE_PRECISIONS = ("non_interpolated", "oxford")
+AVERAGE_PRECISIONS = ("non_interpolated", "oxford", "both")
 
 
 def evaluate_retrieval(
@@ -46,15 +46,16 @@ def evaluate_retrieval(
         gallery_features: (G, D), normalised inside, on the device of the queries.
         gallery_identities: (G,) integers.
         gallery_cameras: (G,) integers.
-        ap: ``"non_interpolated"``, the mean of the precisions at the matches, or ``"oxford"``,
-            where a match counts with the mean of the precisions before and at it.
+        ap: ``"non_interpolated"``, the mean of the precisions at the matches, ``"oxford"``,
+            where a match counts with the mean of the precisions before and at it, or ``"both"``.
         ranks: Ranks of the CMC curve to report.
         block: Queries ranked at once; memory grows with block x G.
         rerank: Rank by k-reciprocal re-ranking with these settings instead of by cosine.
 
     Returns:
         ``mAP``, ``mINP`` (share of matches among the images up to the last match) and ``rank<k>``
-        for each of ``ranks``: fractions, 0-d float64 tensors.
+        for each of ``ranks``: fractions, 0-d float64 tensors. With ``"both"``, ``mAP`` is the
+        non-interpolated one and ``mAP_oxford`` comes with it.
 
     Raises:
         ValueError: Shapes do not fit, a feature is not finite, there is no query or gallery, no
@@ -83,20 +84,25 @@ def evaluate_retrieval(
         )
     gallery = _Gallery(*others)
     measures = [
-        _measures(*gallery.match_ranks(*images), ap)
+        _measures(*gallery.match_ranks(*images))
         for images in zip(
             _scores(queries, features, block, rerank),
             *(torch.split(part, block) for part in (identities, cameras)),
             strict=True,
         )
     ]
-    precision, inverse_penalty, first = (torch.cat(parts) for parts in zip(*measures, strict=True))
+    precision, oxford, inverse_penalty, first = (
+        torch.cat(parts) for parts in zip(*measures, strict=True)
+    )
     if len(first) == 0:
         raise ValueError(
             f"no valid query: none of {len(queries)} queries has a match in the gallery under "
             "another camera"
         )
-    result = {"mAP": precision.mean(), "mINP": inverse_penalty.mean()}
+    result = {"mAP": (oxford if ap == "oxford" else precision).mean()}
+    if ap == "both":
+        result["mAP_oxford"] = oxford.mean()
+    result["mINP"] = inverse_penalty.mean()
     return result | {f"rank{rank}": (first <= rank).double().mean() for rank in ranks}
 
 
@@ -147,13 +153,12 @@ class _Gallery:
         return rows, self.by_identity[start[rows] + within]
 
 
-def _measures(ranks: Tensor, rows: Tensor, ap: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the average precision, INP and first rank of each query that has a match.
+def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return both average precisions, INP and first rank of each query that has a match.
 
     Args:
         ranks: (H,) ranks of the matches.
         rows: (H,) their queries, ascending.
-        ap: Kind of average precision.
     """
     # One sort by (query, rank) serves all queries: the j-th match of a query has recall j / m.
     ranks, order = ranks.sort()
@@ -164,13 +169,13 @@ def _measures(ranks: Tensor, rows: Tensor, ap: str) -> tuple[Tensor, Tensor, Ten
     start = stop - counts
     hit = torch.arange(1, len(ranks) + 1, device=ranks.device) - start[queries]
     precision = hit.double() / ranks
-    if ap == "oxford":
-        before = torch.where(ranks == 1, 1.0, (hit - 1).double() / (ranks - 1).clamp(min=1))
-        precision = (before + precision) / 2
-    # A cumulative sum instead of scattered additions: their order would vary on a GPU.
-    total = F.pad(precision.cumsum(0), (1, 0))
-    average = (total[stop] - total[start]) / counts
-    return average, counts.double() / ranks[stop - 1], ranks[start]
+    before = torch.where(ranks == 1, 1.0, (hit - 1).double() / (ranks - 1).clamp(min=1))
+    averages = []
+    for values in (precision, (before + precision) / 2):
+        # A cumulative sum instead of scattered additions: their order would vary on a GPU.
+        total = F.pad(values.cumsum(0), (1, 0))
+        averages.append((total[stop] - total[start]) / counts)
+    return averages[0], averages[1], counts.double() / ranks[stop - 1], ranks[start]
 
 
 def _embedded(

@@ -17,6 +17,7 @@ from dccc_lightning.construction import Settings
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
+from dccc_lightning.label_free import label_free_table, summarize_label_free
 from dccc_lightning.plots import plot_curves
 from dccc_lightning.processes import finished
 from dccc_lightning.results import SCORES, summarize_run, write_results
@@ -40,10 +41,13 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     """
     start = time.perf_counter()
     datamodule = build_datamodule(settings)
+    splits = datamodule.dataset.splits()
+    _check_splits(splits, settings)
+    if not splits.labelled:
+        settings = _without_evaluation(settings)
     trainer = build_trainer(settings, str(output))
     if not any(isinstance(callback, Recluster) for callback in vars(trainer)["callbacks"]):
         raise UserError("callbacks.recluster: training needs it, pseudo labels come from there")
-    _check_splits(datamodule.dataset.splits(), settings)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     module = build_module(settings)
     if trainer.is_global_zero and settings["notice"]:
@@ -56,25 +60,38 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     for logger in trainer.loggers:
         logger.log_hyperparams(dict(settings))
     with finished(trainer), explained(output):
-        if checkpoint is None:
+        if checkpoint is None and splits.labelled:
             trainer.validate(module, datamodule=datamodule, verbose=False)
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(
         rows, settings["seed"], time.perf_counter() - start, settings["published"]
     )
+    if not splits.labelled:
+        results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
         write_results(output / "results.json", results)
         plot_curves(rows, output / "curves.png", title=settings["dataset"]["name"])
-        CONSOLE.print(results_table(results))
+        CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
     return results
+
+
+def _without_evaluation(settings: Settings) -> Settings:
+    """Return the settings for images without identities: ``best`` follows a label-free rule."""
+    callbacks = dict(settings["callbacks"])
+    if callbacks.get("best"):
+        rule = {"monitor": "cluster/overall_silhouette", "save_on_train_epoch_end": True}
+        callbacks["best"] = callbacks["best"] | rule
+    trainer = settings["trainer"] | {"limit_val_batches": 0}
+    return dict(settings) | {"callbacks": callbacks, "trainer": trainer}
 
 
 def _check_splits(splits: Splits, settings: Settings) -> None:
     """Refuse, before anything is computed, a dataset that the settings do not fit."""
-    for name in ("query", "gallery"):
-        if not len(getattr(splits, name)):
-            raise UserError(f"{splits.name}: no {name} images, so nothing to evaluate on")
+    if splits.labelled:
+        for name in ("query", "gallery"):
+            if not len(getattr(splits, name)):
+                raise UserError(f"{splits.name}: no {name} images, so nothing to evaluate on")
     k1 = settings["clustering"].get("k1", 0)
     if k1 > len(splits.train):
         raise UserError(

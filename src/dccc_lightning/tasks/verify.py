@@ -15,7 +15,7 @@ from dccc_lightning.data.facts import CountWarning, Facts
 from dccc_lightning.data.layout import shown
 from dccc_lightning.data.records import ReIDDataset, Splits
 from dccc_lightning.data.verification import MEASURES, SPLITS, Check, Figure, Report, examine
-from dccc_lightning.errors import NegativeVerdictError
+from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
 
 RESULT = "verify.json"
@@ -34,7 +34,7 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
         What verify.json holds.
 
     Raises:
-        NegativeVerdictError: The dataset is not fit; verify.json is written.
+        UserError: The dataset is not fit; verify.json is written.
         UserError: The dataset is missing, laid out otherwise, or a split is empty.
     """
     start = time.perf_counter()
@@ -50,7 +50,7 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
     write_atomically(output / RESULT, (json.dumps(results, indent=2) + "\n").encode())
     show(splits, report)
     if report.errors:
-        raise NegativeVerdictError(
+        raise UserError(
             f"{splits.name} in {shown(splits.root)} is not fit: {'; '.join(report.errors)}; "
             f"{output / RESULT} has the files"
         )

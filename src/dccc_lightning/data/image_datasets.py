@@ -1,0 +1,48 @@
+"""Images as torch datasets that decode a batch at a time."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dccc_lightning.data.batches import RawBatch
+from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.records import Records
+from dccc_lightning.data.sampler import SampleKey
+
+
+class TrainImages(Dataset[RawBatch]):
+    """The training images; it never changes, the batch sampler decides what an epoch sees."""
+
+    def __init__(self, store: ImageStore, records: Records) -> None:
+        self.store = store
+        self.records = records
+
+    def __getitems__(self, keys: list[SampleKey]) -> RawBatch:
+        """Decode a whole batch at once."""
+        indices = np.array([key.index for key in keys], dtype=np.int64)
+        return RawBatch(
+            self.store.load(indices),
+            torch.from_numpy(indices),
+            torch.from_numpy(self.records.cameras[indices]),
+            torch.tensor([(k.epoch, k.step, k.slot) for k in keys], dtype=torch.int64),
+        )
+
+
+class OrderedImages(Dataset[tuple[Tensor, Tensor]]):
+    """Images by position, for embedding: (b, 3, H, W) uint8 and (b,) int64 positions."""
+
+    def __init__(self, store: ImageStore) -> None:
+        self.store = store
+
+    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
+        """Decode a whole batch at once."""
+        indices = np.asarray(positions, dtype=np.int64)
+        return self.store.load(indices), torch.from_numpy(indices)
+
+
+def whole(batch: Any) -> Any:
+    """Stand in for a collate function: the datasets above return whole batches."""
+    return batch

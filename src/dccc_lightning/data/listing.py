@@ -1,0 +1,118 @@
+"""Lists of images on disk: any number of paths, cameras and identities in constant memory."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dccc_lightning.data.image_tree import has_image_suffix
+from dccc_lightning.data.records import UNKNOWN, Records, Splits
+from dccc_lightning.errors import UserError
+
+ROWS = 65_536
+"""Rows that are in memory at a time."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("camera", pa.string(), nullable=False),
+        pa.field("identity", pa.string(), nullable=False),
+    ]
+)
+
+
+class ListedImage(NamedTuple):
+    """A row of a table of images.
+
+    Attributes:
+        path: Of the file.
+        camera: Its name, empty if nobody knows: numbers mean nothing beyond one dataset.
+        identity: The same.
+    """
+
+    path: str
+    camera: str = ""
+    identity: str = ""
+
+
+def listed_split(splits: Splits, split: str) -> Iterator[ListedImage]:
+    """Yield the images of ``train``, ``query`` or ``gallery``, or of ``all``, by absolute paths."""
+    for name in ("train", "query", "gallery") if split == "all" else (split,):
+        records: Records = getattr(splits, name)
+        rows = zip(records.paths, records.cameras, records.identities, strict=True)
+        for path, camera, identity in rows:
+            yield ListedImage(
+                str(path.absolute()),
+                _name(int(camera), splits.camera_names),
+                _name(int(identity), splits.identity_names),
+            )
+
+
+def _name(number: int, names: Sequence[str]) -> str:
+    if number == UNKNOWN:
+        return ""
+    return names[number] if names else str(number)
+
+
+def walk_images(folder: Path) -> Iterator[str]:
+    """Yield the images of a tree, by name: the files of a folder, then its folders.
+
+    Hidden files and folders are left out; links to folders are not followed. One folder at a time
+    is in memory.
+
+    Raises:
+        UserError: A folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((e for e in found if e.name[0] != "."), key=lambda e: e.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error
+    for entry in entries:
+        if has_image_suffix(entry.name) and entry.is_file():
+            yield entry.path
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk_images(Path(entry.path))
+
+
+def write_table(
+    path: Path, images: Iterable[ListedImage], metadata: Mapping[str, str] | None = None
+) -> int:
+    """Write a Parquet table of images; it is complete or absent.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UserError: The name of a file is not text.
+    """
+    remaining, rows = iter(images), 0
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with pq.ParquetWriter(temporary, SCHEMA.with_metadata(metadata or {})) as writer:
+            while chunk := list(islice(remaining, ROWS)):
+                columns = [list(column) for column in zip(*chunk, strict=True)]
+                writer.write_table(pa.table(columns, schema=writer.schema))
+                rows += len(chunk)
+        temporary.replace(path)
+    except UnicodeEncodeError as error:
+        raise UserError(f"the name {error.object!r} is not text; rename the file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def read_table(path: Path, start: int = 0) -> Iterator[ListedImage]:
+    """Yield the rows of a table that ``write_table`` wrote, from row ``start`` on."""
+    with pq.ParquetFile(path) as table:
+        for number in range(table.num_row_groups):
+            rows = table.metadata.row_group(number).num_rows
+            if start < rows:
+                columns = table.read_row_group(number).slice(start).to_pydict()
+                yield from map(ListedImage._make, zip(*columns.values(), strict=True))
+            start = max(0, start - rows)

@@ -1,0 +1,125 @@
+"""Embeddings in one file, written row after row: NumPy's ``.npy`` or safetensors."""
+
+import fcntl
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning import checks
+from dccc_lightning.errors import UserError
+
+FileFormat = Literal["npy", "safetensors"]
+
+FORMATS = ("npy", "safetensors")
+
+HEADER_BYTES = 1024
+"""Room at the start, for the header is written last: the number of rows is known then."""
+
+TENSOR_NAME = "embeddings"
+"""Of the one tensor in a safetensors file."""
+
+
+class EmbeddingFile:
+    """(N, D) float32 rows, appended; readable by NumPy or safetensors once it is finished.
+
+    Args:
+        path: Created, or cut after ``rows`` rows: what was appended after the last commit of a
+            killed process is not trusted.
+        feature_dim: D.
+        file_format: ``npy`` or ``safetensors``.
+        rows: Rows that are kept.
+
+    Raises:
+        UserError: Another process writes the file, or it has fewer rows than ``rows``.
+    """
+
+    def __init__(
+        self, path: Path, feature_dim: int, file_format: FileFormat, rows: int = 0
+    ) -> None:
+        checks.choice("file_format", file_format, FORMATS)
+        self.feature_dim = checks.integer("feature_dim", feature_dim, 1)
+        self.file_format = file_format
+        self.rows = rows
+        self._file = open_at(path, HEADER_BYTES + rows * feature_dim * 4 if rows else 0)
+        if not rows:
+            self._file.write(bytes(HEADER_BYTES))
+
+    def append(self, features: NDArray[np.float32]) -> None:
+        """Add (b, D) rows."""
+        self._file.write(np.ascontiguousarray(features, dtype="<f4").tobytes())
+        self.rows += len(features)
+
+    def commit(self) -> None:
+        """Return when all rows so far are on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        """Write the header.
+
+        Args:
+            metadata: For safetensors, which has a place for it.
+        """
+        header = (
+            _npy_header(self.rows, self.feature_dim)
+            if self.file_format == "npy"
+            else _safetensors_header(self.rows, self.feature_dim, metadata)
+        )
+        self._file.seek(0)
+        self._file.write(header)
+        self.commit()
+
+    def close(self) -> None:
+        """Close the file; another process may then write it."""
+        self._file.close()
+
+
+def open_at(path: Path, size: int) -> BinaryIO:
+    """Open a file, new or not, to write after its first ``size`` bytes; what follows is cut off.
+
+    Raises:
+        UserError: Another process has it open in this way, or the file is shorter.
+    """
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_size < size:
+            raise UserError(f"{path}: shorter than it was; start anew in another folder")
+        file.truncate(size)
+        file.seek(size)
+    except BlockingIOError as error:
+        file.close()
+        raise UserError(f"{path}: another process is writing it; wait for its end") from error
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _npy_header(rows: int, columns: int) -> bytes:
+    """Return a header of NumPy's format 1.0, padded with spaces as the format wants."""
+    start = b"\x93NUMPY\x01\x00" + struct.pack("<H", HEADER_BYTES - 10)
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+    return start + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
+
+
+def _safetensors_header(rows: int, columns: int, metadata: Mapping[str, str]) -> bytes:
+    """Return a header of safetensors: the length of a JSON text, the text, spaces."""
+    content = {
+        "__metadata__": dict(metadata),
+        TENSOR_NAME: {
+            "dtype": "F32",
+            "shape": [rows, columns],
+            "data_offsets": [0, rows * columns * 4],
+        },
+    }
+    text = json.dumps(content, separators=(",", ":")).encode()
+    if len(text) > HEADER_BYTES - 8:
+        raise ValueError(f"metadata must be shorter, got {len(text)} bytes")
+    return struct.pack("<Q", HEADER_BYTES - 8) + text.ljust(HEADER_BYTES - 8)

@@ -1,0 +1,162 @@
+"""How well trained networks find the queries of a dataset in its gallery."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dccc_lightning.console import track
+from dccc_lightning.data.records import Records, Splits
+from dccc_lightning.data.stream import decoded_batches
+from dccc_lightning.errors import UnreadableImageError, UserError
+from dccc_lightning.image_embedder import ImageEmbedder
+from dccc_lightning.retrieval.ranking import evaluate_retrieval
+from dccc_lightning.retrieval.reranking import Rerank
+
+log = logging.getLogger(__name__)
+
+Scores = dict[str, float]
+"""mAP, mAP_oxford, mINP, rank1, rank5, rank10: fractions."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How embeddings are made and ranked.
+
+    Attributes:
+        flip: An embedding is the mean of those of the image and of its mirror image.
+        rerank: Rank by k-reciprocal re-ranking too; None: by cosine alone.
+    """
+
+    flip: bool = False
+    rerank: Rerank | None = None
+
+
+def evaluate_networks(
+    embedders: Sequence[ImageEmbedder],
+    splits: Splits,
+    protocol: Protocol,
+    batch_size: int = 256,
+    skip_unreadable: bool = False,
+) -> list[dict[str, Scores]]:
+    """Embed query and gallery with every network and rank; networks of one size share the decoding.
+
+    Args:
+        embedders: The networks.
+        splits: The dataset; its training images are not read.
+        protocol: How embeddings are made and ranked.
+        batch_size: Images a step.
+        skip_unreadable: Leave out images that cannot be decoded, with a warning.
+
+    Returns:
+        For each network ``cosine`` and, with ``protocol.rerank``, ``reranked``.
+
+    Raises:
+        UserError: Query or gallery is empty, no query has a match, an image cannot be read, or
+            there are fewer images than ``rerank.k1``.
+    """
+    for name in ("query", "gallery"):
+        if not len(getattr(splits, name)):
+            raise UserError(
+                f"{splits.name}: no {name} images in {splits.root}, so nothing to evaluate on"
+            )
+    scores: dict[int, dict[str, Scores]] = {}
+    for height, width in sorted({(e.height, e.width) for e in embedders}):
+        group = [i for i, e in enumerate(embedders) if (e.height, e.width) == (height, width)]
+        networks = [embedders[i] for i in group]
+        query, queries = embed_records(
+            networks, splits.query, "query", protocol.flip, batch_size, skip_unreadable
+        )
+        gallery, galleries = embed_records(
+            networks, splits.gallery, "gallery", protocol.flip, batch_size, skip_unreadable
+        )
+        for i, query_features, gallery_features in zip(group, queries, galleries, strict=True):
+            device = embedders[i].device
+            scores[i] = _rank(
+                splits.name, query, query_features.to(device), gallery,
+                gallery_features.to(device), protocol.rerank,
+            )  # fmt: skip
+    return [scores[i] for i in range(len(embedders))]
+
+
+def embed_records(
+    embedders: Sequence[ImageEmbedder],
+    records: Records,
+    split: str,
+    flip: bool,
+    batch_size: int,
+    skip_unreadable: bool,
+) -> tuple[Records, list[Tensor]]:
+    """Embed images, decoded once, with networks of one image size.
+
+    Returns:
+        The records that could be read, and (N, D) embeddings of length 1 for each network.
+
+    Raises:
+        UserError: An image cannot be read; with ``skip_unreadable`` if none can.
+    """
+    height, width = embedders[0].height, embedders[0].width
+    parts: list[list[Tensor]] = [[] for _ in embedders]
+    readable: list[bool] = []
+    first_error: UnreadableImageError | None = None
+    batches = decoded_batches(records.paths, height, width, batch_size)
+    steps = -(-len(records) // batch_size)
+    for batch in track(batches, f"embedding the {split} images", steps):
+        images = []
+        for image in batch:
+            readable.append(not isinstance(image, UnreadableImageError))
+            if not isinstance(image, UnreadableImageError):
+                images.append(image)
+            elif skip_unreadable:
+                first_error = first_error or image
+            else:
+                raise UserError(f"{image}; remove it or set dataset.on_error=skip") from image
+        if images:
+            pixels = torch.from_numpy(np.stack(images))
+            for embeddings, embedder in zip(parts, embedders, strict=True):
+                embeddings.append(_embed(embedder, pixels, flip))
+    if not any(readable):
+        raise UserError(f"{first_error}; none of the {split} images can be read")
+    if first_error is not None:
+        skipped = len(readable) - sum(readable)
+        log.warning("%d unreadable %s images skipped, first: %s", skipped, split, first_error)
+        records = records.select(np.flatnonzero(readable))
+    return records, [torch.cat(embeddings) for embeddings in parts]
+
+
+def _embed(embedder: ImageEmbedder, pixels: Tensor, flip: bool) -> Tensor:
+    """Embed (B, 3, H, W) uint8 images."""
+    embeddings = embedder.embed(pixels, batch_size=len(pixels))
+    if flip:
+        mirrored = embedder.embed(pixels.flip(dims=(3,)), batch_size=len(pixels))
+        embeddings = F.normalize(embeddings + mirrored, dim=1)
+    return embeddings
+
+
+def _rank(
+    dataset: str,
+    query: Records,
+    query_features: Tensor,
+    gallery: Records,
+    gallery_features: Tensor,
+    rerank: Rerank | None,
+) -> dict[str, Scores]:
+    rankings: dict[str, Rerank | None] = {"cosine": None}
+    if rerank is not None:
+        rankings["reranked"] = rerank
+    scores: dict[str, Scores] = {}
+    for name, settings in rankings.items():
+        try:
+            found = evaluate_retrieval(
+                query_features, query.identities, query.cameras,
+                gallery_features, gallery.identities, gallery.cameras,
+                ap="both", rerank=settings,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UserError(f"{dataset}: {error}") from error
+        scores[name] = {key: float(value) for key, value in found.items()}
+    return scores

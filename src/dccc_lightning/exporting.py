@@ -1,0 +1,189 @@
+"""A trained network in formats that run without this package: ONNX and ``torch.export``."""
+
+import copy
+import io
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD
+from dccc_lightning.errors import UserError
+from dccc_lightning.image_embedder import ImageEmbedder
+
+FORMATS = ("onnx", "pt2")
+INPUT, OUTPUT = "images", "embeddings"
+ABOUT = "dccc_lightning.json"
+"""The file inside a ``.pt2`` that tells what it is."""
+
+MEASURE_SECONDS = 1.0
+"""How long each speed is measured, at least."""
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""An exported network, ready to run: (B, 3, H, W) to (B, D)."""
+
+
+class WithNormalization(nn.Module):
+    """A network together with its normalisation: bytes in, embeddings out.
+
+    The input is uint8, as decoders give it: of float images nobody could tell whether they go up to
+    1 or to 255, or are normalised already. Resizing stays outside: formats have no antialiased
+    bicubic resizing that agrees with Pillow's.
+
+    Args:
+        network: Maps normalised images to embeddings.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        mean, std = (
+            torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        self.register_buffer("scale", 1 / (255 * std))
+        self.register_buffer("shift", mean / std)
+        self.scale: Tensor
+        self.shift: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed (B, 3, H, W) uint8 images of RGB: (B, D) float32, length 1."""
+        embeddings: Tensor = self.network(images.float() * self.scale - self.shift)
+        return embeddings
+
+
+def require_packages(formats: Sequence[str]) -> None:
+    """Make sure that what writing and checking ``formats`` needs is installed.
+
+    Raises:
+        UserError: It is not.
+    """
+    needed = ("onnx", "onnxscript", "onnxruntime") if "onnx" in formats else ()
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"formats: onnx needs {', '.join(missing)}: pip install 'dccc-lightning[export]', or "
+            "formats=[pt2]"
+        )
+
+
+def to_program(embedder: ImageEmbedder) -> ExportedProgram:
+    """Trace the network with its normalisation, for batches of any size.
+
+    Raises:
+        UserError: The network decides something by its input, or does what has no counterpart.
+    """
+    # In torch's usual order of axes: the writer of .pt2 warns of any other.
+    network = copy.deepcopy(embedder.network).cpu()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub
+    example = torch.zeros((2, 3, embedder.height, embedder.width), dtype=torch.uint8)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                WithNormalization(network).eval(),
+                (example,),
+                dynamic_shapes={"images": {0: Dim("batch")}},
+            )
+    except Exception as error:  # any network of timm may come here, and fail in any way
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"the network cannot be exported: {reason}") from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine are nobody's business
+    return program
+
+
+def to_pt2(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
+    """Serialise for ``torch.export.load``, with ``about`` as an extra file, ``ABOUT``."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(about)})
+    return buffer.getvalue()
+
+
+def to_onnx(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
+    """Serialise as ONNX, weights included, with ``about`` among the properties of the model."""
+    exported = torch.onnx.export(
+        program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
+    )
+    assert exported is not None
+    model = exported.model_proto
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]  # the exporter's notes, with paths of this machine
+        part.ClearField("doc_string")
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param == symbol:
+                dimension.dim_param = "batch"
+    for key, value in about.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def runner(content: bytes, file_format: str) -> Run:
+    """Load an exported network as a stranger would, on the processor, with torch's threads."""
+    if file_format == "pt2":
+        network = torch.export.load(io.BytesIO(content)).module()
+
+        def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            with torch.no_grad():
+                embeddings: NDArray[np.float32] = network(torch.from_numpy(images)).numpy()
+            return embeddings
+
+        return run
+    import onnxruntime  # noqa: PLC0415  # of the export extra
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run_onnx(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        embeddings: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
+        return embeddings
+
+    return run_onnx
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How near an exported network comes to the module, over all images.
+
+    Attributes:
+        cosine: Smallest cosine of the two embeddings of an image.
+        difference: Largest difference of two components; lengths count here.
+    """
+
+    cosine: float
+    difference: float
+
+    @classmethod
+    def between(cls, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> "Parity":
+        """Compare (N, D) with (N, D).
+
+        >>> Parity.between(np.eye(2, dtype=np.float32), 3 * np.eye(2, dtype=np.float32))
+        Parity(cosine=1.0, difference=2.0)
+        """
+        a, b = ours.astype(np.float64), theirs.astype(np.float64)
+        cosines = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+        return cls(float(cosines.min()), float(np.abs(a - b).max()))
+
+
+def images_per_second(run: Run, images: NDArray[np.uint8]) -> float:
+    """Measure the throughput at one batch size: the median of repeated runs, the first left out."""
+    run(images)
+    times: list[float] = []
+    while sum(times) < MEASURE_SECONDS or len(times) < 3:
+        start = time.perf_counter()
+        run(images)
+        times.append(time.perf_counter() - start)
+    return len(images) / statistics.median(times)

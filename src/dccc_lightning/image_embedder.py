@@ -1,0 +1,153 @@
+"""A trained network with its preprocessing: images of any kind in, embeddings out."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dccc_lightning import checks
+from dccc_lightning.console import track
+from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalize
+from dccc_lightning.data.stream import Decoded, Source, decoded_batches
+from dccc_lightning.errors import UnreadableImageError
+from dccc_lightning.models.embedder import Embedder
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint says of the network in it.
+
+    Attributes:
+        path: Of the checkpoint, or ``bundled``.
+        network: ``student`` or ``teacher``; a file of weights holds a student.
+        model: Arguments of ``build_embedder`` but the weights.
+        height: Pixels of its images.
+        width: Pixels of its images.
+        dataset: Name of the dataset that it was trained on.
+        version: Of the package that wrote it, ``unknown`` before this was recorded.
+    """
+
+    path: str
+    network: str
+    model: Mapping[str, Any]
+    height: int
+    width: int
+    dataset: str
+    version: str = "unknown"
+
+
+class ImageEmbedder:
+    """A trained network with its preprocessing, in eval mode: images in, embeddings out.
+
+    Args:
+        network: Taken over: moved to ``device``, set to eval mode, its gradients switched off.
+        origin: Where it comes from; tells the size of its images.
+        device: Where it runs.
+
+    Attributes:
+        network: The network; maps normalised (B, 3, H, W) images to (B, D) of length 1.
+        origin: As given.
+        device: As given.
+        feature_dim: D.
+        height: Pixels; images of any size are resized to it.
+        width: Pixels.
+    """
+
+    def __init__(self, network: Embedder, origin: Origin, device: torch.device) -> None:
+        self.network = network.to(device).eval().requires_grad_(False)
+        self.origin = origin
+        self.device = device
+        self.feature_dim = network.feature_dim
+        self.height = checks.integer("height", origin.height, 1)
+        self.width = checks.integer("width", origin.width, 1)
+
+    def __repr__(self) -> str:
+        return (
+            f"ImageEmbedder({self.origin.network} of {self.origin.path}, "
+            f"{self.height} x {self.width} -> {self.feature_dim}, fingerprint={self.fingerprint})"
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that tell networks apart: embeddings of different ones never match.
+
+        SHA-256 over the tensors that decide an embedding, by name, and the preprocessing.
+        """
+        digest = hashlib.sha256()
+        digest.update(repr((self.height, self.width, IMAGENET_MEAN, IMAGENET_STD)).encode())
+        for name, value in sorted(self.network.state_dict().items()):
+            if not name.endswith("num_batches_tracked"):  # no part of the result
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+                digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def embed(
+        self,
+        images: Source | Sequence[Source] | Tensor,
+        batch_size: int = 128,
+        progress: bool = False,
+    ) -> Tensor:
+        """Embed images.
+
+        Args:
+            images: Files, images of Pillow, or both (any size, any colour mode), one or a list; or
+                a (B, 3, height, width) uint8 tensor of RGB.
+            batch_size: Images a step.
+            progress: Show a progress bar.
+
+        Returns:
+            (N, D) float32 on the CPU, rows of length 1; the cosine of two images is the product of
+            their rows.
+
+        Raises:
+            UnreadableImageError: A file that cannot be decoded, or is larger than ``MAX_PIXELS``.
+            TypeError: Something that is no image.
+            ValueError: A tensor of another shape, or a batch size below 1.
+        """
+        checks.integer("batch_size", batch_size, 1)
+        if isinstance(images, Tensor):
+            return self._embed_tensor(images, batch_size)
+        if isinstance(images, (str, os.PathLike, Image.Image)):
+            images = [images]
+        for image in images:
+            if not isinstance(image, (str, os.PathLike, Image.Image)):
+                raise TypeError(f"images must be paths or PIL images, got {type(image).__name__}")
+        embeddings = torch.empty((len(images), self.feature_dim))
+        batches = decoded_batches(images, self.height, self.width, batch_size)
+        total = -(-len(images) // batch_size)
+        start = 0
+        for batch in track(batches, "embedding", total, progress):
+            pixels = torch.from_numpy(np.stack([_require(image) for image in batch]))
+            embeddings[start : start + len(batch)] = self._forward(pixels)
+            start += len(batch)
+        return embeddings
+
+    def _embed_tensor(self, images: Tensor, batch_size: int) -> Tensor:
+        shape = (3, self.height, self.width)
+        if images.dtype != torch.uint8 or images.shape[1:] != shape:
+            raise ValueError(
+                f"images must be (B, 3, {self.height}, {self.width}) uint8, got "
+                f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+            )
+        starts = range(0, len(images), batch_size)
+        parts = [self._forward(images[start : start + batch_size]) for start in starts]
+        return torch.cat([torch.empty((0, self.feature_dim)), *parts])
+
+    def _forward(self, pixels: Tensor) -> Tensor:
+        with torch.inference_mode():
+            features: Tensor = self.network(normalize(pixels.to(self.device, non_blocking=True)))
+            return features.cpu()
+
+
+def _require(image: Decoded) -> NDArray[np.uint8]:
+    if isinstance(image, UnreadableImageError):
+        raise image
+    return image

@@ -1,0 +1,193 @@
+"""From what a run has left, a checkpoint or weights, to an embedder."""
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from dccc_lightning import checks
+from dccc_lightning.errors import UserError
+from dccc_lightning.image_embedder import ImageEmbedder, Origin
+from dccc_lightning.models.embedder import Embedder, build_embedder
+from dccc_lightning.models.weights import BUNDLED
+
+__all__ = ["ImageEmbedder", "Origin", "load_embedder"]
+
+KEY = "dccc_lightning"
+"""Entry of a checkpoint with its own description: format, version, model, image, dataset."""
+
+FORMAT = 1
+"""Newest layout of that description that this version reads."""
+
+NETWORKS = ("auto", "student", "teacher")
+_PREFIXES = {"teacher": "teacher.network.", "student": "student."}
+_CANDIDATES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.pt")
+_BUILDER = "dccc_lightning.models.embedder.build_embedder"
+BUNDLED_MODEL = {"backbone": "resnet10", "width": 0.5, "pooling": "avg", "bn_group_size": 64}
+_BUNDLED_FILE = resources.files("dccc_lightning") / "weights" / BUNDLED
+_BUNDLED = Origin(
+    path="bundled",
+    network="student",
+    model=BUNDLED_MODEL,
+    height=64,
+    width=32,
+    dataset="synthetic-source",
+)
+
+
+def load_embedder(
+    path: str | os.PathLike[str], network: str = "auto", device: str | torch.device = "auto"
+) -> ImageEmbedder:
+    """Load a trained network from what a run has left.
+
+    Nothing of the file is executed: it is read with ``weights_only=True``. The architecture and the
+    size of the images come from the checkpoint itself, for older ones and for ``weights.pt`` from
+    the ``config.yaml`` of the run that they lie in.
+
+    Args:
+        path: A checkpoint, ``weights.pt`` of ``task=pretrain``, the folder of a run (its
+            ``best.ckpt``, else ``last.ckpt``, else ``weights.pt``), or ``bundled`` for the weights
+            that come with the package.
+        network: ``student``, ``teacher``, or ``auto``: the teacher where there is one; on every
+            seed of docs/results.md it was the better of the two.
+        device: As torch names it; ``auto``: the GPU if there is one.
+
+    Raises:
+        UserError: Nothing there, a damaged file, one from elsewhere, or one without that network.
+        ValueError: ``network`` or ``device`` is none of the possible.
+    """
+    checks.choice("network", network, NETWORKS)
+    where = _device(device)
+    bundled = os.fspath(path) == "bundled"
+    file = Path(str(_BUNDLED_FILE)) if bundled else _find(Path(path).expanduser())
+    content = _read(file)
+    networks = _networks(content)
+    chosen = next(iter(networks)) if network == "auto" else network
+    if chosen not in networks:
+        raise UserError(f"{file}: holds no {chosen}; choose network={next(iter(networks))}")
+    origin = _BUNDLED if bundled else _origin(file, content, chosen)
+    return ImageEmbedder(_build(origin, networks[chosen]), origin, where)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device}: cannot be used ({_first_line(error)})") from error
+    return chosen
+
+
+def _find(path: Path) -> Path:
+    """Return the file to read: ``path``, or the best that the folder of a run holds."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file; give a checkpoint, the folder of a run, or bundled")
+    for candidate in _CANDIDATES:
+        if (path / candidate).is_file():
+            return path / candidate
+    raise UserError(f"{path}: not the folder of a run, it holds none of {', '.join(_CANDIDATES)}")
+
+
+def _read(file: Path) -> Mapping[Any, Any]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({_first_line(error)})") from error
+    except Exception as error:  # a damaged file trips torch's reader in all kinds of ways
+        raise UserError(
+            f"{file}: not a checkpoint that can be read safely: it is damaged, or holds other "
+            f"objects than tensors ({type(error).__name__})"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{file}: holds a {type(content).__name__}, not a checkpoint")
+    return content
+
+
+def _networks(content: Mapping[Any, Any]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of each network, the teacher first; a plain state dict is a student."""
+    state = content.get("state_dict", content)
+    items = list(state.items()) if isinstance(state, Mapping) else []
+    tensors = {str(name): value for name, value in items if isinstance(value, Tensor)}
+    networks = {
+        network: {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
+        for network, prefix in _PREFIXES.items()
+    }
+    return {name: held for name, held in networks.items() if held} or {"student": tensors}
+
+
+def _origin(file: Path, content: Mapping[Any, Any], network: str) -> Origin:
+    """Find out what the network is: from the checkpoint, else from the run's config.yaml."""
+    described = content.get(KEY)  # empty, if the module was built by hand
+    settings = described or _config(file)
+    try:
+        if described and described["format"] > FORMAT:
+            raise UserError(
+                f"{file}: written by dccc-lightning {described['version']}, in a newer format; "
+                "update the package"
+            )
+        model, image, dataset = settings["model"], settings["image"], settings["dataset"]
+        return Origin(
+            path=str(file),
+            network=network,
+            model={str(k): v for k, v in model.items() if k not in ("_target_", "weights")},
+            height=checks.integer("image.height", image["height"], 1),
+            width=checks.integer("image.width", image["width"], 1),
+            dataset=str(dataset["name"] if isinstance(dataset, Mapping) else dataset),
+            version=str(settings.get("version", "unknown")),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{file}: what it says of its network cannot be used ({type(error).__name__}: "
+            f"{_first_line(error)})"
+        ) from error
+
+
+def _config(file: Path) -> Mapping[str, Any]:
+    """Return the settings of the run that ``file`` lies in."""
+    places = [folder / "config.yaml" for folder in file.absolute().parents[:2]]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise UserError(
+            f"{file}: does not say what network it holds, and lies in no run with a config.yaml; "
+            "put it back into the folder of its run"
+        )
+    try:
+        settings = yaml.safe_load(path.read_text())
+        target = settings["model"]["_target_"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not the settings of a run ({_first_line(error)})") from error
+    if target != _BUILDER:  # a file from outside does not choose what is called
+        raise UserError(f"{path}: model {target} is not of this package, so it is not built")
+    assert isinstance(settings, Mapping)
+    return settings
+
+
+def _build(origin: Origin, tensors: Mapping[str, Tensor]) -> Embedder:
+    """Build the network and fill it; every tensor must fit."""
+    try:
+        size = {"image_size": (origin.height, origin.width)}  # transformers depend on it
+        embedder = build_embedder(**size | dict(origin.model), weights=None)
+        embedder.load_state_dict(tensors)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{origin.path}: its tensors and its settings do not fit ({_first_line(error)})"
+        ) from error
+    return embedder
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,201 @@
+"""The model card: what a network is, was made from, achieves, and must not be used for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dccc_lightning.image_embedder import Origin
+from dccc_lightning.results import SCORES
+
+PAPER = (
+    'He, Xue, Du, Zhao, Su, "Dynamic Clustering and Cluster Contrastive Learning for '
+    'Unsupervised Person Re-identification", ICASSP 2024, arXiv 2303.06810'
+)
+
+SHOWN = (
+    "seed", "epochs", "iterations", "batch", "image", "augmentation", "teacher", "model",
+    "scheduler", "clustering", "memory", "loss", "optimizer",
+)  # fmt: skip
+"""Parts of the settings that say how the network was made; paths of a machine are not in them."""
+
+_FIGURES = {
+    "initial": "before training",
+    "student": "student, last epoch",
+    "teacher": "teacher, last epoch",
+    "best": "{network}, epoch {epoch}: the best on the test split",
+    "published": "published for DCCC",
+}
+_BEST = {"network": "a network", "epoch": "unknown"}
+
+_INTENDED = """\
+To compare crops of persons that other software has detected: the higher the cosine of two
+embeddings, the more alike the persons look. For research on re-identification, and for search in
+footage that whoever runs it may lawfully keep and search.
+
+Not to identify people by name, not to follow people without a legal ground and their knowledge, not
+to infer who somebody is (origin, health, belief), and never as the only ground of a decision about
+a person: a human looks at the images before anything follows from a match.
+"""
+
+_LIMITS = """\
+- It compares clothes, shape and colour. Changed clothes make another person of somebody, and two
+  people dressed alike are one.
+- Figures hold for the cameras that they were measured under. Under others they are lower, often by
+  far: measure on labelled images of your own before you rely on it.
+- Errors do not fall on all people alike. How they differ by skin, age, sex or disability was not
+  measured.
+- A cosine is no probability: a threshold has to be chosen on images of the cameras in question.
+- Crops of several people, of parts of one, or of nobody get an embedding like any other.
+"""
+
+
+def model_card(
+    origin: Origin,
+    facts: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+    results: Mapping[str, Any] | None = None,
+    licence: str | None = None,
+) -> str:
+    """Write a model card in Markdown.
+
+    Args:
+        origin: Of the network.
+        facts: What ``task=export`` found out, as in its export.json.
+        settings: Of the run, as in its config.yaml, if it is there.
+        results: Of the run, as in its results.json, if it is there.
+        licence: Of the weights, in the user's words.
+    """
+    sections = {
+        "What it is": _what(origin, facts, settings),
+        "How to run it": _usage(facts),
+        "Data": _data(origin),
+        "Settings": _settings(settings),
+        "Figures": _figures(origin, results),
+        "Agreement with the original, and speed": _agreement(facts),
+        "Intended use": _INTENDED,
+        "Limits": _LIMITS,
+        "Licence": _licence(origin, licence),
+    }
+    title = f"# {origin.model.get('backbone', 'Network')} for person re-identification\n"
+    return title + "".join(f"\n## {name}\n\n{text}" for name, text in sections.items())
+
+
+def _what(origin: Origin, facts: Mapping[str, Any], settings: Mapping[str, Any] | None) -> str:
+    task = str(((settings or {}).get("task") or {}).get("_target_"))
+    supervised = origin.path == "bundled" or task.endswith(".pretrain")
+    how = (
+        "It was trained with identity labels, as a start for adaptation."
+        if supervised
+        else f"It was trained without identity labels, by DCCC ({PAPER})."
+    )
+    rows = [
+        ("network", f"{origin.network} of `{Path(origin.path).name}`"),
+        ("parameters", f"{facts['parameters']:,}"),
+        ("fingerprint", f"`{facts['fingerprint']}`"),
+        ("trained with", f"dccc-lightning, version {origin.version}"),
+    ]
+    return (
+        f"It turns a {origin.height} x {origin.width} crop of a person into "
+        f"{facts['feature_dim']} numbers, a vector of length 1. {how}\n\n{_table(('', ''), rows)}"
+    )
+
+
+def _usage(facts: Mapping[str, Any]) -> str:
+    rows = [(f"`{name}`", f"{size / 1e6:.1f} MB") for name, size in facts["files"].items()]
+    return f"""\
+{_table(("file", "size"), rows)}
+Input `images`: (B, 3, {facts["height"]}, {facts["width"]}) uint8, RGB, any B; normalisation is part
+of the model. Output `embeddings`: (B, {facts["feature_dim"]}) float32. Resize with Pillow's
+`BICUBIC`, as in training.
+
+```python
+import numpy as np, onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession("model.onnx")
+crop = Image.open("crop.jpg").convert("RGB").resize(({facts["width"]}, {facts["height"]}), \
+Image.BICUBIC)
+images = np.asarray(crop).transpose(2, 0, 1)[None]
+(embeddings,) = session.run(["embeddings"], {{"images": images}})
+```
+
+`torch.export.load("model.pt2").module()` takes the same input as a tensor, without the package.
+"""
+
+
+def _data(origin: Origin) -> str:
+    text = f"Trained on: {origin.dataset}.\n"
+    if origin.dataset.startswith("synthetic"):
+        text += "Its pedestrians are drawn by dccc-lightning; no real person is in them.\n"
+    if "duke" in origin.dataset.lower():
+        text += (
+            "DukeMTMC was withdrawn by its authors, for its subjects had not agreed to it: do not "
+            "publish or deploy what was trained on it.\n"
+        )
+    return text
+
+
+def _settings(settings: Mapping[str, Any] | None) -> str:
+    if settings is None:
+        return "Not known: the network was not in the folder of its run.\n"
+    shown = {key: settings[key] for key in SHOWN if key in settings}
+    if isinstance(model := shown.get("model"), Mapping) and model.get("weights"):
+        shown["model"] = {**model, "weights": Path(str(model["weights"])).name}
+    return f"```yaml\n{yaml.safe_dump(shown, sort_keys=False)}```\n"
+
+
+def _figures(origin: Origin, results: Mapping[str, Any] | None) -> str:
+    if results is None:
+        return "None: the network was not in the folder of its run, or the run was not finished.\n"
+    best = results.get("best") or {}
+    rows = [
+        (
+            name.format(**{**_BEST, **best}),
+            *(f"{scores[score]:.1f}" if score in scores else "" for score in SCORES),
+        )
+        for key, name in _FIGURES.items()
+        if isinstance(scores := results.get(key), Mapping)
+    ]
+    versions = ", ".join(f"{k} {v}" for k, v in (results.get("versions") or {}).items())
+    return (
+        f"On the test split of {origin.dataset}, per cent, one run (seed {results.get('seed')}; "
+        f"{versions}). The exported network is the {origin.network} of "
+        f"`{Path(origin.path).name}`.\n\n{_table(('', *SCORES), rows)}"
+    )
+
+
+def _agreement(facts: Mapping[str, Any]) -> str:
+    compared = [
+        (name, f"{found['cosine']:.7f}", f"{found['difference']:.1e}")
+        for name, found in facts["parity"].items()
+    ]
+    speed = [
+        (name, *(f"{rate:,.0f}" for rate in rates.values()))
+        for name, rates in facts["speed"].items()
+    ]
+    batches = [f"images/s, batch {size}" for size in next(iter(facts["speed"].values()))]
+    return (
+        f"Compared with the module of dccc-lightning on {facts['compared']}:\n\n"
+        f"{_table(('', 'smallest cosine', 'largest difference'), compared)}\n"
+        f"Measured on {facts['machine']}:\n\n{_table(('', *batches), speed)}"
+    )
+
+
+def _licence(origin: Origin, licence: str | None) -> str:
+    if licence:
+        return f"{licence}\n"
+    text = "dccc-lightning is under the MIT licence. "
+    if origin.path == "bundled":
+        return f"{text}So are these weights, which come with it.\n"
+    return (
+        f"{text}The weights are the work of whoever trained them; the terms of {origin.dataset}, "
+        "and of the weights that training began with, bind them. Most datasets of this field allow "
+        "research alone. No licence was stated for this export (`licence=TEXT` states one).\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,102 @@
+"""A matrix of scores, networks by datasets, as Markdown, CSV and on the terminal."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+RANKINGS = {"cosine": "cosine", "reranked": "re-ranked"}
+"""Rankings and what they are called for people."""
+
+MEASURES = {
+    "mAP": "mAP",
+    "mAP_oxford": "oxford",
+    "mINP": "mINP",
+    "rank1": "rank-1",
+    "rank5": "rank-5",
+    "rank10": "rank-10",
+}
+"""Measures and what they are called for people."""
+
+HEADLINES = ("mAP", "rank1")
+"""Measures that a cell of the matrix shows."""
+
+
+@dataclass(frozen=True)
+class ScoreMatrix:
+    """Scores in per cent by network, dataset, ranking and measure.
+
+    Attributes:
+        scores: ``scores[network][dataset][ranking][measure]``; all rows have the same columns and
+            all cells the same rankings.
+    """
+
+    scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+
+    @property
+    def networks(self) -> Sequence[str]:
+        """Names of the rows."""
+        return tuple(self.scores)
+
+    @property
+    def datasets(self) -> Sequence[str]:
+        """Names of the columns."""
+        return tuple(next(iter(self.scores.values())))
+
+    @property
+    def rankings(self) -> Sequence[str]:
+        """Those of ``RANKINGS`` that there are."""
+        return tuple(next(iter(next(iter(self.scores.values())).values())))
+
+    def markdown(self) -> str:
+        """Return a table a ranking, a row a network, a column a dataset, cells ``mAP / rank-1``."""
+        blocks = []
+        for ranking in self.rankings:
+            names = " / ".join(MEASURES[measure] for measure in HEADLINES)
+            rows = [[f"{names}, {RANKINGS[ranking]}", *self.datasets]]
+            rows.append(["---", *("---:" for _ in self.datasets)])
+            rows += [
+                [network, *(self._cell(network, dataset, ranking) for dataset in self.datasets)]
+                for network in self.networks
+            ]
+            lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows)
+            blocks.append("".join(f"| {line} |\n" for line in lines))
+        return "\n".join(blocks)
+
+    def csv(self) -> str:
+        """Return one table: a row a network, a column a dataset, ranking and headline measure."""
+        columns = [
+            (dataset, ranking, measure)
+            for ranking in self.rankings
+            for dataset in self.datasets
+            for measure in HEADLINES
+        ]
+        buffer = io.StringIO(newline="")
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(["checkpoint", *(" ".join(column) for column in columns)])
+        for network in self.networks:
+            cells = [self.scores[network][d][ranking][measure] for d, ranking, measure in columns]
+            writer.writerow([network, *(f"{cell:.4f}" for cell in cells)])
+        return buffer.getvalue()
+
+    def tables(self) -> list[Table]:
+        """Return every measure for the terminal: a table a dataset, rows networks and rankings."""
+        return [self._table(dataset) for dataset in self.datasets]
+
+    def _table(self, dataset: str) -> Table:
+        table = Table(title=f"{dataset}, per cent", title_justify="left")
+        table.add_column("", overflow="fold")
+        for title in MEASURES.values():
+            table.add_column(title, justify="right", no_wrap=True)
+        for network in self.networks:
+            for ranking in self.rankings:
+                scores = self.scores[network][dataset][ranking]
+                name = network if ranking == "cosine" else f"{network}, {RANKINGS[ranking]}"
+                table.add_row(name, *(f"{scores[measure]:.1f}" for measure in MEASURES))
+        return table
+
+    def _cell(self, network: str, dataset: str, ranking: str) -> str:
+        scores = self.scores[network][dataset][ranking]
+        return " / ".join(f"{scores[measure]:.1f}" for measure in HEADLINES)

@@ -1,0 +1,59 @@
+"""``task=embed``: embeddings of a folder or of a split, on disk, with the table of its images."""
+
+from pathlib import Path
+from typing import Any
+
+from dccc_lightning.bulk_embedding import BulkEmbedding
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, checked
+from dccc_lightning.errors import UnreadableImageError, UserError
+from dccc_lightning.faults import SMALLER_STEPS, enough_memory, explained
+from dccc_lightning.processes import check_devices
+from dccc_lightning.tasks.inputs import embedder_of, images_of, source_of
+
+DEVICES = {"gpu": "cuda"}
+"""Lightning's accelerators as torch names them, where that differs."""
+
+
+def embed(settings: Settings, output: Path) -> dict[str, Any]:
+    """Embed every image of ``input`` with the network of ``ckpt``.
+
+    Args:
+        settings: The composed configuration.
+        output: The run's folder; afterwards it holds embeddings.npy or embeddings.safetensors,
+            images.parquet, embeddings.json and, if images were skipped, skipped.jsonl.
+
+    Returns:
+        What embeddings.json holds.
+
+    Raises:
+        UserError: A setting, the checkpoint, the folder or an image cannot be used.
+    """
+    check_devices(dict(settings["trainer"]))
+    accelerator = settings["trainer"]["accelerator"]
+    embedder = embedder_of(settings, DEVICES.get(accelerator, accelerator))
+    bulk = checked(
+        "settings",
+        lambda: BulkEmbedding(
+            embedder,
+            output,
+            source_of(settings),
+            file_format=settings["format"],
+            batch_size=settings["loader"]["eval_batch_size"],
+            threads=settings["loader"]["workers"] or None,
+            skip_unreadable=settings["dataset"]["on_error"] == "skip",
+        ),
+    )
+    try:
+        with explained(output), enough_memory(SMALLER_STEPS):
+            manifest = bulk.run(lambda: images_of(settings))
+    except UnreadableImageError as error:
+        raise UserError(
+            f"{error}; remove it, or resume={output} dataset.on_error=skip goes on without it"
+        ) from error
+    skipped = f", {manifest['skipped']:,} unreadable skipped" if manifest["skipped"] else ""
+    CONSOLE.print(
+        f"embedded {manifest['images']:,} images (D = {manifest['feature_dim']}) in "
+        f"{manifest['seconds']:,} s{skipped}"
+    )
+    return manifest

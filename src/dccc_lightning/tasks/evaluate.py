@@ -1,0 +1,183 @@
+"""``task=evaluate``: trained networks on any datasets, one or a matrix of them."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra import compose
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dccc_lightning import checks
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, checked, construct, first_line
+from dccc_lightning.data.records import ReIDDataset
+from dccc_lightning.errors import UserError
+from dccc_lightning.evaluation import Protocol, evaluate_networks
+from dccc_lightning.faults import SMALLER_STEPS, enough_memory
+from dccc_lightning.files import write_atomically
+from dccc_lightning.image_embedder import ImageEmbedder, Origin
+from dccc_lightning.loading import load_embedder
+from dccc_lightning.processes import check_devices
+from dccc_lightning.results import versions, write_results
+from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.score_matrix import ScoreMatrix
+
+
+def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
+    """Evaluate the networks of ``ckpt`` on ``datasets``.
+
+    Args:
+        settings: The composed configuration.
+        output: The run's folder; afterwards it holds results.json, matrix.md and matrix.csv.
+
+    Returns:
+        What results.json holds; scores in per cent.
+
+    Raises:
+        UserError: A setting, a checkpoint or a dataset cannot be used.
+    """
+    start = time.perf_counter()
+    protocol = checked("settings", lambda: _protocol(settings))
+    datasets = _datasets(settings)
+    networks = _networks(settings)
+    scores: dict[str, dict[str, Any]] = {name: {} for name in networks}
+    described: dict[str, dict[str, Any]] = {}
+    for name, (dataset, on_error) in datasets.items():
+        splits = dataset.splits()
+        described[name] = {
+            "root": str(splits.root),
+            "query": len(splits.query),
+            "gallery": len(splits.gallery),
+        }
+        with enough_memory(SMALLER_STEPS):
+            found = evaluate_networks(
+                list(networks.values()),
+                splits,
+                protocol,
+                settings["loader"]["eval_batch_size"],
+                skip_unreadable=on_error == "skip",
+            )
+        for network, rankings in zip(networks, found, strict=True):
+            scores[network][name] = {
+                ranking: {key: round(100 * value, 4) for key, value in measures.items()}
+                for ranking, measures in rankings.items()
+            }
+    results = {
+        "scores": scores,
+        "protocol": asdict(protocol),
+        "checkpoints": {name: _described(embedder) for name, embedder in networks.items()},
+        "datasets": described,
+        "seconds": round(time.perf_counter() - start, 1),
+        "versions": versions(),
+    }
+    matrix = ScoreMatrix(scores)
+    write_results(output / "results.json", results)
+    write_atomically(output / "matrix.md", matrix.markdown().encode())
+    write_atomically(output / "matrix.csv", matrix.csv().encode())
+    for table in matrix.tables():
+        CONSOLE.print(table)
+    return results
+
+
+def _protocol(settings: Settings) -> Protocol:
+    for name in ("flip", "rerank"):
+        if not isinstance(settings[name], bool):
+            raise TypeError(f"{name} must be true or false, got {settings[name]!r}")
+    checks.integer("loader.eval_batch_size", settings["loader"]["eval_batch_size"], 1)
+    rerank = Rerank(**settings["reranking"])
+    return Protocol(settings["flip"], rerank if settings["rerank"] else None)
+
+
+def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
+    """Return the networks to evaluate by the names of their rows."""
+    check_devices(dict(settings["trainer"]))
+    on_gpu = settings["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    chosen = settings["ckpt"]
+    if chosen is None:
+        return {_model_name(settings): _plain_network(settings, device)}
+    paths = [str(path) for path in (chosen if isinstance(chosen, list) else [chosen])]
+    if not paths or len(set(paths)) < len(paths):
+        raise UserError(f"ckpt={chosen}: give one checkpoint or several, each once")
+    return {
+        path: checked("ckpt", partial(load_embedder, path, settings["network"], device))
+        for path in paths
+    }
+
+
+def _model_name(settings: Settings) -> str:
+    model = settings["model"]
+    return f"{model['backbone']}, {model['weights'] or 'random'} weights"
+
+
+def _plain_network(settings: Settings, device: torch.device) -> ImageEmbedder:
+    """Build the network of ``model=`` as it is before any training of ours."""
+    model, image = settings["model"], settings["image"]
+    origin = Origin(
+        path=str(model["weights"]),
+        network="student",
+        model={key: value for key, value in model.items() if key not in ("_target_", "weights")},
+        height=image["height"],
+        width=image["width"],
+        dataset="unknown",
+    )
+    return checked("image", lambda: ImageEmbedder(construct("model", model), origin, device))
+
+
+def _described(embedder: ImageEmbedder) -> dict[str, Any]:
+    """Return what tells a network from others."""
+    return {
+        "network": embedder.origin.network,
+        "fingerprint": embedder.fingerprint,
+        "trained_on": embedder.origin.dataset,
+        "height": embedder.height,
+        "width": embedder.width,
+        "feature_dim": embedder.feature_dim,
+    }
+
+
+def _datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, str]]:
+    """Return the datasets by the names of their columns, each with its ``on_error``."""
+    chosen = settings["datasets"]
+    if chosen is None:
+        nodes = [settings["dataset"]]
+    elif isinstance(chosen, list) and chosen:
+        nodes = [_composed(entry) for entry in chosen]
+    else:
+        raise UserError(f"datasets={chosen}: give a list, as datasets=[market1501,msmt17]")
+    datasets: dict[str, tuple[ReIDDataset, str]] = {}
+    for node in nodes:
+        arguments = dict(node)
+        on_error = arguments.pop("on_error")
+        del arguments["cache"]
+        if node["name"] in datasets:
+            raise UserError(
+                f"datasets: two are named {node['name']}; give one another name, as "
+                f"{{dataset:{node['name']},name:other}}"
+            )
+        datasets[node["name"]] = construct("dataset", arguments), on_error
+    return datasets
+
+
+def _composed(entry: Any) -> Mapping[str, Any]:
+    """Return the settings of a dataset by name, with changes of single ones if it is a mapping."""
+    changes = dict(entry) if isinstance(entry, Mapping) else {"dataset": entry}
+    name = changes.pop("dataset", None)
+    if not isinstance(name, str):
+        raise UserError(f"datasets: {entry} does not name a dataset, as {{dataset:folder,root:A}}")
+    try:
+        node = compose("train", overrides=[f"dataset={name}"]).dataset
+        node = OmegaConf.merge(node, changes)
+        settings = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except MissingConfigException as error:
+        options = ", ".join(error.options or ())
+        raise UserError(f"datasets: no dataset {name}; valid: {options}") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"datasets: {name}: {first_line(error)}") from error
+    return cast(dict[str, Any], settings)

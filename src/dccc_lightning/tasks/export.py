@@ -1,0 +1,183 @@
+"""``task=export``: ONNX and ``torch.export``, checked against the module, with a model card."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from rich.table import Table
+
+from dccc_lightning import __version__, checks
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, checked
+from dccc_lightning.data.images import decode_image
+from dccc_lightning.errors import UserError
+from dccc_lightning.exporting import (
+    FORMATS,
+    Parity,
+    images_per_second,
+    require_packages,
+    runner,
+    to_onnx,
+    to_program,
+    to_pt2,
+)
+from dccc_lightning.files import write_atomically
+from dccc_lightning.image_embedder import ImageEmbedder
+from dccc_lightning.model_card import model_card
+from dccc_lightning.tasks.inputs import embedder_of, images_of, source_of
+
+LEAST_COSINE = 0.9999
+LARGEST_DIFFERENCE = 0.01
+"""Of a component; an embedding that is not of length 1 has the right cosine all the same."""
+
+CARD, REPORT = "MODEL_CARD.md", "export.json"
+
+
+def export(settings: Settings, output: Path) -> dict[str, Any]:
+    """Write the network of ``ckpt`` in the formats asked for, if they agree with it.
+
+    Args:
+        settings: The composed configuration.
+        output: The run's folder; afterwards it holds model.onnx and model.pt2, MODEL_CARD.md and
+            export.json.
+
+    Returns:
+        What export.json holds.
+
+    Raises:
+        UserError: A setting, the checkpoint or an image cannot be used, a package is missing, or an
+            exported network disagrees with the module: then nothing is written.
+    """
+    formats = checked("formats", lambda: _formats(settings["formats"]))
+    require_packages(formats)
+    embedder = embedder_of(settings, "cpu")  # a file has to run everywhere
+    source = source_of(settings)
+    pixels = _pixels(settings, embedder)
+    about = {
+        "fingerprint": embedder.fingerprint,
+        "height": embedder.height,
+        "width": embedder.width,
+        "feature_dim": embedder.feature_dim,
+        "network": embedder.origin.network,
+        "dataset": embedder.origin.dataset,
+        "dccc_lightning": __version__,
+    }
+    with CONSOLE.status("exporting"):
+        program = to_program(embedder)
+        writers = {"onnx": to_onnx, "pt2": to_pt2}
+        contents = {name: writers[name](program, about) for name in formats}
+    parity, speed = _compared(embedder, contents, pixels)
+    facts = {
+        **about,
+        "parameters": sum(p.numel() for p in embedder.network.parameters()),
+        "files": {f"model.{name}": len(content) for name, content in contents.items()},
+        "parity": {f"model.{name}": asdict(found) for name, found in parity.items()},
+        "compared": f"{len(pixels)} images ({source})",
+        "speed": speed,
+        "machine": f"the processor, threads: {torch.get_num_threads()}; torch {torch.__version__}",
+    }
+    run = _run_of(embedder)
+    card = model_card(
+        embedder.origin,
+        facts,
+        _read(run / "config.yaml") if run else None,
+        _read(run / "results.json") if run else None,
+        settings["licence"],
+    )
+    for name, content in contents.items():
+        write_atomically(output / f"model.{name}", content)
+    write_atomically(output / CARD, card.encode())
+    write_atomically(output / REPORT, (json.dumps(facts, indent=2) + "\n").encode())
+    CONSOLE.print(_table(facts))
+    return facts
+
+
+def _formats(chosen: object) -> list[str]:
+    """Return the formats without repetition, in the order of ``FORMATS``."""
+    names = [chosen] if isinstance(chosen, str) else chosen
+    if not isinstance(names, Sequence) or not names:
+        raise ValueError(f"formats must be one or several of {', '.join(FORMATS)}, got {chosen!r}")
+    for name in names:
+        checks.choice("formats", name, FORMATS)
+    return [name for name in FORMATS if name in names]
+
+
+def _pixels(settings: Settings, embedder: ImageEmbedder) -> NDArray[np.uint8]:
+    """Decode the first images of ``input``, to compare on."""
+    number = checked("images", lambda: checks.integer("images", settings["images"], 2))
+    rows = list(islice(images_of(settings), number))
+    if not rows:
+        raise UserError(f"input={settings['input']}: no images to compare on")
+    return np.stack([decode_image(row.path, embedder.height, embedder.width) for row in rows])
+
+
+def _compared(
+    embedder: ImageEmbedder, contents: Mapping[str, bytes], pixels: NDArray[np.uint8]
+) -> tuple[dict[str, Parity], dict[str, dict[str, float]]]:
+    """Compare the exported networks with the module, in one batch and singly, and time all."""
+    runs = {"torch": lambda images: embedder.embed(torch.from_numpy(images)).numpy()}
+    ours = runs["torch"](pixels)
+    parity: dict[str, Parity] = {}
+    for name, content in contents.items():
+        run = runner(content, name)
+        theirs = np.concatenate([run(pixels[:1]), run(pixels[1:])])  # two sizes of a batch
+        parity[name] = Parity.between(ours, theirs)
+        if not (
+            parity[name].cosine >= LEAST_COSINE and parity[name].difference <= LARGEST_DIFFERENCE
+        ):
+            raise UserError(
+                f"model.{name} disagrees with the module: {parity[name]}; nothing was written"
+            )
+        runs[{"onnx": "onnxruntime", "pt2": "torch.export"}[name]] = run
+    speed = {
+        name: {
+            str(size): round(images_per_second(run, pixels[:size]), 1)
+            for size in (1, min(32, len(pixels)))
+        }
+        for name, run in runs.items()
+    }
+    return parity, speed
+
+
+def _run_of(embedder: ImageEmbedder) -> Path | None:
+    """Return the folder of the run that the network lies in, if it does."""
+    if embedder.origin.path == "bundled":
+        return None
+    folders = Path(embedder.origin.path).absolute().parents[:2]
+    return next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    """Read a file of the run, JSON being YAML; None if it is not there."""
+    if not path.is_file():
+        return None
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: damaged; the model card cannot tell how the run went") from error
+    return content if isinstance(content, Mapping) else None
+
+
+def _table(facts: Mapping[str, Any]) -> Table:
+    """Lay out agreement and speed for the terminal."""
+    table = Table(title=f"{facts['compared']}, {facts['machine']}", title_justify="left")
+    sizes = list(next(iter(facts["speed"].values())))
+    for head in ("", "MB", "smallest cosine", *(f"images/s, batch {size}" for size in sizes)):
+        table.add_column(head, justify="right" if head else "left")
+    files = {"torch": None, "onnxruntime": "model.onnx", "torch.export": "model.pt2"}
+    for name, rates in facts["speed"].items():
+        file = files[name]
+        found = (
+            [f"{facts['files'][file] / 1e6:.1f}", f"{facts['parity'][file]['cosine']:.7f}"]
+            if file
+            else ["", ""]
+        )
+        table.add_row(file or "module", *found, *(f"{rate:,.0f}" for rate in rates.values()))
+    return table

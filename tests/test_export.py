@@ -1,0 +1,239 @@
+"""Exported networks agree with the module, run without it, and say what they are."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from dccc_lightning import exporting
+from dccc_lightning.exporting import ABOUT, Parity, runner, to_onnx, to_program, to_pt2
+from dccc_lightning.image_embedder import Origin
+from dccc_lightning.loading import FORMAT, KEY, load_embedder
+from dccc_lightning.model_card import model_card
+from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.tasks import export as task
+
+MODEL = {"backbone": "resnet10", "width": 0.125, "pooling": "gem", "bn_group_size": 16}
+ABOUT_IT = {"fingerprint": "abc", "height": 32}
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    monkeypatch.setattr(exporting, "MEASURE_SECONDS", 0)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """Return the folder of a finished run of a small network, as a training run leaves it."""
+    torch.manual_seed(0)
+    network = build_embedder(**MODEL, weights=None)
+    for name, value in network.state_dict().items():
+        if "running" in name:
+            value.uniform_(0.5, 1.5)
+    folder = tmp_path_factory.mktemp("private") / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    description = {
+        "format": FORMAT, "version": "9.9", "model": MODEL,
+        "image": {"height": 32, "width": 16}, "dataset": "market1501",
+    }  # fmt: skip
+    state = {f"student.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state, KEY: description}, folder / "checkpoints" / "best.ckpt")
+    scores = {"mAP": 61.25, "mINP": 30.0, "rank1": 70.0, "rank5": 80.0, "rank10": 90.0}
+    settings = {
+        "task": {"_target_": "dccc_lightning.tasks.train.train"},
+        "seed": 7,
+        "epochs": 16,
+        "model": {**MODEL, "weights": f"{folder}/start.pth"},
+        "dataset": {"name": "market1501", "root": "/private/data"},
+    }
+    results = {
+        "best": {**scores, "network": "student", "epoch": 15},
+        "student": scores, "teacher": None, "seed": 7,
+        "versions": {"torch": "2.x"},
+    }  # fmt: skip
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def embedder(run_folder):
+    return load_embedder(run_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def contents(embedder):
+    program = to_program(embedder)
+    return {"onnx": to_onnx(program, ABOUT_IT), "pt2": to_pt2(program, ABOUT_IT)}
+
+
+@pytest.fixture
+def crops(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "crops").mkdir()
+    for index in range(5):
+        pixels = rng.integers(0, 256, (40, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "crops" / f"{index}.png")
+    return tmp_path / "crops"
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "pt2"])
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_bytes_in_embeddings_out_at_any_batch_size(embedder, contents, file_format, size):
+    pixels = np.random.default_rng(size).integers(0, 256, (size, 3, 32, 16), dtype=np.uint8)
+    theirs = runner(contents[file_format], file_format)(pixels)
+    ours = embedder.embed(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
+    assert theirs.dtype == np.float32
+
+
+def test_onnx_says_what_goes_in_and_out(contents):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(contents["onnx"], providers=["CPUExecutionProvider"])
+    (given,), (returned,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape) == (
+        "images", "tensor(uint8)", ["batch", 3, 32, 16]
+    )  # fmt: skip
+    assert (returned.name, returned.type, returned.shape) == (
+        "embeddings", "tensor(float)", ["batch", 64]
+    )  # fmt: skip
+    properties = session.get_modelmeta().custom_metadata_map
+    assert properties == {"fingerprint": "abc", "height": "32"}
+
+
+def test_files_hold_no_path_of_the_machine_they_were_made_on(contents):
+    packages = str(Path(torch.__file__).parents[1]).encode()
+    sources = str(Path(exporting.__file__).parent).encode()
+    archive = zipfile.ZipFile(io.BytesIO(contents["pt2"]))
+    parts = [archive.read(name) for name in archive.namelist()]
+    assert any(name.endswith(ABOUT) for name in archive.namelist())
+    for content in (contents["onnx"], *parts):
+        assert packages not in content
+        assert sources not in content
+
+
+def test_the_network_itself_stays_as_it_was(embedder):
+    before = embedder.network.backbone.conv1.weight
+    to_program(embedder)
+    assert embedder.network.backbone.conv1.weight is before
+    assert before.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_parity_sees_direction_and_length():
+    ours = np.array([[1, 0], [0.6, 0.8]], np.float32)
+    assert Parity.between(ours, ours).cosine == pytest.approx(1)
+    turned = Parity.between(ours, np.array([[1, 0], [0.8, 0.6]], np.float32))
+    assert turned.cosine == pytest.approx(0.96)
+    longer = Parity.between(ours, 2 * ours)
+    assert longer.cosine == pytest.approx(1)
+    assert longer.difference == pytest.approx(1)
+    assert np.isnan(Parity.between(ours, np.full((2, 2), np.nan, np.float32)).cosine)
+
+
+def test_the_command_writes_both_with_a_card(command, run_folder, crops):
+    outcome = command(
+        "task=export", f"ckpt={run_folder}", f"input={crops}", "licence=research only",
+        "output=out",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "model.onnx" in outcome.out
+    report = json.loads(Path("out/export.json").read_text())
+    assert set(report["files"]) == {"model.onnx", "model.pt2"}
+    for name, size in report["files"].items():
+        assert Path("out", name).stat().st_size == size
+        assert report["parity"][name]["cosine"] >= 0.9999
+    assert set(report["speed"]) == {"torch", "onnxruntime", "torch.export"}
+    assert all(rate > 0 for rates in report["speed"].values() for rate in rates.values())
+    embedder = load_embedder(run_folder, device="cpu")
+    assert report["fingerprint"] == embedder.fingerprint
+    loaded = torch.export.load("out/model.pt2", extra_files=(extra := {ABOUT: ""}))
+    assert json.loads(extra[ABOUT])["fingerprint"] == embedder.fingerprint
+    pixels = torch.zeros(3, 3, 32, 16, dtype=torch.uint8)
+    torch.testing.assert_close(loaded.module()(pixels), embedder.embed(pixels))
+    card = Path("out/MODEL_CARD.md").read_text()
+    for fact in ("without identity labels", "| student, last epoch | 61.2 | 30.0 | 70.0",
+                 "| student, epoch 15: the best on the test split | 61.2 ", "seed: 7",
+                 "research only", "Trained on: market1501", "5 images", embedder.fingerprint,
+                 "(B, 3, 32, 16) uint8"):  # fmt: skip
+        assert fact in card
+    assert "private" not in card.replace(f"({crops})", "")
+
+
+def test_an_export_that_disagrees_is_not_written(command, run_folder, crops, monkeypatch):
+    def wrong(program, about):
+        program.state_dict["network.neck.weight"][:9].neg_()
+        return to_pt2(program, about)
+
+    monkeypatch.setattr(task, "to_pt2", wrong)
+    outcome = command("task=export", f"ckpt={run_folder}", f"input={crops}", "output=out")
+    assert outcome.code == 2
+    assert "model.pt2 disagrees with the module: Parity(cosine=0." in outcome.err
+    assert not Path("out").exists()
+
+
+def test_without_the_extra_onnx_is_refused_and_pt2_is_not(command, run_folder, crops, monkeypatch):
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    arguments = ("task=export", f"ckpt={run_folder}", f"input={crops}", "output=out")
+    outcome = command(*arguments)
+    assert outcome.code == 2
+    assert "pip install 'dccc-lightning[export]', or formats=[pt2]" in outcome.err
+    outcome = command(*arguments, "formats=[pt2]")
+    assert outcome.code == 0, outcome.err
+    assert not Path("out/model.onnx").exists()
+    assert Path("out/model.pt2").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("formats=tflite", "formats: formats must be one of onnx, pt2, got 'tflite'"),
+        ("formats=[]", "formats must be one or several of onnx, pt2"),
+        ("images=1", "images: images must be at least 2"),
+        ("input=elsewhere", "input=elsewhere: neither a folder nor"),
+        ("ckpt=null", "ckpt= is needed"),
+    ],
+)
+def test_mistakes_are_one_line(command, run_folder, crops, argument, message):
+    arguments = {"ckpt": f"{run_folder}", "input": f"{crops}"}
+    key, _, value = argument.partition("=")
+    arguments[key] = value
+    outcome = command(*(f"{k}={v}" for k, v in arguments.items()), "task=export", "output=out")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert not Path("out").exists()
+
+
+def facts():
+    return {
+        "fingerprint": "f00", "height": 64, "width": 32, "feature_dim": 8, "parameters": 12,
+        "files": {"model.pt2": 10**6}, "parity": {"model.pt2": {"cosine": 1, "difference": 0}},
+        "compared": "9 images", "speed": {"torch": {"1": 2.0}}, "machine": "a machine",
+    }  # fmt: skip
+
+
+def card_of(dataset, path="run/checkpoints/best.ckpt", **arguments):
+    return model_card(Origin(path, "teacher", MODEL, 64, 32, dataset), facts(), **arguments)
+
+
+def test_a_card_tells_what_is_not_known():
+    card = card_of("market1501")
+    assert "Not known: the network was not in the folder of its run" in card
+    assert "No licence was stated" in card
+    assert "the terms of market1501" in card
+    assert "withdrawn" not in card
+
+
+def test_a_card_warns_of_withdrawn_data_and_tells_drawn_people():
+    assert "DukeMTMC was withdrawn by its authors" in card_of("occluded_duke")
+    bundled = card_of("synthetic-source", path="bundled")
+    assert "no real person is in them" in bundled
+    assert "with identity labels" in bundled
+    settings = {"task": {"_target_": "dccc_lightning.tasks.pretrain.pretrain"}}
+    assert "with identity labels" in card_of("market1501", settings=settings)

@@ -1,0 +1,494 @@
+"""One's own images: the tree, labels from a pattern or a table, and the division into splits."""
+
+import os
+import re
+import string
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dccc_lightning.data.folder import ImageFolder
+from dccc_lightning.data.image_labels import ImageLabels, PathPattern, read_table
+from dccc_lightning.data.image_tree import list_tree
+from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.partition import assign_splits, choose_identities, choose_queries
+from dccc_lightning.errors import UserError
+
+NAMES = r"(?P<camera>cam[^/]*)/(?P<identity>[a-z]+)_\d+\."
+
+
+def touch(root, *paths):
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def relative(root, records):
+    return [path.relative_to(root).as_posix() for path in records.paths]
+
+
+def table(folder, text, name="labels.csv"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def outcome_of(call, refusal):
+    """What a call returns, or the message that it refuses with."""
+    try:
+        return call(), ""
+    except refusal as error:
+        return None, str(error)
+
+
+@pytest.fixture
+def market(tmp_path):
+    """Six people under two cameras, two images each; a seventh under one camera."""
+    root = tmp_path / "crops_cam9"  # would mislead a pattern searched for in the whole path
+    for person in "abcdef":
+        touch(root, *(f"cam{c}/{person}_{i}.jpg" for c in (1, 2) for i in (0, 1)))
+    touch(root, "cam1/solo_0.jpg", "cam1/solo_1.jpg")
+    return root
+
+
+class TestTree:
+    def test_images_are_found_by_suffix_in_any_case_sorted_and_without_hidden_ones(self, tmp_path):
+        touch(tmp_path, "b/2.JPG", "b/1.jpeg", "a.PnG", "c/d/e/x.bmp", "z.WEBP")
+        touch(tmp_path, ".hidden.jpg", ".git/x.jpg", "b/._1.jpeg", "notes.txt", "x.gif", "jpg")
+        assert list_tree(tmp_path) == ["a.PnG", "b/1.jpeg", "b/2.JPG", "c/d/e/x.bmp", "z.WEBP"]
+
+    def test_all_four_kinds_are_decoded(self, tmp_path):
+        for suffix in ("jpg", "png", "bmp", "webp"):
+            Image.new("RGB", (8, 16), (200, 0, 0)).save(tmp_path / f"x.{suffix}", quality=100)
+        store = ImageStore(ImageFolder(root=tmp_path).splits().train.paths, 16, 8)
+        assert store.preload() == []
+        red = store.load(range(4)).float().mean(dim=(2, 3))
+        assert np.allclose(red, [[200, 0, 0]] * 4, atol=3)
+
+    def test_a_link_to_somewhere_inside_is_left_out(self, tmp_path):
+        touch(tmp_path, "real/a.jpg")
+        (tmp_path / "again").symlink_to(tmp_path / "real")
+        (tmp_path / "b.jpg").symlink_to(tmp_path / "real" / "a.jpg")
+        (tmp_path / "real" / "up").symlink_to(tmp_path)
+        assert list_tree(tmp_path, outside=True) == ["real/a.jpg"]
+
+    @pytest.mark.parametrize("kind", ["file", "folder"])
+    def test_a_link_that_leads_out_needs_a_permission(self, tmp_path, kind):
+        root, elsewhere = tmp_path / "root", tmp_path / "root-2"
+        touch(elsewhere, "a.jpg")
+        root.mkdir()
+        target, expected = (
+            (elsewhere / "a.jpg", "x.jpg") if kind == "file" else (elsewhere, "x.jpg/a.jpg")
+        )
+        (root / "x.jpg").symlink_to(target)
+        with pytest.raises(UserError, match=r"leads out of .*dataset\.outside=true"):
+            list_tree(root)
+        assert list_tree(root, outside=True) == [expected]
+
+    def test_links_out_and_back_end(self, tmp_path):
+        root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+        touch(elsewhere, "deep/a.jpg")
+        touch(root, "b.jpg")
+        (root / "out").symlink_to(elsewhere)
+        (elsewhere / "circle").symlink_to(elsewhere)
+        (elsewhere / "deep" / "up").symlink_to(elsewhere)
+        (elsewhere / "back").symlink_to(root)
+        assert list_tree(root, outside=True) == ["b.jpg", "out/deep/a.jpg"]
+
+    def test_the_root_itself_may_be_a_link(self, tmp_path):
+        touch(tmp_path / "real", "a.jpg")
+        (tmp_path / "root").symlink_to(tmp_path / "real")
+        assert list_tree(tmp_path / "root") == ["a.jpg"]
+
+    def test_a_broken_link_is_for_the_reader_to_report(self, tmp_path):
+        (tmp_path / "a.jpg").symlink_to(tmp_path / "nothing")
+        (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+        (tmp_path / "other.txt").symlink_to(tmp_path / "nothing")
+        paths = [tmp_path / name for name in list_tree(tmp_path)]
+        assert [path.name for path in paths] == ["a.jpg", "loop.png"]
+        assert len(ImageStore(paths, 8, 8).preload()) == 2
+
+    def test_pipes_and_folders_named_like_images_are_no_images(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.jpg")
+        touch(tmp_path, "folder.jpg/a.png")
+        assert list_tree(tmp_path) == ["folder.jpg/a.png"]
+
+    def test_names_that_are_not_utf8_are_refused(self, tmp_path):
+        (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
+        with pytest.raises(UserError, match=r"caf\\xe9\.jpg' is not UTF-8; rename it"):
+            list_tree(tmp_path)
+
+
+class TestPattern:
+    def test_it_is_searched_for_in_the_path_below_the_root(self, market):
+        splits = ImageFolder(root=market, pattern=NAMES, test_share=1.0).splits()
+        assert splits.camera_names == ("cam1", "cam2")
+        assert splits.identity_names == ("a", "b", "c", "d", "e", "f", "solo")
+        for records in (splits.train, splits.query, splits.gallery):
+            for path, identity, camera in zip(
+                relative(market, records), records.identities, records.cameras, strict=True
+            ):
+                assert splits.camera_names[camera] == path.split("/")[0]
+                assert splits.identity_names[identity] == path.split("/")[1].split("_")[0]
+
+    def test_images_that_it_does_not_fit_train_without_labels(self, market):
+        touch(market, "cam1/007.jpg", "other/x.png")
+        with pytest.warns(UserWarning, match=r"2 of 28 images .* first is 'cam1/007\.jpg'"):
+            train = ImageFolder(root=market, pattern=NAMES, test_share=0.0).splits().train
+        unknown = relative(market, train.select(np.flatnonzero(train.identities == -1)))
+        assert unknown == ["cam1/007.jpg", "other/x.png"]
+        assert (train.cameras == -1).sum() == 2
+
+    def test_a_group_that_takes_no_part_is_unknown(self):
+        labels = PathPattern(r"(?P<camera>c\d)?/(?P<identity>\w*)\.").labels("x/.jpg")
+        assert labels == ImageLabels("x/.jpg")
+
+    @pytest.mark.parametrize(
+        ("pattern", "message"),
+        [
+            (r"cam\d+", r"named groups .*camera, identity, split, got none"),
+            (r"(?P<cam>\d+)", "got cam"),
+            (r"(?P<camera>\d+", "must be a regular expression"),
+            (r"(?P<camera>.{1,99999999999999999999})", "must be a regular expression"),
+        ],
+    )
+    def test_other_patterns_are_refused(self, tmp_path, pattern, message):
+        with pytest.raises(ValueError, match=message):
+            ImageFolder(root=tmp_path, pattern=pattern)
+
+    def test_a_pattern_that_fits_nothing_is_refused_with_an_example(self, market):
+        with pytest.raises(UserError, match=r"fits none of the 26 images .* 'cam1/a_0\.jpg'"):
+            ImageFolder(root=market, pattern=r"(?P<camera>kamera\d+)").splits()
+
+    def test_an_unknown_split_names_the_path(self, market):
+        with pytest.raises(UserError, match=r"'cam1/a_0\.jpg'.* one of train, .*, got 'cam1'"):
+            ImageFolder(root=market, pattern=r"(?P<split>cam\d)/").splits()
+
+    def test_a_group_may_tell_the_split(self, tmp_path):
+        touch(tmp_path, "Train/a_1.jpg", "query/b_1.jpg", "gallery/b_2.jpg", "gallery/c_2.jpg")
+        pattern = r"(?P<split>\w+)/(?P<identity>\w)_(?P<camera>\d)"
+        splits = ImageFolder(root=tmp_path, pattern=pattern).splits()
+        assert relative(tmp_path, splits.query) == ["query/b_1.jpg"]
+        assert relative(tmp_path, splits.gallery) == ["gallery/b_2.jpg", "gallery/c_2.jpg"]
+        assert relative(tmp_path, splits.train) == ["Train/a_1.jpg"]
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(max_size=30), st.text(alphabet="abc/_.1é\n", max_size=20))
+    def test_any_pattern_gives_a_result_or_one_line(self, pattern, path):
+        def read():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # re warns of sets that may change their meaning
+                return PathPattern(f"(?P<camera>{pattern})").labels(path)
+
+        labels, message = outcome_of(read, ValueError)
+        assert len(message.splitlines()) <= 1
+        assert labels is None or labels.camera in path
+
+
+class TestTable:
+    @pytest.fixture
+    def root(self, tmp_path):
+        touch(tmp_path, "root/a.jpg", "root/b/c.png", "root/d e,f.webp", "secret.jpg")
+        return tmp_path / "root"
+
+    def test_columns_are_found_by_name_and_rows_sorted_by_path(self, root):
+        text = (
+            "\ufeffIdentity, note ,PATH,camera\r\n"
+            '"7, the tall",x,b/c.png, Nord \r\n'
+            "\r\n"
+            ",y,a.jpg,\r\n"
+            ',z,"d e,f.webp",Süd\r\n'
+        )
+        assert read_table(table(root, text), root) == [
+            ImageLabels("a.jpg"),
+            ImageLabels("b/c.png", "Nord", "7, the tall"),
+            ImageLabels("d e,f.webp", "Süd"),
+        ]
+
+    def test_its_rows_alone_are_the_dataset(self, root):
+        splits = ImageFolder(root=root, table=table(root, "path\nb/c.png\n")).splits()
+        assert relative(root, splits.train) == ["b/c.png"]
+        assert not len(splits.query)
+        assert not len(splits.gallery)
+
+    @pytest.mark.parametrize(
+        ("text", "line", "message"),
+        [
+            ("", 1, "no header"),
+            ("\n\n", 1, "no header"),
+            ("camera,identity\n1,2\n", 1, "no column path.* got 'camera', 'identity'"),
+            ("path;camera\na.jpg;1\n", 1, "no column path.*commas.* got 'path;camera'"),
+            ("path,camera,camera\na.jpg,1,2\n", 1, "two columns camera"),
+            ("path,camera\na.jpg,1\nb/c.png\n", 3, "1 cells, the header has 2"),
+            ("path,camera\na.jpg,1,2\n", 2, "3 cells, the header has 2"),
+            ("path\na.jpg\n\nb/nothing.png\n", 4, "no file 'b/nothing.png'"),
+            ("path\nb\n", 2, "'b' is not named like"),
+            ("path\na.jpg\n./b/../a.jpg\n", 3, "is the file of line 2 again"),
+            ("path,camera\n,1\n", 2, "an empty path"),
+            ("path\na\0.jpg\n", 2, r"no path: 'a\\x00.jpg'"),
+            (f"path\n{'a' * 5000}.jpg\n", 2, "no file"),
+            ("path\n../secret.jpg\n", 2, r"outside .*dataset\.outside=true"),
+            ("path\n../root-2/a.jpg\n", 2, "outside"),
+            ("path,split\na.jpg,val\n", 2, "one of train, test, query, gallery, got 'val'"),
+            ('path\n"a.jpg\n', 2, "unexpected end of data"),
+            ('path\n"a.jpg"x\n', 2, "expected after"),
+            (b"path,camera\na.jpg,1\nb/c.png,S\xfcd\n", 3, "not UTF-8 .*; save it as UTF-8"),
+            ("path\na.jpg\n".encode("utf-16"), 1, "not UTF-8"),
+        ],
+    )
+    def test_a_mistake_is_one_line_with_file_and_line(self, root, text, line, message):
+        file = table(root, text)
+        with pytest.raises(UserError, match=message) as caught:
+            read_table(file, root)
+        assert str(caught.value).startswith(f"'{file}', line {line}: ")
+        assert "\n" not in str(caught.value)
+
+    def test_a_table_that_is_not_there_is_named(self, root):
+        with pytest.raises(UserError, match=r"dataset\.table=.*none\.csv.*No such file"):
+            read_table(root / "none.csv", root)
+
+    def test_paths_outside_the_root_need_a_permission(self, root):
+        absolute = root.parent / "secret.jpg"
+        (root / "link.jpg").symlink_to(absolute)
+        for path in ("../secret.jpg", str(absolute), "link.jpg"):
+            file = table(root, f"path\n{path}\n")
+            with pytest.raises(UserError, match="lies outside"):
+                read_table(file, root)
+            train = ImageFolder(root=root, table=file, outside=True).splits().train
+            assert train.paths[0].resolve() == absolute
+        inside = table(root, f"path\n{root / 'a.jpg'}\n")
+        assert ImageFolder(root=root, table=inside).splits().train.paths == (root / "a.jpg",)
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.one_of(
+            st.binary(max_size=80),
+            st.text(alphabet='ab,./"\n\r\0;é jpgpathcmersli', max_size=80).map(str.encode),
+            st.lists(
+                st.tuples(
+                    st.sampled_from(["a.jpg", "b/c.png", "b", "../secret.jpg", "", "b/./c.png"]),
+                    st.text(max_size=5),
+                    st.sampled_from(["", "train", "TEST", " query", "gallery", "x"]),
+                ),
+                max_size=4,
+            ).map(
+                lambda rows: ("path,camera,split\n" + "".join(
+                    ",".join(row) + "\n" for row in rows
+                )).encode("utf-8", "surrogatepass")
+            ),
+        )
+    )  # fmt: skip
+    def test_any_bytes_give_a_result_or_one_line(self, tmp_path_factory, content):
+        root = tmp_path_factory.getbasetemp() / "fuzz" / "root"
+        touch(root, "a.jpg", "b/c.png", "../secret.jpg")
+        file = table(root.parent, content, "fuzz.csv")
+        images, message = outcome_of(lambda: read_table(file, root), UserError)
+        assert len(message.splitlines()) <= 1
+        assert not message or re.match(rf"'{re.escape(str(file))}', line \d+: ", message)
+        assert all((root / image.path).resolve().is_relative_to(root) for image in images or [])
+
+
+class TestDivision:
+    def test_without_identities_everything_trains(self, market):
+        splits = ImageFolder(root=market, pattern=r"(?P<camera>cam\d)/").splits()
+        assert len(splits.train) == 26
+        assert len(splits.query) == len(splits.gallery) == 0
+        assert (splits.train.identities == -1).all()
+        assert set(splits.train.cameras.tolist()) == {0, 1}
+        assert splits.query.identities.dtype == splits.gallery.cameras.dtype == np.int64
+
+    def test_without_anything_cameras_are_unknown_too(self, market):
+        splits = ImageFolder(root=market).splits()
+        assert (splits.train.cameras == -1).all()
+        assert splits.camera_names == splits.identity_names == ()
+        assert relative(market, splits.train) == list_tree(market)
+
+    def test_half_of_the_identities_seen_by_two_cameras_are_tested(self, market):
+        touch(market, "new/1.jpg")  # nobody known
+        with pytest.warns(UserWarning, match="1 of 27"):
+            splits = ImageFolder(root=market, pattern=NAMES).splits()
+        tested = set(splits.query.identities.tolist())
+        assert len(tested) == 3
+        assert tested == set(splits.gallery.identities.tolist())
+        assert not tested & set(splits.train.identities.tolist())
+        solo = splits.identity_names.index("solo")
+        assert {solo, -1} < set(splits.train.identities.tolist())
+        assert len(splits.query) == 6  # one of each person and camera
+        assert len(splits.train) + len(splits.query) + len(splits.gallery) == 27
+
+    def test_the_choice_depends_on_the_names_alone(self):
+        names = [f"person {i}" for i in range(40)]
+        chosen = choose_identities(names, 0.25)
+        assert len(chosen) == 10
+        assert choose_identities(names[::-1], 0.25) == chosen
+        grown = choose_identities([*names, "one more"], 0.25)
+        assert len(set(chosen) & set(grown)) >= 9
+        assert choose_identities(names, 0.001) == chosen[:1]
+        assert choose_identities(names, 0) == choose_identities([], 0.5) == []
+
+    def test_a_split_column_decides_and_test_is_divided_by_the_rule(self, market):
+        rows = ["path,camera,identity,split"]
+        rows += [f"cam{c}/a_{i}.jpg,{c},a,test" for c in (1, 2) for i in (0, 1)]
+        rows += [
+            "cam1/solo_0.jpg,1,solo,test",
+            "cam1/b_0.jpg,1,b,query",
+            "cam2/b_0.jpg,2,b,gallery",
+        ]
+        rows += ["cam1/c_0.jpg,1,c,", "cam2/c_0.jpg,2,c,", "cam1/d_0.jpg,,,gallery"]
+        file = table(market, "\n".join(rows))
+        splits = ImageFolder(root=market, table=file).splits()
+        assert relative(market, splits.train) == ["cam1/c_0.jpg", "cam2/c_0.jpg"]
+        assert relative(market, splits.query) == ["cam1/a_0.jpg", "cam1/b_0.jpg", "cam2/a_0.jpg"]
+        gallery = dict(
+            zip(relative(market, splits.gallery), splits.gallery.identities, strict=True)
+        )
+        assert gallery["cam1/d_0.jpg"] == -1
+        assert set(gallery) == {
+            "cam1/a_1.jpg", "cam2/a_1.jpg", "cam1/solo_0.jpg", "cam2/b_0.jpg", "cam1/d_0.jpg",
+        }  # fmt: skip
+
+    def test_an_identity_in_training_and_test_is_warned_of(self, market):
+        rows = "cam1/a_0.jpg,1,a,query\ncam2/a_0.jpg,2,a,gallery\ncam1/a_1.jpg,1,a,train\n"
+        file = table(market, f"path,camera,identity,split\n{rows}")
+        with pytest.warns(UserWarning, match="1 identities .* training and in the test .* 'a'"):
+            splits = ImageFolder(root=market, table=file).splits()
+        assert splits.train.identities[0] == splits.query.identities[0]
+
+    @pytest.mark.parametrize(
+        "rows",
+        [
+            "cam1/a_0.jpg,1,a,query\ncam1/a_1.jpg,1,a,gallery\n",
+            "cam1/a_0.jpg,1,,query\ncam2/a_1.jpg,2,,gallery\n",
+            "cam1/a_0.jpg,1,a,query\n",
+            "cam1/a_0.jpg,1,a,test\ncam1/a_1.jpg,1,a,test\n",
+        ],
+    )
+    def test_a_test_split_without_a_match_is_refused(self, market, rows):
+        file = table(market, f"path,camera,identity,split\n{rows}cam1/b_0.jpg,1,b,train\n")
+        with pytest.raises(UserError, match="no query has a match"):
+            ImageFolder(root=market, table=file).splits()
+
+    def test_without_cameras_an_identity_of_two_images_is_evaluated(self, market):
+        splits = ImageFolder(root=market, pattern=r"/(?P<identity>[a-z]+)_", test_share=1).splits()
+        assert len(splits.query) == 7
+        assert len(splits.train) == 0
+        assert (splits.query.cameras == -1).all()
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["", "1", "2", "3"]),
+                st.sampled_from(["", "a", "b", "c"]),
+                st.sampled_from(["", "", "", "train", "test", "query", "gallery"]),
+            ),
+            max_size=14,
+        ),
+        st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    )
+    def test_every_query_the_rule_makes_has_a_match(self, labels, share):
+        images = [ImageLabels(f"{i:02}.jpg", *row) for i, row in enumerate(labels)]
+        splits = assign_splits(images, share)
+        assert all(split in ("train", "query", "gallery") for split in splits)
+        for image, split in zip(images, splits, strict=True):
+            if image.split in ("train", "query", "gallery"):
+                assert split == image.split
+            if split == "query" and image.split != "query":
+                assert any(
+                    other.identity == image.identity and other_split == "gallery"
+                    and ("" in (other.camera, image.camera) or other.camera != image.camera)
+                    for other, other_split in zip(images, splits, strict=True)
+                )  # fmt: skip
+        if not any(image.split for image in images):
+            divided = {i.identity for i, s in zip(images, splits, strict=True) if s != "train"}
+            trained = {i.identity for i, s in zip(images, splits, strict=True) if s == "train"}
+            assert not divided & trained
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.sampled_from(["", "1", "2", "3"]), max_size=8))
+    def test_an_identity_has_a_query_where_one_is_possible(self, cameras):
+        queries = choose_queries(cameras)
+        assert len({cameras[q] for q in queries}) == len(queries)
+        assert all(cameras.index(cameras[q]) == q for q in queries)
+        possible = len(cameras) > 1 and (len(set(cameras)) > 1 or "" in cameras)
+        assert bool(queries) == possible
+
+
+class TestFolder:
+    def test_no_root_is_named(self):
+        with pytest.raises(UserError, match=r"dataset\.root=PATH"):
+            ImageFolder(root=None)
+
+    def test_a_root_that_is_none_is_refused(self, tmp_path):
+        with pytest.raises(UserError, match=r"is no folder; set dataset\.root"):
+            ImageFolder(root=tmp_path / "x").splits()
+        touch(tmp_path, "crops.zip")
+        with pytest.raises(UserError, match="is a file, not a folder; unpack it first"):
+            ImageFolder(root=tmp_path / "crops.zip").splits()
+
+    def test_no_images_is_refused(self, tmp_path):
+        touch(tmp_path, "notes.txt")
+        with pytest.raises(UserError, match=r"no images \(\.bmp, .*\) in "):
+            ImageFolder(root=tmp_path, pattern=NAMES).splits()
+        with pytest.raises(UserError, match=r"no images .* in the table"):
+            ImageFolder(root=tmp_path, table=table(tmp_path, "path\n")).splits()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"pattern": NAMES, "table": "x.csv"}, "must not both"),
+            ({"test_share": 1.5}, "test_share must be in"),
+            ({"outside": "yes"}, "outside must be true or false"),
+            ({"pattern": 3}, "pattern must be a string"),
+        ],
+    )
+    def test_arguments_are_checked(self, tmp_path, arguments, message):
+        with pytest.raises((ValueError, TypeError), match=message):
+            ImageFolder(root=tmp_path, **arguments)
+
+    def test_two_readings_agree_whatever_the_order_of_the_listing(self, market, monkeypatch):
+        first = ImageFolder(root=market, pattern=NAMES).splits()
+        real = os.scandir
+
+        class Backwards(list):
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                return None
+
+        monkeypatch.setattr(os, "scandir", lambda path: Backwards(list(real(path))[::-1]))
+        again = ImageFolder(root=market, pattern=NAMES).splits()
+        assert again.train.paths == first.train.paths
+        assert again.query.paths == first.query.paths
+
+    @pytest.mark.parametrize(
+        "names", [string.ascii_letters, ["ü", "名", "a b", "-1", "\U0001f600"]]
+    )
+    def test_names_are_any_strings_numbered_in_sorted_order(self, tmp_path, names):
+        touch(tmp_path, *(f"{name}/{i}.png" for name in names for i in (0, 1)))
+        splits = ImageFolder(root=tmp_path, pattern=r"^(?P<identity>[^/]+)/", test_share=0).splits()
+        assert splits.identity_names == tuple(sorted(names))
+        assert [splits.identity_names[i] for i in splits.train.identities] == [
+            path.parent.name for path in splits.train.paths
+        ]
+
+    def test_the_setting_composes_and_is_checked_on_the_command_line(self, command, tmp_path):
+        outcome = command("dataset=folder", "model.weights=null", "trainer=cpu", "output=o")
+        assert (outcome.code, outcome.err) == (
+            2, "error: dataset.root=PATH is needed: the folder of the images\n",
+        )  # fmt: skip
+        touch(tmp_path, "crops/cam1/a_0.jpg")
+        outcome = command(
+            "dataset=folder", f"dataset.root={tmp_path / 'crops'}", "model.weights=null",
+            r'dataset.pattern="(?P<camera>cam\d+)/(?P<person>\w+)"', "trainer=cpu", "output=p",
+        )  # fmt: skip
+        assert outcome.code == 2
+        assert "error: dataset: pattern must have named groups" in outcome.err
+        assert "camera, person" in outcome.err
+        assert not Path("p").exists()
