@@ -1,0 +1,131 @@
+"""A picture of what searches have found: a row a query, the best hit first."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from dccc_lightning.data.images import DECODING_ERRORS, check_size
+from dccc_lightning.data.listing import ListedImage
+from dccc_lightning.files import write_atomically
+from dccc_lightning.retrieval.gallery_table import Hit
+
+_WIDTH, _HEIGHT = 96, 192  # of the place for a crop
+_FRAME = 4
+_GAP = 10
+_LINE = 15
+_CAPTION = 3 * _LINE + 4
+_MARGIN = 18
+_TITLE = 34
+_BLACK, _WHITE, _PALE = "#1d2127", "#ffffff", "#eceef1"
+_GREEN, _RED, _GREY, _BLUE = "#2e9e5b", "#d0433b", "#b4bac3", "#2f6db3"
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A query and what it has found, the best first."""
+
+    query: ListedImage
+    hits: Sequence[Hit]
+
+
+def write_board(path: Path, rows: Sequence[BoardRow], columns: int, title: str) -> None:
+    """Draw searches into a PNG: the query on the left, what it has found on the right.
+
+    A hit is framed green where it shows the query's identity, red where it shows another, grey
+    where one of the two is unknown; the caption says the same in words. An image that cannot be
+    read leaves its place empty.
+
+    Args:
+        path: Of the PNG.
+        rows: From top to bottom.
+        columns: Hits of a row that are drawn, at most.
+        title: Above the picture.
+    """
+    step = _WIDTH + 2 * _FRAME + _GAP
+    row_height = _HEIGHT + 2 * _FRAME + _CAPTION + _GAP
+    shown = max((len(row.hits[:columns]) for row in rows), default=0)
+    width = 2 * _MARGIN + step * (shown + 1) + 2 * _GAP
+    board = Image.new("RGB", (max(width, 420), _TITLE + row_height * len(rows) + _MARGIN), _WHITE)
+    pen = ImageDraw.Draw(board)
+    pen.text((_MARGIN, 11), title, fill=_BLACK, font=_font(14))
+    for number, row in enumerate(rows):
+        top = _TITLE + number * row_height
+        query = row.query
+        facts = ("query", _facts(query.camera, query.identity), Path(query.path).name)
+        _draw(board, pen, (_MARGIN, top), query.path, _BLUE, facts)
+        for column, hit in enumerate(row.hits[:columns]):
+            left = _MARGIN + step * (column + 1) + 2 * _GAP
+            color, verdict = _verdict(query.identity, hit.identity)
+            score = f"{hit.score:.3f} {verdict}"
+            facts = (score, _facts(hit.camera, hit.identity), Path(hit.path).name)
+            _draw(board, pen, (left, top), hit.path, color, facts)
+        if not row.hits:
+            place = (_MARGIN + step + 2 * _GAP, top + _HEIGHT // 2)
+            pen.text(place, "nothing found", fill=_BLACK, font=_font(13))
+    buffer = io.BytesIO()
+    board.save(buffer, format="PNG", optimize=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def _draw(
+    board: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    path: str,
+    color: str,
+    lines: Sequence[str],
+) -> None:
+    """Draw an image with its frame and caption."""
+    left, top = place
+    right, bottom = left + _WIDTH + 2 * _FRAME, top + _HEIGHT + 2 * _FRAME
+    pen.rectangle((left, top, right - 1, bottom - 1), fill=color)
+    inside = (left + _FRAME, top + _FRAME)
+    pen.rectangle((*inside, inside[0] + _WIDTH - 1, inside[1] + _HEIGHT - 1), fill=_PALE)
+    try:
+        crop = _thumbnail(path)
+        x, y = (_WIDTH - crop.width) // 2, (_HEIGHT - crop.height) // 2
+        board.paste(crop, (inside[0] + x, inside[1] + y))
+    except DECODING_ERRORS:
+        pen.text((inside[0] + 6, inside[1] + 6), "cannot\nbe read", fill=_BLACK, font=_font(12))
+    for number, line in enumerate(lines):
+        font = _font(13 if number == 0 else 11)
+        text = _shortened(line, font, _WIDTH + 2 * _FRAME)
+        pen.text((left, bottom + 3 + number * _LINE), text, fill=_BLACK, font=font)
+
+
+def _thumbnail(path: str) -> Image.Image:
+    """Return an image as large as its place allows, its proportions kept."""
+    with Image.open(path) as image:
+        check_size(image)
+        rgb = image.convert("RGB")
+    scale = min(_WIDTH / rgb.width, _HEIGHT / rgb.height)
+    size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
+    return rgb.resize(size, Image.Resampling.BICUBIC)
+
+
+def _verdict(query: str, hit: str) -> tuple[str, str]:
+    """Return the colour of a hit's frame, and what it says in words."""
+    if not query or not hit:
+        return _GREY, ""
+    return (_GREEN, "same") if query == hit else (_RED, "other")
+
+
+def _facts(camera: str, identity: str) -> str:
+    return "  ".join(
+        text for text in (camera and f"cam {camera}", identity and f"id {identity}") if text
+    )
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Return as much of the end of a text as fits: of file names, that is what tells them apart."""
+    kept = text
+    while len(kept) > 1 and font.getlength(kept) > width:
+        kept = f"…{kept[2:]}"
+    return kept
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,168 @@
+"""Searching a gallery of any size: exactly where it is small, among proposals where it is large."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning import checks
+from dccc_lightning.retrieval import exact_search
+from dccc_lightning.retrieval.exact_search import NOBODY
+from dccc_lightning.retrieval.gallery_folder import npy
+from dccc_lightning.retrieval.proposals import Proposals, pick_kind
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+RECALL_AT = 10
+"""Neighbours by which the recall of a gallery is measured."""
+
+TARGET = 0.95
+"""Recall that the search structure is widened for."""
+
+SAMPLE = 500
+"""Images of the gallery that are the queries when its recall is measured."""
+
+
+class GallerySearch:
+    """Embeddings and, for large galleries, the faiss structure that proposes among them.
+
+    Attributes:
+        embeddings: (N, D) float32 of length 1.
+        ids: (N,) ascending.
+        proposals: None where every query is compared with every image.
+        recall: Share of the ``RECALL_AT`` nearest images that a search finds.
+    """
+
+    def __init__(
+        self, embeddings: Floats, ids: Ints, proposals: Proposals | None, recall: float
+    ) -> None:
+        self.embeddings = embeddings
+        self.ids = ids
+        self.proposals = proposals
+        self.recall = recall
+
+    @property
+    def kind(self) -> str:
+        """``flat``, ``ivf``, ``hnsw`` or ``pq``, see ``proposals``."""
+        return "flat" if self.proposals is None else self.proposals.kind
+
+    @classmethod
+    def build(cls, kind: str, embeddings: Floats, ids: Ints) -> "GallerySearch":
+        """Build the structure that suits the size, or the one that is asked for.
+
+        Raises:
+            ValueError: Too few images for the kind.
+        """
+        kind = pick_kind(len(ids)) if kind == "auto" else kind
+        if kind == "flat":
+            return cls(embeddings, ids, None, 1.0)
+        proposals = Proposals.build(kind, embeddings, ids)
+        search = cls(embeddings, ids, proposals, 0.0)
+        while search.measure_recall() < TARGET and proposals.breadth < proposals.most:
+            proposals.breadth = min(2 * proposals.breadth, proposals.most)
+        return search
+
+    def add(self, embeddings: Floats, ids: Ints) -> None:
+        """Take in images; their ids follow those that are there."""
+        if self.proposals is not None:
+            self.proposals.add(embeddings, ids)
+        self.embeddings = np.concatenate([self.embeddings, embeddings])
+        self.ids = np.concatenate([self.ids, ids])
+
+    def remove(self, is_leaving: NDArray[np.bool_]) -> None:
+        """Forget the images under the mask (N,)."""
+        leaving = self.ids[is_leaving]
+        self.embeddings = self.embeddings[~is_leaving]
+        self.ids = self.ids[~is_leaving]
+        if self.proposals is not None:
+            self.proposals.remove(leaving, self.ids)
+
+    def nearest(
+        self, queries: Floats, k: int, cameras: Ints, excluded: Ints
+    ) -> tuple[Floats, Ints]:
+        """Find the images of highest cosine that each query may find.
+
+        Args:
+            queries: (Q, D) of length 1.
+            k: Results a query.
+            cameras: (N,) of the images.
+            excluded: (Q,) camera that a query must not find, ``NOBODY`` for none.
+
+        Returns:
+            (Q, k) scores, the highest first, and (Q, k) positions; ``NOBODY`` after the last.
+        """
+        if self.proposals is None:
+            return exact_search.search(queries, self.embeddings, k, cameras, excluded)
+        scores = np.zeros((len(queries), k), dtype=np.float32)
+        found = np.full((len(queries), k), NOBODY, dtype=np.int64)
+        for camera in np.unique(excluded):
+            mine = np.flatnonzero(excluded == camera)
+            allowed = np.flatnonzero(cameras != camera) if camera != NOBODY else slice(None)
+            scores[mine], found[mine] = self._among_proposals(queries[mine], k, self.ids[allowed])
+            short = mine[(found[mine] != NOBODY).sum(axis=1) < min(k, len(self.ids[allowed]))]
+            if short.size:  # what the structure has looked at held too few: look at everything
+                scores[short], found[short] = exact_search.search(
+                    queries[short], self.embeddings, k, cameras, excluded[short]
+                )
+        return scores, found
+
+    def measure_recall(self) -> float:
+        """Measure ``recall`` with up to ``SAMPLE`` images of the gallery as queries."""
+        n = len(self.ids)
+        if self.proposals is None or n < 2:
+            self.recall = 1.0
+            return self.recall
+        chosen = np.sort(np.random.default_rng(0).choice(n, min(n, SAMPLE), replace=False))
+        queries = self.embeddings[chosen]
+        k = min(RECALL_AT + 1, n)  # an image finds itself, which is no merit
+        nowhere, anywhere = np.zeros(n, dtype=np.int64), np.full(len(queries), NOBODY)
+        exact = exact_search.search(queries, self.embeddings, k, nowhere, anywhere)[1]
+        found = self._among_proposals(queries, k, self.ids)[1]
+        others = [row[row != own][: k - 1] for own, row in zip(chosen, exact, strict=True)]
+        hits = sum(np.isin(row, mine).sum() for row, mine in zip(others, found, strict=True))
+        self.recall = float(hits / (len(chosen) * (k - 1)))
+        return self.recall
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, bytes | memoryview]]:
+        """Return what a manifest says of the search, and the contents of its files."""
+        facts: dict[str, Any] = {
+            "feature_dim": self.embeddings.shape[1],
+            "kind": self.kind,
+            "recall": self.recall,
+        }
+        parts: dict[str, bytes | memoryview] = {"embeddings": npy(self.embeddings)}
+        if self.proposals is not None:
+            facts["breadth"] = self.proposals.breadth
+            parts["proposals"] = self.proposals.to_bytes()
+        return facts, parts
+
+    @classmethod
+    def unpack(
+        cls, facts: Mapping[str, Any], files: Mapping[str, Path], ids: Ints
+    ) -> "GallerySearch":
+        """Take what ``pack`` returned, from files; the embeddings stay there until needed.
+
+        Raises:
+            KeyError: A fact or a file is missing.
+            ValueError, TypeError, OSError, EOFError: They cannot be read, or do not fit together.
+        """
+        embeddings = np.load(files["embeddings"], mmap_mode="c", allow_pickle=False)
+        dim, kind = facts["feature_dim"], facts["kind"]
+        if embeddings.dtype != np.float32 or embeddings.shape != (len(ids), dim):
+            raise ValueError("its parts do not belong together")
+        proposals = None
+        if kind != "flat":
+            content = files["proposals"].read_bytes()
+            proposals = Proposals.from_bytes(kind, content, facts["breadth"], dim)
+        return cls(embeddings, ids, proposals, checks.real("recall", facts["recall"], 0, 1))
+
+    def _among_proposals(self, queries: Floats, k: int, allowed: Ints) -> tuple[Floats, Ints]:
+        """Rank what the structure proposes of the ``allowed`` ids by exact scores."""
+        assert self.proposals is not None
+        ids = self.proposals.propose(queries, k + exact_search.SPARE, allowed)
+        positions = np.where(ids >= 0, np.searchsorted(self.ids, ids), NOBODY)
+        nothing_left_out = np.full(len(queries), -np.inf, dtype=np.float32)
+        return exact_search.rank(queries, self.embeddings, positions, nothing_left_out, k)[:2]

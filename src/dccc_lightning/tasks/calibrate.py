@@ -1,0 +1,135 @@
+"""``task=calibrate``: the score above which two images are taken for the same person."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning import checks
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, checked, construct
+from dccc_lightning.data.listing import ListedImage
+from dccc_lightning.data.records import UNKNOWN
+from dccc_lightning.det_plot import plot_det
+from dccc_lightning.errors import UserError
+from dccc_lightning.results import versions, write_results
+from dccc_lightning.retrieval.calibration import Calibration, Rate
+from dccc_lightning.retrieval.calibration import calibrate as calibrate_scores
+from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.tasks.gallery_inputs import (
+    DISTRACTOR,
+    embed_images,
+    embedded_before,
+    listed_images,
+    loaded_embedder,
+)
+
+LABELS = ("identities", "pseudo")
+BIAS = (
+    "pseudo labels stand for identities: pairs that the model confuses are taken for its own "
+    "judgement, so the rates are guesses; calibrate with identities where there are any"
+)
+
+
+def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
+    """Find the threshold of a false match rate on labelled or clustered images.
+
+    Args:
+        settings: The composed configuration.
+        output: The run's folder; afterwards it holds calibration.json and det.png.
+
+    Returns:
+        What calibration.json holds.
+
+    Raises:
+        UserError: A setting, the images or the checkpoint cannot be used, or there are no pairs.
+    """
+    kind = checked("settings", lambda: checks.choice("labels", settings["labels"], LABELS))
+    fingerprint, images, rows = _embedded(settings)
+    labels = _identities(images) if kind == "identities" else _pseudo_labels(settings, rows)
+    cameras = _numbered([image.camera for image in images])
+    found = checked(
+        "calibrate",
+        lambda: calibrate_scores(
+            rows, labels, cameras, settings["false_match_rate"], settings["seed"]
+        ),
+    )
+    cautions = [text for text in (found.caution, BIAS if kind == "pseudo" else None) if text]
+    results = {
+        "threshold": found.threshold,
+        "fingerprint": fingerprint,
+        "labels": kind,
+        "asked_false_match_rate": found.asked,
+        "false_match": asdict(found.false_match),
+        "false_non_match": asdict(found.false_non_match),
+        "equal_error_rate": found.equal_error,
+        "images": found.images,
+        "people": found.people,
+        "all_impostor_pairs": found.all_impostor_pairs,
+        "cautions": cautions,
+        "det": [
+            dict(zip(("threshold", "fmr", "fnmr"), p, strict=True)) for p in found.curve.tolist()
+        ],
+        "versions": versions(),
+    }
+    write_results(output / "calibration.json", results)
+    plot_det(
+        found, output / "det.png", f"{found.people:,} people, {found.images:,} images ({kind})"
+    )
+    CONSOLE.print(_summary(found))
+    for caution in cautions:
+        CONSOLE.print(f"caution: {caution}")
+    return results
+
+
+def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.float32]]:
+    """Return fingerprint, images and embeddings: of a gallery, of ``task=embed``, or made now."""
+    if (settings["index"] is None) == (settings["input"] is None):
+        raise UserError("give either index=, a gallery, or input=, images to embed with ckpt=")
+    if settings["index"] is not None:
+        gallery = GalleryIndex.load(Path(settings["index"]).expanduser())
+        table = gallery.table
+        names = zip(table.paths, table.cameras, table.identities, strict=True)
+        return gallery.fingerprint, list(map(ListedImage._make, names)), gallery.embeddings
+    source = settings["input"]
+    before = embedded_before(Path(source).expanduser()) if isinstance(source, str) else None
+    if before is not None:
+        return before
+    embedder = loaded_embedder(settings)
+    return embedder.fingerprint, *embed_images(embedder, listed_images(settings, "input"), settings)
+
+
+def _identities(images: list[ListedImage]) -> NDArray[np.int64]:
+    """Number the identities; strangers may be anybody, so they are left out."""
+    return _numbered(["" if i.identity == DISTRACTOR else i.identity for i in images])
+
+
+def _pseudo_labels(settings: Settings, rows: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Cluster the embeddings as the last epoch of a training would."""
+    schedule = construct("scheduler", settings["scheduler"])
+    labeler = construct("clustering", settings["clustering"])
+    labels: NDArray[np.int64] = checked(
+        "clustering", lambda: labeler(rows, schedule, settings["epochs"] - 1).labels
+    )
+    return labels
+
+
+def _numbered(names: list[str]) -> NDArray[np.int64]:
+    """Number names in sorted order; the empty one is ``UNKNOWN``."""
+    numbers = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
+    return np.array([numbers.get(name, UNKNOWN) for name in names], dtype=np.int64)
+
+
+def _summary(found: Calibration) -> str:
+    return (
+        f"threshold {found.threshold:.4f}: false matches {_percent(found.false_match)} of "
+        f"{found.false_match.pairs:,} impostor pairs, false non-matches "
+        f"{_percent(found.false_non_match)} of {found.false_non_match.pairs:,} genuine pairs; "
+        f"equal error rate {100 * found.equal_error:.2f} %"
+    )
+
+
+def _percent(rate: Rate) -> str:
+    return f"{100 * rate.value:.3g} % [{100 * rate.low:.3g}, {100 * rate.high:.3g}]"

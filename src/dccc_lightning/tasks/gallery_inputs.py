@@ -1,0 +1,172 @@
+"""Images for a gallery, as the settings name them, and their embeddings."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dccc_lightning import checks
+from dccc_lightning.bulk_embedding import MANIFEST, TABLE
+from dccc_lightning.console import CONSOLE, progress_bar
+from dccc_lightning.construction import Settings, checked, construct
+from dccc_lightning.data.image_labels import PathPattern
+from dccc_lightning.data.image_tree import has_image_suffix
+from dccc_lightning.data.layout import MARKET_NAMES
+from dccc_lightning.data.listing import ListedImage, listed_split, read_table, walk_images
+from dccc_lightning.data.stream import decoded_batches
+from dccc_lightning.errors import UnreadableImageError, UserError
+from dccc_lightning.faults import SMALLER_STEPS, enough_memory
+from dccc_lightning.image_embedder import ImageEmbedder
+from dccc_lightning.tasks.embed import DEVICES
+from dccc_lightning.tasks.inputs import SPLITS, embedder_of
+
+DISTRACTOR = "distractor"
+"""Name that stands for the identity of a stranger: Market-1501 calls all of them 0000."""
+
+Floats = NDArray[np.float32]
+
+
+def loaded_embedder(settings: Settings) -> ImageEmbedder:
+    """Load the network of ``ckpt`` onto the device of ``trainer.accelerator``."""
+    accelerator = settings["trainer"]["accelerator"]
+    return embedder_of(settings, DEVICES.get(accelerator, accelerator))
+
+
+def listed_images(settings: Settings, key: str) -> list[ListedImage]:
+    """List the images that a setting names, by absolute paths, none of them twice.
+
+    Args:
+        settings: The composed configuration; ``pattern`` reads cameras and identities from paths.
+        key: Of the setting: a split of ``dataset``, a folder, an image, a text file with a path a
+            line (relative to it), or a list of such.
+
+    Raises:
+        UserError: One of them is not there, or there are no images.
+    """
+    value = settings[key]
+    entries = value if isinstance(value, list) else [value]
+    pattern = settings["pattern"]
+    rule = None if pattern is None else checked("pattern", lambda: PathPattern(pattern))
+    images = {
+        image.path: image for entry in entries for image in _listed(settings, key, str(entry), rule)
+    }
+    if not images:
+        raise UserError(f"{key}={value}: no images there")
+    return list(images.values())
+
+
+def _listed(
+    settings: Settings, key: str, entry: str, rule: PathPattern | None
+) -> Iterator[ListedImage]:
+    if entry in SPLITS:
+        dataset = dict(settings["dataset"])
+        del dataset["on_error"], dataset["cache"]
+        splits = construct("dataset", dataset).splits()
+        yield from map(_without_zero, listed_split(splits, entry))
+        return
+    place = Path(entry).expanduser().absolute()
+    if place.is_dir():
+        paths = walk_images(place)
+    elif not place.is_file():
+        raise UserError(f"{key}={entry}: no such file or folder, and none of {', '.join(SPLITS)}")
+    elif has_image_suffix(place.name):
+        place, paths = place.parent, iter([str(place)])
+    else:
+        place, paths = place.parent, _lines(place, key)
+    for path in paths:
+        within = Path(path).relative_to(place) if Path(path).is_relative_to(place) else Path(path)
+        labels = None if rule is None else rule.labels(within.as_posix())
+        yield ListedImage(path, labels.camera, labels.identity) if labels else ListedImage(path)
+
+
+def _lines(file: Path, key: str) -> Iterator[str]:
+    """Yield the paths in a text file; empty lines are skipped."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{key}={file}: neither an image nor a list of paths in UTF-8") from error
+    for number, line in enumerate(lines, 1):
+        path = line.strip()
+        if path and not has_image_suffix(path):
+            raise UserError(f"{file}, line {number}: {path!r} is not named like an image")
+        if path:
+            yield str((file.parent / Path(path).expanduser()).absolute())
+
+
+def _without_zero(image: ListedImage) -> ListedImage:
+    """Give strangers a name that cannot be taken for one person's."""
+    parsed = MARKET_NAMES.parse(Path(image.path).name)
+    is_stranger = parsed is not None and parsed[0] == 0 and image.identity == "0"
+    return image._replace(identity=DISTRACTOR) if is_stranger else image
+
+
+def embed_images(
+    embedder: ImageEmbedder, images: list[ListedImage], settings: Settings
+) -> tuple[list[ListedImage], Floats]:
+    """Embed images; with ``dataset.on_error=skip`` unreadable ones are left out, and counted.
+
+    Returns:
+        The images that could be read, and their (N, D) embeddings.
+
+    Raises:
+        UnreadableImageError: An image that cannot be read.
+        UserError: None of them can, or the GPU has too little memory.
+    """
+    loader, skips = settings["loader"], settings["dataset"]["on_error"] == "skip"
+    size = checked(
+        "loader", lambda: checks.integer("eval_batch_size", loader["eval_batch_size"], 1)
+    )
+    rows = np.empty((len(images), embedder.feature_dim), dtype=np.float32)
+    kept: list[ListedImage] = []
+    remaining = iter(images)
+    outcomes = decoded_batches(
+        (image.path for image in images), embedder.height, embedder.width, size,
+        loader["workers"] or None,
+    )  # fmt: skip
+    with enough_memory(SMALLER_STEPS), progress_bar() as bar:
+        task = bar.add_task("embedding", total=len(images))
+        for batch in outcomes:
+            pixels = []
+            for image, outcome in zip(islice(remaining, len(batch)), batch, strict=True):
+                if not isinstance(outcome, UnreadableImageError):
+                    pixels.append(torch.from_numpy(outcome))
+                    kept.append(image)
+                elif not skips:
+                    raise UserError(f"{outcome}; remove it, or set dataset.on_error=skip")
+            if pixels:
+                done = slice(len(kept) - len(pixels), len(kept))
+                rows[done] = embedder.embed(torch.stack(pixels), size).numpy()
+            bar.update(task, advance=len(batch))
+    if not kept:
+        raise UserError(f"none of the {len(images)} images can be read")
+    if skipped := len(images) - len(kept):
+        CONSOLE.print(f"{skipped:,} unreadable images skipped")
+    return kept, rows[: len(kept)]
+
+
+def embedded_before(folder: Path) -> tuple[str, list[ListedImage], Floats] | None:
+    """Read what ``task=embed`` has written: the model's fingerprint, the images, their embeddings.
+
+    Returns:
+        None if the folder is not one of these.
+
+    Raises:
+        UserError: It is damaged, or holds safetensors.
+    """
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["file_format"] != "npy":
+            raise UserError(f"{folder}: holds safetensors; a gallery takes format=npy")
+        rows = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+        images = list(read_table(folder / TABLE))
+        if rows.shape != (len(images), manifest["feature_dim"]):
+            raise ValueError
+        return str(manifest["fingerprint"]), list(map(_without_zero, images)), rows
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: what task=embed has written is damaged; embed again") from error

@@ -1,0 +1,130 @@
+"""``task=index``: build a gallery on disk, or change one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, checked
+from dccc_lightning.errors import UserError
+from dccc_lightning.results import versions, write_results
+from dccc_lightning.retrieval.gallery_folder import is_gallery
+from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.tasks.gallery_inputs import (
+    embed_images,
+    embedded_before,
+    listed_images,
+    loaded_embedder,
+)
+
+
+def index(settings: Settings, output: Path) -> dict[str, Any]:
+    """Build a gallery of the images of ``input``, or add and remove images of an existing one.
+
+    Args:
+        settings: The composed configuration.
+        output: The run's folder; afterwards it holds results.json and, where ``index`` is null,
+            the gallery.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UserError: A setting, the gallery, the checkpoint or an image cannot be used.
+    """
+    changes = settings["add"] is not None or settings["remove"] is not None
+    if changes == (settings["input"] is not None):
+        raise UserError("give either input=, to build a gallery, or add= and remove=, to change it")
+    if changes and settings["index"] is None:
+        raise UserError("index= is needed: the folder of the gallery to change")
+    folder = Path(settings["index"] or output / "gallery").expanduser()
+    results: dict[str, Any] = {"gallery": str(folder.absolute()), "added": 0, "removed": 0}
+    if changes:
+        gallery = GalleryIndex.load(folder)
+        if settings["remove"] is not None:
+            results["removed"] = gallery.remove(_ids(gallery, settings["remove"]))
+        if settings["add"] is not None:
+            results["added"] = _add(gallery, settings)
+        gallery.measure_recall()
+    else:
+        if is_gallery(folder) and settings["replace"] is not True:
+            raise UserError(
+                f"{folder}: a gallery already; add= and remove= change it, replace=true makes it "
+                "anew"
+            )
+        gallery = _build(settings)
+        results["added"] = len(gallery)
+    gallery.save(folder)
+    results |= {
+        "images": len(gallery),
+        "kind": gallery.kind,
+        "recall": gallery.recall,
+        "feature_dim": gallery.feature_dim,
+        "fingerprint": gallery.fingerprint,
+        "versions": versions(),
+    }
+    write_results(output / "results.json", results)
+    CONSOLE.print(
+        f"gallery: {folder}, {len(gallery):,} images ({results['added']:,} added, "
+        f"{results['removed']:,} removed), D = {gallery.feature_dim}, {gallery.kind}"
+        + (", exact" if gallery.kind == "flat" else f", recall {gallery.recall:.1%}")
+    )
+    return results
+
+
+def _build(settings: Settings) -> GalleryIndex:
+    """Embed the images, unless ``task=embed`` has done it, and build the gallery."""
+    source = settings["input"]
+    before = embedded_before(Path(source).expanduser()) if isinstance(source, str) else None
+    if before is None:
+        embedder = loaded_embedder(settings)
+        images, rows = embed_images(embedder, listed_images(settings, "input"), settings)
+        fingerprint = embedder.fingerprint
+    else:
+        fingerprint, images, rows = before
+    paths, cameras, identities = zip(*images, strict=True)
+    return checked(
+        "index",
+        lambda: GalleryIndex.build(
+            rows,
+            paths,
+            cameras=cameras,
+            identities=identities,
+            fingerprint=fingerprint,
+            kind=settings["kind"],
+        ),
+    )
+
+
+def _add(gallery: GalleryIndex, settings: Settings) -> int:
+    """Add the images of ``add`` that are not in the gallery yet; return how many."""
+    embedder = loaded_embedder(settings)
+    gallery.check_fingerprint(embedder.fingerprint)
+    known = set(gallery.table.paths)
+    listed = listed_images(settings, "add")
+    images = [image for image in listed if image.path not in known]
+    if len(images) < len(listed):
+        CONSOLE.print(f"{len(listed) - len(images):,} images are in the gallery already")
+    if not images:
+        return 0
+    images, rows = embed_images(embedder, images, settings)
+    paths, cameras, identities = zip(*images, strict=True)
+    return len(gallery.add(rows, paths, cameras=cameras, identities=identities))
+
+
+def _ids(gallery: GalleryIndex, value: Any) -> list[int]:
+    """Return the ids that ``remove`` names: by number, by path, or by a folder above the path."""
+    entries = value if isinstance(value, list) else [value]
+    table, chosen = gallery.table, set[int]()
+    for entry in entries:
+        if isinstance(entry, int):
+            found = table.ids[table.ids == entry]
+        else:
+            path = str(Path(str(entry)).expanduser().absolute())
+            is_meant = [own == path or own.startswith(f"{path}/") for own in table.paths]
+            found = table.ids[np.array(is_meant, dtype=np.bool_)]
+        if not len(found):
+            raise UserError(f"remove={entry}: no image of the gallery has this id, path or folder")
+        chosen.update(found.tolist())
+    return sorted(chosen)

@@ -1,0 +1,160 @@
+"""``task=search``: the images of a gallery that show who is on the query images."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dccc_lightning import checks
+from dccc_lightning.board import BoardRow, write_board
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, checked
+from dccc_lightning.data.image_labels import PathPattern
+from dccc_lightning.data.listing import ListedImage
+from dccc_lightning.errors import UserError
+from dccc_lightning.results import versions, write_results
+from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.tasks.gallery_inputs import (
+    DISTRACTOR,
+    embed_images,
+    listed_images,
+    loaded_embedder,
+)
+
+_COMPARED = 1000  # images of the gallery, to see whether a pattern means the same names
+
+SAME = "same"
+"""Value of ``exclude_camera``: each query leaves out the images of its own camera."""
+
+
+def search(settings: Settings, output: Path) -> dict[str, Any]:
+    """Search the gallery ``index`` with the images of ``query``.
+
+    Args:
+        settings: The composed configuration.
+        output: The run's folder; afterwards it holds results.json and board.png.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UserError: A setting, the gallery, the checkpoint or an image cannot be used.
+    """
+    for key in ("index", "query"):
+        if settings[key] is None:
+            raise UserError(f"{key}= is needed: see conf/task/search.yaml")
+    board = settings["board"]
+    k, drawn, columns = checked(
+        "settings",
+        lambda: (
+            checks.integer("k", settings["k"], 1),
+            checks.integer("board.queries", board["queries"], 0),
+            checks.integer("board.hits", board["hits"], 1),
+        ),
+    )
+    embedder = loaded_embedder(settings)
+    gallery = GalleryIndex.load(Path(settings["index"]).expanduser(), embedder.fingerprint)
+    minimum = _minimum_score(settings["minimum_score"], embedder.fingerprint)
+    if settings["pattern"] is not None:
+        _check_names(gallery, checked("pattern", lambda: PathPattern(settings["pattern"])))
+    queries, rows = embed_images(embedder, listed_images(settings, "query"), settings)
+    cameras = _excluded(settings["exclude_camera"], queries)
+    found = gallery.search(rows, k + 1, exclude_camera=cameras, minimum_score=minimum)
+    rankings = [  # a query that is in the gallery itself is no find
+        BoardRow(query, [hit for hit in hits if hit.path != query.path][:k])
+        for query, hits in zip(queries, found, strict=True)
+    ]
+    results = {
+        "gallery": str(Path(settings["index"]).absolute()),
+        "images": len(gallery),
+        "kind": gallery.kind,
+        "recall": gallery.recall,
+        "fingerprint": gallery.fingerprint,
+        "k": k,
+        "exclude_camera": settings["exclude_camera"],
+        "minimum_score": minimum,
+        "queries": [_described(row) for row in rankings],
+        "versions": versions(),
+    }
+    write_results(output / "results.json", results)
+    CONSOLE.print(_summary(rankings, gallery))
+    if drawn:
+        title = f"{len(gallery):,} images searched, best first"
+        write_board(output / "board.png", rankings[:drawn], columns, title)
+        CONSOLE.print(f"board: {output / 'board.png'}")
+    return results
+
+
+def _check_names(gallery: GalleryIndex, pattern: PathPattern) -> None:
+    """Refuse a pattern under which queries would speak of other cameras than the gallery does."""
+    table = gallery.table
+    for path, camera, identity in islice(
+        zip(table.paths, table.cameras, table.identities, strict=True), _COMPARED
+    ):
+        labels = pattern.labels(Path(path).as_posix())
+        pairs = ((labels.camera, camera), (labels.identity, identity)) if labels else ()
+        for ours, theirs in pairs:
+            if ours and theirs and theirs not in (ours, DISTRACTOR):
+                raise UserError(
+                    f"pattern: it reads {ours!r} where the gallery has {theirs!r}, from {path}; "
+                    "name cameras and identities of both alike: by one pattern, or by dataset="
+                )
+
+
+def _minimum_score(value: Any, fingerprint: str) -> float:
+    """Return the score below which nothing is a find: a number, or that of a calibration."""
+    if value is None:
+        return -1.0
+    if not isinstance(value, str):
+        return checked("settings", lambda: checks.real("minimum_score", value, -1, 1))
+    path = Path(value).expanduser()
+    try:
+        facts = json.loads(path.read_text())
+        threshold = checks.real("threshold", facts["threshold"], -1, 2)
+        model = facts["fingerprint"]
+    except OSError as error:
+        raise UserError(
+            f"minimum_score={value}: neither a number nor a calibration.json ({error.strerror})"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"minimum_score={value}: not a calibration.json") from error
+    if model != fingerprint:
+        raise UserError(
+            f"minimum_score={value}: calibrated for the model {model}, not for {fingerprint}; "
+            "calibrate this one with task=calibrate"
+        )
+    return min(threshold, 1.0)
+
+
+def _excluded(value: Any, queries: Sequence[ListedImage]) -> list[str] | None:
+    """Return the camera that each query leaves out."""
+    if value is None:
+        return None
+    if value != SAME:
+        return [str(value)] * len(queries)
+    if unknown := sum(not query.camera for query in queries):
+        CONSOLE.print(
+            f"note: the cameras of {unknown:,} of {len(queries):,} queries are unknown, so nothing "
+            "is left out for them; pattern= reads cameras from paths"
+        )
+    return [query.camera for query in queries]
+
+
+def _described(row: BoardRow) -> dict[str, Any]:
+    return {
+        **row.query._asdict(),
+        "hits": [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(row.hits, 1)],
+    }
+
+
+def _summary(rankings: Sequence[BoardRow], gallery: GalleryIndex) -> str:
+    """Say what was found, and how much of it is right where that is known."""
+    hits = sum(len(row.hits) for row in rankings)
+    text = f"{len(rankings):,} queries in {len(gallery):,} images ({gallery.kind}): {hits:,} hits"
+    judged = [row for row in rankings if row.query.identity and row.hits]
+    if any(row.hits[0].identity for row in judged):
+        right = sum(row.hits[0].identity == row.query.identity for row in judged)
+        text += f"; the first hit shows the query's person in {right:,} of {len(judged):,}"
+    return text

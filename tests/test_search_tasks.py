@@ -1,0 +1,277 @@
+"""task=index, task=search and task=calibrate on a tiny world, with the weights of the package."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+from PIL import Image
+
+from dccc_lightning import GalleryIndex, cli, load_embedder
+from dccc_lightning.errors import UserError
+from dccc_lightning.retrieval.gallery_folder import MANIFEST
+from dccc_lightning.tasks.calibrate import calibrate
+from dccc_lightning.tasks.index import index
+from dccc_lightning.tasks.search import search
+
+TASKS = {"index": index, "search": search, "calibrate": calibrate}
+NAMES = r"pattern='(?P<identity>\d+)_c(?P<camera>\d+)'"
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return load_embedder("bundled", device="cpu")
+
+
+@pytest.fixture
+def ask(command, tiny):
+    """Run a task with the bundled weights; return what its results.json holds."""
+
+    def run(task, *arguments, output="out", code=0, results="results.json"):
+        outcome = command(f"task={task}", "ckpt=bundled", *tiny, f"output={output}", *arguments)
+        assert outcome.code == code, outcome.err
+        if code:
+            assert len(outcome.err.strip().splitlines()) == 1, outcome.err
+            return outcome.err
+        found = json.loads(Path(output, results).read_text())
+        return {**found, "said": outcome.out}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def settings_of(tiny):
+    """Compose the settings of each task once."""
+    composed = {}
+    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+        for task in TASKS:
+            config = compose("train", [f"task={task}", "ckpt=bundled", *tiny])
+            with open_dict(config):
+                del config.callbacks, config.logger  # they need Hydra's own settings
+            composed[task] = OmegaConf.to_container(config, resolve=True)
+    return composed
+
+
+@pytest.fixture
+def people(tmp_path, monkeypatch):
+    """A folder of crops that are easily told apart: a colour each, under two cameras."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "people"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for person, colour in enumerate([(200, 30, 30), (30, 200, 30), (30, 30, 200)], 1):
+        for camera in (1, 2):
+            pixels = np.full((48, 24, 3), colour) + rng.integers(-25, 25, (48, 24, 3))
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            image.save(folder / f"{person}_c{camera}.png")
+    return folder
+
+
+def test_a_gallery_of_a_split_is_searched_with_another(ask, embedder):
+    built = ask("index", "input=gallery", "index=g", output="built")
+    found = ask("search", "index=g", "query=query", "k=4", "exclude_camera=same", "board.hits=3")
+    assert built["images"] == built["added"] > 20
+    assert (built["kind"], built["recall"], built["removed"]) == ("flat", 1.0, 0)
+    assert "first hit shows the query's person in" in found["said"]
+    assert found["fingerprint"] == built["fingerprint"] == embedder.fingerprint
+
+    gallery = GalleryIndex.load("g")
+    table, queries = gallery.table, found["queries"]
+    assert "distractor" in table.identities
+    assert "0" not in table.identities
+    scores = (
+        embedder.embed([query["path"] for query in queries]).numpy()
+        @ embedder.embed(list(table.paths)).numpy().T
+    )
+    for query, row in zip(queries, scores, strict=True):
+        row[table.cameras == query["camera"]] = -2
+        assert [hit["rank"] for hit in query["hits"]] == [1, 2, 3, 4]
+        best = np.sort(row)[::-1][:4]
+        np.testing.assert_allclose([hit["score"] for hit in query["hits"]], best, atol=1e-5)
+        np.testing.assert_allclose(row[[hit["id"] for hit in query["hits"]]], best, atol=1e-5)
+        assert query["camera"] not in {hit["camera"] for hit in query["hits"]}
+    with Image.open("out/board.png") as board:
+        assert board.format == "PNG"
+        colours = {colour for _, colour in board.getcolors(1 << 24)}
+    assert {(46, 158, 91), (208, 67, 59), (47, 109, 179)} <= colours  # right, wrong, query
+
+
+def test_queries_are_an_image_a_folder_or_a_list(ask, people, tmp_path):
+    ask("index", f"input={people}", "index=g", NAMES, output="built")
+    (tmp_path / "list.txt").write_text("people/2_c1.png\n\npeople/3_c2.png\n")
+    one = ask("search", "index=g", f"query={people}/2_c1.png", NAMES, "k=9", output="one")
+    assert one["queries"][0]["hits"][0]["identity"] == "2"
+    assert len(one["queries"][0]["hits"]) == 5  # not itself
+    listed = ask("search", "index=g", "query=list.txt", NAMES, "k=1", output="listed")
+    folder = ask("search", "index=g", f"query={people}", NAMES, "k=1", output="folder")
+    both = ask("search", "index=g", f"query=[list.txt,{people}/1_c1.png]", NAMES, output="both")
+    for result, count in ((listed, 2), (folder, 6), (both, 3)):
+        assert len(result["queries"]) == count
+        for query in result["queries"]:
+            first = query["hits"][0]
+            assert (first["identity"], first["camera"]) == (
+                query["identity"], "2" if query["camera"] == "1" else "1"
+            )  # fmt: skip
+    none = ask("search", "index=g", f"query={people}", "minimum_score=1.0", "board.queries=0",
+               output="none")  # fmt: skip
+    assert not any(query["hits"] for query in none["queries"])
+    assert not (tmp_path / "none" / "board.png").exists()
+
+
+def test_images_are_added_and_removed_by_commands(ask, people, tmp_path):
+    more = tmp_path / "more"
+    more.mkdir()
+    shutil.copy(people / "1_c1.png", more / "9_c1.png")
+    shutil.copy(people / "1_c1.png", people / "9_c2.png")
+    ask("index", f"input={more}", "index=g", NAMES, output="a")
+    added = ask("index", "index=g", f"add=[{people},{more}]", NAMES, output="b")
+    assert (added["added"], added["images"]) == (7, 8)
+    assert "1 images are in the gallery already" in added["said"]
+    removed = ask("index", "index=g", f"remove=[{more},3,{people}/2_c2.png]", output="c")
+    assert (removed["removed"], removed["images"]) == (3, 5)
+    again = ask("index", "index=g", f"add={more}", f"remove={people}/9_c2.png", NAMES, output="d")
+    assert (again["added"], again["removed"], again["images"]) == (1, 1, 5)
+    assert GalleryIndex.load("g").table.ids.tolist() == [1, 2, 5, 6, 8]
+    hit = ask("search", "index=g", f"query={people}/9_c2.png", NAMES, output="e")["queries"][0]
+    same_picture = {(h["id"], h["identity"]): h["score"] for h in hit["hits"][:2]}
+    assert same_picture == {(1, "1"): pytest.approx(1), (8, "9"): pytest.approx(1)}
+
+
+def test_what_embed_has_written_becomes_a_gallery(ask, people):
+    ask("embed", f"input={people}", output="embedded", results="embeddings.json")
+    built = ask("index", "input=embedded", "index=g", "ckpt=null", output="built")
+    direct = ask("index", f"input={people}", "index=h", output="direct")
+    assert built["images"] == direct["images"] == 6
+    one, other = GalleryIndex.load("g"), GalleryIndex.load("h")
+    assert list(one.table.paths) == list(other.table.paths)
+    np.testing.assert_allclose(one.embeddings, other.embeddings, atol=1e-5)
+
+
+def test_a_calibration_is_the_minimum_score_of_a_search(ask):
+    ask("index", "input=[query,gallery]", "index=g", output="built")
+    found = ask("calibrate", "index=g", "false_match_rate=0.05", output="cal",
+                results="calibration.json")  # fmt: skip
+    gallery = GalleryIndex.load("g")
+    known = gallery.table.identities != "distractor"
+    assert found["images"] == known.sum() < len(gallery)
+    assert found["people"] == 6
+    assert 0 < found["false_match"]["value"] <= 0.05
+    assert "impostor pairs" in found["said"]
+    with Image.open("cal/det.png") as picture:
+        assert picture.format == "PNG"
+    searched = ask("search", "index=g", "query=query", "minimum_score=cal/calibration.json")
+    scores = [hit["score"] for query in searched["queries"] for hit in query["hits"]]
+    assert searched["minimum_score"] == found["threshold"] <= min(scores)
+    assert len(scores) < 10 * len(searched["queries"])
+
+    pseudo = ask("calibrate", "input=train", "labels=pseudo", "false_match_rate=0.05",
+                 output="pseudo", results="calibration.json")  # fmt: skip
+    assert any("pseudo labels stand for identities" in text for text in pseudo["cautions"])
+    few = ask("calibrate", "index=g", "false_match_rate=1e-7", output="few",
+              results="calibration.json")  # fmt: skip
+    assert "too few for a false match rate of 1e-07" in few["cautions"][0]
+    assert "caution: " in few["said"]
+
+
+@pytest.fixture
+def gallery(people, embedder):
+    paths = sorted(people.iterdir())
+    built = GalleryIndex.build(embedder.embed(paths), paths, fingerprint=embedder.fingerprint,
+                               cameras=["1", "2"] * 3, identities=list("112233"))  # fmt: skip
+    built.save("g")
+    return built
+
+
+def test_another_model_is_refused(ask, gallery, people):
+    path = Path("g", MANIFEST)
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "fingerprint": "f" * 16}))
+    for task, *arguments in (("search", f"query={people}"), ("index", f"add={people}")):
+        said = ask(task, "index=g", *arguments, code=2)
+        assert f"model {'f' * 16}, not by {gallery.fingerprint}" in said
+    other = {"threshold": 0.5, "fingerprint": "e" * 16}
+    Path("calibration.json").write_text(json.dumps(other))
+    gallery.save("h")
+    said = ask("search", "index=h", f"query={people}", "minimum_score=calibration.json", code=2)
+    assert "calibrated for the model eeee" in said
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "said"),
+    [
+        ("index", [], "give either input=, to build a gallery, or add= and remove="),
+        ("index", ["input=people", "add=people", "index=g"], "give either input="),
+        ("index", ["add=people"], "index= is needed"),
+        ("index", ["input=people", "index=g"], "a gallery already; add= and remove= change it"),
+        ("index", ["input=people", "index=people"], "exists and is no gallery"),
+        ("index", ["input=nowhere"], "input=nowhere: no such file or folder"),
+        ("index", ["input=people", "ckpt=null"], "ckpt= is needed"),
+        ("index", ["input=people", "kind=pq"], "kind=pq needs at least 256 images, got 6"),
+        ("index", ["input=people", "kind=lsh"], "kind must be one of"),
+        ("index", ["index=g", "remove=77"], "remove=77: no image of the gallery"),
+        ("index", ["index=g", "remove=people/absent.png"], "no image of the gallery"),
+        ("search", ["index=g"], "query= is needed"),
+        ("search", ["query=people"], "index= is needed"),
+        ("search", ["index=people", "query=people"], "no gallery there"),
+        ("search", ["index=g", "query=notes.txt"], "line 2: 'no image' is not named like an image"),
+        ("search", ["index=g", "query=broken.png"], "cannot read the image"),
+        ("search", ["index=g", "query=people", "k=0"], "k must be at least 1"),
+        ("search", ["index=g", "query=people", "minimum_score=2"], "minimum_score must be in"),
+        ("search", ["index=g", "query=people", "minimum_score=a.json"], "neither a number nor"),
+        ("search", ["index=g", "query=people", "board.hits=0"], "board.hits must be at least 1"),
+        ("search", ["index=g", "query=people", "pattern='(?P<camera>c.)'"],
+         "it reads 'c1' where the gallery has '1'"),
+        ("calibrate", [], "give either index=, a gallery, or input="),
+        ("calibrate", ["index=g", "labels=guess"], "labels must be one of identities, pseudo"),
+        ("calibrate", ["index=g", "false_match_rate=0"], "false_match_rate must be in (0, 1)"),
+        ("calibrate", ["input=people"], "no genuine pair"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(gallery, settings_of, tmp_path, task, arguments, said):
+    (tmp_path / "notes.txt").write_text("people/1_c1.png\nno image\n")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    before = {path: path.read_bytes() for path in (tmp_path / "g").iterdir()}
+    settings = copy.deepcopy(settings_of[task])
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group, _, leaf = key.rpartition(".")
+        (settings[group] if group else settings)[leaf] = yaml.safe_load(value)
+    with pytest.raises(UserError) as refused:
+        TASKS[task](settings, tmp_path / "out")
+    assert said in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    assert {path: path.read_bytes() for path in (tmp_path / "g").iterdir()} == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_unreadable_images_can_be_skipped(ask, people):
+    (people / "0_c1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "set dataset.on_error=skip" in ask("index", f"input={people}", code=2)
+    built = ask("index", f"input={people}", "dataset.on_error=skip")
+    assert built["images"] == 6
+    assert "1 unreadable images skipped" in built["said"]
+    index = GalleryIndex.load("out/gallery")
+    embeddings = load_embedder("bundled", device="cpu").embed(list(index.table.paths))
+    np.testing.assert_allclose(index.embeddings, embeddings.numpy(), atol=1e-5)
+
+
+def test_a_board_has_a_place_for_what_is_gone(ask, gallery, people):
+    (people / "1_c2.png").unlink()
+    found = ask("search", "index=g", f"query={people}/1_c1.png", "k=1")
+    assert found["queries"][0]["hits"][0]["path"].endswith("1_c2.png")
+    with Image.open("out/board.png") as board:
+        assert board.size[0] > 200
+
+
+def test_five_lines_from_images_to_a_ranking(people):
+    paths = sorted(people.glob("*_c1.png"))
+    embedder = load_embedder("bundled")
+    index = GalleryIndex.build(embedder.embed(paths), paths, fingerprint=embedder.fingerprint)
+    query = embedder.embed([people / "2_c2.png"])
+    hits = index.search(query, k=3, fingerprint=embedder.fingerprint)[0]
+    assert hits[0].path == str(people / "2_c1.png")
