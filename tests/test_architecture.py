@@ -20,10 +20,8 @@ LAYERS = (
     ("data.records",),  # plain data that everything may speak of
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
     ("data", "losses", "memory", "metrics_table", "models", "retrieval"),
-    ("board", "checkpointing", "det_plot", "embedding_file", "embedding_progress", "evaluated",
-     "image_embedder", "label_free", "optimization", "plots", "results", "score_matrix"),
-    ("bulk_embedding", "datamodule", "evaluation", "exporting", "loading", "model_card", "module",
-     "supervised"),
+    ("checkpointing", "evaluated", "optimization", "reports"),
+    ("datamodule", "inference", "module", "supervised"),
     ("embedding",),
     ("callbacks",),
     ("construction",),

@@ -14,8 +14,6 @@ from hypothesis import given, settings
 from PIL import Image
 from safetensors.torch import load_file
 
-from dccc_lightning import bulk_embedding, loading
-from dccc_lightning.bulk_embedding import PARTIAL, BulkEmbedding
 from dccc_lightning.data import listing
 from dccc_lightning.data.listing import (
     ListedImage,
@@ -25,9 +23,11 @@ from dccc_lightning.data.listing import (
     write_table,
 )
 from dccc_lightning.data.records import Records, Splits
-from dccc_lightning.embedding_file import HEADER_BYTES, EmbeddingFile
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.image_embedder import ImageEmbedder
+from dccc_lightning.inference import bulk_embedding, loading
+from dccc_lightning.inference.bulk_embedding import PARTIAL, BulkEmbedding
+from dccc_lightning.inference.embedding_file import HEADER_BYTES, EmbeddingFile
+from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 NUMBER = 11
 

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from dccc_lightning import evaluation
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
-from dccc_lightning.evaluation import Protocol, evaluate_networks
+from dccc_lightning.inference import evaluation
+from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
+from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
-from dccc_lightning.score_matrix import ScoreMatrix
 
 
 class Columns:

@@ -11,11 +11,11 @@ import torch
 import yaml
 from PIL import Image
 
-from dccc_lightning import exporting
-from dccc_lightning.exporting import ABOUT, Parity, runner, to_onnx, to_program, to_pt2
-from dccc_lightning.image_embedder import Origin
-from dccc_lightning.loading import FORMAT, KEY, load_embedder
-from dccc_lightning.model_card import model_card
+from dccc_lightning.inference import exporting
+from dccc_lightning.inference.exporting import ABOUT, Parity, runner, to_onnx, to_program, to_pt2
+from dccc_lightning.inference.image_embedder import Origin
+from dccc_lightning.inference.loading import FORMAT, KEY, load_embedder
+from dccc_lightning.inference.model_card import model_card
 from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.tasks import export as task
 

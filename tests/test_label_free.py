@@ -8,7 +8,7 @@ from rich.console import Console
 
 from dccc_lightning.clustering.compactness import silhouette
 from dccc_lightning.clustering.summary import summarize
-from dccc_lightning.label_free import (
+from dccc_lightning.reports.label_free import (
     RULE,
     label_free_table,
     overall_silhouette,

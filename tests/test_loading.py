@@ -12,12 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
 import dccc_lightning
-from dccc_lightning import loading
 from dccc_lightning.data import images as images_module
 from dccc_lightning.data.images import decode_image
 from dccc_lightning.data.stream import LOOKAHEAD, decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.loading import BUNDLED_MODEL, FORMAT, KEY, ImageEmbedder, load_embedder
+from dccc_lightning.inference import loading
+from dccc_lightning.inference.loading import (
+    BUNDLED_MODEL,
+    FORMAT,
+    KEY,
+    ImageEmbedder,
+    load_embedder,
+)
 from dccc_lightning.models.embedder import build_embedder
 
 MODEL = {"backbone": "resnet10", "width": 0.125, "pooling": "gem", "bn_group_size": 16}

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from dccc_lightning import __version__
-from dccc_lightning.plots import plot_curves
-from dccc_lightning.results import SCORES, summarize_run, write_results
+from dccc_lightning.reports.plots import plot_curves
+from dccc_lightning.reports.results import SCORES, summarize_run, write_results
 
 
 def scores(prefix, mean_ap):

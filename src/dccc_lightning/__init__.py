@@ -12,7 +12,7 @@ except PackageNotFoundError:  # a source tree on PYTHONPATH, never installed
 # What the package offers at its top, and where it lies; imported at first use, torch with it.
 _PUBLIC = {
     "GalleryIndex": "dccc_lightning.retrieval.gallery_index",
-    "load_embedder": "dccc_lightning.loading",
+    "load_embedder": "dccc_lightning.inference.loading",
 }
 
 

@@ -18,8 +18,8 @@ from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.embedding import embed_split
 from dccc_lightning.errors import UserError
-from dccc_lightning.label_free import overall_silhouette
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.reports.label_free import overall_silhouette
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.data.records import UNKNOWN
-from dccc_lightning.det_plot import plot_det
 from dccc_lightning.errors import UserError
-from dccc_lightning.results import versions, write_results
+from dccc_lightning.reports.det_plot import plot_det
+from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.retrieval.calibration import Calibration, Rate
 from dccc_lightning.retrieval.calibration import calibrate as calibrate_scores
 from dccc_lightning.retrieval.gallery_index import GalleryIndex

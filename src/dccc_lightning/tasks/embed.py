@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from dccc_lightning.bulk_embedding import BulkEmbedding
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.faults import SMALLER_STEPS, enough_memory, explained
+from dccc_lightning.inference.bulk_embedding import BulkEmbedding
 from dccc_lightning.processes import check_devices
 from dccc_lightning.tasks.inputs import embedder_of, images_of, source_of
 

@@ -18,15 +18,15 @@ from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked, construct, first_line
 from dccc_lightning.data.records import ReIDDataset
 from dccc_lightning.errors import UserError
-from dccc_lightning.evaluation import Protocol, evaluate_networks
 from dccc_lightning.faults import SMALLER_STEPS, enough_memory
 from dccc_lightning.files import write_atomically
-from dccc_lightning.image_embedder import ImageEmbedder, Origin
-from dccc_lightning.loading import load_embedder
+from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
+from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
+from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.processes import check_devices
-from dccc_lightning.results import versions, write_results
+from dccc_lightning.reports.results import versions, write_results
+from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.retrieval.reranking import Rerank
-from dccc_lightning.score_matrix import ScoreMatrix
 
 
 def evaluate(settings: Settings, output: Path) -> dict[str, Any]:

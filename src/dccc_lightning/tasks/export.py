@@ -18,7 +18,8 @@ from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.data.images import decode_image
 from dccc_lightning.errors import UserError
-from dccc_lightning.exporting import (
+from dccc_lightning.files import write_atomically
+from dccc_lightning.inference.exporting import (
     FORMATS,
     Parity,
     images_per_second,
@@ -28,9 +29,8 @@ from dccc_lightning.exporting import (
     to_program,
     to_pt2,
 )
-from dccc_lightning.files import write_atomically
-from dccc_lightning.image_embedder import ImageEmbedder
-from dccc_lightning.model_card import model_card
+from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.inference.model_card import model_card
 from dccc_lightning.tasks.inputs import embedder_of, images_of, source_of
 
 LEAST_COSINE = 0.9999

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from dccc_lightning import checks
-from dccc_lightning.bulk_embedding import MANIFEST, TABLE
 from dccc_lightning.console import CONSOLE, progress_bar
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.image_labels import PathPattern
@@ -20,7 +19,8 @@ from dccc_lightning.data.listing import ListedImage, listed_split, read_table, w
 from dccc_lightning.data.stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.faults import SMALLER_STEPS, enough_memory
-from dccc_lightning.image_embedder import ImageEmbedder
+from dccc_lightning.inference.bulk_embedding import MANIFEST, TABLE
+from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.tasks.embed import DEVICES
 from dccc_lightning.tasks.inputs import SPLITS, embedder_of
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.listing import ListedImage, listed_split, walk_images
 from dccc_lightning.errors import UserError
-from dccc_lightning.image_embedder import ImageEmbedder
-from dccc_lightning.loading import load_embedder
+from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.inference.loading import load_embedder
 
 SPLITS = ("train", "query", "gallery", "all")
 """What ``input`` may say besides a folder; of ``dataset=``."""

@@ -19,7 +19,7 @@ from dccc_lightning.faults import explained
 from dccc_lightning.files import write_atomically
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.processes import finished
-from dccc_lightning.results import summarize_run, write_results
+from dccc_lightning.reports.results import summarize_run, write_results
 from dccc_lightning.supervised import SupervisedModule
 from dccc_lightning.tasks.train import results_table
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dccc_lightning import checks
-from dccc_lightning.board import BoardRow, write_board
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.data.image_labels import PathPattern
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.errors import UserError
-from dccc_lightning.results import versions, write_results
+from dccc_lightning.reports.board import BoardRow, write_board
+from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
 from dccc_lightning.tasks.gallery_inputs import (
     DISTRACTOR,

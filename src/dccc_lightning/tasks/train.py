@@ -17,10 +17,10 @@ from dccc_lightning.construction import Settings
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
-from dccc_lightning.label_free import label_free_table, summarize_label_free
-from dccc_lightning.plots import plot_curves
 from dccc_lightning.processes import finished
-from dccc_lightning.results import SCORES, summarize_run, write_results
+from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
+from dccc_lightning.reports.plots import plot_curves
+from dccc_lightning.reports.results import SCORES, summarize_run, write_results
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from dccc_lightning.errors import UserError
-from dccc_lightning.image_embedder import ImageEmbedder
+from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 FORMATS = ("onnx", "pt2")
 INPUT, OUTPUT = "images", "embeddings"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dccc_lightning.data.images import DECODING_ERRORS, check_size
+from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.files import write_atomically
 from dccc_lightning.retrieval.gallery_table import Hit
@@ -98,7 +98,7 @@ def _draw(
 
 def _thumbnail(path: str) -> Image.Image:
     """Return an image as large as its place allows, its proportions kept."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         check_size(image)
         rgb = image.convert("RGB")
     scale = min(_WIDTH / rgb.width, _HEIGHT / rgb.height)

@@ -13,7 +13,7 @@ from dccc_lightning.console import track
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.data.stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.image_embedder import ImageEmbedder
+from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from dccc_lightning.image_embedder import Origin
-from dccc_lightning.results import SCORES
+from dccc_lightning.inference.image_embedder import Origin
+from dccc_lightning.reports.results import SCORES
 
 PAPER = (
     'He, Xue, Du, Zhao, Su, "Dynamic Clustering and Cluster Contrastive Learning for '

@@ -18,11 +18,11 @@ from dccc_lightning import __version__, checks
 from dccc_lightning.console import progress_bar
 from dccc_lightning.data.listing import ListedImage, read_table, write_table
 from dccc_lightning.data.stream import Decoded, decoded_batches
-from dccc_lightning.embedding_file import FORMATS, EmbeddingFile, FileFormat, open_at
-from dccc_lightning.embedding_progress import Progress
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.files import write_atomically
-from dccc_lightning.image_embedder import ImageEmbedder
+from dccc_lightning.inference.embedding_file import FORMATS, EmbeddingFile, FileFormat, open_at
+from dccc_lightning.inference.embedding_progress import Progress
+from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 PARTIAL = ".partial"
 """Folder, inside the output, of what is not complete yet."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dccc_lightning import checks
 from dccc_lightning.errors import UserError
-from dccc_lightning.image_embedder import ImageEmbedder, Origin
+from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.weights import BUNDLED
 

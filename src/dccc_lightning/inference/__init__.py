@@ -1,0 +1,1 @@
+"""From weights to what is done with them: embeddings, scores, exports."""

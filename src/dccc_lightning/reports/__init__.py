@@ -1,0 +1,1 @@
+"""What a run or a search tells: figures, tables, pictures."""
