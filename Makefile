@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train pretrain test test-slow lint format check bench profile wheel constraints clean
+.PHONY: help setup train pretrain test test-slow lint format check bench docs profile wheel constraints clean
 
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ check: lint test test-slow  ## What CI runs
 
 bench: $(READY)  ## Measure the kernels against plain references
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(READY)  ## Build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 profile: $(READY)  ## Say which hooks of an epoch take how long; ARGS="trainer.profiler=pytorch" for a trace
 	@$(BIN)/python -m dccc_lightning epochs=2 eval_every=2 trainer.profiler=simple output=outputs/profile/$$(date +%Y-%m-%d_%H-%M-%S) $(ARGS)

@@ -39,6 +39,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from dccc_lightning.callbacks.loss_guard import LossGuard
+from dccc_lightning.callbacks.progress import PhaseProgress
+from dccc_lightning.callbacks.run_checkpoint import RunCheckpoint
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, BatchAugmentation
 from dccc_lightning.data.records import Records
 from dccc_lightning.data.sampler import draw_batches
@@ -57,12 +60,15 @@ WARM_UP = 2  # steps of each turn that do not count
 class Clock(pl.Callback):
     """Note when each step ends."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, last: int) -> None:
         self.device = device
+        self.waits = (WARM_UP - 1, last)
         self.ends: list[float] = []
 
     def on_train_batch_end(self, *_: object) -> None:
         """Wait for a GPU at the first and last steps only: a wait at each would slow it down."""
+        if self.device.type == "cuda" and len(self.ends) in self.waits:
+            torch.cuda.synchronize(self.device)
         self.ends.append(time.perf_counter())
 
 
@@ -97,9 +103,13 @@ class Ours:
     """The package's loop."""
 
     def __init__(
-        self, network: Embedder, world: SyntheticPedestrians, options: argparse.Namespace
+        self,
+        network: Embedder,
+        world: SyntheticPedestrians,
+        options: argparse.Namespace,
+        folder: Path,
     ) -> None:
-        self.options = options
+        self.options, self.folder = options, folder / "run"
         self.datamodule = ReIDDataModule(
             world,
             height=options.height,
@@ -123,25 +133,21 @@ class Ours:
 
     def steps(self, number: int) -> list[float]:
         """Fit one epoch and return the seconds of its steps but the first ones."""
-        options, clock = self.options, Clock(self.options.device)
+        options, clock = self.options, Clock(self.options.device, number + WARM_UP - 1)
         trainer = pl.Trainer(
+            default_root_dir=self.folder,
             accelerator="gpu" if options.device.type == "cuda" else "cpu",
             devices=1,
             precision=options.precision,
             max_epochs=1,
-            callbacks=[clock],
+            callbacks=[LossGuard(self.folder), PhaseProgress(), RunCheckpoint(self.folder), clock],
             logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
             limit_val_batches=0,
             num_sanity_val_steps=0,
         )
         trainer.fit(self.module, datamodule=self.datamodule)
-        if options.device.type == "cuda":
-            torch.cuda.synchronize()
-            clock.ends[-1] = time.perf_counter()
         return list(np.diff(clock.ends)[WARM_UP - 1 :])
 
 
@@ -275,7 +281,7 @@ def turns(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, list
     records = world.splits().train
     ways = {
         "bare": Bare(network, options),
-        "ours": Ours(network, world, options),
+        "ours": Ours(network, world, options, folder),
         "plain": Plain(network, records, options),
     }
     for _ in range(options.turns):

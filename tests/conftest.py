@@ -49,6 +49,7 @@ def tiny(world_folder: Path) -> list[str]:
         "iterations=2",
         "clustering.k1=12",
         "trainer=cpu",
+        "callbacks.panels=null",  # seconds of t-SNE and pictures; test_panels.py has them
     ]
 
 

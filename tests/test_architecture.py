@@ -25,10 +25,10 @@ LAYERS = (
     ("embedding",),
     ("callbacks",),
     ("construction",),
-    ("loggers", "processes"),
+    ("loggers", "presets", "processes"),
     ("assembly",),
     ("tasks",),
-    ("composition", "resumption"),
+    ("composition", "resumption", "sweeping"),
     ("cli",),
     ("__main__",),
 )  # fmt: skip

@@ -7,6 +7,16 @@ from hypothesis import strategies as st
 
 from dccc_lightning import checks
 from dccc_lightning.console import CONSOLE, progress_bar, track
+from dccc_lightning.data.cuhk03_np import CUHK03NP
+from dccc_lightning.data.dukemtmc import DukeMTMC
+from dccc_lightning.data.folder import ImageFolder
+from dccc_lightning.data.last import LaST
+from dccc_lightning.data.market1501 import Market1501
+from dccc_lightning.data.msmt17 import MSMT17
+from dccc_lightning.data.occluded_duke import OccludedDuke
+from dccc_lightning.data.personx import PersonX
+from dccc_lightning.data.synthetic import SyntheticPedestrians
+from dccc_lightning.data.veri776 import VeRi776
 
 BOUNDS = st.floats(-10, 10)
 
@@ -80,3 +90,22 @@ def test_a_bar_is_shown_on_a_terminal_alone_and_only_if_wanted(monkeypatch):
     monkeypatch.setattr(type(CONSOLE), "is_terminal", True)
     assert not progress_bar(True).disable
     assert progress_bar(False).disable
+
+
+def test_a_path_may_look_like_a_number(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert [str(checks.path("root", value)) for value in (2024, "a", "~/b")] == [
+        "2024", "a", "/home/me/b"
+    ]  # fmt: skip
+    for wrong in (True, None, ["a"]):
+        with pytest.raises(TypeError, match="root must be a path, got"):
+            checks.path("root", wrong)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [ImageFolder, SyntheticPedestrians, Market1501, DukeMTMC, OccludedDuke, PersonX, VeRi776,
+     CUHK03NP, LaST, MSMT17],
+)  # fmt: skip
+def test_the_folder_of_a_dataset_may_be_called_like_a_number(kind):
+    assert str(kind(root=2024).root) == "2024"

@@ -171,6 +171,22 @@ def test_a_failing_process_ends_the_job_with_its_error(
         assert rank == 1 or outcome.returncode == 2
 
 
+def test_a_nan_on_one_process_ends_the_job_before_anything_of_it_is_saved(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    outcome = run(
+        tmp_path, *tiny, "iterations=4", "trainer.devices=2", "output=run",
+        "checkpoint.every_n_steps=1", "+callbacks.failure._target_=rank_notes.Failure",
+        "+callbacks.failure.rank=1", "+callbacks.failure.kind=nan",
+    )  # fmt: skip
+    assert outcome.returncode == 2
+    assert "epoch 0, step 1: the loss is nan" in outcome.stderr
+    assert (tmp_path / "run" / "nonfinite_batch_1.pt").exists()
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 1
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
 def test_two_processes_killed_at_any_moment_can_be_resumed(tiny: list[str], tmp_path: Path) -> None:
     arguments = [*tiny, *LENGTH, "trainer.devices=2", "checkpoint.every_n_steps=1"]
     whole = run(tmp_path, *arguments, "output=whole")
@@ -208,7 +224,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert errors.splitlines()[-1] == "stopped by SIGTERM; resume=run continues"
+    assert errors.splitlines()[-1] == f"stopped by SIGTERM; resume={tmp_path / 'run'} continues"
 
 
 def test_a_sweep_of_runs_with_two_processes_runs_each_once(tiny: list[str], tmp_path: Path) -> None:

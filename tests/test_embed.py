@@ -330,6 +330,15 @@ def test_the_command_embeds_a_split(command, tiny):
         (["ckpt=bundled", "input=train", "network=both"], "ckpt: network must be one of auto"),
         (["ckpt=bundled", "input=train", "network=teacher"], "holds no teacher"),
         (["ckpt=bundled", "input=train", "trainer.accelerator=abacus"], "abacus"),
+        (
+            ["ckpt=bundled", "input=train", "loader.workers=-1"],
+            "loader: workers must be at least 0",
+        ),
+        (["ckpt=bundled", "input=train", "dataset.on_error=no"], "on_error must be one of fail"),
+        (
+            ["ckpt=bundled", "input=train", "dataset.root=/a (b)/größe"],
+            """quote the value: 'dataset.root="/a (b)/größe"'""",
+        ),
         (["ckpt=bundled", "input=train", "format=csv"], "settings: file_format must be one of npy"),
     ],
 )

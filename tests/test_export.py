@@ -17,6 +17,7 @@ from dccc_lightning.inference.image_embedder import Origin
 from dccc_lightning.inference.loading import FORMAT, KEY, load_embedder
 from dccc_lightning.inference.model_card import model_card
 from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.reports.label_free import RULE, summarize_label_free
 from dccc_lightning.tasks import export as task
 
 MODEL = {"backbone": "resnet10", "width": 0.125, "pooling": "gem", "bn_group_size": 16}
@@ -158,11 +159,14 @@ def test_the_command_writes_both_with_a_card(command, run_folder, crops):
     torch.testing.assert_close(loaded.module()(pixels), embedder.embed(pixels))
     card = Path("out/MODEL_CARD.md").read_text()
     for fact in ("without identity labels", "| student, last epoch | 61.2 | 30.0 | 70.0",
-                 "| student, epoch 15: the best on the test split | 61.2 ", "seed: 7",
+                 "| student, epoch 16: the best on the test split | 61.2 ", "seed: 7",
                  "research only", "Trained on: market1501", "5 images", embedder.fingerprint,
                  "(B, 3, 32, 16) uint8"):  # fmt: skip
         assert fact in card
-    assert "private" not in card.replace(f"({crops})", "")
+    for text in (card, Path("out/export.json").read_text()):
+        assert "5 images (crops)" in text
+        assert "private" not in text
+        assert str(crops.parent) not in text
 
 
 def test_an_export_that_disagrees_is_not_written(command, run_folder, crops, monkeypatch):
@@ -237,3 +241,18 @@ def test_a_card_warns_of_withdrawn_data_and_tells_drawn_people():
     assert "with identity labels" in bundled
     settings = {"task": {"_target_": "dccc_lightning.tasks.pretrain.pretrain"}}
     assert "with identity labels" in card_of("market1501", settings=settings)
+
+
+def test_a_card_of_a_run_without_identities_claims_no_score():
+    rows = [
+        {"epoch": epoch, "cluster/num_clusters": 7 + epoch, "cluster/outlier_ratio": 0.125,
+         "cluster/silhouette": silhouette, "cluster/churn": 0.5}
+        for epoch, silhouette in enumerate((0.1, 0.4, 0.2))
+    ]  # fmt: skip
+    card = card_of("own", results=summarize_label_free(rows, has_teacher=True))
+    assert "on the test split" not in card
+    assert "mAP" not in card
+    assert f"{RULE}; epoch 2, and of its networks the teacher" in card
+    assert "| epoch | clusters | outliers | silhouette | churn |" in card
+    assert "| best: 2 | 8 | 12.5% | 0.400 | 50.0% |" in card
+    assert "| last: 3 | 9 |" in card

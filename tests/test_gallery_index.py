@@ -105,6 +105,11 @@ class TestExactSearch:
         by_query = index.search(np.ones((2, 3)), 3, exclude_camera=torch.tensor([4, 5]))
         assert [[h.id for h in hits] for hits in by_query] == [[1, 2], [0, 1]]
 
+    @pytest.mark.parametrize("kind", ["flat", "ivf"])
+    def test_more_than_there_are_is_all_of_them(self, kind):
+        found = build(people(200), kind).search(people(1), 10**12)
+        assert len(found[0]) == 200
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
@@ -293,6 +298,19 @@ class TestFolder:
         index.save(folder)
         assert len(GalleryIndex.load(folder)) == 299
         assert len(list(folder.iterdir())) == 4  # nothing of the old one, nor of the attempt
+
+    def test_a_change_by_another_is_not_lost(self, folder):
+        mine, theirs = GalleryIndex.load(folder), GalleryIndex.load(folder)
+        theirs.remove([0])
+        theirs.save(folder)
+        theirs.remove([1])
+        theirs.save(folder)  # one's own change is no other's
+        mine.remove([5])
+        with pytest.raises(UserError, match="changed by another process since it was read"):
+            mine.save(folder)
+        assert GalleryIndex.load(folder).table.ids[0] == 2
+        assert len(GalleryIndex.load(folder)) == 298
+        mine.save(folder.with_name("copy"))
 
     def test_a_first_save_that_fails_leaves_nothing(self, tmp_path, monkeypatch):
         def fail(path, content):

@@ -13,7 +13,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from dccc_lightning.data import images as module
-from dccc_lightning.data.images import ImageStore, available_memory, decode_image
+from dccc_lightning.data.images import ImageStore, available_memory, decode_image, resize_image
 from dccc_lightning.errors import UnreadableImageError, UserError
 
 HEIGHT, WIDTH = 32, 16
@@ -60,6 +60,31 @@ def test_other_colour_modes_become_rgb(tmp_path, mode):
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     Image.open(write_images(tmp_path)[1]).convert(mode).save(path)
     assert torch.equal(torch.from_numpy(decode_image(path, HEIGHT, WIDTH)), expected(path))
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_sixteen_bits_are_scaled_to_eight(dtype):
+    grey = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    deep = Image.fromarray(grey.astype(dtype) * np.array(257, dtype=dtype))
+    assert deep.mode.startswith("I;16")
+    np.testing.assert_array_equal(resize_image(deep, HEIGHT, WIDTH), [grey] * 3)
+
+
+def test_a_file_of_sixteen_bits_is_not_white(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.png", HEIGHT, WIDTH), [grey] * 3)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_numbers_that_are_no_eight_bits_are_refused(dtype):
+    grey = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
+    fits = np.minimum(grey, 255)
+    found = resize_image(Image.fromarray(fits), HEIGHT, WIDTH)
+    np.testing.assert_array_equal(found, [fits.astype(np.uint8)] * 3)
+    for wrong in (grey, grey - 1000):
+        with pytest.raises(ValueError, match="not 0 to 255; convert it to 8 bits"):
+            resize_image(Image.fromarray(wrong), HEIGHT, WIDTH)
 
 
 def test_unreadable_files_are_named_in_one_line(tmp_path):

@@ -371,3 +371,12 @@ def test_what_a_run_leaves_can_be_loaded(command, tiny, tmp_path):
     assert embedder.origin.network == "teacher"
     assert embedder.origin.dataset == "synthetic"
     assert (embedder.height, embedder.width, embedder.feature_dim) == (32, 16, 256)
+
+
+@pytest.mark.parametrize("share", [0, 0.2, 0.6, 0.999])
+def test_a_checkpoint_without_its_end_says_so(tmp_path, share):
+    torch.save({"state_dict": state(), KEY: DESCRIPTION}, tmp_path / "whole.ckpt")
+    content = (tmp_path / "whole.ckpt").read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"cut.ckpt: its end is missing; copy or download it again"):
+        load_embedder(tmp_path / "cut.ckpt")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from conftest import Command
@@ -69,6 +70,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         ((1, 0), [], 9),
         ((2, 2), [], 6),
         ((0, 1), [EVERY_STEP], 11),
+        ((0, 2), [EVERY_STEP], 10),
         ((1, 2), [EVERY_STEP], 7),
         ((3, 2), ["checkpoint.every_n_steps=2"], 1),
         ((2, 1), [EVERY_STEP, "loader.workers=2"], 5),
@@ -200,6 +202,88 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     assert (tmp_path / "run" / "metrics.csv").exists()
 
 
+def test_damage_in_the_middle_of_a_file_is_seen_and_previous_survives_it(
+    command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(*tiny, "epochs=2", "output=run").code == 0
+    last, previous = (tmp_path / "run" / "checkpoints" / f"{n}.ckpt" for n in ("last", "previous"))
+    content = bytearray(last.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = bytes(4096)
+    last.write_bytes(content)
+    outcome = command("resume=run", "epochs=4")
+    assert outcome.code == 2
+    assert "last.ckpt is damaged" in outcome.err
+    good = previous.read_bytes()
+
+    def save(*_: object, **__: object) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.Trainer, "save_checkpoint", save)
+        with pytest.raises(Stop):
+            command("resume=run", "epochs=4", "ckpt_path=previous")
+    assert previous.read_bytes() == good
+
+
+def test_new_settings_win_over_those_in_the_checkpoint(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    assert command(*tiny, "epochs=1", "output=run").code == 0
+    before = weights(tmp_path / "run")
+    arguments = ["optimizer.lr=1e-12", "optimizer.weight_decay=0"]
+    assert command("resume=run", "epochs=2", *arguments).code == 0
+    after = weights(tmp_path / "run")
+    name = "student.backbone.conv1.weight"
+    assert (after[name] - before[name]).abs().max() < 1e-9
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    (group,) = state["optimizer_states"][0]["param_groups"]
+    assert group["initial_lr"] == 1e-12
+    assert group["weight_decay"] == 0
+
+
+def test_what_an_epoch_was_begun_with_cannot_change_within_it(
+    command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = DCCCModule.training_step
+
+    def interrupted(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
+        if (self.current_epoch, batch_idx) == (1, 2):
+            raise Stop
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DCCCModule, "training_step", interrupted)
+        with pytest.raises(Stop):
+            command(*tiny, *LENGTH, EVERY_STEP, "model.bn_group_size=8", "output=run")
+    for argument, message in {
+        "iterations=1": "iterations=1: the epoch to go on with has made 2 steps already",
+        "trainer.accumulate_grad_batches=2": "was begun with 1; change it after the end",
+        "trainer.accumulate_grad_batches=3": "cannot be cut into 3 parts",
+    }.items():
+        outcome = command("resume=run", argument)
+        assert outcome.code == 2, outcome
+        assert message in outcome.err
+    assert command("resume=run").code == 0  # what was refused is forgotten
+    outcome = command("resume=run", "epochs=5", "trainer.accumulate_grad_batches=2")
+    assert outcome.code == 0, outcome  # after the end of an epoch
+    rows = read_rows(tmp_path / "run" / "metrics.csv")
+    assert [row["step"] for row in rows] == [0, 3, 6, 9, 12, 15]
+
+
+def test_a_run_goes_on_without_an_image_that_has_become_unreadable(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    tiny = [a for a in tiny if not a.startswith("dataset.root=")]
+    assert command(*tiny, "dataset.root=world", "epochs=1", "output=run").code == 0
+    image = min((tmp_path / "world").rglob("bounding_box_train/*.jpg"))
+    image.write_bytes(b"")
+    assert command("resume=run", "epochs=2").code == 2
+    outcome = command("resume=run", "epochs=2", "dataset.on_error=skip")
+    assert outcome.code == 0, outcome
+    assert "1 unreadable training images skipped" in outcome.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_process_killed_at_any_moment_can_be_resumed(
@@ -234,7 +318,7 @@ def test_a_signal_stops_within_an_epoch_and_the_job_is_put_back_into_the_queue(
     process.send_signal(signal.Signals[name])
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.Signals[name]
-    assert errors.splitlines()[-1] == f"stopped by {name}; resume=run continues"
+    assert errors.splitlines()[-1] == f"stopped by {name}; resume={run} continues"
     assert note.exists() == (name == "SIGUSR1")
     if name == "SIGUSR1":
         assert note.read_text() == "requeue 17\n"

@@ -184,6 +184,7 @@ def gallery(people, embedder):
     built = GalleryIndex.build(embedder.embed(paths), paths, fingerprint=embedder.fingerprint,
                                cameras=["1", "2"] * 3, identities=list("112233"))  # fmt: skip
     built.save("g")
+    GalleryIndex.build(built.embeddings, paths, fingerprint=built.fingerprint).save("plain")
     return built
 
 
@@ -213,6 +214,19 @@ def test_another_model_is_refused(ask, gallery, people):
         ("index", ["input=people", "ckpt=null"], "ckpt= is needed"),
         ("index", ["input=people", "kind=pq"], "kind=pq needs at least 256 images, got 6"),
         ("index", ["input=people", "kind=lsh"], "kind must be one of"),
+        ("index", ["index=g", "remove=true"], "remove=True: give ids, paths or folders"),
+        ("index", ["index=g", "remove=[]"], "remove=[]: give ids, paths or folders"),
+        ("index", ["input=people", "loader.workers=-1"], "loader: workers must be at least 0"),
+        ("search", ["index=g", "query=people", "loader.workers=-1"], "workers must be at least 0"),
+        ("calibrate", ["input=people", "loader.workers=-1"], "workers must be at least 0"),
+        ("index", ["input=people", "dataset.on_error=ignore"], "on_error must be one of fail"),
+        ("index", ["input=people", "index=true"], "index must be a path, got True"),
+        ("search", ["index=g", "query=people", "board=null"], "board=None: it has two settings"),
+        ("search", ["index=g", "query=people", "exclude_camera=7"],
+         "exclude_camera=7: not in the gallery; its cameras are 1, 2"),
+        ("search", ["index=plain", "query=people", "exclude_camera=7"], "it knows no cameras"),
+        ("search", ["index=plain", "query=people", "exclude_camera=same"],
+         "exclude_camera=same: it knows no cameras; task=index reads them"),
         ("index", ["index=g", "remove=77"], "remove=77: no image of the gallery"),
         ("index", ["index=g", "remove=people/absent.png"], "no image of the gallery"),
         ("search", ["index=g"], "query= is needed"),
@@ -275,3 +289,31 @@ def test_five_lines_from_images_to_a_ranking(people):
     query = embedder.embed([people / "2_c2.png"])
     hits = index.search(query, k=3, fingerprint=embedder.fingerprint)[0]
     assert hits[0].path == str(people / "2_c1.png")
+
+
+def test_names_that_look_like_numbers_and_sizes_beyond_the_gallery(ask, gallery, people):
+    built = ask("index", f"input={people}", "index=777", NAMES, output="a")
+    assert built["gallery"] == str(Path("777").absolute())
+    shutil.copytree(people, "2024")
+    found = ask("search", "index=777", "query=2024", "k=1000000000000", "board.hits=100000000",
+                NAMES, output="b")  # fmt: skip
+    assert [len(query["hits"]) for query in found["queries"]] == [6] * 6
+    ask("calibrate", "index=777", "false_match_rate=0.5", output="c", results="calibration.json")
+    ask("embed", "input=2024", output="d", results="embeddings.json")
+    shutil.move("d", "555")
+    assert ask("index", "input=555", "ckpt=null", output="e")["images"] == 6
+
+
+def test_a_gallery_under_the_home_folder_is_named_in_full(ask, gallery, people, monkeypatch):
+    monkeypatch.setenv("HOME", str(people.parent))
+    found = ask("search", 'index="~/g"', f"query={people}", "board.queries=0")
+    assert found["gallery"] == str(people.parent / "g")
+
+
+def test_a_calibrated_threshold_above_one_lets_nothing_in(ask, gallery, people):
+    facts = {"threshold": 1.000001, "fingerprint": gallery.fingerprint}
+    Path("calibration.json").write_text(json.dumps(facts))
+    Path("copies").mkdir()
+    shutil.copy(people / "1_c1.png", "copies")  # the score of the original is 1
+    found = ask("search", "index=g", "query=copies", "minimum_score=calibration.json")
+    assert not found["queries"][0]["hits"]

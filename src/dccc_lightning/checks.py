@@ -1,8 +1,10 @@
 """Validation at the border: each check names the argument and the value it refuses."""
 
 import math
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
+from pathlib import Path
 
 
 def real(
@@ -74,3 +76,19 @@ def choice(name: str, value: object, options: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
     return value
+
+
+def path(name: str, value: object) -> Path:
+    """Return ``value`` as a path, ``~`` expanded.
+
+    Hydra reads a folder called 2024 as a number; it is a name all the same.
+
+    Raises:
+        TypeError: ``value`` is neither a path nor a number.
+
+    >>> path("index", 2024).name
+    '2024'
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, os.PathLike, int, float)):
+        raise TypeError(f"{name} must be a path, got {value!r}")
+    return Path(str(value) if isinstance(value, (int, float)) else value).expanduser()

@@ -24,7 +24,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from dccc_lightning import composition
+from dccc_lightning import composition, sweeping
 from dccc_lightning.errors import UserError
 from dccc_lightning.resumption import resumed_arguments
 
@@ -53,19 +53,26 @@ class OutputGuard(Callback):
     sweep: ClassVar[Path | None] = None  # the folder of a sweep
     absent: ClassVar[list[Path]] = []  # folders that were not there before, the deepest first
     continues: ClassVar[bool] = False  # an earlier run, whose folder is not this one's to remove
+    arguments: ClassVar[str | None] = None  # of that run, which Hydra overwrites
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a single run."""
         if config.output is None:
             _fail("output=null: give a folder")
+        started_by_another = any(a.startswith("hydra.run.dir=") for a in sys.argv[1:])
+        if config.hydra.runtime.choices.sweep and not (config.resume or started_by_another):
+            _fail(f"sweep={config.hydra.runtime.choices.sweep}: several jobs; add -m")
         OutputGuard.continues = config.resume is not None
+        saved = Path(config.hydra.run.dir) / RUN_MARKER / "overrides.yaml"
+        OutputGuard.arguments = saved.read_text() if saved.exists() else None
         if not OutputGuard.continues:
             _guard(Path(config.hydra.run.dir), "output")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a sweep."""
-        OutputGuard.continues = False
-        _guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        OutputGuard.continues = sweeping.continues_study(config)
+        if not OutputGuard.continues:
+            _guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
         OutputGuard.sweep = Path(config.hydra.sweep.dir)
 
 
@@ -82,6 +89,7 @@ _NOISE = (
 def main() -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
+    sweeping.register()
     try:
         sys.argv[1:] = resumed_arguments(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
@@ -176,6 +184,9 @@ def _guard(folder: Path, setting: str) -> None:
 
 def _discard(output: Path) -> None:
     """Remove what a run or sweep that never began has made, folders above it included."""
+    if OutputGuard.continues and OutputGuard.arguments is not None and _is_first_process():
+        # An argument that was refused must not be repeated by the next resume.
+        (output / RUN_MARKER / "overrides.yaml").write_text(OutputGuard.arguments)
     if OutputGuard.continues or _has_begun(output) or not _is_first_process():
         return
     for path in output.iterdir() if output.exists() else ():

@@ -3,10 +3,12 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
@@ -39,8 +41,19 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
                 return f"{key}: only some of the options that this sweep goes over have it"
             return f"{_argument_for(key, arguments)}: no such setting; {_nearest(key, known)}"
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r} as key=value ({text.splitlines()[0]})"
+        return _unread(error.override, text)
     return text.strip().splitlines()[0]
+
+
+def _unread(override: str, text: str) -> str:
+    """Say that Hydra cannot read an argument; put it in quotes, if it can be read then."""
+    key, _, value = override.partition("=")
+    if value and value[0] not in "'\"[{" and "'" not in value:  # the shell takes single quotes
+        quoted = f'{key}="{value}"'
+        with suppress(HydraException):
+            OverridesParser.create().parse_override(quoted)
+            return f"{override}: cannot be read as it is; quote the value: '{quoted}'"
+    return f"cannot read {override!r} as key=value ({text.splitlines()[0]})"
 
 
 def _argument_for(key: str, arguments: Sequence[str]) -> str:
@@ -49,7 +62,7 @@ def _argument_for(key: str, arguments: Sequence[str]) -> str:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     options = sorted(set(known))
-    if len(options) <= 8:
+    if len(options) <= 20:
         return f"valid: {', '.join(options)}"
     near = difflib.get_close_matches(name, options, 3, 0.75)
     leaf = name.rpartition(".")[2]

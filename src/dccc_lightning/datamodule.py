@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from dccc_lightning import checks, distributed
 from dccc_lightning.data.augmentation import BatchAugmentation, normalize
 from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch
+from dccc_lightning.data.continuation import BegunEpoch
 from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, whole
 from dccc_lightning.data.images import ImageStore
 from dccc_lightning.data.records import Records, ReIDDataset, Splits
@@ -89,7 +90,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.labels_epoch = -1
         self._labels_on_device: Tensor | None = None
         self._has_warned = False
-        self._done = (-1, 0)  # an epoch that a checkpoint has interrupted, and its steps made
+        self._begun = BegunEpoch()  # an epoch that a checkpoint has interrupted
         self._batches = EpochBatches()
         self._train_loader: DataLoader[RawBatch] | None = None
         self._splits: Splits | None = None
@@ -158,19 +159,35 @@ class ReIDDataModule(pl.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Return the pseudo labels, their epoch, and the steps made in it, for the checkpoint."""
         labels = None if self.labels is None else torch.from_numpy(self.labels)
-        return {"labels": labels, "labels_epoch": self.labels_epoch, "steps": self._steps_made()}
+        return {
+            "labels": labels,
+            "labels_epoch": self.labels_epoch,
+            "steps": self._steps_made(),
+            "iterations": self.iterations,
+            "parts": self._parts(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
         labels: Tensor | None = state_dict["labels"]
         self.labels = None if labels is None else labels.numpy()
         self.labels_epoch = state_dict["labels_epoch"]
-        self._done = (self.labels_epoch, state_dict["steps"])
+        self._begun = BegunEpoch(
+            self.labels_epoch,
+            state_dict["steps"],
+            state_dict["iterations"],
+            state_dict["parts"],
+            0 if labels is None else len(labels),
+        )
         self._labels_on_device = None
 
     def train_dataloader(self) -> DataLoader[RawBatch]:
         """Return the loader of the current epoch, after asking for its pseudo labels."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        images = len(self.splits.train)
+        start = self._begun.first_step(epoch, self.iterations, self._parts(), images)
+        if self.labels is not None and len(self.labels) != images:
+            self.labels, self.labels_epoch = None, -1  # cluster the images that there are now
         if self.label_source is not None and self.labels_epoch != epoch:
             self.label_source(epoch)
         if self.labels is None:
@@ -181,7 +198,6 @@ class ReIDDataModule(pl.LightningDataModule):
             self.labels, self.splits.train.cameras, self.clusters, self.instances,
             self.iterations, self.seed, epoch,
         )  # fmt: skip
-        start = self._done[1] if self._done[0] == epoch else 0
         self._batches.current = ClusterBatchSampler(
             batches, epoch, rank, processes, start, self._parts()
         )

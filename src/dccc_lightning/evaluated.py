@@ -17,7 +17,12 @@ class EvaluatedModule(pl.LightningModule):
 
     A subclass names its networks; ``val/mAP`` and the like are logged under those names, and the
     best mAP among them as ``val_best/mAP``.
+
+    Attributes:
+        retrieval: The metric of each network while it is evaluated, this process's shard.
     """
+
+    retrieval: dict[str, ReIDRetrieval]
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
@@ -26,7 +31,7 @@ class EvaluatedModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Evaluate with the running statistics that rank 0 collected."""
         broadcast_running_statistics(self)
-        self._retrieval = {
+        self.retrieval = {
             name: ReIDRetrieval().to(self.device)  # not registered: no part of a checkpoint
             for name in self.networks()
         }
@@ -35,7 +40,7 @@ class EvaluatedModule(pl.LightningModule):
         """Collect the embeddings of a batch of query or gallery images."""
         with enough_memory(SMALLER_STEPS):
             for name, network in self.networks().items():
-                self._retrieval[name].update(
+                self.retrieval[name].update(
                     network(batch.images),
                     batch.identities,
                     batch.cameras,
@@ -48,11 +53,11 @@ class EvaluatedModule(pl.LightningModule):
         try:
             scores = {
                 f"{name}/{key}": value
-                for name, metric in self._retrieval.items()
+                for name, metric in self.retrieval.items()
                 for key, value in metric.compute().items()
             }
         except ValueError as error:
             raise UserError(f"evaluation: {error}") from error
-        scores["val_best/mAP"] = max(scores[f"{name}/mAP"] for name in self._retrieval)
-        self._retrieval.clear()
+        scores["val_best/mAP"] = max(scores[f"{name}/mAP"] for name in self.retrieval)
+        self.retrieval.clear()
         self.log_dict(scores, sync_dist=True)

@@ -31,7 +31,7 @@ def enough_memory(remedy: str) -> Iterator[None]:
 
 
 class LostProcessError(UserError):
-    """Another process is gone; the reason is what that one says."""
+    """Another process has failed, or may have; the reason is what that one says."""
 
 
 def is_lost_process(error: RuntimeError) -> bool:
@@ -59,8 +59,8 @@ def explained(output: Path) -> Iterator[None]:
     except RuntimeError as error:
         if is_lost_process(error):
             raise LostProcessError(
-                "another process of this run has ended, and said why unless it was killed; "
-                f"resume={output} continues"
+                "another process of this run has ended, and said why unless it was killed "
+                f"({str(error).strip().splitlines()[0]}); resume={output} continues"
             ) from error
         if not str(error).startswith("DataLoader worker (pid"):  # torch has no type for it
             raise

@@ -16,6 +16,10 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
+        with temporary.open("rb+") as file:
+            os.fsync(
+                file.fileno()
+            )  # or a crash of the machine could leave the name without content
         temporary.replace(path)
     except OSError as error:
         raise UnwritableFileError(

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from dccc_lightning import distributed
 from dccc_lightning.data.batches import TrainBatch
@@ -65,8 +67,8 @@ class DCCCModule(EvaluatedModule):
         self.optimization = optimization
         self.skip_nonfinite = skip_nonfinite
         self.description = dict(description or {})
-        # Sum and number of this epoch's losses, and of the steps left out: a buffer, so that a
-        # resumed epoch has both halves.
+        # Sum and number of this epoch's losses, of all processes, and number of steps left out: a
+        # buffer, so that a resumed epoch has both halves.
         self.register_buffer("loss_sums", torch.zeros(3, dtype=torch.float64))
         self.loss_sums: Tensor
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -89,7 +91,7 @@ class DCCCModule(EvaluatedModule):
             with torch.no_grad():
                 teacher_logits = self.memory.logits(self.teacher(batch.view2))
         loss: Tensor = self.loss(self.memory.logits(features), teacher_logits, batch.labels)
-        self._seen.append((features.detach(), batch.labels, loss.detach()))
+        self._seen.append((features.detach(), batch.labels, loss.detach()[None]))
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         return loss
 
@@ -116,13 +118,23 @@ class DCCCModule(EvaluatedModule):
             super().optimizer_step(epoch, batch_idx, optimizer, lambda: outcome)
         else:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        features, labels, losses = (torch.stack(parts) for parts in zip(*self._seen, strict=True))
+        features, labels, losses = (
+            distributed.gather_parts(torch.stack(parts)) for parts in zip(*self._seen, strict=True)
+        )
         self._seen.clear()
-        ones = losses.new_ones(len(losses))
+        ones = torch.ones_like(losses)
         self.loss_sums += torch.stack((losses, ones, 0 * ones)).double().sum(dim=1)
-        self.memory.update(distributed.gather_parts(features), distributed.gather_parts(labels))
+        self.memory.update(features, labels)
         if self.teacher is not None:
             self.teacher.update(self.student, step)
+
+    def on_train_start(self) -> None:
+        """Let the settings of this run win over those in the checkpoint that it goes on from."""
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer)
+        assert isinstance(scheduler, LRScheduler)
+        self.optimization.renew(optimizer.optimizer, self.current_epoch)
+        scheduler.base_lrs = [self.optimization.lr] * len(scheduler.base_lrs)
 
     def on_train_epoch_end(self) -> None:
         """Report the mean loss and make the running statistics the same on all processes.
@@ -130,7 +142,7 @@ class DCCCModule(EvaluatedModule):
         Raises:
             UserError: The loss was NaN or infinite on every step.
         """
-        total, count, skipped = distributed.mean(self.loss_sums).unbind()
+        total, count, skipped = self.loss_sums.unbind()
         if self.skip_nonfinite:
             if count == 0:
                 raise UserError(
@@ -159,7 +171,7 @@ class DCCCModule(EvaluatedModule):
 
     def _has_nonfinite_loss(self) -> bool:
         """Tell whether any process has a NaN or infinite loss; this waits for the device."""
-        losses = torch.stack([loss for _, _, loss in self._seen])
+        losses = torch.cat([loss for _, _, loss in self._seen])
         return not distributed.mean(losses).isfinite().all()
 
     def _forget_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -63,6 +63,15 @@ class Optimization:
             nesterov=self.momentum > 0, fused=True,
         )  # fmt: skip
 
+    def renew(self, optimizer: optim.Optimizer, epoch: int) -> None:
+        """Give these settings to an optimiser that a checkpoint has brought its own ones."""
+        for group in optimizer.param_groups:
+            group["initial_lr"] = self.lr
+            group["lr"] = self.lr * self.factor(epoch)
+            group["weight_decay"] = self.weight_decay
+            if "momentum" in group:
+                group["momentum"] = self.momentum
+
     def scheduler(self, optimizer: optim.Optimizer) -> optim.lr_scheduler.LambdaLR:
         """Build the learning-rate schedule, to be stepped at the end of each epoch."""
         return optim.lr_scheduler.LambdaLR(optimizer, self.factor)

@@ -13,6 +13,7 @@ from torch import Tensor
 from dccc_lightning import checks, distributed
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.errors import UserError
+from dccc_lightning.faults import LostProcessError
 from dccc_lightning.files import write_atomically
 
 POLICIES = ("stop", "skip")
@@ -69,7 +70,8 @@ class LossGuard(Callback):
             )
             arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrival.record()
-        self._waiting.append(Outcome(loss, arrival, batch, trainer.current_epoch, batch_idx))
+        step = batch_idx // trainer.accumulate_grad_batches
+        self._waiting.append(Outcome(loss, arrival, batch, trainer.current_epoch, step))
         while self._waiting:
             if len(self._waiting) <= MAX_WAITING and not self._waiting[0].has_arrived():
                 break
@@ -83,8 +85,18 @@ class LossGuard(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let no checkpoint be written after a NaN."""
+        """Let no checkpoint be written after a NaN, on whichever process it was.
+
+        Raises:
+            UserError: A parameter is NaN or infinite.
+        """
         self.on_train_epoch_end(trainer, pl_module)
+        finite = torch.stack([value.isfinite().all() for value in pl_module.parameters()])
+        if not finite.all():
+            raise LostProcessError(
+                f"epoch {trainer.current_epoch}: the network has become NaN or infinite, so it is "
+                "not saved; try a lower optimizer.lr"
+            )
 
     def _look(self, trainer: pl.Trainer, outcome: Outcome) -> None:
         if outcome.arrival:

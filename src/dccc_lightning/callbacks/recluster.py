@@ -1,6 +1,8 @@
 """Re-clustering: embeddings, distances, DCPS, clusters, memory; once before every epoch."""
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,9 @@ from dccc_lightning.reports.label_free import overall_silhouette
 
 log = logging.getLogger(__name__)
 
+Watcher = Callable[[int, Tensor, NDArray[np.int64], NDArray[np.int64] | None, float], None]
+"""Called with the epoch, embeddings (N, D), labels, those of the last epoch, and eps."""
+
 
 class Recluster(Callback):
     """Give the datamodule its pseudo labels and the module its memory (METHOD, one epoch, 1 to 4).
@@ -33,12 +38,19 @@ class Recluster(Callback):
     Args:
         schedule: DCPS: the eps of an epoch.
         labeler: Turns embeddings and a schedule into pseudo labels.
+
+    Attributes:
+        summary: Figures of the last clustering.
+        seconds: That its ``embedding`` and its ``clustering`` took.
+        watchers: Told of every clustering, on all processes.
     """
 
     def __init__(self, schedule: Schedule, labeler: PseudoLabeler) -> None:
         self.schedule = schedule
         self.labeler = labeler
         self.summary: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+        self.watchers: list[Watcher] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Become the label source of the datamodule.
@@ -63,9 +75,11 @@ class Recluster(Callback):
             NoClustersError: No eps in reach gives two clusters, and there are no earlier labels.
             UserError: An embedding is NaN or infinite; the message names the image.
         """
+        start = time.perf_counter()
         records = datamodule.splits.train
         embeddings = embed_split(module, datamodule, "train")
-        _require_finite(embeddings, records, epoch)
+        _require_finite(embeddings, records, epoch)  # waits for the device
+        embedded = time.perf_counter()
         previous = datamodule.labels
         labels, figures = self._cluster(embeddings, previous, epoch)
         module.memory.rebuild(embeddings, labels)
@@ -79,6 +93,11 @@ class Recluster(Callback):
         }
         self.summary["cluster/overall_silhouette"] = overall_silhouette(self.summary)
         self.summary |= figures
+        self.seconds = {
+            "embedding": embedded - start, "clustering": time.perf_counter() - embedded,
+        }  # fmt: skip
+        for watch in self.watchers:
+            watch(epoch, embeddings, labels, previous, figures["cluster/eps"])
 
     def _cluster(
         self, embeddings: Tensor, previous: NDArray[np.int64] | None, epoch: int

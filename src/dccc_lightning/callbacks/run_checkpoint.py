@@ -46,11 +46,15 @@ class RunCheckpoint(Checkpoint):
         )
         self.requeue = requeue
         self._signals = StopSignals()
+        self._keeps_last = True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals, in place of Lightning, whose handlers talk to the other processes."""
+        # The damaged last checkpoint must not take the place of the whole one before it.
+        self._keeps_last = Path(trainer.ckpt_path or "").name != PREVIOUS
         if trainer.is_global_zero:
             remove_temporaries(self.folder)
+            remove_temporaries(self.run)
         connector: Any = vars(trainer)["_signal_connector"]
         connector.register_signal_handlers = lambda: None
         # It would wait for the device on every step.
@@ -105,9 +109,10 @@ class RunCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         last = self.folder / LAST
-        if trainer.is_global_zero and last.exists():
+        if trainer.is_global_zero and last.exists() and self._keeps_last:
             _keep_as(last, self.folder / PREVIOUS)
         trainer.save_checkpoint(last)
+        self._keeps_last = True
 
     def _leave(self, trainer: pl.Trainer, number: int) -> NoReturn:
         """End the process; those that Lightning started end quietly, or it would kill the first."""

@@ -1,5 +1,6 @@
 """Requests to stop that come as signals, agreed on by all processes."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.leave: Callable[[int], None] | None = None
         self._received = 0
+        self._process = os.getpid()
         self._handlers: dict[signal.Signals, Any] = {}
         self._group: dist.ProcessGroup | None = None
         self._answer: tuple[Any, Tensor] | None = None
@@ -66,6 +68,8 @@ class StopSignals:
         return known
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a loader's worker: the first process asks it to end
+            return
         self._received = number
         if self.leave is not None and self._group is None:
             self.leave(number)

@@ -1,6 +1,7 @@
 """Flip, padded crop, normalisation and random erasing of a whole batch at once, on its device."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.nn import functional
@@ -24,9 +25,22 @@ def normalize(images: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 of the same shape.
     """
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=images.device)[:, None, None]
-    return images.float().mul_(1 / (255 * std)).sub_(mean / std)
+    scale, shift = _scale_and_shift(images.device)
+    return images.float().mul_(scale).sub_(shift)
+
+
+@cache
+def _scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what normalises; kept, since to bring a constant to a GPU is to wait for it."""
+    with torch.inference_mode(False):
+        mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
+        std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
+        return 1 / (255 * std), mean / std
+
+
+@cache
+def _frame(height: int, width: int, device: torch.device) -> torch.Tensor:
+    return torch.tensor([height, width], device=device)
 
 
 @dataclass(frozen=True)
@@ -160,7 +174,7 @@ class BatchAugmentation:
         fits = (heights < self.height) & (widths < self.width)
         first = fits.int().argmax(dim=1, keepdim=True)
         size = torch.cat([heights.gather(1, first), widths.gather(1, first)], dim=1)
-        frame = torch.tensor([self.height, self.width], device=images.device)
+        frame = _frame(self.height, self.width, images.device)
         start = (corner * (frame - size + 1)).floor()
         chosen = (number < self.erase) & fits.any(dim=1, keepdim=True)
         stop = torch.where(chosen, start + size, start)

@@ -4,7 +4,6 @@ The boxes are there twice: drawn by hand (labeled) and found by a detector (dete
 """
 
 import os
-from pathlib import Path
 from typing import Literal
 
 from dccc_lightning import checks
@@ -39,7 +38,7 @@ class CUHK03NP:
         variant: Literal["labeled", "detected"] = "detected",
         name: str = "cuhk03_np",
     ) -> None:
-        self.root = Path(root)
+        self.root = checks.path("root", root)
         self.variant = checks.choice("variant", variant, tuple(FACTS))
         self.facts = FACTS[self.variant]
         self.name = name

@@ -4,8 +4,8 @@ It is read where somebody has it already; nothing here fetches it.
 """
 
 import os
-from pathlib import Path
 
+from dccc_lightning import checks
 from dccc_lightning.data.facts import Counts, Facts
 from dccc_lightning.data.layout import NameRule, read_market_layout
 from dccc_lightning.data.records import Splits
@@ -33,7 +33,7 @@ class DukeMTMC:
     facts = FACTS
 
     def __init__(self, root: str | os.PathLike[str], name: str = "dukemtmc") -> None:
-        self.root = Path(root)
+        self.root = checks.path("root", root)
         self.name = name
 
     def splits(self) -> Splits:

@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from dccc_lightning import checks
 from dccc_lightning.data.image_labels import (
@@ -60,9 +59,9 @@ class ImageFolder:
         if not isinstance(outside, bool):
             raise TypeError(f"outside must be true or false, got {outside!r}")
         self.name = name
-        self.root = Path(root).expanduser()
+        self.root = checks.path("root", root)
         self.pattern = None if pattern is None else PathPattern(pattern)
-        self.table = None if table is None else Path(table).expanduser()
+        self.table = None if table is None else checks.path("table", table)
         self.test_share = checks.real("test_share", test_share, 0, 1)
         self.outside = outside
         self._splits: Splits | None = None

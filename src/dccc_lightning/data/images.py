@@ -68,6 +68,21 @@ def check_size(image: Image.Image) -> None:
         raise ValueError(f"{height:,} x {width:,} pixels, more than {MAX_PIXELS:,} in all")
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Bring an image of any mode to RGB; 16 bits are scaled to 8, which Pillow would cut off.
+
+    Raises:
+        ValueError: integers of 32 bits, or floats, that are not within 0 to 255.
+    """
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        low, high = image.getextrema()
+        if not 0 <= low <= high <= 255:  # type: ignore[operator]
+            raise ValueError(f"values from {low:g} to {high:g}, not 0 to 255; convert it to 8 bits")
+    return image.convert("RGB")
+
+
 def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
     """Bring an image to RGB and to a size (bicubic, antialiased, as torchvision does with Pillow).
 
@@ -75,10 +90,10 @@ def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint
         (3, height, width) uint8.
 
     Raises:
-        ValueError: it has more than ``MAX_PIXELS`` pixels.
+        ValueError: it has more than ``MAX_PIXELS`` pixels, or values that are none of an image.
     """
     check_size(image)
-    resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    resized = to_rgb(image).resize((width, height), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 

@@ -9,6 +9,7 @@ import re
 from itertools import count
 from pathlib import Path
 
+from dccc_lightning import checks
 from dccc_lightning.data.facts import Counts, Facts, Unverified
 from dccc_lightning.data.layout import (
     MAX_DIGITS,
@@ -47,7 +48,7 @@ class LaST:
     facts = FACTS
 
     def __init__(self, root: str | os.PathLike[str], name: str = "last") -> None:
-        self.root = Path(root)
+        self.root = checks.path("root", root)
         self.name = name
 
     def splits(self) -> Splits:

@@ -1,8 +1,8 @@
 """Market-1501 (Zheng et al., ICCV 2015): 32,217 boxes of 1,501 people from six cameras."""
 
 import os
-from pathlib import Path
 
+from dccc_lightning import checks
 from dccc_lightning.data.facts import Counts, Facts
 from dccc_lightning.data.layout import read_market_layout
 from dccc_lightning.data.records import Splits
@@ -28,7 +28,7 @@ class Market1501:
     facts = FACTS
 
     def __init__(self, root: str | os.PathLike[str], name: str = "market1501") -> None:
-        self.root = Path(root)
+        self.root = checks.path("root", root)
         self.name = name
 
     def splits(self) -> Splits:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dccc_lightning import checks
 from dccc_lightning.data.facts import Counts, Facts
 from dccc_lightning.data.layout import (
     MARKET_FOLDERS,
@@ -68,7 +69,7 @@ class MSMT17:
     facts = FACTS
 
     def __init__(self, root: str | os.PathLike[str], name: str = "msmt17") -> None:
-        self.root = Path(root)
+        self.root = checks.path("root", root)
         self.name = name
 
     def splits(self) -> Splits:

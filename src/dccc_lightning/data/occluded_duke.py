@@ -4,8 +4,8 @@ Its images are DukeMTMC's, which was withdrawn by its authors: nothing here fetc
 """
 
 import os
-from pathlib import Path
 
+from dccc_lightning import checks
 from dccc_lightning.data.dukemtmc import NAMES
 from dccc_lightning.data.facts import Counts, Facts, Unverified
 from dccc_lightning.data.layout import read_market_layout
@@ -31,7 +31,7 @@ class OccludedDuke:
     facts = FACTS
 
     def __init__(self, root: str | os.PathLike[str], name: str = "occluded_duke") -> None:
-        self.root = Path(root)
+        self.root = checks.path("root", root)
         self.name = name
 
     def splits(self) -> Splits:

@@ -1,8 +1,8 @@
 """PersonX (Sun and Zheng, CVPR 2019): 1,266 rendered people before six backgrounds."""
 
 import os
-from pathlib import Path
 
+from dccc_lightning import checks
 from dccc_lightning.data.facts import Counts, Facts
 from dccc_lightning.data.layout import NameRule, read_market_layout
 from dccc_lightning.data.records import Splits
@@ -33,7 +33,7 @@ class PersonX:
     facts = FACTS
 
     def __init__(self, root: str | os.PathLike[str], name: str = "personx") -> None:
-        self.root = Path(root)
+        self.root = checks.path("root", root)
         self.name = name
 
     def splits(self) -> Splits:

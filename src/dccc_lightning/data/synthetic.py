@@ -124,7 +124,7 @@ class SyntheticPedestrians:
         name: str = "synthetic",
     ) -> None:
         self.name = name
-        self.root = default_root() if root is None else Path(root).expanduser()
+        self.root = default_root() if root is None else checks.path("root", root)
         self.world = World(
             seed=checks.integer("seed", seed, 0),
             train_identities=checks.integer("train_identities", train_identities, 1, 5000),

@@ -1,8 +1,8 @@
 """VeRi-776 (Liu et al., ECCV 2016): 776 vehicles under twenty cameras of a city's streets."""
 
 import os
-from pathlib import Path
 
+from dccc_lightning import checks
 from dccc_lightning.data.facts import Counts, Facts, Unverified
 from dccc_lightning.data.layout import NameRule, read_market_layout
 from dccc_lightning.data.records import Splits
@@ -32,7 +32,7 @@ class VeRi776:
     facts = FACTS
 
     def __init__(self, root: str | os.PathLike[str], name: str = "veri776") -> None:
-        self.root = Path(root)
+        self.root = checks.path("root", root)
         self.name = name
 
     def splits(self) -> Splits:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 import yaml
@@ -103,6 +104,8 @@ def _read(file: Path) -> Mapping[Any, Any]:
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({_first_line(error)})") from error
     except Exception as error:  # a damaged file trips torch's reader in all kinds of ways
+        if file.stat().st_size == 0 or (_begins_like_zip(file) and not is_zipfile(file)):
+            raise UserError(f"{file}: its end is missing; copy or download it again") from error
         raise UserError(
             f"{file}: not a checkpoint that can be read safely: it is damaged, or holds other "
             f"objects than tensors ({type(error).__name__})"
@@ -110,6 +113,12 @@ def _read(file: Path) -> Mapping[Any, Any]:
     if not isinstance(content, Mapping):
         raise UserError(f"{file}: holds a {type(content).__name__}, not a checkpoint")
     return content
+
+
+def _begins_like_zip(file: Path) -> bool:
+    """Tell whether a file was meant to be an archive, as ``torch.save`` writes them."""
+    with file.open("rb") as stream:
+        return stream.read(2) == b"PK"
 
 
 def _networks(content: Mapping[Any, Any]) -> dict[str, dict[str, Tensor]]:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from dccc_lightning.inference.image_embedder import Origin
+from dccc_lightning.reports.label_free import FIGURES
 from dccc_lightning.reports.results import SCORES
 
 PAPER = (
@@ -27,7 +28,6 @@ _FIGURES = {
     "best": "{network}, epoch {epoch}: the best on the test split",
     "published": "published for DCCC",
 }
-_BEST = {"network": "a network", "epoch": "unknown"}
 
 _INTENDED = """\
 To compare crops of persons that other software has detected: the higher the cosine of two
@@ -150,19 +150,56 @@ def _figures(origin: Origin, results: Mapping[str, Any] | None) -> str:
     if results is None:
         return "None: the network was not in the folder of its run, or the run was not finished.\n"
     best = results.get("best") or {}
+    if "selected_by" in best:
+        return _label_free_figures(origin, results)
+    chosen = {"network": best.get("network", "a network"), "epoch": _epoch(best)}
     rows = [
         (
-            name.format(**{**_BEST, **best}),
+            name.format(**chosen),
             *(f"{scores[score]:.1f}" if score in scores else "" for score in SCORES),
         )
         for key, name in _FIGURES.items()
         if isinstance(scores := results.get(key), Mapping)
     ]
+    return (
+        f"On the test split of {origin.dataset}, per cent, {_one_run(origin, results)}\n\n"
+        f"{_table(('', *SCORES), rows)}"
+    )
+
+
+def _label_free_figures(origin: Origin, results: Mapping[str, Any]) -> str:
+    """Say how a run without identities went: there is nothing to score it by."""
+    best = results["best"]
+    rows = [
+        (
+            f"{name}: {_epoch(figures)}",
+            *(
+                form.format(figures[key]) if key in figures else ""
+                for key, (_, form) in FIGURES.items()
+            ),
+        )
+        for name, figures in (results.get("figures") or {}).items()
+    ]
+    return (
+        f"Without identities nothing could be scored: how well it finds people on {origin.dataset} "
+        f"is not known. What follows describes the clusters of the training images in "
+        f"{_one_run(origin, results)} Best is the epoch chosen by this rule: "
+        f"{best['selected_by']}; epoch {_epoch(best)}, and of its networks the "
+        f"{best.get('network', 'one that there is')}.\n\n"
+        f"{_table(('epoch', *(title for title, _ in FIGURES.values())), rows)}"
+    )
+
+
+def _epoch(entry: Mapping[str, Any]) -> str:
+    """Return an epoch as people count them, from 1."""
+    return str(entry["epoch"] + 1) if "epoch" in entry else "unknown"
+
+
+def _one_run(origin: Origin, results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in (results.get("versions") or {}).items())
     return (
-        f"On the test split of {origin.dataset}, per cent, one run (seed {results.get('seed')}; "
-        f"{versions}). The exported network is the {origin.network} of "
-        f"`{Path(origin.path).name}`.\n\n{_table(('', *SCORES), rows)}"
+        f"one run (seed {results.get('seed')}; {versions}). The exported network is the "
+        f"{origin.network} of `{Path(origin.path).name}`."
     )
 
 

@@ -40,7 +40,8 @@ def build_backbone(
     size = checks.integer("image_size", height, 1), checks.integer("image_size", across, 1)
     if name in RESNETS:
         return build_resnet(name, width, bn_group_size)
-    if width != 1.0:
+    known = name in BACKBONES or str(name).startswith(TIMM)
+    if known and width != 1.0:
         raise ValueError(f"width must be 1 for {name}, got {width}")
     if name in MOBILE:
         return build_mobile(name, bn_group_size)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size
+from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, to_rgb
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.files import write_atomically
 from dccc_lightning.retrieval.gallery_table import Hit
@@ -100,7 +100,7 @@ def _thumbnail(path: str) -> Image.Image:
     """Return an image as large as its place allows, its proportions kept."""
     with Image.open(path, formats=FORMATS) as image:
         check_size(image)
-        rgb = image.convert("RGB")
+        rgb = to_rgb(image)
     scale = min(_WIDTH / rgb.width, _HEIGHT / rgb.height)
     size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
     return rgb.resize(size, Image.Resampling.BICUBIC)

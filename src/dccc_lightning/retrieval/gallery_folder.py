@@ -34,6 +34,7 @@ _LARGEST_MANIFEST = 1 << 20
 _ATTEMPTS = 3
 
 Parts = Mapping[str, bytes | memoryview]
+Manifest = Mapping[str, Any]
 
 
 def is_gallery(folder: Path) -> bool:
@@ -41,29 +42,40 @@ def is_gallery(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def write_gallery(folder: Path, facts: Mapping[str, Any], parts: Parts) -> None:
+def write_gallery(
+    folder: Path, facts: Mapping[str, Any], parts: Parts, expected: Manifest | None = None
+) -> Manifest:
     """Write a gallery; one that is there already is replaced in one step.
 
     Args:
         folder: Made under a temporary name if it is not there.
         facts: What the manifest says beside format and files.
         parts: Contents of the data files, by ``embeddings``, ``table`` and ``proposals``.
+        expected: The manifest that a gallery there must still have; None replaces any.
+
+    Returns:
+        The manifest.
 
     Raises:
-        UserError: The folder holds something else, or cannot be written to.
+        UserError: The folder holds something else or another manifest, or cannot be written to.
     """
     try:
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             if not is_gallery(folder):
                 raise UserError(f"{folder}: exists and is no gallery; choose another folder")
             with _locked(folder):
-                _write_files(folder, facts, parts)
-            return
+                if expected is not None and read_manifest(folder) != expected:
+                    raise UserError(
+                        f"{folder}: changed by another process since it was read, so nothing was "
+                        "written; run the command again"
+                    )
+                return _write_files(folder, facts, parts)
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
             temporary.mkdir(parents=True)
-            _write_files(temporary, facts, parts)
+            manifest = _write_files(temporary, facts, parts)
             temporary.rename(folder)
+            return manifest
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
@@ -142,7 +154,7 @@ def npy(array: NDArray[np.float32]) -> memoryview:
     return buffer.getbuffer()
 
 
-def _write_files(folder: Path, facts: Mapping[str, Any], parts: Parts) -> None:
+def _write_files(folder: Path, facts: Mapping[str, Any], parts: Parts) -> Manifest:
     files = {}
     for part, content in parts.items():
         digest = hashlib.sha256(content).hexdigest()
@@ -156,6 +168,7 @@ def _write_files(folder: Path, facts: Mapping[str, Any], parts: Parts) -> None:
     for path in folder.iterdir():
         if _DATA_FILE.fullmatch(path.name) and path.name not in kept:
             path.unlink()
+    return manifest
 
 
 @contextmanager

@@ -11,7 +11,12 @@ from dccc_lightning import __version__, checks
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.errors import UserError
 from dccc_lightning.retrieval.exact_search import NOBODY
-from dccc_lightning.retrieval.gallery_folder import damaged, read_gallery, write_gallery
+from dccc_lightning.retrieval.gallery_folder import (
+    Manifest,
+    damaged,
+    read_gallery,
+    write_gallery,
+)
 from dccc_lightning.retrieval.gallery_search import GallerySearch
 from dccc_lightning.retrieval.gallery_table import (
     GalleryTable,
@@ -21,6 +26,9 @@ from dccc_lightning.retrieval.gallery_table import (
     names_per_query,
 )
 from dccc_lightning.retrieval.proposals import KINDS
+
+ABOVE_ALL = 1.01
+"""Highest minimum score; a cosine of 1 in single precision may be a little more."""
 
 
 class GalleryIndex:
@@ -42,6 +50,7 @@ class GalleryIndex:
         self.fingerprint = fingerprint
         self.next_id = next_id
         self._search = search
+        self._seen: tuple[Path, Manifest] | None = None  # where it lies on disk, and what was there
 
     @classmethod
     def build(
@@ -134,7 +143,8 @@ class GalleryIndex:
             k: Results a query; fewer only where the filters leave fewer.
             exclude_camera: Camera whose images are left out, or one a query (Q); unknown ones leave
                 nothing out.
-            minimum_score: Cosine below which nothing is returned.
+            minimum_score: Cosine below which nothing is returned; a calibration may have found one
+                above 1, which nothing reaches.
             fingerprint: Of the model that made the queries; None trusts the caller.
 
         Returns:
@@ -144,8 +154,8 @@ class GalleryIndex:
             UserError: The fingerprint is another model's.
             ValueError: Embeddings of another D or not finite, or an argument out of its range.
         """
-        checks.integer("k", k, 1)
-        checks.real("minimum_score", minimum_score, -1.0, 1.0)
+        k = min(checks.integer("k", k, 1), max(len(self), 1))
+        checks.real("minimum_score", minimum_score, -1.0, ABOVE_ALL)
         queries = self._unit(embeddings, fingerprint)
         excluded = [self.table.code(c) for c in names_per_query(exclude_camera, len(queries))]
         scores, found = self._search.nearest(
@@ -219,7 +229,8 @@ class GalleryIndex:
         """Write the gallery; one that lies there already is replaced in one step.
 
         Raises:
-            UserError: The folder holds something else, or cannot be written to.
+            UserError: The folder holds something else, or cannot be written to, or another process
+                has changed the gallery since it was read.
         """
         facts, parts = self._search.pack()
         facts |= {
@@ -228,7 +239,10 @@ class GalleryIndex:
             "images": len(self),
             "next_id": self.next_id,
         }
-        write_gallery(Path(folder), facts, {**parts, "table": self.table.to_parquet()})
+        parts["table"] = self.table.to_parquet()
+        place = Path(folder).absolute()
+        expected = self._seen[1] if self._seen is not None and self._seen[0] == place else None
+        self._seen = place, write_gallery(Path(folder), facts, parts, expected)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], fingerprint: str | None = None) -> "GalleryIndex":
@@ -254,6 +268,7 @@ class GalleryIndex:
             raise damaged(folder, f"it lacks {error.args[0]}") from error
         except (ValueError, TypeError, EOFError, OSError) as error:
             raise damaged(folder, str(error).splitlines()[0] if str(error) else "") from error
+        index._seen = folder.absolute(), facts
         if fingerprint is not None:
             index.check_fingerprint(fingerprint)
         return index

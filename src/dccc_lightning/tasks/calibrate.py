@@ -25,6 +25,7 @@ from dccc_lightning.tasks.gallery_inputs import (
     listed_images,
     loaded_embedder,
 )
+from dccc_lightning.tasks.inputs import path_of
 
 LABELS = ("identities", "pseudo")
 BIAS = (
@@ -89,12 +90,12 @@ def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.fl
     if (settings["index"] is None) == (settings["input"] is None):
         raise UserError("give either index=, a gallery, or input=, images to embed with ckpt=")
     if settings["index"] is not None:
-        gallery = GalleryIndex.load(Path(settings["index"]).expanduser())
+        gallery = GalleryIndex.load(path_of(settings, "index"))
         table = gallery.table
         names = zip(table.paths, table.cameras, table.identities, strict=True)
         return gallery.fingerprint, list(map(ListedImage._make, names)), gallery.embeddings
-    source = settings["input"]
-    before = embedded_before(Path(source).expanduser()) if isinstance(source, str) else None
+    is_list = isinstance(settings["input"], list)
+    before = None if is_list else embedded_before(path_of(settings, "input"))
     if before is not None:
         return before
     embedder = loaded_embedder(settings)

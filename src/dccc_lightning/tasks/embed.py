@@ -9,7 +9,13 @@ from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.faults import SMALLER_STEPS, enough_memory, explained
 from dccc_lightning.inference.bulk_embedding import BulkEmbedding
 from dccc_lightning.processes import check_devices
-from dccc_lightning.tasks.inputs import embedder_of, images_of, source_of
+from dccc_lightning.tasks.inputs import (
+    embedder_of,
+    images_of,
+    skips_unreadable,
+    source_of,
+    threads_of,
+)
 
 DEVICES = {"gpu": "cuda"}
 """Lightning's accelerators as torch names them, where that differs."""
@@ -30,6 +36,7 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting, the checkpoint, the folder or an image cannot be used.
     """
     check_devices(dict(settings["trainer"]))
+    threads, skips = threads_of(settings), skips_unreadable(settings["dataset"]["on_error"])
     accelerator = settings["trainer"]["accelerator"]
     embedder = embedder_of(settings, DEVICES.get(accelerator, accelerator))
     bulk = checked(
@@ -40,8 +47,8 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
             source_of(settings),
             file_format=settings["format"],
             batch_size=settings["loader"]["eval_batch_size"],
-            threads=settings["loader"]["workers"] or None,
-            skip_unreadable=settings["dataset"]["on_error"] == "skip",
+            threads=threads,
+            skip_unreadable=skips,
         ),
     )
     try:

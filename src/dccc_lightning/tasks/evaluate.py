@@ -27,6 +27,7 @@ from dccc_lightning.processes import check_devices
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.tasks.inputs import skips_unreadable, threads_of
 
 
 def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
@@ -43,12 +44,13 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting, a checkpoint or a dataset cannot be used.
     """
     start = time.perf_counter()
+    threads_of(settings)
     protocol = checked("settings", lambda: _protocol(settings))
     datasets = _datasets(settings)
     networks = _networks(settings)
     scores: dict[str, dict[str, Any]] = {name: {} for name in networks}
     described: dict[str, dict[str, Any]] = {}
-    for name, (dataset, on_error) in datasets.items():
+    for name, (dataset, skips) in datasets.items():
         splits = dataset.splits()
         described[name] = {
             "root": str(splits.root),
@@ -61,7 +63,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
                 splits,
                 protocol,
                 settings["loader"]["eval_batch_size"],
-                skip_unreadable=on_error == "skip",
+                skip_unreadable=skips,
             )
         for network, rankings in zip(networks, found, strict=True):
             scores[network][name] = {
@@ -142,8 +144,8 @@ def _described(embedder: ImageEmbedder) -> dict[str, Any]:
     }
 
 
-def _datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, str]]:
-    """Return the datasets by the names of their columns, each with its ``on_error``."""
+def _datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, bool]]:
+    """Return the datasets by the names of their columns, and whether to skip unreadable images."""
     chosen = settings["datasets"]
     if chosen is None:
         nodes = [settings["dataset"]]
@@ -151,17 +153,17 @@ def _datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, str]]:
         nodes = [_composed(entry) for entry in chosen]
     else:
         raise UserError(f"datasets={chosen}: give a list, as datasets=[market1501,msmt17]")
-    datasets: dict[str, tuple[ReIDDataset, str]] = {}
+    datasets: dict[str, tuple[ReIDDataset, bool]] = {}
     for node in nodes:
         arguments = dict(node)
-        on_error = arguments.pop("on_error")
+        skips = skips_unreadable(arguments.pop("on_error"))
         del arguments["cache"]
         if node["name"] in datasets:
             raise UserError(
                 f"datasets: two are named {node['name']}; give one another name, as "
                 f"{{dataset:{node['name']},name:other}}"
             )
-        datasets[node["name"]] = construct("dataset", arguments), on_error
+        datasets[node["name"]] = construct("dataset", arguments), skips
     return datasets
 
 
@@ -173,6 +175,9 @@ def _composed(entry: Any) -> Mapping[str, Any]:
         raise UserError(f"datasets: {entry} does not name a dataset, as {{dataset:folder,root:A}}")
     try:
         node = compose("train", overrides=[f"dataset={name}"]).dataset
+        if strange := [key for key in changes if key not in node]:
+            valid = ", ".join(sorted(key for key in map(str, node) if key != "_target_"))
+            raise UserError(f"datasets: {name} has no setting {strange[0]}; valid: {valid}")
         node = OmegaConf.merge(node, changes)
         settings = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except MissingConfigException as error:

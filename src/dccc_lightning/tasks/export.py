@@ -58,7 +58,7 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
     formats = checked("formats", lambda: _formats(settings["formats"]))
     require_packages(formats)
     embedder = embedder_of(settings, "cpu")  # a file has to run everywhere
-    source = source_of(settings)
+    source = source_of(settings, private=True)  # a card is passed on
     pixels = _pixels(settings, embedder)
     about = {
         "fingerprint": embedder.fingerprint,

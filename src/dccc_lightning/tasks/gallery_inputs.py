@@ -22,7 +22,7 @@ from dccc_lightning.faults import SMALLER_STEPS, enough_memory
 from dccc_lightning.inference.bulk_embedding import MANIFEST, TABLE
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.tasks.embed import DEVICES
-from dccc_lightning.tasks.inputs import SPLITS, embedder_of
+from dccc_lightning.tasks.inputs import SPLITS, embedder_of, skips_unreadable, threads_of
 
 DISTRACTOR = "distractor"
 """Name that stands for the identity of a stranger: Market-1501 calls all of them 0000."""
@@ -116,7 +116,8 @@ def embed_images(
         UnreadableImageError: An image that cannot be read.
         UserError: None of them can, or the GPU has too little memory.
     """
-    loader, skips = settings["loader"], settings["dataset"]["on_error"] == "skip"
+    loader, threads = settings["loader"], threads_of(settings)
+    skips = skips_unreadable(settings["dataset"]["on_error"])
     size = checked(
         "loader", lambda: checks.integer("eval_batch_size", loader["eval_batch_size"], 1)
     )
@@ -124,8 +125,7 @@ def embed_images(
     kept: list[ListedImage] = []
     remaining = iter(images)
     outcomes = decoded_batches(
-        (image.path for image in images), embedder.height, embedder.width, size,
-        loader["workers"] or None,
+        (image.path for image in images), embedder.height, embedder.width, size, threads
     )  # fmt: skip
     with enough_memory(SMALLER_STEPS), progress_bar() as bar:
         task = bar.add_task("embedding", total=len(images))

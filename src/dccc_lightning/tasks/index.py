@@ -17,6 +17,7 @@ from dccc_lightning.tasks.gallery_inputs import (
     listed_images,
     loaded_embedder,
 )
+from dccc_lightning.tasks.inputs import path_of
 
 
 def index(settings: Settings, output: Path) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
         raise UserError("give either input=, to build a gallery, or add= and remove=, to change it")
     if changes and settings["index"] is None:
         raise UserError("index= is needed: the folder of the gallery to change")
-    folder = Path(settings["index"] or output / "gallery").expanduser()
+    folder = output / "gallery" if settings["index"] is None else path_of(settings, "index")
     results: dict[str, Any] = {"gallery": str(folder.absolute()), "added": 0, "removed": 0}
     if changes:
         gallery = GalleryIndex.load(folder)
@@ -75,8 +76,8 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
 
 def _build(settings: Settings) -> GalleryIndex:
     """Embed the images, unless ``task=embed`` has done it, and build the gallery."""
-    source = settings["input"]
-    before = embedded_before(Path(source).expanduser()) if isinstance(source, str) else None
+    is_list = isinstance(settings["input"], list)
+    before = None if is_list else embedded_before(path_of(settings, "input"))
     if before is None:
         embedder = loaded_embedder(settings)
         images, rows = embed_images(embedder, listed_images(settings, "input"), settings)
@@ -117,6 +118,8 @@ def _ids(gallery: GalleryIndex, value: Any) -> list[int]:
     """Return the ids that ``remove`` names: by number, by path, or by a folder above the path."""
     entries = value if isinstance(value, list) else [value]
     table, chosen = gallery.table, set[int]()
+    if not entries or any(isinstance(entry, bool) or entry is None for entry in entries):
+        raise UserError(f"remove={value}: give ids, paths or folders, one or [several]")
     for entry in entries:
         if isinstance(entry, int):
             found = table.ids[table.ids == entry]

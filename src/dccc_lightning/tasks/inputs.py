@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from dccc_lightning import checks
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.listing import ListedImage, listed_split, walk_images
 from dccc_lightning.errors import UserError
@@ -21,11 +22,48 @@ def embedder_of(settings: Settings, device: str) -> ImageEmbedder:
     """
     if settings["ckpt"] is None:
         raise UserError("ckpt= is needed: a checkpoint, the folder of a run, or bundled")
-    return checked("ckpt", lambda: load_embedder(settings["ckpt"], settings["network"], device))
+    return checked(
+        "ckpt", lambda: load_embedder(str(settings["ckpt"]), settings["network"], device)
+    )
 
 
-def source_of(settings: Settings) -> str:
+def skips_unreadable(on_error: object) -> bool:
+    """Tell what ``dataset.on_error`` says of unreadable images: leave them out, or stop.
+
+    Raises:
+        UserError: It is neither ``fail`` nor ``skip``.
+    """
+    options = ("fail", "skip")
+    return checked("dataset", lambda: checks.choice("on_error", on_error, options)) == "skip"
+
+
+def threads_of(settings: Settings) -> int | None:
+    """Return how many threads decode, by ``loader.workers``; None for one a core.
+
+    Raises:
+        UserError: It is no number of threads.
+    """
+    workers = settings["loader"]["workers"]
+    if workers is None:
+        return None
+    return checked("loader", lambda: checks.integer("workers", workers, 0)) or None
+
+
+def path_of(settings: Settings, key: str) -> Path:
+    """Return the path that a setting gives; a name that looks like a number is one too.
+
+    Raises:
+        UserError: It is no path.
+    """
+    return checked("settings", lambda: checks.path(key, settings[key]))
+
+
+def source_of(settings: Settings, private: bool = False) -> str:
     """Return what ``input`` means, in words.
+
+    Args:
+        settings: The composed configuration.
+        private: Leave out where on this machine it lies: for files that are passed on.
 
     Raises:
         UserError: Neither a folder nor a split.
@@ -38,12 +76,12 @@ def source_of(settings: Settings) -> str:
     if source in SPLITS:
         dataset = settings["dataset"]
         return f"{source} of {dataset['name']}" + (
-            f" in {dataset['root']}" if dataset["root"] else ""
+            f" in {dataset['root']}" if dataset["root"] and not private else ""
         )
-    folder = Path(source).expanduser()
+    folder = checks.path("input", source)
     if not folder.is_dir():
         raise UserError(f"input={source}: neither a folder nor one of {', '.join(SPLITS)}")
-    return str(folder.absolute())
+    return folder.absolute().name if private else str(folder.absolute())
 
 
 def images_of(settings: Settings) -> Iterator[ListedImage]:
@@ -57,4 +95,4 @@ def images_of(settings: Settings) -> Iterator[ListedImage]:
         dataset = dict(settings["dataset"])
         del dataset["on_error"], dataset["cache"]
         return listed_split(construct("dataset", dataset).splits(), source)
-    return map(ListedImage, walk_images(Path(source).expanduser().absolute()))
+    return map(ListedImage, walk_images(checks.path("input", source).absolute()))

@@ -1,7 +1,7 @@
 """``task=search``: the images of a gallery that show who is on the query images."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -15,13 +15,14 @@ from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.board import BoardRow, write_board
 from dccc_lightning.reports.results import versions, write_results
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.retrieval.gallery_index import ABOVE_ALL, GalleryIndex
 from dccc_lightning.tasks.gallery_inputs import (
     DISTRACTOR,
     embed_images,
     listed_images,
     loaded_embedder,
 )
+from dccc_lightning.tasks.inputs import path_of
 
 _COMPARED = 1000  # images of the gallery, to see whether a pattern means the same names
 
@@ -45,7 +46,9 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     for key in ("index", "query"):
         if settings[key] is None:
             raise UserError(f"{key}= is needed: see conf/task/search.yaml")
-    board = settings["board"]
+    board, folder = settings["board"], path_of(settings, "index")
+    if not isinstance(board, Mapping):
+        raise UserError(f"board={board}: it has two settings; board.queries=0 draws none")
     k, drawn, columns = checked(
         "settings",
         lambda: (
@@ -55,10 +58,11 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
         ),
     )
     embedder = loaded_embedder(settings)
-    gallery = GalleryIndex.load(Path(settings["index"]).expanduser(), embedder.fingerprint)
+    gallery = GalleryIndex.load(folder, embedder.fingerprint)
     minimum = _minimum_score(settings["minimum_score"], embedder.fingerprint)
     if settings["pattern"] is not None:
         _check_names(gallery, checked("pattern", lambda: PathPattern(settings["pattern"])))
+    _check_camera(settings["exclude_camera"], gallery)
     queries, rows = embed_images(embedder, listed_images(settings, "query"), settings)
     cameras = _excluded(settings["exclude_camera"], queries)
     found = gallery.search(rows, k + 1, exclude_camera=cameras, minimum_score=minimum)
@@ -67,7 +71,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
         for query, hits in zip(queries, found, strict=True)
     ]
     results = {
-        "gallery": str(Path(settings["index"]).absolute()),
+        "gallery": str(folder.absolute()),
         "images": len(gallery),
         "kind": gallery.kind,
         "recall": gallery.recall,
@@ -82,6 +86,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     CONSOLE.print(_summary(rankings, gallery))
     if drawn:
         title = f"{len(gallery):,} images searched, best first"
+        columns = min(columns, max(len(row.hits) for row in rankings) or 1)
         write_board(output / "board.png", rankings[:drawn], columns, title)
         CONSOLE.print(f"board: {output / 'board.png'}")
     return results
@@ -112,7 +117,7 @@ def _minimum_score(value: Any, fingerprint: str) -> float:
     path = Path(value).expanduser()
     try:
         facts = json.loads(path.read_text())
-        threshold = checks.real("threshold", facts["threshold"], -1, 2)
+        threshold = checks.real("threshold", facts["threshold"], -1, ABOVE_ALL)
         model = facts["fingerprint"]
     except OSError as error:
         raise UserError(
@@ -125,7 +130,19 @@ def _minimum_score(value: Any, fingerprint: str) -> float:
             f"minimum_score={value}: calibrated for the model {model}, not for {fingerprint}; "
             "calibrate this one with task=calibrate"
         )
-    return min(threshold, 1.0)
+    return threshold
+
+
+def _check_camera(value: Any, gallery: GalleryIndex) -> None:
+    """Refuse to leave out a camera that the gallery does not know: nothing would be left out."""
+    cameras = sorted(set(gallery.table.cameras) - {""})
+    if value is None or (cameras and (value == SAME or str(value) in cameras)):
+        return
+    there = f"its cameras are {', '.join(cameras[:20])}" if cameras else "it knows no cameras"
+    more = f" and {len(cameras) - 20} more" if len(cameras) > 20 else ""
+    hint = "" if cameras else "; task=index reads them by pattern= or from dataset="
+    which = "" if value == SAME else "not in the gallery; "
+    raise UserError(f"exclude_camera={value}: {which}{there}{more}{hint}")
 
 
 def _excluded(value: Any, queries: Sequence[ListedImage]) -> list[str] | None:

@@ -21,6 +21,7 @@ from dccc_lightning.processes import finished
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.plots import plot_curves
 from dccc_lightning.reports.results import SCORES, summarize_run, write_results
+from dccc_lightning.tasks.run_report import write_run_report
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
 
     Args:
         settings: The composed configuration.
-        output: The run's folder; afterwards it holds metrics.csv, results.json, curves.png and
-            checkpoints/.
+        output: The run's folder; afterwards it holds metrics.csv, timings.csv, results.json,
+            curves.png, report.html, panels/ and checkpoints/.
 
     Returns:
         What results.json holds.
@@ -54,7 +55,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         CONSOLE.print(f"note: {settings['notice']}", style="dim")
     checkpoint = None
     if settings["resume"] is not None:
-        checkpoint = checkpoint_of(output, settings["ckpt_path"])
+        checkpoint = checkpoint_of(Path(settings["output"]), settings["ckpt_path"])
     elif settings["ckpt_path"] is not None:
         log.warning("ckpt_path=last: no run in %s yet, so one begins", settings["output"])
     for logger in trainer.loggers:
@@ -72,6 +73,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     if trainer.is_global_zero:
         write_results(output / "results.json", results)
         plot_curves(rows, output / "curves.png", title=settings["dataset"]["name"])
+        write_run_report(settings, output, results)
         CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
     return results
 

@@ -1,0 +1,98 @@
+"""Rows of thumbnails with frames and captions: as figures, and drawn."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from PIL import Image, ImageDraw, ImageFont
+
+from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.reports.panel import Panel
+from dccc_lightning.reports.thumbnails import Thumbnails
+
+Frame = Literal["", "query", "right", "wrong"]
+
+THUMBNAIL_HEIGHT = 128
+
+_COLORS = {"": "#d5d9df", "query": "#2f6db3", "right": "#2e9e5b", "wrong": "#d0433b"}
+_BLACK, _GREY, _WHITE = "#1d2127", "#68707c", "#ffffff"
+_FRAME, _GAP, _MARGIN, _CAPTION, _HEADING, _TITLE = 3, 8, 16, 52, 24, 62
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An image on a board: its key, what is written below it, and its frame."""
+
+    key: str
+    caption: str
+    frame: Frame = ""
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A row of a board."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+
+
+def facts(records: Records, index: int, camera_names: Sequence[str] = ()) -> str:
+    """Return what is known of an image, for its caption; lines for identity and camera.
+
+    >>> from pathlib import Path
+    >>> facts(Records.from_rows([(Path("a.jpg"), 7, -1)]), 0)
+    'id 7'
+    """
+    identity, camera = int(records.identities[index]), int(records.cameras[index])
+    known = [f"id {identity}"] if identity != UNKNOWN else []
+    if camera != UNKNOWN:
+        known.append(f"cam {camera_names[camera] if camera_names else camera}")
+    return "\n".join(known)
+
+
+def keys(rows: Sequence[BoardRow]) -> list[str]:
+    """Return the keys of all images on a board."""
+    return [tile.key for row in rows for tile in row.tiles]
+
+
+def board(
+    name: str, title: str, note: str, rows: Sequence[BoardRow], thumbnails: Thumbnails
+) -> Panel:
+    """Make a panel of rows of thumbnails.
+
+    Args:
+        name: Of the panel.
+        title: Of the panel.
+        note: What the order and the frames mean.
+        rows: From top to bottom.
+        thumbnails: Hold all images of the rows.
+    """
+    data = {"note": note, "rows": [asdict(row) for row in rows]}
+    return Panel(name, title, _draw(title, note, rows, thumbnails), data)
+
+
+def _draw(title: str, note: str, rows: Sequence[BoardRow], thumbnails: Thumbnails) -> Image.Image:
+    width, height = thumbnails.size
+    step, row_height = width + 2 * _FRAME + _GAP, _HEADING + height + 2 * _FRAME + _CAPTION + _GAP
+    columns = max((len(row.tiles) for row in rows), default=0)
+    texts = [_font(14).getlength(title), _font(11).getlength(note)]
+    texts += [_font(12).getlength(row.title) for row in rows]
+    right = 2 * _MARGIN + max(columns * step, *(int(length) for length in texts))
+    picture = Image.new("RGB", (right, _TITLE + row_height * len(rows) + _MARGIN), _WHITE)
+    pen = ImageDraw.Draw(picture)
+    pen.text((_MARGIN, 12), title, fill=_BLACK, font=_font(14))
+    pen.text((_MARGIN, 34), note, fill=_GREY, font=_font(11))
+    for number, row in enumerate(rows):
+        top = _TITLE + number * row_height
+        pen.text((_MARGIN, top), row.title, fill=_BLACK, font=_font(12))
+        for column, tile in enumerate(row.tiles):
+            x, y = _MARGIN + column * step, top + _HEADING
+            frame = (x, y, x + width + 2 * _FRAME - 1, y + height + 2 * _FRAME - 1)
+            pen.rectangle(frame, fill=_COLORS[tile.frame])
+            picture.paste(thumbnails[tile.key], (x + _FRAME, y + _FRAME))
+            pen.multiline_text((x, frame[3] + 4), tile.caption, fill=_GREY, font=_font(11))
+    return picture
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,142 @@
+"""Which clusters and which outliers are worth a look, and what to say of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.reports.boards import BoardRow, Frame, Tile, facts
+from dccc_lightning.reports.thumbnails import key
+
+CLUSTERS, IMAGES = 6, 10
+"""Rows of a board, and images of a row, at most."""
+
+KINDS = {
+    "largest": "largest clusters",
+    "tightest": "tightest clusters",
+    "loosest": "loosest clusters",
+    "mixed": "most mixed clusters",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterFigures:
+    """Figures of each of the C clusters.
+
+    Attributes:
+        rows: (N, D) unit embeddings.
+        labels: (N,) with clusters from 0 without gaps, -1 for outliers.
+        records: Of the N images.
+        sizes: (C,) images.
+        spreads: (C,) mean cosine distance of the pairs of a cluster; 0 for a single image.
+        centroids: (C, D) of length one.
+        commonest: (C,) the identity most images have, ``UNKNOWN`` where none is known.
+        shares: (C,) share of it among the images whose identity is known; 1 where none is.
+    """
+
+    rows: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    records: Records
+    sizes: NDArray[np.int64] = field(init=False)
+    spreads: NDArray[np.float64] = field(init=False)
+    centroids: NDArray[np.float64] = field(init=False)
+    commonest: NDArray[np.int64] = field(init=False)
+    shares: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        clustered = self.labels >= 0
+        labels, rows = self.labels[clustered], self.rows[clustered].astype(np.float64)
+        sizes = np.bincount(labels)
+        sums = np.zeros((len(sizes), self.rows.shape[1]))
+        np.add.at(sums, labels, rows)
+        own = np.bincount(labels, weights=np.einsum("nd,nd->n", rows, rows))
+        products = np.einsum("cd,cd->c", sums, sums) - own
+        spreads = np.where(sizes > 1, 1 - products / np.maximum(sizes * (sizes - 1), 1), 0.0)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        commonest, shares = _commonest(labels, self.records.identities[clustered], len(sizes))
+        values = {"sizes": sizes, "spreads": np.maximum(spreads, 0), "commonest": commonest,
+                  "centroids": sums / np.maximum(lengths, 1e-12), "shares": shares}  # fmt: skip
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def order(self, kind: str) -> NDArray[np.int64]:
+        """Return the clusters of a board, the first one first; ties by label."""
+        if kind == "mixed":
+            order = np.lexsort((-self.sizes, self.shares))
+            return order[self.shares[order] < 1][:CLUSTERS]
+        by = {"largest": -self.sizes, "tightest": self.spreads, "loosest": -self.spreads}
+        return np.argsort(by[kind], kind="stable")[:CLUSTERS]
+
+
+def cluster_rows(
+    figures: ClusterFigures, kind: str, camera_names: Sequence[str] = ()
+) -> list[BoardRow]:
+    """Return the rows of a board of ``KINDS``: images from the nearest to the centroid outwards."""
+    return [_cluster_row(figures, int(c), camera_names) for c in figures.order(kind)]
+
+
+def outlier_rows(figures: ClusterFigures, camera_names: Sequence[str] = ()) -> list[BoardRow]:
+    """Return the outliers nearest to the centroid of a cluster, and those farthest from all."""
+    outliers = np.flatnonzero(figures.labels < 0)
+    if not len(outliers):
+        return []
+    cosines = figures.rows[outliers].astype(np.float64) @ figures.centroids.T
+    order = np.argsort(1 - cosines.max(axis=1), kind="stable")
+    rows = []
+    for title, chosen in (
+        ("nearest to a cluster", order[: 2 * IMAGES]),
+        ("farthest from every cluster", order[2 * IMAGES :][::-1][: 2 * IMAGES]),
+    ):
+        for first in range(0, len(chosen), IMAGES):
+            tiles = []
+            for place in chosen[first : first + IMAGES]:
+                index, distance = int(outliers[place]), 1 - cosines[place].max()
+                text = f"{distance:.2f}\n" + facts(figures.records, index, camera_names)
+                tiles.append(Tile(key("train", index), text.strip()))
+            rows.append(BoardRow(title if first == 0 else "", tuple(tiles)))
+    return rows
+
+
+def _cluster_row(figures: ClusterFigures, cluster: int, camera_names: Sequence[str]) -> BoardRow:
+    members = np.flatnonzero(figures.labels == cluster)
+    cosines = figures.rows[members].astype(np.float64) @ figures.centroids[cluster]
+    outwards = members[np.argsort(-cosines, kind="stable")]
+    shown = outwards[np.unique(np.linspace(0, len(members) - 1, IMAGES).round().astype(int))]
+    commonest = figures.commonest[cluster]
+    tiles = []
+    for index in shown.tolist():
+        identity, frame = figures.records.identities[index], ""
+        if identity != UNKNOWN:
+            frame = "right" if identity == commonest else "wrong"
+        tiles.append(_tile(figures.records, index, camera_names, frame))
+    title = f"cluster {cluster} · {len(members)} images · spread {figures.spreads[cluster]:.3f}"
+    if commonest != UNKNOWN:
+        known = figures.records.identities[members]
+        number = len(np.unique(known[known != UNKNOWN]))
+        share = f", {figures.shares[cluster]:.0%} of one" if number > 1 else ""
+        title += f" · {number} identit{'ies' if number > 1 else 'y'}{share}"
+    return BoardRow(title, tuple(tiles))
+
+
+def _tile(records: Records, index: int, camera_names: Sequence[str], frame: str) -> Tile:
+    kind: Frame = "right" if frame == "right" else "wrong" if frame == "wrong" else ""
+    return Tile(key("train", index), facts(records, index, camera_names), kind)
+
+
+def _commonest(
+    labels: NDArray[np.int64], identities: NDArray[np.int64], clusters: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the commonest known identity of each cluster and its share; of equals the lowest."""
+    commonest, shares = np.full(clusters, UNKNOWN), np.ones(clusters)
+    known = identities != UNKNOWN
+    pairs, counts = np.unique(
+        np.stack([labels[known], identities[known]]), axis=1, return_counts=True
+    )
+    totals = np.bincount(labels[known], minlength=clusters)
+    for place in np.lexsort((-pairs[1], counts)):  # the last one that writes is the commonest
+        cluster = pairs[0, place]
+        commonest[cluster] = pairs[1, place]
+        shares[cluster] = counts[place] / totals[cluster]
+    return commonest, shares

@@ -1,0 +1,67 @@
+"""How far apart the images of one cluster and of two are, in the distance that eps cuts."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import triu
+
+from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.data.records import UNKNOWN
+
+BIN = 0.02
+"""Width of a bin, in Jaccard distance."""
+
+
+def distance_histograms(
+    graph: NeighborGraph,
+    labels: NDArray[np.int64],
+    identities: NDArray[np.int64],
+    eps: float,
+) -> dict[str, Any]:
+    """Count pairs by Jaccard distance.
+
+    Args:
+        graph: The distances of the N images up to some distance; the rest are only counted.
+        labels: (N,) clusters, -1 for outliers, whose pairs are left out.
+        identities: (N,), ``UNKNOWN`` where nobody knows.
+        eps: What made the clusters.
+
+    Returns:
+        eps, edges of the bins, and under ``clusters`` (and ``identities``, where there are any) the
+        counts of the pairs ``within`` and ``between``, and of those ``within_beyond`` and
+        ``between_beyond`` the last edge.
+    """
+    pairs = triu(graph.distances, k=1, format="coo")
+    number = max(1, round(graph.max_distance / BIN))
+    edges = np.linspace(0, graph.max_distance, number + 1)
+    found: dict[str, Any] = {"eps": float(eps), "edges": edges.round(6).tolist()}
+    for name, groups in (("clusters", labels), ("identities", identities)):
+        if name == "clusters" or (groups != UNKNOWN).any():
+            found[name] = _counts(pairs.row, pairs.col, pairs.data, groups, edges)
+    return found
+
+
+def _counts(
+    rows: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    edges: NDArray[np.float64],
+) -> dict[str, Any]:
+    known = (groups[rows] >= 0) & (groups[columns] >= 0)
+    rows, columns, distances = rows[known], columns[known], distances[known]
+    same = groups[rows] == groups[columns]
+    # A distance in float32 may exceed the last edge by its rounding.
+    clipped = np.clip(distances, edges[0], edges[-1])
+    within, between = (np.histogram(clipped[m], edges)[0] for m in (same, ~same))
+    sizes = np.unique(groups[groups >= 0], return_counts=True)[1].astype(np.int64)
+    all_within = int(np.sum(sizes * (sizes - 1) // 2))
+    images = int(sizes.sum())
+    all_between = images * (images - 1) // 2 - all_within
+    return {
+        "within": within.tolist(),
+        "between": between.tolist(),
+        "within_beyond": all_within - int(within.sum()),
+        "between_beyond": all_between - int(between.sum()),
+    }

@@ -1,0 +1,53 @@
+"""Embeddings laid out in the plane by t-SNE (van der Maaten and Hinton, 2008), reproducibly."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+IMAGES = 1000
+"""Images of a map at most: more of them hide each other."""
+
+_DIMENSIONS, _PERPLEXITY, _STEPS, _LEAST = 50, 30.0, 400, 8
+
+
+def sample(length: int, images: int = IMAGES, seed: int = 0) -> NDArray[np.int64]:
+    """Return the positions of the images of a map, ascending: the same for the same length.
+
+    >>> sample(3).tolist()
+    [0, 1, 2]
+    """
+    if length <= images:
+        return np.arange(length)
+    return np.sort(np.random.default_rng(seed).choice(length, images, replace=False))
+
+
+def layout(rows: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
+    """Lay unit embeddings out in the plane, near ones near each other.
+
+    On one thread: sums in another order would become another map.
+
+    Args:
+        rows: (n, D) of length one; Euclidean distance orders them as cosine does.
+        seed: Of the principal components, where there are many.
+
+    Returns:
+        (n, 2) within [0, 1], equally scaled; zeros for less than eight images.
+    """
+    if len(rows) < _LEAST:
+        return np.zeros((len(rows), 2))
+    with threadpool_limits(1):
+        dimensions = min(_DIMENSIONS, *rows.shape)
+        reduced = PCA(dimensions, random_state=seed).fit_transform(rows)
+        map_ = TSNE(
+            perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3),
+            init="pca",
+            max_iter=_STEPS,
+            random_state=seed,
+            n_jobs=1,
+        ).fit_transform(reduced)
+    low = map_.min(axis=0)
+    scale = float((map_.max(axis=0) - low).max()) or 1.0
+    places: NDArray[np.float64] = (map_ - low).astype(np.float64) / scale
+    return places

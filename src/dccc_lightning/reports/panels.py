@@ -1,0 +1,173 @@
+"""The panels of a clustering and of an evaluation, made from plain arrays.
+
+Names: ``clusters/largest``, ``clusters/tightest``, ``clusters/loosest``, ``clusters/mixed`` (with
+identities), ``clusters/outliers`` (if there are any), ``rankings`` (with identities), ``map``,
+``distances``, ``sizes``, ``flow`` (from the second epoch on), and ``thumbnails/boards`` and
+``thumbnails/map``, the images that the others speak of.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning.clustering import quality
+from dccc_lightning.clustering.embeddings import Features, unit_rows
+from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
+from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.reports import charts
+from dccc_lightning.reports.boards import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
+from dccc_lightning.reports.cluster_boards import (
+    KINDS,
+    ClusterFigures,
+    cluster_rows,
+    outlier_rows,
+)
+from dccc_lightning.reports.distance_histograms import distance_histograms
+from dccc_lightning.reports.embedding_map import layout, sample
+from dccc_lightning.reports.label_flow import label_flow
+from dccc_lightning.reports.panel import Panel
+from dccc_lightning.reports.ranking_board import Split, ranking_rows
+from dccc_lightning.reports.thumbnails import Load, Thumbnails, key
+
+MAP_HEIGHT = 64
+"""Pixels of a thumbnail of the map."""
+
+REACH = 0.9
+"""Distances that the histograms show, at least; nearly all pairs of strangers are beyond."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clustered:
+    """What an epoch's clustering saw and found.
+
+    Attributes:
+        embeddings: (N, D), of the training split.
+        labels: (N,) clusters from 0 without gaps, at least one; -1 for outliers.
+        previous: (N,) of the last epoch, None in the first.
+        eps: Jaccard distance of the clustering.
+        records: Of the N images.
+        k1: Of the Jaccard distance.
+        k2: Of the Jaccard distance.
+        camera_names: Where cameras have names.
+    """
+
+    embeddings: Features
+    labels: NDArray[np.int64]
+    previous: NDArray[np.int64] | None
+    eps: float
+    records: Records
+    k1: int = 30
+    k2: int = 6
+    camera_names: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """Embeddings of the test split: query (Q, D) and gallery (G, D), and whose they are."""
+
+    query: Features
+    gallery: Features
+    query_records: Records
+    gallery_records: Records
+    network: str
+
+
+def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> list[Panel]:
+    """Make every panel that there is something to show in.
+
+    Args:
+        found: The clustering.
+        evaluated: The test split; None where it was not evaluated.
+        load: Loads images for the thumbnails.
+
+    Raises:
+        UserError: An image can no longer be read.
+    """
+    rows = unit_rows(found.embeddings)
+    boards = _cluster_boards(found, rows)
+    if evaluated is not None:
+        boards |= _rankings(evaluated, found.camera_names)
+    shown = [name for _, _, board_rows in boards.values() for name in keys(board_rows)]
+    thumbnails = Thumbnails.load(shown, load, THUMBNAIL_HEIGHT)
+    panels = [board(name, *content, thumbnails) for name, content in boards.items()]
+    panels += [thumbnails.panel("thumbnails/boards", "images of the boards")]
+    panels += _map(found, rows, load)
+    panels += [panel for panel in (_distances(found), _sizes(found), _flow(found)) if panel]
+    return panels
+
+
+def _cluster_boards(
+    found: Clustered, rows: NDArray[np.float32]
+) -> dict[str, tuple[str, str, list[BoardRow]]]:
+    """Return title, note and rows of the boards by name; those without rows are left out."""
+    figures = ClusterFigures(rows, found.labels, found.records)
+    note = "from the centre of the cluster outwards; spread: mean cosine distance of its pairs"
+    if (found.records.identities != UNKNOWN).any():
+        note += "; green: the commonest identity, red: another"
+    boards = {
+        f"clusters/{kind}": (title, note, cluster_rows(figures, kind, found.camera_names))
+        for kind, title in KINDS.items()
+    }
+    note = "the figure is the cosine distance to the nearest centroid"
+    boards["clusters/outliers"] = "outliers", note, outlier_rows(figures, found.camera_names)
+    return {name: content for name, content in boards.items() if content[2]}
+
+
+def _rankings(
+    found: Evaluated, camera_names: Sequence[str]
+) -> dict[str, tuple[str, str, list[BoardRow]]]:
+    rows = ranking_rows(
+        Split(unit_rows(found.query), found.query_records),
+        Split(unit_rows(found.gallery), found.gallery_records),
+        camera_names,
+    )
+    note = "query (blue) and the first ten of the gallery; green: the same person, red: another"
+    return {"rankings": (f"rankings of the {found.network}", note, rows)} if rows else {}
+
+
+def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]:
+    chosen = sample(len(rows))
+    indices = chosen.tolist()
+    data = {
+        "points": layout(rows[chosen]).round(4).tolist(),
+        "keys": [key("train", index) for index in indices],
+        "captions": [facts(found.records, index, found.camera_names) for index in indices],
+        "cluster": found.labels[chosen].tolist(),
+        "images": len(rows),
+    }
+    for name, values in (
+        ("identity", found.records.identities), ("camera", found.records.cameras)
+    ):  # fmt: skip
+        if (values != UNKNOWN).any():
+            data[name] = values[chosen].tolist()
+    thumbnails = Thumbnails.load(data["keys"], load, MAP_HEIGHT)
+    return [
+        Panel("map", f"map of {len(chosen):,} training images", charts.draw_map(data), data),
+        thumbnails.panel("thumbnails/map", "images of the map"),
+    ]
+
+
+def _distances(found: Clustered) -> Panel | None:
+    """Return the histograms; None where the embeddings have collapsed."""
+    reach = min(max(REACH, found.eps + 0.1), 0.99)
+    try:
+        graph = jaccard_graph(found.embeddings, found.k1, found.k2, reach)
+    except DenseGraphError:
+        return None
+    data = distance_histograms(graph, found.labels, found.records.identities, found.eps)
+    return Panel("distances", "distances and eps", charts.draw_distances(data), data)
+
+
+def _sizes(found: Clustered) -> Panel:
+    sizes = sorted(quality.cluster_sizes(found.labels).tolist(), reverse=True)
+    data = {"sizes": sizes, "outliers": int(np.sum(found.labels < 0))}
+    return Panel("sizes", "cluster sizes", charts.draw_sizes(data), data)
+
+
+def _flow(found: Clustered) -> Panel | None:
+    if found.previous is None:
+        return None
+    data = label_flow(found.labels, found.previous)
+    return Panel("flow", "label flow", charts.draw_flow(data), data)

@@ -1,0 +1,119 @@
+"""The jobs of a sweep, read from their folders."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dccc_lightning.errors import UserError
+from dccc_lightning.metrics_table import Row, read_rows
+from dccc_lightning.reports.objective import run_objective
+
+MEASURES = {
+    "mAP": ("mAP", "{:.1f}"),
+    "rank1": ("rank-1", "{:.1f}"),
+    "rank10": ("rank-10", "{:.1f}"),
+    "overall_silhouette": ("silhouette", "{:.3f}"),
+    "clusters": ("clusters", "{:.0f}"),
+    "ari": ("ARI", "{:.2f}"),
+    "seconds": ("seconds", "{:.0f}"),
+}
+"""What is known of a finished job: its name for people, and its form. Scores are per cent."""
+
+_NOT_COMPARED = ("hydra.", "callbacks.pruning.", "sweep", "output")
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A job: its arguments, and how it ended."""
+
+    name: str
+    arguments: Mapping[str, str]
+    rows: Sequence[Row]
+    measures: Mapping[str, float]  # empty unless it finished
+    error: str | None
+    is_pruned: bool
+
+    @property
+    def state(self) -> str:
+        """Return done, pruned (ended early, with results), failed, or unfinished."""
+        if self.measures:
+            return "pruned" if self.is_pruned else "done"
+        return "failed" if self.error else "unfinished"
+
+
+def read_jobs(folder: Path) -> list[SweepJob]:
+    """Read the jobs of a sweep, in the order of their numbers.
+
+    Raises:
+        UserError: There is no such folder, no job in it, or a file of one cannot be read.
+    """
+    if not folder.is_dir():
+        raise UserError(f"sweep_folder={folder}: no such folder")
+    found = [path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")]
+    if not found:
+        raise UserError(
+            f"sweep_folder={folder}: no jobs in it; give the folder of a sweep (-m), which is "
+            "hydra.sweep.dir"
+        )
+    return [_read_job(path) for path in sorted(found, key=_order)]
+
+
+def _order(path: Path) -> tuple[bool, int, str]:
+    return (not path.name.isdigit(), int(path.name) if path.name.isdigit() else 0, path.name)
+
+
+def _read_job(folder: Path) -> SweepJob:
+    try:
+        overrides = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text()) or []
+        results = _optional_json(folder / "results.json")
+        rows = read_rows(folder / "metrics.csv")
+        is_searched = any("callbacks.pruning." in override for override in overrides)
+        is_short = is_searched and _epochs(folder) > (results or {}).get("epochs", 0)
+        measures = _measures(results, rows) if results else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(f"{folder}: not a job of a sweep that can be read ({error})") from error
+    return SweepJob(
+        folder.name, _arguments(overrides), rows, measures, _error(folder), bool(is_short)
+    )
+
+
+def _arguments(overrides: Sequence[str]) -> dict[str, str]:
+    pairs = (override.lstrip("+").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs if not key.startswith(_NOT_COMPARED)}
+
+
+def _optional_json(path: Path) -> dict[str, Any] | None:
+    return dict(json.loads(path.read_text())) if path.exists() else None
+
+
+def _epochs(folder: Path) -> int:
+    return int(yaml.safe_load((folder / "config.yaml").read_text())["epochs"])
+
+
+def _error(folder: Path) -> str | None:
+    """Return the last line of what a job left when it failed."""
+    path = folder / "error.txt"
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1] if lines else None
+
+
+def _measures(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, float]:
+    """Return the figures of a finished job; scores are the better network's, last evaluation."""
+    measures: dict[str, float] = {}
+    scores = [results[n] for n in ("student", "teacher") if results.get(n)]
+    if scores:
+        best = max(scores, key=lambda score: score["mAP"])
+        measures |= {name: float(best[name]) for name in ("mAP", "rank1", "rank10")}
+    silhouette = run_objective(rows, "overall_silhouette")
+    if silhouette is not None:
+        measures["overall_silhouette"] = silhouette
+    clustered = [row for row in rows if "cluster/num_clusters" in row]
+    if clustered:
+        measures["clusters"] = clustered[-1]["cluster/num_clusters"]
+        if "cluster/ari" in clustered[-1]:
+            measures["ari"] = clustered[-1]["cluster/ari"]
+    return measures | {"seconds": float(results["seconds"])}

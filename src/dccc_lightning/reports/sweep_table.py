@@ -1,0 +1,193 @@
+"""The jobs of a sweep as one table: jobs that differ in the seed alone make one row."""
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dccc_lightning.reports.sweep_jobs import MEASURES, SweepJob
+
+SEED = "seed"
+
+
+class Spread(NamedTuple):
+    """A figure over seeds: the mean, and the standard deviation (n - 1); None of a single one."""
+
+    mean: float
+    deviation: float | None
+
+    def shown(self, form: str) -> str:
+        """Return it for people.
+
+        >>> Spread(57.125, 2.25).shown("{:.1f}"), Spread(57.125, None).shown("{:.1f}")
+        ('57.1 ± 2.2', '57.1')
+        """
+        text = form.format(self.mean)
+        return text if self.deviation is None else f"{text} ± {form.format(self.deviation)}"
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """The jobs of one setting."""
+
+    setting: Mapping[str, str]
+    jobs: Sequence[SweepJob]  # with results
+    is_pruned: bool  # one of them ended early, so its figures are of a shorter training
+
+    def spread(self, measure: str) -> Spread | None:
+        """Return a figure over the jobs that have it; None where none does."""
+        values = [job.measures[measure] for job in self.jobs if measure in job.measures]
+        if not values:
+            return None
+        return Spread(
+            statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+        )
+
+    def name(self) -> str:
+        """Return the setting as one line."""
+        return " ".join(f"{key}={value}" for key, value in self.setting.items()) or "all alike"
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """What a sweep found.
+
+    Attributes:
+        varying: The arguments that differ between jobs, the seed aside.
+        objective: What rows are ordered by: mAP where there are scores, else the silhouette.
+        rows: Best first; pruned ones after the others.
+        without_results: The jobs that failed or are not finished.
+    """
+
+    varying: tuple[str, ...]
+    objective: str
+    rows: Sequence[SweepRow]
+    without_results: Sequence[SweepJob]
+
+    @property
+    def measures(self) -> list[str]:
+        """Return the measures that some row has."""
+        return [name for name in MEASURES if any(row.spread(name) for row in self.rows)]
+
+    @property
+    def best(self) -> SweepRow | None:
+        """Return the row with the highest mean; one that was pruned is none."""
+        first = self.rows[0] if self.rows else None
+        return None if first is None or first.is_pruned else first
+
+    def header(self) -> list[str]:
+        """Return the titles of the columns for people."""
+        return [*self.varying, "jobs", *(MEASURES[name][0] for name in self.measures)]
+
+    def cells(self, row: SweepRow) -> list[str]:
+        """Return a row for people."""
+        count = f"{len(row.jobs)} (pruned)" if row.is_pruned else str(len(row.jobs))
+        spreads = [(row.spread(name), MEASURES[name][1]) for name in self.measures]
+        shown = [spread.shown(form) if spread else "" for spread, form in spreads]
+        return [*(row.setting.get(key, "") for key in self.varying), count, *shown]
+
+
+def tabulate(jobs: Sequence[SweepJob]) -> SweepTable:
+    """Group the jobs of a sweep by what they were called with, the seed aside."""
+    varying = varying_arguments(jobs)
+    objective = "mAP" if any("mAP" in job.measures for job in jobs) else "overall_silhouette"
+    groups: dict[tuple[str, ...], list[SweepJob]] = {}
+    for job in jobs:
+        if job.measures:
+            key = tuple(job.arguments.get(name, "") for name in varying)
+            groups.setdefault(key, []).append(job)
+    rows = [
+        SweepRow(dict(zip(varying, key, strict=True)), group, any(j.is_pruned for j in group))
+        for key, group in groups.items()
+    ]
+
+    def rank(row: SweepRow) -> tuple[bool, float]:
+        spread = row.spread(objective)
+        return row.is_pruned, -spread.mean if spread else float("inf")
+
+    without = [job for job in jobs if not job.measures]
+    return SweepTable(varying, objective, sorted(rows, key=rank), without)
+
+
+def varying_arguments(jobs: Sequence[SweepJob]) -> tuple[str, ...]:
+    """Return the arguments in which jobs differ, in the order of the command line."""
+    names = dict.fromkeys(name for job in jobs for name in job.arguments if name != SEED)
+    return tuple(n for n in names if len({job.arguments.get(n) for job in jobs}) > 1)
+
+
+def to_markdown(table: SweepTable, title: str) -> str:
+    """Return the table, with the best row in bold, and the jobs without results below it."""
+    header = table.header()
+    lines = [f"# {title}", "", f"Best {MEASURES[table.objective][0]} first. {NOTE}", ""]
+    lines += [_markdown_row(header), _markdown_row(["---"] * len(header))]
+    for row in table.rows:
+        cells = table.cells(row)
+        lines.append(_markdown_row([f"**{c}**" if c and row is table.best else c for c in cells]))
+    if table.without_results:
+        lines += [
+            "",
+            "## Jobs without results",
+            "",
+            "| job | arguments | why |",
+            "| --- | --- | --- |",
+        ]
+        lines += [_markdown_row(cells) for cells in excuses(table)]
+    return "\n".join([*lines, ""])
+
+
+NOTE = (
+    "Mean ± standard deviation over the seeds (n - 1; one job has none). Scores are per cent, of "
+    "the better network at the last evaluation; the silhouette is the highest of the run, with "
+    "outliers as 0."
+)
+
+
+def excuses(table: SweepTable) -> list[list[str]]:
+    """Return job, arguments and reason of each job without results."""
+    shown = (*table.varying, SEED)
+    return [
+        [
+            job.name,
+            " ".join(f"{key}={job.arguments[key]}" for key in shown if key in job.arguments),
+            job.error or "unfinished",
+        ]
+        for job in table.without_results
+    ]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def to_csv(table: SweepTable) -> str:
+    """Return a line a setting: mean, deviation, and the number of jobs, unrounded."""
+    measures = table.measures
+    titles = [part for name in measures for part in (f"{name}_mean", f"{name}_std")]
+    lines = [[*table.varying, "jobs", "pruned", *titles]]
+    for row in table.rows:
+        figures: list[str] = []
+        for name in measures:
+            mean, deviation = row.spread(name) or ("", None)
+            figures += [str(mean), "" if deviation is None else str(deviation)]
+        setting = [row.setting[key] for key in table.varying]
+        lines.append([*setting, str(len(row.jobs)), str(row.is_pruned).lower(), *figures])
+    return _csv(lines)
+
+
+def jobs_to_csv(jobs: Sequence[SweepJob]) -> str:
+    """Return a line a job, the failed ones included."""
+    arguments = list(dict.fromkeys([*varying_arguments(jobs), SEED]))
+    lines = [["job", "state", *arguments, *MEASURES, "error"]]
+    for job in jobs:
+        figures = [str(job.measures.get(name, "")) for name in MEASURES]
+        given = [job.arguments.get(name, "") for name in arguments]
+        lines.append([job.name, job.state, *given, *figures, job.error or ""])
+    return _csv(lines)
+
+
+def _csv(lines: Sequence[Sequence[str]]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()

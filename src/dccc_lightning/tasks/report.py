@@ -1,0 +1,98 @@
+"""``task=report``: what a sweep found, as a table, pictures and one page."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings
+from dccc_lightning.errors import UserError
+from dccc_lightning.files import write_atomically
+from dccc_lightning.reports.results import write_results
+from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
+from dccc_lightning.reports.sweep_page import to_html
+from dccc_lightning.reports.sweep_plots import curves, heat_maps
+from dccc_lightning.reports.sweep_table import SweepTable, excuses, jobs_to_csv, tabulate, to_csv
+from dccc_lightning.reports.sweep_table import to_markdown as table_to_markdown
+
+TERMINAL_MEASURES = 2
+"""Figures that the terminal has room for; the files have all."""
+
+
+def report(settings: Settings, output: Path) -> dict[str, Any]:
+    """Summarise the jobs of a sweep.
+
+    Args:
+        settings: The composed configuration; only ``sweep_folder`` counts.
+        output: Gets table.md, table.csv, jobs.csv, curves.png, heatmap_*.png, report.html and
+            results.json.
+
+    Returns:
+        What results.json holds: the number of jobs by state, and the best setting.
+
+    Raises:
+        UserError: The folder is not that of a sweep.
+    """
+    if settings["sweep_folder"] is None:
+        raise UserError("sweep_folder=FOLDER is needed: the folder of a sweep, hydra.sweep.dir")
+    folder = Path(str(settings["sweep_folder"])).expanduser()
+    jobs = read_jobs(folder)
+    table = tabulate(jobs)
+    title = f"Sweep {folder.resolve().name}"
+    pictures = heat_maps(table)
+    if table.rows:
+        pictures["curves.png"] = curves(table)
+    texts = {
+        "table.md": table_to_markdown(table, title),
+        "table.csv": to_csv(table),
+        "jobs.csv": jobs_to_csv(jobs),
+        "report.html": to_html(table, title, {_caption(n): png for n, png in pictures.items()}),
+    }
+    for name, content in {**pictures, **{n: text.encode() for n, text in texts.items()}}.items():
+        write_atomically(output / name, content)
+    results = summarize(jobs, table)
+    write_results(output / "results.json", results)
+    show(table)
+    return results
+
+
+def summarize(jobs: list[SweepJob], table: SweepTable) -> dict[str, Any]:
+    """Return what results.json holds."""
+    states = [job.state for job in jobs]
+    best = None
+    if table.best is not None:
+        spreads = {name: table.best.spread(name) for name in table.measures}
+        best = {
+            "setting": dict(table.best.setting),
+            "jobs": [job.name for job in table.best.jobs],
+            **{name: spread.mean for name, spread in spreads.items() if spread},
+            "standard_deviation": {n: s.deviation for n, s in spreads.items() if s},
+        }
+    return {
+        "jobs": {
+            state: states.count(state) for state in ("done", "pruned", "failed", "unfinished")
+        },
+        "objective": table.objective,
+        "best": best,
+    }
+
+
+def show(table: SweepTable) -> None:
+    """Print the table for the terminal."""
+    grid = Table(title="mean ± standard deviation over seeds (n - 1)", title_justify="left")
+    shown = len(table.varying) + 1 + TERMINAL_MEASURES
+    for place, title in enumerate(table.header()[:shown]):
+        grid.add_column(title, justify="left" if place < len(table.varying) else "right")
+    for row in table.rows:
+        style = "bold green" if row is table.best else ""
+        grid.add_row(*(Text(cell) for cell in table.cells(row)[:shown]), style=style)
+    CONSOLE.print(grid)
+    for job, given, why in excuses(table):
+        CONSOLE.print(f"job {job} has no results ({given}): {why}", markup=False)
+
+
+def _caption(name: str) -> str:
+    stem = name.removesuffix(".png")
+    return "Curves" if stem == "curves" else stem.replace("heatmap_", "Heat map: ")

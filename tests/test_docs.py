@@ -1,0 +1,478 @@
+"""The documentation: its commands compose, its examples run, its references are complete."""
+
+import ast
+import html
+import importlib
+import importlib.util
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from PIL import Image
+
+import dccc_lightning
+from dccc_lightning.cli import conf_dir
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in DOCS.rglob("*.md")}
+SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text().replace("!!python/name:", ""))
+
+
+def hook(name):
+    """Load a module of docs/hooks/, as mkdocs does: by its path."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / "hooks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+configuration = hook("configuration")
+
+
+# Commands
+
+
+def commands(text):
+    """The arguments of every ``python -m dccc_lightning`` (or torchrun) of a page."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    lines = re.findall(r"(?m)^[^|`\n]*(?<!\S)-m dccc_lightning\b ?([^|`\n]*)$", joined)
+    return lines + re.findall(r"`python -m dccc_lightning ?([^`\n]*)`", joined)
+
+
+COMMANDS = sorted({text: page for page in PAGES for text in commands(PAGES[page])}.items())
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_patterns_in_the_text_can_be_typed_as_they_are(page):
+    for text in re.findall(r"`('?[\w.]*pattern=[^`\n]+)`", PAGES[page]):
+        (argument,) = shlex.split(text)
+        assert "(?P<" in OverridesParser.create().parse_override(argument).value()
+
+
+def test_source_and_adaptation_are_two_commands_that_fit_each_other():
+    section = PAGES["models.md"].partition("## Source and adaptation in two commands")[2]
+    source, adapted = (shlex.split(line) for line in commands(section.partition("\n## ")[0]))
+    assert "task=pretrain" in source
+    assert "output=source" in source
+    assert "model.weights=source/weights.pt" in adapted
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = compose("train", source)
+    named = re.findall(r"(?m)^\| (`.*?`) \|", section.partition("\n## ")[0])
+    keys = re.findall(r"`([\w.]+)`", " ".join(named))
+    assert set(keys) >= {f"pretrain.{key}" for key in settings.pretrain}
+    assert all(OmegaConf.select(settings, key, default=0) != 0 for key in keys)
+
+
+def jobs(arguments):
+    """The overrides of every job of a command line, without the flags."""
+    parser = OverridesParser.create()
+    choices = []
+    for argument in arguments:
+        override = parser.parse_override(argument)
+        swept = override.is_sweep_override()
+        key = argument.partition("=")[0]
+        values = override.sweep_string_iterator() if swept else ()
+        choices.append([f"{key}={value}" for value in values] if swept else [argument])
+    return list(itertools.product(*choices))
+
+
+def test_the_pages_have_commands():
+    assert len(COMMANDS) > 40
+    assert ("resume=runs/first epochs=32", "howto.md") in COMMANDS
+    assert any("identity" in text for text, _ in COMMANDS)
+    assert any("my_conf" in text for text, _ in COMMANDS)
+
+
+def test_sweeps_are_taken_apart():
+    assert jobs(["a=1,2", "b=[x,y]"]) == [("a=1", "b=[x,y]"), ("a=2", "b=[x,y]")]
+
+
+@pytest.mark.parametrize(("text", "page"), COMMANDS)
+def test_a_command_composes(text, page, tmp_path):
+    arguments = shlex.split(text)
+    sweeps = "-m" in arguments
+    if "--config-dir" in arguments:
+        place = arguments.index("--config-dir")
+        folder = tmp_path / arguments[place + 1]
+        write_examples(tmp_path)
+        arguments[place : place + 2] = [f"hydra.searchpath=[file://{folder}]"]
+    if "--cfg" in arguments:
+        place = arguments.index("--cfg")
+        arguments[place : place + 2] = []
+    arguments = [argument for argument in arguments if not argument.startswith("-")]
+    combinations = jobs(arguments)
+    assert sweeps or len(combinations) == 1, f"{page}: a sweep needs -m"
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for overrides in {combinations[0], combinations[-1]}:
+            assert compose("train", overrides=list(overrides)).task is not None
+
+
+# Examples
+
+
+def examples(page, language):
+    """The titled code of a page by file: blocks of one title are parts of one file."""
+    pattern = rf'```{language} title="([^"]+)"\n(.*?)```'
+    files = {}
+    for title, code in re.findall(pattern, PAGES[page], flags=re.DOTALL):
+        files[title] = files.get(title, "") + code
+    return files
+
+
+def write_examples(folder):
+    for language in ("python", "yaml"):
+        for title, code in examples("extending.md", language).items():
+            (folder / title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / title).write_text(code)
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """The parts of extending.md, importable as a user's own."""
+    write_examples(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_parts", raising=False)
+    yield importlib.import_module("my_parts")
+    sys.modules.pop("my_parts", None)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Folders in the layout of the example dataset."""
+    for part, identities in (("train", range(12)), ("query", (12, 13)), ("gallery", (12, 13))):
+        for identity, camera, shot in itertools.product(identities, range(3), range(2)):
+            path = tmp_path / "people" / part / str(identity) / f"{camera}_{shot}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 32), (identity * 18, 255 - identity * 18, camera * 60)).save(path)
+    return tmp_path / "people"
+
+
+EXTENDING = [text for text in commands(PAGES["extending.md"]) if "my_conf" in text]
+SMALL = [
+    "trainer=cpu", "model=resnet10", "image.height=32", "image.width=16", "batch.clusters=4",
+    "batch.instances=4", "epochs=2", "iterations=2", "clustering.k1=8", "output=run",
+]  # fmt: skip
+
+
+def test_every_kind_of_part_has_an_example():
+    chosen = " ".join(EXTENDING)
+    assert all(f" {kind}=" in chosen for kind in ("dataset", "scheduler", "memory", "loss"))
+    named = examples("extending.md", "yaml")
+    assert {title.split("/")[1] for title in named} == {"dataset", "scheduler", "memory", "loss"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", EXTENDING)
+def test_an_own_part_trains(text, parts, people, command, tiny, tmp_path):
+    arguments = text.replace("PEOPLE", str(people)).split()
+    small = SMALL if "dataset=" in text else [*tiny, "output=run"]
+    outcome = command(*arguments, *small)
+    assert outcome.code == 0, outcome
+    assert (tmp_path / "run" / "results.json").exists()
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    for argument in arguments[2:]:
+        key = argument.partition("=")[0]
+        if key in ("dataset", "scheduler", "memory", "loss"):
+            assert settings[key]["_target_"].startswith("my_parts.")
+
+
+def test_the_example_dataset_reads_its_folders(parts, people, tmp_path):
+    splits = parts.PersonFolders(str(people)).splits()
+    assert [len(part) for part in (splits.train, splits.query, splits.gallery)] == [72, 12, 12]
+    assert splits.train.cameras.max() == 2
+    with pytest.raises(dccc_lightning.errors.UserError, match="no images"):
+        parts.PersonFolders(str(tmp_path / "nowhere")).splits()
+
+
+@pytest.mark.slow
+def test_a_wrong_setting_of_an_own_part_is_one_line(parts, command, tiny):
+    arguments = ("--config-dir", "my_conf", "scheduler=square_root", "scheduler.floor=0.9")
+    outcome = command(*arguments, *tiny)
+    assert outcome.code == 2
+    assert "scheduler: floor must be" in outcome.err
+
+
+def test_the_example_memory_follows_its_docstring(parts):
+    import torch
+
+    memory = parts.CountingMemory(2, momentum=0.5)
+    memory.rebuild(torch.eye(2), torch.tensor([0, 1]))
+    memory.update(torch.tensor([[0.0, 2.0], [0.0, 1.0]]), torch.tensor([0, 0]))
+    expected = torch.tensor([0.25, 0.75])  # two members leave a quarter of the old centroid
+    torch.testing.assert_close(memory.centroids[0], expected / expected.norm())
+    assert memory.centroids[1].tolist() == [0.0, 1.0]
+
+
+def test_the_example_loss_weighs_by_the_teacher(parts):
+    import torch
+
+    student = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    teacher = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
+    loss = parts.TrustedLoss()(student, teacher, torch.tensor([0, 0]))
+    believed = torch.nn.functional.cross_entropy(student[:1], torch.tensor([0]))
+    torch.testing.assert_close(loss, believed / 2)  # the second label is not believed at all
+
+
+def test_the_snippets_of_the_quickstart_run(capsys, world_folder):
+    files = examples("quickstart.md", "python")
+    assert set(files) == {"search.py", "pieces.py"}
+    small = f"SyntheticPedestrians(root={str(world_folder)!r}, train_identities=4, cameras=2)"
+    search = files["search.py"].replace("SyntheticPedestrians()", small)
+    assert small in search
+    exec(compile(search, "search.py", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    exec(compile(files["pieces.py"], "pieces.py", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "10", "20"]
+    assert "20 clusters" in lines[0]
+
+
+# The configuration reference
+
+
+def leaves(node, prefix=""):
+    """Every setting of a file with its value, found without looking at its text."""
+    for name, value in (node or {}).items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{key}.")
+        elif key != "defaults":
+            yield key, value
+
+
+CONF_FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def sections():
+    """The sections of the reference, by title."""
+    parts = re.split(r"(?m)^### (.*)$", configuration.render())
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("path", CONF_FILES, ids=str)
+def test_the_reference_has_every_setting_with_default_and_comment(path, sections):
+    group = path.parent.as_posix()
+    section = sections["train.yaml" if group == "." else f"{group}={path.stem}"]
+    rows = re.findall(
+        r"<tr><td><code>(.*?)</code></td><td>(.*?)</td><td>(.*?)</td></tr>", section, re.DOTALL
+    )
+    shown = {key: html.unescape(re.sub(r"<[^>]+>", "", value)) for key, value, _ in rows}
+    text = (conf_dir() / path).read_text()
+    settings = dict(leaves(yaml.safe_load(text)))
+    for key, value in settings.items():
+        assert key in shown
+        if isinstance(value, str) and "\n" in value:
+            assert shown[key].split() == value.split()
+        else:
+            assert yaml.safe_load(shown[key]) == value
+    assert {key for key in shown if shown[key]} == set(settings)
+    prose = re.sub(r"[`\s]+", "", html.unescape(re.sub(r"<[^>]+>", "", section)))
+    for line in re.sub(r"(?m)^defaults:\n(?: .*\n)*", "", text).splitlines():
+        comment = re.search(r"(?:^|\s)#\s?(.*)", line)
+        if comment and "@package" not in line:
+            assert re.sub(r"[`\s]+", "", comment[1]) in prose, line
+
+
+def test_the_reference_reads_comments_above_beside_and_below(tmp_path):
+    (tmp_path / "train.yaml").write_text(
+        "# What it is,\n# in two lines.\na: 1   # beside\n       # and below\n# above\nb:\n"
+        "  c: [1, 2]  # a | list\nd: {e: null, f: x}   # of both\ng: '#no comment'\n"
+    )
+    option = configuration.read_option(tmp_path / "train.yaml", tmp_path)
+    assert option.about == "What it is, in two lines."
+    assert [(s.key, s.default, s.comment) for s in option.settings] == [
+        ("a", "1", "beside and below"),
+        ("b", "", "above"),
+        ("b.c", "[1, 2]", "a | list"),
+        ("d", "", "of both"),
+        ("d.e", "null", ""),
+        ("d.f", "x", ""),
+        ("g", "'#no comment'", ""),
+    ]
+    (tmp_path / "bare.yaml").write_text("a: 1\n")
+    with pytest.raises(ValueError, match="begin with a comment"):
+        configuration.read_option(tmp_path / "bare.yaml", tmp_path)
+
+
+# Links to the source, the API reference, formulas
+
+
+SOURCE_LINK = re.compile(r"\]\(((?:\.\./)+[\w./-]+)(?:#([\w.]+))?\)")
+LINKS = sorted(
+    {(page, *found) for page, text in PAGES.items() for found in SOURCE_LINK.findall(text)}
+)
+
+
+def definitions(body, prefix=""):
+    """Every function and class below a node, with its line."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield prefix + node.name, node.lineno
+            yield from definitions(node.body, f"{prefix}{node.name}.")
+
+
+@pytest.mark.parametrize(("page", "link", "name"), LINKS)
+def test_what_a_page_links_to_exists(page, link, name):
+    target = (DOCS / page).parent / link
+    assert target.is_file()
+    if name:
+        lines = dict(definitions(ast.parse(target.read_text()).body))
+        assert name in lines
+        assert hook("source_links").line_of(target.read_text(), name) == lines[name]
+
+
+def test_every_section_of_the_method_names_its_source():
+    sections = re.split(r"(?m)^## ", PAGES["method.md"])[1:]
+    without = {"Published", "What"}  # figures of papers, and of what was recorded
+    for section in sections:
+        if section.split()[0] not in without:
+            assert "../src/dccc_lightning/" in section, section.splitlines()[0]
+
+
+PUBLIC = {
+    "clustering.algorithms": ["DBSCAN"],
+    "clustering.dcps": [
+        "FixedSchedule", "StepSchedule", "LinearSchedule", "ExponentialSchedule",
+        "LogarithmicSchedule", "CosineSchedule",
+    ],
+    "clustering.jaccard": ["jaccard_graph"],
+    "clustering.neighbors": ["knn"],
+    "callbacks.recluster": ["Recluster"],
+    "datamodule": ["ReIDDataModule"],
+    "inference.loading": ["load_embedder"],
+    "losses": ["SoftContrastiveLoss", "SoftOnlyLoss", "ClusterContrastLoss"],
+    "memory": ["ClusterMemory"],
+    "module": ["DCCCModule"],
+    "retrieval.gallery_index": ["GalleryIndex"],
+    "retrieval.metrics": ["ReIDRetrieval"],
+}  # fmt: skip
+
+
+def test_the_api_reference_has_the_public_names():
+    named = re.findall(r"(?m)^::: (\S+)$", "\n".join(PAGES.values()))
+    public = {f"dccc_lightning.{module}.{name}" for module in PUBLIC for name in PUBLIC[module]}
+    assert public <= set(named)
+    for name in named:
+        module, _, attribute = name.rpartition(".")
+        assert getattr(importlib.import_module(module), attribute).__doc__, name
+
+
+def test_doctests_become_code():
+    fenced = hook("doctests").fenced
+    assert fenced("Text.\n\n>>> f(1)\n[0.5, 1]\n\nMore.") == (
+        "Text.\n\n```python\n>>> f(1)\n[0.5, 1]\n```\n\nMore."
+    )
+
+
+def test_formulas_become_mathml():
+    formulas = hook("formulas")
+    assert formulas.block(r"\frac{a_{ij}}{2}") == (
+        '<math display="block"><mrow><mfrac><mrow><msub><mi>a</mi><mrow><mi>i</mi><mi>j</mi></mrow>'
+        "</msub></mrow><mrow><mn>2</mn></mrow></mfrac></mrow></math>"
+    )
+    assert '<mo form="prefix">' in formulas.block("(-x)")
+    assert '<mo form="infix">' in formulas.block("1 - x")
+    page = "Text\n```math\nx_i^2\n\\mu\n```\n"
+    assert formulas.on_page_markdown(page).count("<math") == 2
+    for wrong in (r"\unknown", "ä", r"\frac{1}"):
+        with pytest.raises(ValueError, match="formula"):
+            formulas.block(wrong)
+
+
+def test_every_page_is_in_the_navigation():
+    def pages(node):
+        if isinstance(node, str):
+            return [node]
+        members = node.values() if isinstance(node, dict) else node
+        return [page for member in members for page in pages(member)]
+
+    listed = pages(SITE["nav"])
+    assert sorted(listed) == sorted([*PAGES, configuration.PAGE])
+
+
+# The built site
+
+
+class Loads(HTMLParser):
+    """What a page makes a browser load by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.loads = []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag != "a" and "src" in attributes:
+            self.loads.append(attributes["src"])
+        if tag == "link" and attributes.get("rel") not in ("canonical", "prev", "next"):
+            self.loads.append(attributes["href"])
+        self.loads += re.findall(r"url\(([^)]*)\)", attributes.get("style") or "")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built as ``make docs`` builds it."""
+    pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings")
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(site):
+    pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    assert {page.replace(".md", ".html") for page in PAGES} <= pages
+    assert "configuration.html" in pages
+    assert not (site / "hooks").exists()
+    api = (site / "api" / "learning.html").read_text()
+    assert 'id="dccc_lightning.memory.ClusterMemory.update"' in api
+
+
+@pytest.mark.slow
+def test_the_site_loads_nothing_from_elsewhere(site):
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        parser = Loads()
+        parser.feed(text)
+        assert parser.loads
+        outside = [url for url in parser.loads if re.match(r"\w+://|//", url)]
+        assert not outside, page
+        # Material's script fetches these by itself where a page has them.
+        assert 'class="mermaid"' not in text
+        assert 'data-md-component="source"' not in text
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(https?:)?//|@import", sheet.read_text()), sheet
+
+
+@pytest.mark.slow
+def test_a_link_to_the_source_opens_its_line(site):
+    page = (site / "concepts.html").read_text()
+    link = re.search(
+        r'href="(files/src/dccc_lightning/memory_py\.html)#(line-\d+)"><code>C[^<]*up', page
+    )
+    listing = (site / link[1]).read_text()
+    line = re.search(rf'<span id="{link[2]}">(.*?)\n', listing)[1]
+    assert re.sub(r"<[^>]+>", "", line).strip().startswith("def update(")
+    assert "<math" in page

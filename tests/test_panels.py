@@ -1,0 +1,372 @@
+"""Panels against slow and plain references, and the page that they end up on."""
+
+import html as html_module
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from dccc_lightning.clustering import quality
+from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
+from dccc_lightning.data.records import Records
+from dccc_lightning.errors import UserError
+from dccc_lightning.reports import svg
+from dccc_lightning.reports.cluster_boards import ClusterFigures, cluster_rows, outlier_rows
+from dccc_lightning.reports.distance_histograms import distance_histograms
+from dccc_lightning.reports.embedding_map import layout, sample
+from dccc_lightning.reports.html import Report, to_html, write_report
+from dccc_lightning.reports.label_flow import label_flow
+from dccc_lightning.reports.panel import read_panels, write_panels
+from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
+from dccc_lightning.reports.ranking_board import Split, ranking_rows
+from dccc_lightning.reports.thumbnails import Thumbnails
+from dccc_lightning.retrieval.ranking import evaluate_retrieval
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+EVIL = "</script><img src=x onerror=console.error(1)>"
+BOARDS = {f"clusters/{kind}" for kind in ("largest", "tightest", "loosest", "outliers")}
+ALWAYS = BOARDS | {"map", "distances", "sizes", "flow", "thumbnails/boards", "thumbnails/map"}
+
+
+def records(identities, cameras):
+    rows = [(Path(f"{i}.jpg"), int(p), int(c)) for i, (p, c) in
+            enumerate(zip(identities, cameras, strict=True))]  # fmt: skip
+    return Records.from_rows(rows)
+
+
+def world(seed=0, people=6, images=10, labelled=True):
+    """Unit embeddings of people, labels with two outliers and one mixed cluster."""
+    random = np.random.default_rng(seed)
+    identities = np.repeat(np.arange(people), images)
+    centers = random.normal(size=(people, 16))
+    rows = centers[identities] + 0.3 * random.normal(size=(len(identities), 16))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    labels = identities.copy()
+    labels[[3, 4]] = -1
+    labels[images : images + 3] = 0
+    known = identities if labelled else np.full(len(identities), -1)
+    return rows, labels, records(known, random.integers(0, 3, len(identities)))
+
+
+def load(split, indices, height):
+    """An image whose red channel is its position."""
+    pixels = np.zeros((len(indices), height, height // 2, 3), dtype=np.uint8)
+    pixels[..., 0] = np.asarray(indices)[:, None, None] % 251
+    pixels[..., 1] = {"train": 0, "query": 90, "gallery": 180}[split]
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def made():
+    """All panels of the world."""
+    rows, labels, train = world()
+    query, _, whose = world(seed=1)
+    found = Clustered(rows, labels, np.roll(labels, 1), 0.5, train, k1=8, k2=3)
+    evaluated = Evaluated(query[::5], query, whose.select(range(0, 60, 5)), whose, "teacher")
+    return {panel.name: panel for panel in make_panels(found, evaluated, load)}
+
+
+def report(panels=(), **changes):
+    scores = dict.fromkeys(("mAP", "mINP", "rank1", "rank5", "rank10"), 50.0)
+    results = {"initial": scores, "student": scores | {"mAP": 61.25}, "teacher": None,
+               "best": None, "epochs": 2, "seconds": 75.0, "seed": 1,
+               "versions": {"dccc_lightning": "0.1"}}  # fmt: skip
+    rows = [{"epoch": e, "step": e, "val/mAP": 0.5 + e / 10, "train/loss": 2.0 - e,
+             "cluster/eps": 0.6, "cluster/num_clusters": 5} for e in range(2)]  # fmt: skip
+    timings = [{"epoch": 0, "step": 1, "training": 6.0, "embedding": 2.0, "total": 8.0}]
+    fields = {"title": "world", "results": results, "rows": rows, "timings": timings,
+              "panels": {panel.name: (panel, 1) for panel in panels},
+              "command": "python -m dccc_lightning seed=1",
+              "differences": [("epochs", "16", "2")]}  # fmt: skip
+    return Report(**fields | changes)
+
+
+def test_every_panel_is_there_and_survives_its_files(made, tmp_path):
+    assert set(made) == ALWAYS | {"clusters/mixed", "rankings"}
+    assert all(panel.image is not None and panel.data for panel in made.values())
+    write_panels(tmp_path, made.values(), epoch=4)
+    read = read_panels(tmp_path)
+    assert set(read) == set(made)
+    assert all(epoch == 4 for _, epoch in read.values())
+    assert read["map"][0].data == json.loads(json.dumps(made["map"].data))
+    assert (tmp_path / "clusters-largest.png").exists()
+    assert not list(tmp_path.glob(".*"))
+    assert read_panels(tmp_path / "absent") == {}
+
+
+def test_without_identities_there_is_neither_a_mixed_board_nor_a_ranking():
+    rows, labels, train = world(labelled=False)
+    panels = make_panels(Clustered(rows, labels, None, 0.5, train, k1=8, k2=3), None, load)
+    assert {panel.name for panel in panels} == ALWAYS - {"flow"}
+    data = {panel.name: panel.data for panel in panels}
+    assert "identities" not in data["distances"]
+    assert "identity" not in data["map"]
+    assert {tile["frame"] for row in data["clusters/largest"]["rows"] for tile in row["tiles"]} == {
+        ""
+    }
+    assert "id " not in json.dumps(data)
+
+
+def test_figures_of_clusters_are_those_of_loops():
+    rows, labels, train = world()
+    figures = ClusterFigures(rows, labels, train)
+    for cluster in range(6):
+        members = np.flatnonzero(labels == cluster)
+        pairs = [1 - rows[i] @ rows[j] for i in members for j in members if i < j]
+        identities = train.identities[members].tolist()
+        commonest = max(sorted(set(identities)), key=identities.count)
+        assert figures.sizes[cluster] == len(members)
+        assert figures.spreads[cluster] == pytest.approx(np.mean(pairs), rel=1e-4)
+        assert figures.commonest[cluster] == commonest
+        assert figures.shares[cluster] == identities.count(commonest) / len(identities)
+    assert figures.order("largest")[0] == 0
+    assert figures.order("mixed").tolist() == [0]
+    assert figures.order("tightest").tolist() == figures.order("loosest")[::-1].tolist()
+
+
+def test_a_row_goes_outwards_and_marks_strangers():
+    rows, labels, train = world()
+    figures = ClusterFigures(rows, labels, train)
+    row = cluster_rows(figures, "largest")[0]
+    shown = [int(tile.key.split("/")[1]) for tile in row.tiles]
+    near = [float(rows[i] @ figures.centroids[0]) for i in shown]
+    assert near == sorted(near, reverse=True)
+    for index, tile in zip(shown, row.tiles, strict=True):
+        assert tile.frame == ("right" if train.identities[index] == 0 else "wrong")
+    assert "11 images" in row.title
+    assert "2 identities, 73% of one" in row.title
+    outliers = [tile.key for row in outlier_rows(figures) for tile in row.tiles]
+    assert sorted(outliers) == ["train/3", "train/4"]
+
+
+def test_rankings_follow_the_protocol():
+    query, _, whose = world(seed=1)
+    queries = whose.select(range(0, 60, 10))
+    rows = ranking_rows(Split(query[::10], queries), Split(query, whose))
+    precisions = [float(row.title.split()[-1].rstrip("%")) for row in rows]
+    assert precisions == sorted(precisions, reverse=True)
+    shown = evaluate_retrieval(query[::10], queries.identities, queries.cameras,
+                               query, whose.identities, whose.cameras)["mAP"].item()  # fmt: skip
+    assert np.mean(precisions) == pytest.approx(100 * shown, abs=0.05)
+    for row in rows:
+        position = int(row.tiles[0].key.split("/")[1])
+        assert row.tiles[0].frame == "query"
+        for tile in row.tiles[1:]:
+            hit = int(tile.key.split("/")[1])
+            same = whose.identities[hit] == queries.identities[position]
+            assert tile.frame == ("right" if same else "wrong")
+            assert not (same and whose.cameras[hit] == queries.cameras[position])
+
+
+def test_distances_are_counted_as_loops_count_them():
+    rows, labels, train = world(images=6)
+    graph = jaccard_graph(rows, 8, 3, 0.9)
+    found = distance_histograms(graph, labels, train.identities, 0.5)
+    full = np.full((len(rows), len(rows)), np.inf)
+    stored = csr_matrix(graph.distances).tocoo()
+    full[stored.row, stored.col] = stored.data
+    for name, groups in (("clusters", labels), ("identities", train.identities)):
+        pairs = [(i, j) for i in range(len(rows)) for j in range(i) if min(groups[[i, j]]) >= 0]
+        for kind, wanted in (("within", True), ("between", False)):
+            mine = [full[i, j] for i, j in pairs if (groups[i] == groups[j]) == wanted]
+            near = [min(value, 0.9) for value in mine if np.isfinite(value)]
+            assert found[name][kind] == np.histogram(near, found["edges"])[0].tolist()
+            assert found[name][f"{kind}_beyond"] == len(mine) - len(near)
+
+
+def test_a_distance_beyond_the_last_edge_by_rounding_is_counted():
+    distances = csr_matrix(np.array([[0, 0.9], [0.9, 0]], dtype=np.float32))
+    one = np.zeros(2, dtype=np.int64)
+    found = distance_histograms(NeighborGraph(distances, 0.9), one, one - 1, 0.5)
+    assert sum(found["clusters"]["within"]) == 1
+
+
+@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 4)), min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_the_flow_agrees_with_churn_and_counts_everyone(pairs):
+    labels, previous = np.array(pairs).T
+    flow = label_flow(labels, previous)
+    images = [flow[name] for name in ("kept", "moved", "left", "joined", "out")]
+    assert sum(images) == len(labels)
+    stayed = (flow["kept"] + flow["out"]) / len(labels)
+    assert stayed == pytest.approx(1 - quality.churn(labels, previous))
+
+
+def test_the_flow_knows_what_merged_and_what_split():
+    previous = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
+    assert label_flow(np.array([5] * 6 + [6, 6, 7, 7]), previous)["merged"] == 1
+    assert label_flow(np.array([5] * 6 + [6, 6, 7, 7]), previous)["split"] == 1
+    assert label_flow(previous, previous)["merged"] == 0
+
+
+def test_the_map_is_the_same_every_time_and_keeps_people_together():
+    rows, _, _ = world(people=4, images=20)
+    first = layout(rows)
+    np.testing.assert_array_equal(first, layout(rows))
+    assert first.min() >= 0
+    assert first.max() == 1
+    people = np.repeat(np.arange(4), 20)
+    gaps = np.linalg.norm(first[:, None] - first[None], axis=2)
+    np.fill_diagonal(gaps, np.inf)
+    assert np.mean(people[gaps.argmin(axis=1)] == people) > 0.9
+    assert (layout(rows[:5]) == 0).all()
+    chosen = sample(5000, 100)
+    assert len(set(chosen.tolist())) == 100
+    np.testing.assert_array_equal(chosen, sample(5000, 100))
+
+
+def test_thumbnails_come_apart_as_they_were_put_together():
+    keys = ["train/7", "query/3", "train/7", "gallery/250", "train/1"]
+    thumbnails = Thumbnails.load(keys, load, 16)
+    assert len(thumbnails.places) == 4
+    again = Thumbnails.cut(thumbnails.panel("thumbnails/x", "x"))
+    for name in keys:
+        split, index = name.split("/")
+        pixel = np.asarray(again[name])[3, 5]
+        assert pixel.tolist() == load(split, [int(index)], 16)[0, 3, 5].tolist()
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+@settings(max_examples=50, deadline=None)
+def test_ticks_are_round_ascend_and_span(low, span):
+    marks = svg.ticks(low, low + span)
+    assert 2 <= len(marks) <= 12
+    assert (np.diff(marks) > 0).all()
+    slack = 1e-6 * (abs(low) + span + 1)
+    assert marks[0] <= low + slack
+    assert marks[-1] >= low + span - slack
+
+
+def test_the_page_holds_every_part_and_nothing_from_elsewhere(made):
+    page = to_html(report(made.values()))
+    for part in ("figures", "curves", "map", "distances", "clusters", "rankings", "time", "run"):
+        assert f'<section id="{part}">' in page
+    assert "61.2 %" in page
+    assert "eps 0.500" in page
+    assert "python -m dccc_lightning seed=1" in page
+    assert "<td>epochs</td><td>16</td><td>2</td>" in page
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+    assert "url(" not in page.replace("url(${picture})", "")
+
+
+def test_the_page_of_a_run_without_identities_or_panels_has_no_empty_parts():
+    figures = {name: {"epoch": 0, "num_clusters": 7.0, "outlier_ratio": 0.25}
+               for name in ("first", "best", "last")}  # fmt: skip
+    results = report().results | {"student": None, "initial": None, "figures": figures}
+    page = to_html(report(results=results, timings=[]))
+    assert "no identities, so no scores" in page
+    assert "25.0%" in page
+    assert [part for part in ("map", "rankings", "time") if f'<section id="{part}">' in page] == []
+
+
+def test_names_of_the_user_stay_text(made):
+    panels = [panel for name, panel in made.items() if name != "map"]
+    evil_map = made["map"].__class__(
+        "map", EVIL, made["map"].image, made["map"].data | {"captions": [EVIL] * 60}
+    )
+    page = to_html(report([*panels, evil_map], title=EVIL, command=EVIL,
+                          differences=[(EVIL, EVIL, EVIL)], environment={EVIL: EVIL}))  # fmt: skip
+    assert "<img src=x" not in page
+    assert page.count("</script>") == 2
+
+
+def chromium(tmp_path, page):
+    """Open a page as a browser does; return what it became and what it complained of."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]  # fmt: skip
+    done = subprocess.run(
+        [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_page_works_in_a_browser(made, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(path, report(made.values(), title=EVIL))
+    probe = """<script>
+      const canvas = document.getElementById("map-canvas"), box = canvas.getBoundingClientRect();
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      for (let x = 0; x < box.width && !document.querySelector("#tip span"); x += 8)
+        for (let y = 0; y < box.height; y += 8)
+          canvas.dispatchEvent(new PointerEvent("pointermove",
+            {clientX: box.left + x, clientY: box.top + y, bubbles: true}));
+      document.querySelector('[data-by="camera"]').click();
+      document.body.dataset.drawn = pixels.some((value) => value > 0);
+      document.body.dataset.wide = document.documentElement.scrollWidth > window.innerWidth;
+    </script></body>"""
+    path.write_text(path.read_text().replace("</body>", probe))
+    dom, complaints = chromium(tmp_path, path)
+    assert complaints == []
+    assert 'data-drawn="true"' in dom
+    assert 'data-wide="false"' in dom
+    tip = re.search(r'<div id="tip".*?<span>(.*?)</span>', dom, re.DOTALL)
+    assert tip
+    assert re.match(r"(cluster \d|outlier)", html_module.unescape(tip[1]))
+    assert 'data-by="camera" aria-pressed="true"' in dom
+    assert dom.count("<figure") > 50
+    assert dom.count("<svg") >= 6
+    assert f"<h1>{html_module.escape(EVIL, quote=False)}</h1>" in dom
+
+
+@pytest.fixture
+def tiny(tiny):
+    return [argument for argument in tiny if "panels" not in argument]
+
+
+def test_a_run_leaves_its_panels_timings_and_a_page(command, tiny, tmp_path):
+    outcome = command(*tiny, "output=run", "seed=5")
+    assert outcome.code == 0, outcome.err
+    panels = read_panels(tmp_path / "run/panels")
+    assert {"clusters/largest", "map", "distances", "sizes", "flow", "rankings"} <= set(panels)
+    assert {epoch for _, epoch in panels.values()} == {1}
+    rows = (tmp_path / "run/metrics.csv").read_text()
+    assert "training" not in rows
+    timings = (tmp_path / "run/timings.csv").read_text().splitlines()
+    assert len(timings) == 4
+    columns = set(timings[0].split(","))
+    assert {"embedding", "clustering", "training", "evaluation", "other", "total"} <= columns
+    page = (tmp_path / "run/report.html").read_text()
+    assert "seed=5" in page
+    assert "<td>seed</td><td>0</td><td>5</td>" in page
+    assert '<section id="rankings">' in page
+
+
+def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
+    command, tiny, tmp_path, monkeypatch
+):
+    from dccc_lightning.callbacks import panels
+
+    def refuse(*_):
+        raise AssertionError("embedded again")
+
+    written = []
+    monkeypatch.setattr(panels, "embed_split", refuse)
+    monkeypatch.setattr(panels, "write_panels", lambda _, made, epoch: written.append(epoch))
+    outcome = command(*tiny, "output=run", "callbacks.panels.every=1")
+    assert outcome.code == 0, outcome.err
+    assert written == [0, 1]
+
+
+def test_images_that_have_gone_cost_the_panels_and_not_the_run(
+    command, tiny, tmp_path, monkeypatch
+):
+    from dccc_lightning.callbacks import panels
+
+    def gone(*_):
+        raise UserError("cannot read the image x.jpg")
+
+    monkeypatch.setattr(panels, "make_panels", gone)
+    outcome = command(*tiny, "output=run")
+    assert outcome.code == 0
+    assert "no panels: cannot read the image x.jpg" in outcome.err + outcome.out
+    assert (tmp_path / "run/report.html").exists()

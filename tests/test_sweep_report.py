@@ -1,0 +1,192 @@
+"""The report of a sweep: rows over seeds, the best one, failed jobs, pictures, one page."""
+
+import csv
+import io
+import json
+import re
+import statistics
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from dccc_lightning.errors import UserError
+from dccc_lightning.metrics_table import write_rows
+from dccc_lightning.reports.sweep_jobs import read_jobs
+from dccc_lightning.reports.sweep_plots import cell_means, scale
+from dccc_lightning.reports.sweep_table import jobs_to_csv, tabulate, to_csv, to_markdown
+from dccc_lightning.tasks.report import report
+
+SCORES = {
+    "fixed": {0.5: [50.0, 54.0], 0.7: [40.0, 41.0]},
+    "linear": {0.5: [60.0, 66.0], 0.7: [70.0]},
+}
+
+
+def write_job(folder, arguments, mAP=None, epochs=2, of=2, error=None):
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(arguments))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"epochs": of}))
+    if error:
+        (folder / "error.txt").write_text(f"Traceback\n  a line\n{error}\n")
+    if mAP is None:
+        return
+    scores = {"mAP": mAP, "mINP": 1.0, "rank1": mAP + 5, "rank5": 1.0, "rank10": mAP + 10}
+    lower = scores | {"mAP": mAP - 3, "rank1": 99.0}
+    results = {"student": lower, "teacher": scores, "epochs": epochs, "seconds": 10.0}
+    (folder / "results.json").write_text(json.dumps(results))
+    write_rows(
+        folder / "metrics.csv",
+        [{"epoch": -1, "step": 0, "val/mAP": 0.1}]
+        + [
+            {"epoch": e, "step": e + 1, "val/mAP": mAP / 100, "cluster/eps": 0.6 - e / 100,
+             "cluster/num_clusters": 20 + e, "cluster/silhouette": 0.2, "cluster/outlier_ratio": 0}
+            for e in range(epochs)
+        ],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    folder, number = tmp_path / "sweep", 0
+    for kind, starts in SCORES.items():
+        for start, values in starts.items():
+            for seed, value in enumerate(values, 1):
+                arguments = [
+                    f"scheduler={kind}", f"scheduler.start={start}", f"seed={seed}", "epochs=2"
+                ]  # fmt: skip
+                write_job(folder / str(number), arguments, value)
+                number += 1
+    write_job(
+        folder / str(number),
+        ["scheduler=linear", "scheduler.start=0.7", "seed=2", "epochs=2"],
+        error="ValueError: <boom> | here",
+    )
+    (folder / "logs").mkdir()
+    return folder
+
+
+def test_jobs_that_differ_in_the_seed_alone_make_one_row_and_the_best_comes_first(sweep):
+    table = tabulate(read_jobs(sweep))
+    assert table.varying == ("scheduler", "scheduler.start")
+    assert [tuple(row.setting.values()) for row in table.rows] == [
+        ("linear", "0.7"), ("linear", "0.5"), ("fixed", "0.5"), ("fixed", "0.7")
+    ]  # fmt: skip
+    spread = table.rows[1].spread("mAP")
+    assert spread.mean == 63
+    assert spread.deviation == pytest.approx(np.std([60, 66], ddof=1))
+    assert table.rows[0].spread("mAP") == (70, None)
+    assert table.best is table.rows[0]
+    # Of the better network, even where the other has a higher rank-1.
+    assert table.rows[0].spread("rank1").mean == 75
+
+
+def test_the_markdown_marks_the_best_and_lists_failed_jobs(sweep):
+    text = to_markdown(tabulate(read_jobs(sweep)), "Sweep")
+    lines = text.splitlines()
+    best = next(line for line in lines if "**linear**" in line)
+    assert "**70.0**" in best
+    assert sum("**" in line for line in lines) == 1
+    assert "| 63.0 ± 4.2 |" in text
+    failed = next(line for line in lines if "boom" in line)
+    assert "scheduler=linear scheduler.start=0.7 seed=2" in failed
+    assert r"ValueError: <boom> \| here" in failed
+
+
+def test_csv_holds_unrounded_figures(sweep):
+    jobs = read_jobs(sweep)
+    rows = list(csv.DictReader(io.StringIO(to_csv(tabulate(jobs)))))
+    assert [float(row["mAP_mean"]) for row in rows] == [70, 63, 52, 40.5]
+    assert rows[0]["mAP_std"] == ""
+    assert float(rows[3]["mAP_std"]) == statistics.stdev([40, 41])
+    each = list(csv.DictReader(io.StringIO(jobs_to_csv(jobs))))
+    assert [row["state"] for row in each] == ["done"] * 7 + ["failed"]
+    assert each[7]["error"] == "ValueError: <boom> | here"
+    assert [row["seed"] for row in each] == ["1", "2", "1", "2", "1", "2", "1", "2"]
+
+
+def test_a_job_that_ended_early_is_never_the_best(tmp_path):
+    search = ["+callbacks.pruning.trial=0", "+callbacks.pruning.after=0.5"]
+    write_job(tmp_path / "0", ["a=1", *search], 50.0)
+    write_job(tmp_path / "1", ["a=2", *search], 90.0, epochs=1)
+    write_job(tmp_path / "2", ["a=3", *search])
+    jobs = read_jobs(tmp_path)
+    assert [job.state for job in jobs] == ["done", "pruned", "unfinished"]
+    table = tabulate(jobs)
+    assert table.varying == ("a",)
+    assert table.best.setting == {"a": "1"}
+    assert "pruned" in table.cells(table.rows[1])[1]
+
+
+def test_without_scores_the_silhouette_orders(tmp_path):
+    for number, silhouette in enumerate((0.2, 0.4)):
+        folder = tmp_path / str(number)
+        write_job(folder, [f"a={number}"])
+        (folder / "results.json").write_text(json.dumps({"epochs": 1, "seconds": 1.0}))
+        write_rows(folder / "metrics.csv", [
+            {"epoch": 0, "step": 1, "cluster/num_clusters": 5, "cluster/silhouette": silhouette,
+             "cluster/outlier_ratio": 0.5}
+        ])  # fmt: skip
+    table = tabulate(read_jobs(tmp_path))
+    assert table.objective == "overall_silhouette"
+    assert table.best.setting == {"a": "1"}
+    assert table.best.spread("overall_silhouette").mean == pytest.approx(0.2)
+
+
+def test_the_cells_of_a_heat_map(sweep):
+    across, down, means = cell_means(tabulate(read_jobs(sweep)), "scheduler.start", "scheduler")
+    assert (across.ticks, down.ticks) == (["0.5", "0.7"], ["fixed", "linear"])
+    np.testing.assert_allclose(means, [[52, 40.5], [63, 70]])
+
+
+def test_many_numbers_are_put_into_equal_bins():
+    values = [str(v) for v in np.linspace(0.5, 1.0, 11)]
+    read = scale(values)
+    assert read.ticks == ["0.5 to 0.6", "0.6 to 0.7", "0.7 to 0.8", "0.8 to 0.9", "0.9 to 1"]
+    assert read.places["0.5"] == 0
+    assert read.places["1.0"] == 4
+    assert read.places["0.75"] == 2
+    assert sorted(read.places.values()) == list(read.places.values())
+    assert scale(["10", "9", "2"]).ticks == ["2", "9", "10"]
+
+
+def test_the_report_is_whole_and_its_page_needs_nothing_else(sweep, tmp_path):
+    output = tmp_path / "report"
+    output.mkdir()
+    results = report({"sweep_folder": str(sweep)}, output)
+    assert results["jobs"] == {"done": 7, "pruned": 0, "failed": 1, "unfinished": 0}
+    assert results["best"]["setting"] == {"scheduler": "linear", "scheduler.start": "0.7"}
+    assert results["best"]["mAP"] == 70
+    assert json.loads((output / "results.json").read_text()) == results
+    pictures = ["curves.png", "heatmap_scheduler_scheduler.start.png"]
+    assert sorted(p.name for p in output.iterdir()) == sorted(
+        [*pictures, "jobs.csv", "report.html", "results.json", "table.csv", "table.md"]
+    )
+    for name in pictures:
+        with Image.open(output / name) as picture:
+            assert len(picture.convert("RGB").getcolors(1 << 22)) > 10
+    page = (output / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert "&lt;boom&gt;" in page
+    assert "<boom>" not in page
+    assert page.count('class="best"') == 1
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_only_failed_jobs_make_a_report_too(tmp_path):
+    write_job(tmp_path / "sweep" / "0", ["a=1"], error="boom")
+    results = report({"sweep_folder": str(tmp_path / "sweep")}, tmp_path / "report")
+    assert results["best"] is None
+    assert "boom" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_folder_that_is_no_sweep_is_named(tmp_path):
+    for folder in (None, tmp_path / "nowhere", tmp_path):
+        with pytest.raises(UserError, match="sweep_folder"):
+            report({"sweep_folder": folder}, tmp_path / "report")
+    write_job(tmp_path / "0", ["a=1"])
+    (tmp_path / "0" / "results.json").write_text("{")
+    with pytest.raises(UserError, match="0: not a job"):
+        read_jobs(tmp_path)
