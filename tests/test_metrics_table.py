@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from dccc_lightning.callbacks.epoch_row import EpochRow
 from dccc_lightning.callbacks.evaluation import EvaluationEvery
 from dccc_lightning.callbacks.table import MetricsTable
+from dccc_lightning.errors import UnwritableFileError
 from dccc_lightning.files import write_atomically
 from dccc_lightning.metrics_table import add_row, read_rows, write_rows
 
@@ -94,7 +95,7 @@ def test_a_failed_write_leaves_the_old_table_and_no_temporary(tmp_path, monkeypa
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Path, method, fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UnwritableFileError, match="no space"):
         add_row(path, {"epoch": 1, "step": 2})
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before

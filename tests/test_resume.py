@@ -148,11 +148,11 @@ def test_ckpt_path_last_starts_and_later_continues(
     first = command(*arguments, "epochs=2")
     assert first.code == 0
     assert "no run in outputs/synthetic/run yet" in first.err
-    second = command(*arguments, "epochs=3")  # the same command, as a queue repeats it
+    assert len(read_rows(tmp_path / "outputs/synthetic/run/metrics.csv")) == 3
+    second = command(*arguments, "epochs=4")  # in the same folder, as a queue repeats it
     assert second.code == 0
     assert "no run" not in second.err
-    assert len(read_rows(tmp_path / "outputs/synthetic/run/metrics.csv")) == 4
-    assert command("ckpt_path=last", "epochs=4").code == 0  # the newest
+    assert command("ckpt_path=last").code == 0  # the newest, which has nothing left to do
     assert_same_run(whole, tmp_path / "outputs/synthetic/run")
 
 

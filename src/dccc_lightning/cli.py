@@ -1,5 +1,6 @@
 """The command line: compose the configuration, run a task, say in one line what is wrong."""
 
+import errno
 import logging
 import os
 import shutil
@@ -97,6 +98,10 @@ def main() -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        _fail(f"{error.filename or 'the output folder'}: {error.strerror}; make room, or output=")
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if isinstance(error, ValueError) and "Config group override" not in str(error):
             raise
@@ -124,9 +129,11 @@ def _job(config: DictConfig) -> float | None:
     except SystemExit as stop:  # how Lightning ends after an interrupt, or SIGTERM in a validation
         if stop.code is None:
             raise SystemExit(EXIT_TERMINATED) from None
-        if stop.code == 1 and _has_begun(output) and _is_first_process():
+        if stop.code != 1:
+            raise
+        if _has_begun(output) and _is_first_process():
             print(f"stopped; resume={output} continues", file=sys.stderr, flush=True)
-        raise
+        raise SystemExit(EXIT_INTERRUPTED) from None
     except Exception as error:
         if is_sweep:
             _record_failure(output, error)

@@ -64,10 +64,9 @@ def explained(output: Path) -> Iterator[None]:
             ) from error
         if not str(error).startswith("DataLoader worker (pid"):  # torch has no type for it
             raise
-        raise UserError(
-            f"a loader worker was killed, most often for want of memory: lower loader.workers, "
-            f"{goes_on}"
-        ) from error
+        raise _killed_worker(goes_on) from error
+    except (ConnectionResetError, BrokenPipeError, EOFError) as error:  # what it leaves behind
+        raise _killed_worker(goes_on) from error
     except UnwritableFileError as error:
         raise UserError(f"{error}; {goes_on}") from error
     except OSError as error:
@@ -77,3 +76,10 @@ def explained(output: Path) -> Iterator[None]:
         raise UserError(
             f"{where} cannot be written: {error.strerror}; make room, {goes_on}"
         ) from error
+
+
+def _killed_worker(goes_on: str) -> UserError:
+    return UserError(
+        "a loader worker was killed, most often for want of memory: lower loader.workers, "
+        f"{goes_on}"
+    )

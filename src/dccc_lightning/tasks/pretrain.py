@@ -37,6 +37,8 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     Raises:
         UserError: A setting or the dataset cannot be used, or the dataset has no identities.
     """
+    if settings["resume"] is not None:
+        raise UserError("resume: task=pretrain cannot go on where it was stopped; start it anew")
     start = time.perf_counter()
     datamodule = build_datamodule(settings)
     datamodule.prepare_data()
