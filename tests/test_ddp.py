@@ -58,13 +58,13 @@ def single(tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
     return folder / "run"
 
 
-def assert_same_results(one: Path, other: Path, tolerance: float = 1e-5) -> None:
+def assert_same_results(one: Path, other: Path, epochs: int = 3) -> None:
     rows, others = (read_rows(folder / "metrics.csv") for folder in (one, other))
-    assert len(rows) == len(others) == 4
+    assert len(rows) == len(others) == epochs + 1
     for row, counterpart in zip(rows, others, strict=True):
         assert row.keys() == counterpart.keys()
         for key, value in row.items():
-            assert counterpart[key] == pytest.approx(value, rel=tolerance, abs=tolerance), key
+            assert counterpart[key] == pytest.approx(value, rel=1e-5, abs=1e-5), key
     states = [
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
         for folder in (one, other)
@@ -72,26 +72,26 @@ def assert_same_results(one: Path, other: Path, tolerance: float = 1e-5) -> None
     labels = [state["ReIDDataModule"]["labels"] for state in states]
     assert torch.equal(*labels)
     centroids = [state["state_dict"]["memory.centroids"] for state in states]
-    torch.testing.assert_close(*centroids, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(*centroids, rtol=1e-5, atol=1e-5)
 
 
 # 8 x 8 with groups of 64: a process holds half a group. 8 x 8 with groups of 24: groups straddle;
-# statistics of so few images round differently, which nine steps of Adam blow up to 6e-5.
-@pytest.mark.parametrize(("bn_group_size", "tolerance"), [(64, 1e-5), (24, 2e-4), (16, 1e-5)])
+# two epochs of that, for in the third one rounding turns a ReLU over, and Adam makes 1e-4 of it.
+@pytest.mark.parametrize(("bn_group_size", "epochs"), [(64, 3), (24, 2), (16, 3)])
 def test_two_processes_train_the_same_model_as_one(
-    bn_group_size: int, tolerance: float, tiny: list[str], tmp_path: Path
+    bn_group_size: int, epochs: int, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [*tiny, *LENGTH, f"model.bn_group_size={bn_group_size}"]
+    arguments = [*tiny, *LENGTH, f"epochs={epochs}", f"model.bn_group_size={bn_group_size}"]
     one = run(tmp_path, *arguments, "output=one")
     notes = ["+callbacks.notes._target_=rank_notes.RankNotes", "+callbacks.notes.folder=notes"]
     two = run(tmp_path, *arguments, *notes, "output=two", "trainer.devices=2")
     assert one.returncode == 0, one.stderr
     assert two.returncode == 0, two.stderr
-    assert_same_results(tmp_path / "one", tmp_path / "two", tolerance)
+    assert_same_results(tmp_path / "one", tmp_path / "two", epochs)
     assert two.stdout.count("outputs:") == 1
     assert "warning" not in two.stderr.lower()
     first, second = (torch.load(tmp_path / "notes" / f"centroids_{rank}.pt") for rank in (0, 1))
-    assert len(first) == len(second) == 9
+    assert len(first) == len(second) == 3 * epochs
     for ours, theirs in zip(first, second, strict=True):
         assert torch.equal(ours, theirs)  # bit for bit, after every step
 

@@ -297,24 +297,19 @@ def test_a_source_is_trained_and_adapted_to_another_world_in_two_commands(
     command: Command, world_folder: Path, tmp_path: Path
 ) -> None:
     small = [
-        f"dataset.root={world_folder}", "dataset.train_identities=40", "dataset.cameras=4",
-        "dataset.test_identities=16", "trainer=cpu", "batch.instances=4", "eval_every=100",
+        f"dataset.root={world_folder}", "trainer=cpu", "eval_every=100", "callbacks.panels=null"
     ]  # fmt: skip
     source = command(
-        "task=pretrain", *small, "dataset.seed=3", "model.weights=null", "epochs=6", "output=source"
-    )
+        "task=pretrain", *small, "dataset.seed=3", "dataset.train_identities=150",
+        "dataset.camera_shift=0.4", "dataset.test_identities=10", "model.weights=null", "epochs=10",
+        "iterations=50", "output=source",
+    )  # fmt: skip
     assert source.code == 0, source
     adapted = command(
-        *small, "dataset.seed=4", "model.weights=source/weights.pt", "epochs=6", "clustering.k1=12",
-        "output=adapted",
+        *small, "dataset.seed=4", "dataset.camera_shift=0.6", "model.weights=source/weights.pt",
+        "epochs=8", "output=adapted",
     )  # fmt: skip
     assert adapted.code == 0, adapted
-    random = command(
-        *small, "dataset.seed=4", "model.weights=null", "epochs=1", "clustering.k1=12",
-        "output=random",
-    )  # fmt: skip
-    assert random.code == 0, random
     initial, best = (results_of(tmp_path / "adapted")[key]["mAP"] for key in ("initial", "best"))
-    assert initial > results_of(tmp_path / "random")["initial"]["mAP"] + 5  # the source helps
-    assert best > initial + 3  # and so does adapting to images without labels
-    print(initial, best, results_of(tmp_path / "random")["initial"]["mAP"])
+    assert initial > 20  # random weights are near 5
+    assert best > initial + 4  # adapting to images without labels helps
