@@ -36,7 +36,7 @@ class Failure(Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module, batch, batch_idx: int) -> None:
         if trainer.global_rank != self.rank or batch_idx != 1:
             return
-        if self.kind == "nan":
+        if self.kind == "loss":
             batch.view1.fill_(float("nan"))
-        else:
-            raise (UserError if self.kind == "user" else ArithmeticError)(MESSAGE)
+            return
+        raise (UserError if self.kind == "user" else ArithmeticError)(MESSAGE)

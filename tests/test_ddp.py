@@ -177,7 +177,7 @@ def test_a_nan_on_one_process_ends_the_job_before_anything_of_it_is_saved(
     outcome = run(
         tmp_path, *tiny, "iterations=4", "trainer.devices=2", "output=run",
         "checkpoint.every_n_steps=1", "+callbacks.failure._target_=rank_notes.Failure",
-        "+callbacks.failure.rank=1", "+callbacks.failure.kind=nan",
+        "+callbacks.failure.rank=1", "+callbacks.failure.kind=loss", "model.bn_group_size=8",
     )  # fmt: skip
     assert outcome.returncode == 2
     assert "epoch 0, step 1: the loss is nan" in outcome.stderr

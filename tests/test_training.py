@@ -311,5 +311,5 @@ def test_a_source_is_trained_and_adapted_to_another_world_in_two_commands(
     )  # fmt: skip
     assert adapted.code == 0, adapted
     initial, best = (results_of(tmp_path / "adapted")[key]["mAP"] for key in ("initial", "best"))
-    assert initial > 20  # random weights are near 5
+    assert initial > 20  # it was 36.5, and 46.4 after adapting, when this was written
     assert best > initial + 4  # adapting to images without labels helps

@@ -58,9 +58,10 @@ def explained(output: Path) -> Iterator[None]:
             yield
     except RuntimeError as error:
         if is_lost_process(error):
+            first = str(error).strip().partition(". ")[0]
             raise LostProcessError(
                 "another process of this run has ended, and said why unless it was killed "
-                f"({str(error).strip().splitlines()[0]}); resume={output} continues"
+                f"({first}); resume={output} continues"
             ) from error
         if not str(error).startswith("DataLoader worker (pid"):  # torch has no type for it
             raise
