@@ -98,16 +98,17 @@ def main() -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
-        _fail(f"{error.filename or 'the output folder'}: {error.strerror}; make room, or output=")
+    # before OSError, which Hydra's error for a missing option is one of
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if isinstance(error, ValueError) and "Config group override" not in str(error):
             raise
         if OutputGuard.sweep is not None:
             _discard(OutputGuard.sweep)
         _fail(composition.explain(error, conf_dir(), sys.argv[1:]))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        _fail(f"{error.filename or 'the output folder'}: {error.strerror}; make room, or output=")
 
 
 def _job(config: DictConfig) -> float | None:
