@@ -1,9 +1,11 @@
 """Numba compilation as every kernel here wants it: cached on disk where there is a place for it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import torch
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -17,8 +19,24 @@ def compiled(kernel: Kernel) -> Kernel:
 
 
 def parallel(kernel: Kernel) -> Kernel:
-    """Compile a kernel whose ``numba.prange`` loops run on all threads."""
-    return _compile(kernel, parallel=True)
+    """Compile a kernel whose ``numba.prange`` loops run on all threads; for callers in Python.
+
+    Numba sets the number of OpenMP threads of the whole process when it starts its own, and torch
+    shares it: it would round sums otherwise from then on, and a resumed run, which starts without a
+    clustering, would not follow the uninterrupted one to the last bit.
+    """
+    dispatcher = _compile(kernel, parallel=True)
+
+    @functools.wraps(kernel)
+    def call(*arguments: Any) -> Any:
+        threads = torch.get_num_threads()
+        try:
+            return dispatcher(*arguments)
+        finally:
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+
+    return cast(Kernel, call)
 
 
 def reduction(kernel: Kernel) -> Kernel:
