@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.records import Splits
 from dccc_lightning.reports.panel import Panel
 
 Load: TypeAlias = Callable[[str, NDArray[np.int64], int], NDArray[np.uint8]]
@@ -22,6 +24,31 @@ def key(split: str, index: int) -> str:
     'train/12'
     """
     return f"{split}/{index}"
+
+
+@dataclass(frozen=True, eq=False)
+class SplitImages:
+    """Decodes images of the splits at the size of a thumbnail; a ``Load``.
+
+    Attributes:
+        splits: Where the images lie.
+        aspect: Width over height of the thumbnails.
+    """
+
+    splits: Splits
+    aspect: float = 0.5
+
+    def __call__(self, split: str, indices: NDArray[np.int64], height: int) -> NDArray[np.uint8]:
+        """Return the images of ``train``, ``query`` or ``gallery`` at ``indices``.
+
+        Raises:
+            UnreadableImageError: One of the files cannot be decoded.
+        """
+        records = getattr(self.splits, split).select(indices)
+        width = max(1, round(height * self.aspect))
+        store = ImageStore(records.paths, height, width, cache="none")
+        pixels: NDArray[np.uint8] = store.load(range(len(records))).numpy()
+        return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
 @dataclass(frozen=True, eq=False)
