@@ -1,6 +1,7 @@
 """What the tests share: a tiny world of pedestrians, and the command line in this process."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -87,3 +88,22 @@ def command(
             root.addHandler(handler)
     root.setLevel(level)
     warnings.formatwarning = format_warning
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hold what the stand-in of SLURM notes; its commands are found by their names."""
+    pytest.importorskip("submitit")
+    from dccc_lightning.sweeping import slurm_launcher
+
+    source = Path(__file__).with_name("slurm_stand_in.py")
+    home, tools = tmp_path / "cluster", tmp_path / "bin"
+    home.mkdir()
+    tools.mkdir()
+    for name in ("sbatch", "srun", "sacct", "scancel", "scontrol"):
+        (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} {source} {name} "$@"\n')
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN_SLURM", str(home))
+    monkeypatch.setattr(slurm_launcher, "POLL_SECONDS", 0.1)
+    return home

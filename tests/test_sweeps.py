@@ -1,7 +1,9 @@
 """Sweeps: presets, the search and its study, pruning, and several jobs at once."""
 
 import json
+import shlex
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,12 +223,219 @@ def test_jobs_run_beside_each_other_on_gpus_of_their_own_and_a_failed_one_is_tol
     assert not (tmp_path / "sweep" / "0" / "error.txt").exists()
 
 
+def job(folder: Path, arguments: tuple[str, ...] = ("epochs=1",)) -> Job:
+    trainer = {"devices": 1, "num_nodes": 1, "accelerator": "cpu"}
+    return Job(3, arguments, folder, folder.parent / "3.txt", trainer)
+
+
 def test_a_job_is_a_command_that_can_be_repeated(tmp_path: Path) -> None:
-    job = Job(3, ("epochs=1",), tmp_path / "it's", tmp_path / "log")
-    override = OverridesParser.create().parse_override(job.command()[-1])
+    fresh = job(tmp_path / "it's")
+    override = OverridesParser.create().parse_override(fresh.command()[-1])
     assert override.key_or_group == "hydra.run.dir"
     assert override.value() == str(tmp_path / "it's")
-    assert job.command()[1:4] == ["-m", "dccc_lightning", "epochs=1"]
+    assert fresh.command()[1:4] == ["-m", "dccc_lightning", "epochs=1"]
+    assert {f"output={tmp_path / 'it'}'s", "ckpt_path=last"} <= set(fresh.repeatable_command())
+
+
+def test_a_job_that_has_begun_is_resumed_and_one_that_is_finished_is_left(tmp_path: Path) -> None:
+    begun = job(tmp_path / "run")
+    begun.note_failure("no room")
+    assert begun.command()[3:] == [f"resume={tmp_path / 'run'}"]
+    (tmp_path / "run" / "results.json").write_text("{}")
+    assert not begun.is_finished()  # for it has failed since
+    begun.forget_failure()
+    assert begun.is_finished()
+
+
+GRID = ["-m", "scheduler=fixed,linear,cosine", "hydra.sweep.dir=sweep"]
+FINISHING = """
+import os, pathlib, sys
+number = sys.argv[1]
+with open("calls", "a") as calls:
+    calls.write(number + " ")
+if number == "1" and not pathlib.Path("room").exists():
+    sys.exit("error: no room")
+folder = pathlib.Path("sweep") / number / ".hydra"
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "overrides.yaml").write_text("[]")
+(folder.parent / "results.json").write_text("{}")
+"""
+
+
+def test_the_same_sweep_goes_on_with_what_is_not_finished(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Job, "command", lambda job: [sys.executable, "-c", FINISHING, str(job.number)]
+    )
+    grid = [*GRID, "hydra/launcher=local", "trainer=cpu"]
+    first = command(*grid)
+    assert first.code == 2
+    assert "job 1 failed: no room" in first.err
+    other = command(*grid, "seed=2")
+    assert other.code == 2
+    assert "hydra.sweep.dir=sweep: holds another sweep" in other.err
+    (tmp_path / "room").touch()
+    second = command(*grid)
+    assert second.code == 0, second
+    assert "2 of 3 jobs are done already" in second.out
+    assert (tmp_path / "calls").read_text().split() == ["0", "1", "2", "1"]
+    assert not (tmp_path / "sweep" / "1" / "error.txt").exists()
+
+
+# SLURM
+
+
+def script_of(cluster: Path, number: int = 100) -> tuple[dict[str, str], list[str]]:
+    """Return the options of a submitted script, and its other lines."""
+    lines = (cluster / f"script_{number}").read_text().splitlines()
+    given = [line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")]
+    return dict(line.partition("=")[::2] for line in given), [
+        line for line in lines if line and not line.startswith("#")
+    ]
+
+
+IN_QUEUE = """
+import os, pathlib, subprocess, sys
+number, *arguments = sys.argv[1:]
+folder = pathlib.Path(arguments[-4].removeprefix("output="))
+assert arguments[-3:] == ["ckpt_path=last", f"hydra.run.dir='{folder}'", "checkpoint.requeue=true"]
+array = os.environ["SLURM_ARRAY_JOB_ID"] + "_" + os.environ["SLURM_ARRAY_TASK_ID"]
+if number == "1":
+    sys.exit("error: boom")
+if not folder.exists():  # as at the time limit
+    folder.mkdir(parents=True)
+    subprocess.run(["scontrol", "requeue", array], check=True)
+    sys.exit(138)
+print("on", os.environ["SLURM_NTASKS"], "processes")
+(folder / "results.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def short_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a job be a few lines in place of a training."""
+    whole = Job.repeatable_command
+
+    def lines(job: Job) -> list[str]:
+        return [sys.executable, "-c", IN_QUEUE, str(job.number), *whole(job)[3:]]
+
+    monkeypatch.setattr(Job, "repeatable_command", lines)
+
+
+def test_slurm_gets_an_array_whose_jobs_are_put_back_by_themselves_and_a_failed_one_is_told(
+    command: Command, tmp_path: Path, cluster: Path, short_jobs: None
+) -> None:
+    outcome = command(
+        *GRID, "hydra/launcher=slurm", "trainer.devices=2", "hydra.launcher.partition=a100",
+        "hydra.launcher.minutes=90", "hydra.launcher.memory=64GB", "hydra.launcher.at_once=2",
+        "hydra.launcher.account=vision", "hydra.launcher.constraint=nvlink",
+        "hydra.launcher.cpus=6", "hydra.launcher.setup=['export HERE=1']",
+        "+hydra.launcher.sbatch.qos=long",
+    )  # fmt: skip
+    assert outcome.code == 2, outcome
+    assert (cluster / "script_100").exists(), outcome
+    options, lines = script_of(cluster)
+    log = str(tmp_path / "sweep" / "logs" / "%A_%a_%t_log.out")
+    assert options == {
+        "partition": "a100", "account": "vision", "constraint": "nvlink", "qos": "long",
+        "time": "90", "nodes": "1", "ntasks-per-node": "2", "gpus-per-node": "2",
+        "cpus-per-task": "6", "mem": "64GB", "array": "0-2%2", "signal": "USR1@120",
+        "requeue": "", "open-mode": "append", "job-name": "dccc",
+        "output": log.replace("%t", "0"),
+    }  # fmt: skip
+    assert lines[0] == "export HERE=1"
+    srun = shlex.split(lines[-1])
+    assert srun[0] == "srun"
+    assert {"--cpus-per-task=6", "--kill-on-bad-exit=1", log} <= set(srun)
+
+    assert "job 1 failed: boom" in outcome.err
+    assert (tmp_path / "sweep" / "1" / "error.txt").read_text() == "boom\n"
+    for number in ("0", "2"):
+        assert f"job {number} done" in outcome.out
+        states = (cluster / f"100_{number}" / "states").read_text().split()
+        assert states == ["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"]
+        for rank in ("0", "1"):
+            log = (tmp_path / "sweep" / "logs" / f"100_{number}_{rank}_log.out").read_text()
+            assert "on 2 processes" in log
+
+
+def test_slurm_is_not_given_a_job_twice(
+    command: Command, tmp_path: Path, cluster: Path, short_jobs: None
+) -> None:
+    for name, state in [("90", "COMPLETED"), ("91", "RUNNING"), ("92", "TIMEOUT")]:
+        (cluster / name).mkdir()
+        (cluster / name / "states").write_text(f"{state}\n")
+    (tmp_path / "sweep" / "logs").mkdir(parents=True)
+    asked = {"overrides": {"task": [GRID[1], "trainer=cpu"]}, "sweeper": {"params": None}}
+    (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(json.dumps({"hydra": asked}))
+    for number in range(3):
+        (tmp_path / "sweep" / "logs" / f"{number}.slurm").write_text(str(90 + number))
+    job(tmp_path / "sweep" / "0").note_failure("boom")
+    timer = threading.Timer(2, (cluster / "91" / "states").write_text, ["CANCELLED by 7\n"])
+    timer.start()
+    outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
+    timer.join()
+    assert "job 1 is SLURM's 91 already, running" in outcome.out
+    assert "job 1 failed: SLURM says CANCELLED" in outcome.err
+    assert "job 0 done" in outcome.out
+    assert "job 2 done" in outcome.out
+    options, _ = script_of(cluster)
+    assert options["array"] == "0-1%2"
+    assert "gpus-per-node" not in options
+    assert (tmp_path / "sweep" / "logs" / "2.slurm").read_text() == "100_1"
+
+
+def test_slurm_is_asked_for_only_where_it_is(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    outcome = command(*GRID, "hydra/launcher=slurm")
+    assert outcome.code == 2
+    assert "no sbatch, srun, sacct here" in outcome.err
+
+
+def test_without_submitit_the_extra_is_named(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    outcome = command(*GRID, "hydra/launcher=slurm")
+    assert outcome.code == 2
+    assert "pip install 'dccc-lightning[slurm]'" in outcome.err
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_a_sweep_goes_through_slurm(
+    command: Command, tiny: list[str], tmp_path: Path, cluster: Path
+) -> None:
+    sweep = [
+        "-m", *tiny, "epochs=1", "iterations=1", "trainer.devices=1,2", "hydra/launcher=slurm",
+        "hydra.launcher.cpus=1", "hydra.sweep.dir=sweep",
+    ]  # fmt: skip
+    outcome = command(*sweep)
+    assert outcome.code == 0, outcome
+    for number in ("0", "1"):
+        assert (tmp_path / "sweep" / number / "results.json").exists()
+    given = [script_of(cluster, number)[0] for number in (100, 101)]
+    assert [options["ntasks-per-node"] for options in given] == ["1", "2"]
+    assert "2 of 2 jobs are done already" in command(*sweep).out
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_jobs_of_two_processes_each_run_beside_each_other(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    outcome = command(
+        "-m", *tiny, "trainer.devices=2", "epochs=1", "iterations=1", "scheduler=fixed,linear",
+        "hydra/launcher=local", "hydra.launcher.jobs=2", "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome
+    for number in ("0", "1"):
+        assert (tmp_path / "sweep" / number / "results.json").exists()
+        printed = (tmp_path / "sweep" / "logs" / f"{number}.txt").read_text()
+        assert printed.count("outputs:") == 1
+    names = sorted(path.name for path in (tmp_path / "sweep").iterdir())
+    assert names == ["0", "1", "logs", "multirun.yaml"]
 
 
 def test_a_search_goes_on_in_its_folder(

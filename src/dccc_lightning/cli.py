@@ -10,7 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import composition, sweeping
+from dccc_lightning.console import progress_shown
 from dccc_lightning.errors import UserError
 from dccc_lightning.resumption import resumed_arguments
 
@@ -67,13 +68,13 @@ class OutputGuard(Callback):
         saved = Path(config.hydra.run.dir) / RUN_MARKER / "overrides.yaml"
         OutputGuard.arguments = saved.read_text() if saved.exists() else None
         if not OutputGuard.continues:
-            _guard(Path(config.hydra.run.dir), "output")
+            _guard(Path(config.hydra.run.dir), "output", RUN_LOG)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a sweep."""
-        OutputGuard.continues = sweeping.continues_study(config)
+        OutputGuard.continues = sweeping.continues(config)
         if not OutputGuard.continues:
-            _guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+            _guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir", sweeping.SWEEP_FILE)
         OutputGuard.sweep = Path(config.hydra.sweep.dir)
 
 
@@ -125,7 +126,8 @@ def _job(config: DictConfig) -> float | None:
             raise UserError("give output=FOLDER: each process started from outside makes its own")
         if _is_first_process():
             (output / "config.yaml").write_text(OmegaConf.to_yaml(settings))
-        with _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext():
+        own = _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext()
+        with own, progress_shown(_is_first_process()):
             results: dict[str, Any] = task(settings, output)
     except SystemExit as stop:  # how Lightning ends after an interrupt, or SIGTERM in a validation
         if stop.code is None:
@@ -135,6 +137,10 @@ def _job(config: DictConfig) -> float | None:
         if _has_begun(output) and _is_first_process():
             print(f"stopped; resume={output} continues", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except KeyboardInterrupt:
+        if not OutputGuard.continues:
+            _discard(output)
+        raise
     except Exception as error:
         if is_sweep:
             _record_failure(output, error)
@@ -171,8 +177,8 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _guard(folder: Path, setting: str) -> None:
-    """Refuse a folder that is in use or cannot be made, and note what a failed run must remove."""
+def _guard(folder: Path, setting: str, claim: str) -> None:
+    """Refuse a folder in use, begun at once by another command (``claim``), or impossible."""
     path = folder.resolve()
     OutputGuard.absent = [p for p in (path, *path.parents) if not p.exists()]
     if not _is_first_process():
@@ -181,13 +187,17 @@ def _guard(folder: Path, setting: str) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         _fail(f"{setting}={folder}: cannot be made ({error.strerror}); choose another folder")
-    # A process started beside this one may have come first and made Hydra's files.
-    expected = {RUN_MARKER, RUN_LOG} if _started_from_outside() else set()
-    if {content.name for content in path.iterdir()} - expected:
-        ours = (path / RUN_MARKER).exists()
+    beside = _started_from_outside()  # such a process may have come first, and made Hydra's files
+    if {content.name for content in path.iterdir()} - ({RUN_MARKER, RUN_LOG} if beside else set()):
+        if (path / sweeping.SWEEP_FILE).exists():
+            _fail(f"{setting}={folder}: holds another sweep; choose another folder")
+        ours = (path / RUN_MARKER).exists() or (path / RUN_LOG).exists()
         what = "holds a run" if ours else "is not empty and not ours"
         hint = f", or resume={folder} to continue it" if ours else " or remove it"
         _fail(f"{setting}={folder}: {what}; choose another folder{hint}")
+    with suppress(FileExistsError):
+        return (path / claim).touch(exist_ok=beside)
+    _fail(f"{setting}={folder}: another command begins there now; choose another folder")
 
 
 def _discard(output: Path) -> None:

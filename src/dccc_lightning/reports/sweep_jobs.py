@@ -23,7 +23,9 @@ MEASURES = {
 }
 """What is known of a finished job: its name for people, and its form. Scores are per cent."""
 
-_NOT_COMPARED = ("hydra.", "callbacks.pruning.", "sweep", "output")
+_NOT_COMPARED = (
+    "hydra.", "callbacks.pruning.", "sweep", "output", "resume", "ckpt_path", "checkpoint.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

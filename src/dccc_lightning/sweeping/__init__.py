@@ -1,17 +1,22 @@
-"""Sweeps: Optuna as Hydra's sweeper, and a launcher that runs several jobs at once."""
+"""Sweeps: Optuna as Hydra's sweeper, and launchers that run several jobs at once."""
 
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import yaml
 from hydra.core.plugins import Plugins
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dccc_lightning.sweeping.local_launcher import LocalLauncher
 from dccc_lightning.sweeping.optuna_sweeper import OptunaSweeper
+from dccc_lightning.sweeping.slurm_launcher import SlurmLauncher
 from dccc_lightning.sweeping.study import STUDY_FILE
 
-__all__ = ["LocalLauncher", "OptunaSweeper", "continues_study", "register"]
+__all__ = ["SWEEP_FILE", "LocalLauncher", "OptunaSweeper", "SlurmLauncher", "continues", "register"]
+
+SWEEP_FILE = "multirun.yaml"
+"""In a sweep's folder: its configuration, as Hydra writes it."""
 
 
 def register() -> None:
@@ -23,11 +28,30 @@ def register() -> None:
     plugins = Plugins.instance()  # has imported the packages of that name, if there are some
     namespace = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
     vars(namespace)["dccc_lightning"] = sys.modules[__name__]
-    for plugin in (LocalLauncher, OptunaSweeper):
+    for plugin in (LocalLauncher, OptunaSweeper, SlurmLauncher):
         plugins.register(plugin)
 
 
-def continues_study(config: DictConfig) -> bool:
-    """Tell whether a sweep goes on with the study in its folder, which then may hold something."""
-    is_search = str(config.hydra.sweeper._target_).endswith(f".{OptunaSweeper.__name__}")
-    return is_search and (Path(config.hydra.sweep.dir) / STUDY_FILE).is_file()
+def continues(config: DictConfig) -> bool:
+    """Tell whether a sweep goes on in its folder, which then may hold something.
+
+    A search does with the study in it; another sweep, whose launcher leaves out what is finished,
+    with the jobs of the same arguments.
+    """
+    folder = Path(config.hydra.sweep.dir)
+    if _is(config.hydra.sweeper, OptunaSweeper):
+        return (folder / STUDY_FILE).is_file()
+    if not (_is(config.hydra.launcher, LocalLauncher) or _is(config.hydra.launcher, SlurmLauncher)):
+        return False
+    saved = folder / SWEEP_FILE
+    if not saved.is_file():
+        return False
+    before = OmegaConf.create(yaml.safe_load(saved.read_text()))
+    return all(
+        OmegaConf.select(before, key) == OmegaConf.select(config, key)
+        for key in ("hydra.overrides.task", "hydra.sweeper.params")
+    )
+
+
+def _is(settings: DictConfig, plugin: type) -> bool:
+    return str(settings._target_).endswith(f".{plugin.__name__}")

@@ -5,24 +5,67 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
+PYTHON = (sys.executable, "-m", "dccc_lightning")
+
 
 class Job(NamedTuple):
-    """A job: its number, its arguments, and where it writes."""
+    """A job: its number, its arguments, where it writes and prints, and its ``trainer``."""
 
     number: int
     arguments: tuple[str, ...]
     folder: Path
     log: Path
+    trainer: Mapping[str, Any]
 
     def command(self) -> list[str]:
-        """Return the command line; a run of its own, so that it can be resumed as one."""
+        """Return the command line that starts the job, or goes on with it where it has begun."""
+        if self._saved.exists():
+            return [*PYTHON, f"resume={self.folder.absolute()}"]
+        return [*PYTHON, *self.arguments, self._place()]
+
+    def repeatable_command(self) -> list[str]:
+        """Return a command line that does either, whenever it is called; a queue repeats it."""
+        place = f"output={self.folder.absolute()}"
+        return [*PYTHON, *self.arguments, place, "ckpt_path=last", self._place()]
+
+    def is_finished(self) -> bool:
+        """Tell whether there is nothing left to do."""
+        return (self.folder / "results.json").exists() and not self._error.exists()
+
+    def forget_failure(self) -> None:
+        """Remove the reason of an earlier failure: the job gets another chance."""
+        self._error.unlink(missing_ok=True)
+
+    def note_failure(self, reason: str) -> None:
+        """Leave the reason in the job's folder."""
+        self._saved.parent.mkdir(parents=True, exist_ok=True)
+        if not self._saved.exists():  # a run that never began removes its folder; reports want it
+            self._saved.write_text(yaml.safe_dump(list(self.arguments)))
+        self._error.write_text(f"{reason}\n")
+
+    def last_words(self) -> str | None:
+        """Return the error, or the last line, that the job has printed."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return next(reversed(told or lines), None)
+
+    @property
+    def _saved(self) -> Path:
+        return self.folder / ".hydra" / "overrides.yaml"
+
+    @property
+    def _error(self) -> Path:
+        return self.folder / "error.txt"
+
+    def _place(self) -> str:
+        """Return the argument that names the folder, and that tells of a launcher."""
         folder = str(self.folder.absolute()).replace("'", r"\'")
-        last = f"hydra.run.dir='{folder}'"
-        return [sys.executable, "-m", "dccc_lightning", *self.arguments, last]
+        return f"hydra.run.dir='{folder}'"
 
 
 def start(job: Job, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -42,16 +85,9 @@ def failure(job: Job, code: int) -> str | None:
     """Return what went wrong in one line, and leave it in the job's folder; None: nothing did."""
     if code == 0:
         return None
-    lines = [line for line in job.log.read_text(errors="replace").splitlines() if line.strip()]
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    reason = (told or lines or [f"ended with exit code {code}"])[-1].strip()
-    if code < 0:
-        reason = f"killed by signal {-code}"
-    saved = job.folder / ".hydra" / "overrides.yaml"
-    saved.parent.mkdir(parents=True, exist_ok=True)
-    if not saved.exists():  # a run that never began removes its folder; the report wants to know it
-        saved.write_text(yaml.safe_dump(list(job.arguments)))
-    (job.folder / "error.txt").write_text(f"{reason}\n")
+    killed = f"killed by signal {-code}" if code < 0 else None
+    reason = killed or job.last_words() or f"ended with exit code {code}"
+    job.note_failure(reason)
     return reason
 
 

@@ -3,29 +3,23 @@
 import os
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
 from queue import SimpleQueue
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dccc_lightning import checks
-from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import checked
 from dccc_lightning.errors import UserError
-from dccc_lightning.sweeping.job_commands import Job, failure, start, varying
+from dccc_lightning.sweeping.command_launcher import CommandLauncher
+from dccc_lightning.sweeping.job_commands import Job, failure, start
 
 Slot = tuple[str, ...]
 """The GPUs that a job sees; none on the processor."""
 
 
-class LocalLauncher(Launcher):
+class LocalLauncher(CommandLauncher):
     """Start each job as a process; jobs wait until a slot is free.
 
     A slot is ``trainer.devices`` GPUs of those that this process sees (``CUDA_VISIBLE_DEVICES``).
@@ -40,56 +34,21 @@ class LocalLauncher(Launcher):
     def __init__(self, jobs: int | None) -> None:
         self.jobs = jobs and checked("hydra.launcher", lambda: checks.integer("jobs", jobs, 1))
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Take what Hydra gives before a sweep."""
-        self.hydra_context, self.config = hydra_context, config
-
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        """Run the jobs, and return how each ended, in their order.
-
-        Raises:
-            UserError: No GPU, or fewer than a job needs.
-        """
-        setup_globals()
-        returns = [
-            self._composed(arguments, initial_job_idx + position)
-            for position, arguments in enumerate(job_overrides)
-        ]
+    def _ended(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str | None], None, None]:
         slots = gpu_slots(self.config.trainer.accelerator, self.config.trainer.devices, self.jobs)
-        sweep = Path(self.config.hydra.sweep.dir)
         free: SimpleQueue[Slot] = SimpleQueue()
         for slot in slots:
             free.put(slot)
         with ThreadPoolExecutor(len(slots)) as pool, _Processes() as processes:
-            positions = {}
-            for position, (arguments, outcome) in enumerate(
-                zip(job_overrides, returns, strict=True)
-            ):
-                number = initial_job_idx + position
-                assert outcome.hydra_cfg is not None
-                folder = Path(outcome.hydra_cfg.hydra.runtime.output_dir)
-                job = Job(number, tuple(arguments), folder, sweep / "logs" / f"{number}.txt")
-                future = pool.submit(self._run, job, free, processes, len(slots))
-                positions[future] = (position, job)
+            running = {
+                pool.submit(self._run, job, free, processes, len(slots)): job for job in jobs
+            }
             try:
-                for done, future in enumerate(as_completed(positions), 1):
-                    position, job = positions[future]
-                    reason = future.result()
-                    outcome = returns[position]
-                    outcome.status = JobStatus.FAILED if reason else JobStatus.COMPLETED
-                    failed = f"job {job.number} failed: {reason}"
-                    outcome.return_value = UserError(failed) if reason else None
-                    ended = failed if reason else f"job {job.number} done"
-                    what = varying(job_overrides, job.arguments)
-                    CONSOLE.print(f"{ended} ({done} of {len(returns)}) {what}", markup=False)
+                for future in as_completed(running):
+                    yield running[future], future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return returns
 
     def _run(
         self, job: Job, free: "SimpleQueue[Slot]", processes: "_Processes", at_once: int
@@ -100,19 +59,6 @@ class LocalLauncher(Launcher):
             return failure(job, process.wait())
         finally:
             free.put(slot)
-
-    def _composed(self, arguments: Sequence[str], number: int) -> JobReturn:
-        """Return what Hydra wants to know of a job, its folder above all."""
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(arguments))
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-        HydraConfig.instance().set_config(config)
-        folder = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = str(folder.absolute())
-        outcome = JobReturn(overrides=list(arguments), cfg=config)
-        outcome.hydra_cfg = OmegaConf.masked_copy(config, ["hydra"])
-        return outcome
 
 
 class _Processes:

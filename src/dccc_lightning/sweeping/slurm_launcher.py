@@ -1,0 +1,236 @@
+"""A Hydra launcher: the jobs of a sweep as job arrays of SLURM, submitted through submitit."""
+
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dccc_lightning import checks
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import checked
+from dccc_lightning.errors import UserError
+from dccc_lightning.files import write_atomically
+from dccc_lightning.sweeping.command_launcher import CommandLauncher
+from dccc_lightning.sweeping.job_commands import Job
+
+if TYPE_CHECKING:  # an extra
+    from submitit import Job as SubmittedJob
+    from submitit import SlurmExecutor
+
+POLL_SECONDS = 15.0
+"""Between two questions to SLURM, which are one ``sacct`` for all jobs."""
+
+ENDED = (
+    "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL",
+    "DEADLINE", "REVOKED",
+)  # fmt: skip
+"""SLURM's states of a job that will not go on; PREEMPTED is none: it is back in the queue."""
+
+
+class Resources(NamedTuple):
+    """What a job needs, as submitit calls it; the jobs of an array need the same."""
+
+    nodes: int
+    ntasks_per_node: int
+    gpus_per_node: int | None
+
+
+class Submitted(NamedTuple):
+    """A job, with the log that SLURM writes, and SLURM's own of it."""
+
+    job: Job
+    slurm: "SubmittedJob[Any]"
+
+    @classmethod
+    def of(cls, job: Job, slurm: "SubmittedJob[Any]") -> "Submitted":
+        """Take the log from SLURM's job."""
+        return cls(job._replace(log=Path(slurm.paths.stdout)), slurm)
+
+    def state(self, mode: str) -> str:
+        """Return SLURM's word for how the job is; mode ``force`` asks anew, for all jobs."""
+        words = self.slurm.watcher.get_state(self.slurm.job_id, mode)
+        return words.split()[0]  # CANCELLED by 1000
+
+
+class SlurmLauncher(CommandLauncher):
+    """Submit the jobs, wait for them, and go on waiting for those of an earlier call.
+
+    Each job is its command, started by srun once for each of ``trainer.devices`` on each of
+    ``trainer.num_nodes``. It takes the place of the process that submitit starts, so SLURM's
+    signals reach the run itself, which saves and puts its job back into the queue
+    (``checkpoint.requeue``): nobody else does.
+
+    Args:
+        partition: Queue; None: the cluster's own choice, as for what follows.
+        account: Whom the time is charged to.
+        constraint: Features that the nodes must have.
+        minutes: Time limit of a job; at its end it goes back into the queue and goes on.
+        warning_seconds: How long before that the run is told to save; more than a step takes.
+        gpus: On each node; None: ``trainer.devices``, none with ``trainer=cpu``.
+        cpus: Of each process.
+        memory: Of each node, as ``64GB``.
+        at_once: Jobs that may run at the same time.
+        setup: Shell lines before the job, as ``module load cuda``.
+        sbatch: Further options of sbatch, without the dashes.
+    """
+
+    __module__ = "hydra_plugins.dccc_lightning"  # Hydra accepts plugins by such a name alone
+
+    def __init__(
+        self,
+        partition: str | None,
+        account: str | None,
+        constraint: str | None,
+        minutes: int,
+        warning_seconds: int,
+        gpus: int | None,
+        cpus: int,
+        memory: str | None,
+        at_once: int,
+        setup: Sequence[str],
+        sbatch: Mapping[str, Any],
+    ) -> None:
+        place = "hydra.launcher"
+        self.gpus = gpus and checked(place, lambda: checks.integer("gpus", gpus, 0))
+        self.parameters: dict[str, Any] = {
+            "job_name": "dccc",
+            "partition": partition,
+            "account": account,
+            "constraint": constraint,
+            "time": checked(place, lambda: checks.integer("minutes", minutes, 1)),
+            "cpus_per_task": checked(place, lambda: checks.integer("cpus", cpus, 1)),
+            "mem": memory,
+            "array_parallelism": checked(place, lambda: checks.integer("at_once", at_once, 1)),
+            "setup": list(setup),
+            # srun does not take the number of cores over from sbatch since SLURM 22.05
+            "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1"],
+            "stderr_to_stdout": True,
+            "wckey": None,
+        }
+        seconds = checked(place, lambda: checks.integer("warning_seconds", warning_seconds, 1))
+        self.sbatch = {"requeue": True, "signal": f"USR1@{seconds}", **sbatch}
+
+    def _ended(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str | None], None, None]:
+        executor = _executor(Path(self.config.hydra.sweep.dir).absolute() / "logs")
+        running: list[Submitted] = []
+        arrays: dict[Resources, list[Job]] = defaultdict(list)
+        for job in jobs:
+            earlier = _earlier(job)
+            if earlier is None:
+                arrays[self._resources(job)].append(job)
+            else:
+                running.append(earlier)
+        for resources, array in arrays.items():
+            executor.update_parameters(
+                **self.parameters, **resources._asdict(), additional_parameters=self.sbatch
+            )
+            running += _submit(executor, array)
+        try:
+            yield from _endings(running)
+        except BaseException:
+            for started in running:
+                started.slurm.cancel(check=False)
+            raise
+
+    def _resources(self, job: Job) -> Resources:
+        trainer, place = job.trainer, "trainer"
+        devices = checked(place, lambda: checks.integer("devices", trainer["devices"], 1))
+        nodes = checked(place, lambda: checks.integer("num_nodes", trainer["num_nodes"], 1))
+        gpus = self.gpus
+        if gpus is None:
+            gpus = 0 if trainer["accelerator"] == "cpu" else devices
+        return Resources(nodes, devices, gpus or None)
+
+
+def _executor(logs: Path) -> "SlurmExecutor":
+    """Return what submits.
+
+    Raises:
+        UserError: submitit is not installed, or there is no SLURM here.
+    """
+    try:
+        from submitit import SlurmExecutor  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise UserError("hydra/launcher=slurm: pip install 'dccc-lightning[slurm]'") from error
+    missing = [name for name in ("sbatch", "srun", "sacct") if shutil.which(name) is None]
+    if missing:
+        raise UserError(
+            f"hydra/launcher=slurm: no {', '.join(missing)} here; start it on a login node of the "
+            "cluster, or use hydra/launcher=local"
+        )
+    return SlurmExecutor(logs)
+
+
+def _submit(executor: "SlurmExecutor", jobs: Sequence[Job]) -> list[Submitted]:
+    """Submit jobs as one array, and note SLURM's numbers of them."""
+    from submitit.core.utils import FailedJobError, FailedSubmissionError  # noqa: PLC0415  an extra
+
+    commands = [[*job.repeatable_command(), "checkpoint.requeue=true"] for job in jobs]
+    try:
+        # In the place of submitit's process: nothing of it is between SLURM and the run.
+        array = executor.map_array(os.execv, [command[0] for command in commands], commands)
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise UserError(f"sbatch: {str(error).strip().splitlines()[-1]}") from error
+    for job, part in zip(jobs, array, strict=True):
+        write_atomically(_note(job), part.job_id.encode())
+    numbers = ", ".join(str(job.number) for job in jobs)
+    CONSOLE.print(f"SLURM's {array[0].job_id.partition('_')[0]} is job {numbers} of the sweep")
+    return [Submitted.of(job, part) for job, part in zip(jobs, array, strict=True)]
+
+
+def _note(job: Job) -> Path:
+    """Return the file that says which of SLURM's jobs this one is."""
+    return job.log.with_suffix(".slurm")
+
+
+def _earlier(job: Job) -> Submitted | None:
+    """Return the job as an earlier call has submitted it, if SLURM is still busy with it.
+
+    Raises:
+        UserError: SLURM cannot tell.
+    """
+    from submitit import SlurmJob  # noqa: PLC0415  an extra
+
+    note = _note(job)
+    if not note.exists():
+        return None
+    slurm: SlurmJob[Any] = SlurmJob(note.parent, note.read_text())
+    earlier = Submitted.of(job, slurm)
+    number = earlier.slurm.job_id
+    state = earlier.state("force")
+    if state == "UNKNOWN":
+        raise UserError(
+            f"SLURM does not know its job {number}, which is job {job.number} of the sweep; if it "
+            f"does not run any more, remove {note}"
+        )
+    if state in ENDED:
+        return None
+    CONSOLE.print(f"job {job.number} is SLURM's {number} already, {state.lower()}")
+    return earlier
+
+
+def _endings(
+    running: Sequence[Submitted],
+) -> Generator[tuple[Job, str | None], None, None]:
+    """Yield each job when it has ended, with one line of what went wrong, or None."""
+    running = list(running)
+    while running:
+        running[0].state("force")  # one question for all
+        ended = [one for one in running if one.state("cache") in ENDED]
+        for one in ended:
+            running.remove(one)
+            yield one.job, _failure(one.job, one.state("cache"))
+        if running and not ended:
+            time.sleep(POLL_SECONDS)
+
+
+def _failure(job: Job, state: str) -> str | None:
+    """Return what went wrong in one line, and leave it in the job's folder."""
+    if state == "COMPLETED":
+        return None
+    reason = (job.last_words() if state == "FAILED" else None) or f"SLURM says {state}"
+    job.note_failure(reason)
+    return reason

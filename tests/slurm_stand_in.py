@@ -1,0 +1,115 @@
+"""A cluster of one machine: sbatch, srun, sacct, scancel and scontrol, as far as sweeps use them.
+
+The first argument says which of them is called. What they share lies in ``STAND_IN_SLURM``: a
+folder a job, with the states that it has gone through.
+"""
+
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HOME = Path(os.environ["STAND_IN_SLURM"])
+
+
+def options(script):
+    lines = re.findall(r"(?m)^#SBATCH --([\w-]+)(?:=(.*))?$", script)
+    return {name: shlex.split(value)[0] if value else True for name, value in lines}
+
+
+def job_folder(job):
+    return HOME / job
+
+
+def note(job, state):
+    with (job_folder(job) / "states").open("a") as states:
+        states.write(f"{state}\n")
+
+
+def sbatch(path):
+    script = Path(path).read_text()
+    number = str(100 + len(list(HOME.glob("script_*"))))
+    (HOME / f"script_{number}").write_text(script)
+    array = options(script).get("array")
+    last = int(re.match(r"0-(\d+)", array)[1]) if array else 0
+    jobs = [f"{number}_{index}" for index in range(last + 1)] if array else [number]
+    for job in jobs:
+        job_folder(job).mkdir()
+        note(job, "PENDING")
+        subprocess.Popen(
+            [sys.executable, __file__, "batch", number, job], start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    print(f"Submitted batch job {number}")
+
+
+def batch(number, job):
+    """Run a job, again for as long as it asks for it."""
+    script = HOME / f"script_{number}"
+    given = options(script.read_text())
+    _, _, index = job.partition("_")
+    tasks = {"SLURM_NTASKS": given["ntasks-per-node"], "SLURM_JOB_NUM_NODES": given["nodes"]}
+    array = {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": index} if index else {}
+    own = str(int(number) + int(index or 0) * 1000)  # SLURM gives each job of an array one
+    names = {"SLURM_JOB_ID": own, "SLURM_JOB_NAME": "sweep"}
+    again = job_folder(job) / "again"
+    while True:
+        note(job, "RUNNING")
+        code = subprocess.run(
+            ["bash", script], env={**os.environ, **names, **tasks, **array}, check=False
+        ).returncode
+        if not again.exists():
+            break
+        again.unlink()
+        note(job, "PENDING")
+    note(job, "FAILED" if code else "COMPLETED")
+
+
+def srun(*arguments):
+    (pattern,) = (b for a, b in itertools.pairwise(arguments) if a == "--output")
+    command = arguments[arguments.index(sys.executable) :]
+    job = os.environ["SLURM_JOB_ID"]
+    for mark, name in (("%A", "SLURM_ARRAY_JOB_ID"), ("%a", "SLURM_ARRAY_TASK_ID")):
+        pattern = pattern.replace(mark, os.environ.get(name, ""))
+    count = int(os.environ["SLURM_NTASKS"])
+    tasks = []
+    for rank in range(count):
+        ranks = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"}
+        spread = {
+            "SLURM_NTASKS_PER_NODE": str(count),
+            "SLURM_NNODES": "1",
+            "SLURM_NODELIST": "here",
+        }
+        where = {"MASTER_ADDR": "127.0.0.1", "SLURM_STEP_ID": "0"}
+        environment = {**os.environ, **ranks, **spread, **where}
+        with Path(pattern.replace("%j", job).replace("%t", str(rank))).open("ab") as log:
+            tasks.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+    while any(task.poll() is None for task in tasks):
+        if any(task.poll() for task in tasks):  # --kill-on-bad-exit
+            for task in tasks:
+                task.kill()
+        time.sleep(0.05)
+    sys.exit(max(abs(task.returncode) for task in tasks))
+
+
+def sacct(*arguments):
+    print("JobID|State|NodeList")
+    for states in sorted(HOME.glob("*/states")):
+        print(f"{states.parent.name}|{states.read_text().splitlines()[-1]}|here")
+
+
+def scontrol(verb, job):
+    assert verb == "requeue"
+    (job_folder(job) / "again").touch()
+
+
+def scancel(job):
+    note(job, "CANCELLED by 1000")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
