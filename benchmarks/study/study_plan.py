@@ -1,0 +1,139 @@
+"""What the ablation study runs: grids of presets, worlds, seeds; the most important first."""
+
+import itertools
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from dccc_lightning import cli
+
+TABLES = (
+    ("study_parts", "report"),
+    ("study_starts", "choice"),
+    ("study_camera", "report"),
+    ("study_additions", "report"),
+    ("study_dcps", "report"),
+    ("study_tau_w", "report"),
+    ("study_smoothing", "report"),
+    ("study_instances", "report"),
+    ("study_memory", "report"),
+    ("study_loss", "report"),
+    ("study_clustering", "report"),
+    ("study_adaptive", "report"),
+    ("study_outliers", "report"),
+    ("study_features", "report"),
+    ("study_refine", "report"),
+    ("study_epochs", "report"),
+    ("study_warmup", "report"),
+)
+"""Presets of conf/sweep, and the pair of worlds that each runs on."""
+
+PAIRS = {"choice": "dataset.seed=1", "report": "dataset.seed=2"}
+"""Settings may be chosen on the one; the other is for reporting and nothing else."""
+
+WORLDS = {"default": "dataset.camera_shift=1.0", "harsh": "dataset.camera_shift=1.3"}
+STAGES = ((1, 2, 3), (4, 5))
+"""Seeds: all tables get those of a stage before the next one begins."""
+
+SHARED = ["sweep=study"]
+"""Arguments of every run; the presets differ from this one in what they sweep alone."""
+
+
+class Job(NamedTuple):
+    """One run: its worlds and which of them, what differs from the shared settings, its seed."""
+
+    pair: str
+    world: str
+    changes: tuple[str, ...]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        parts = (f"{self.pair}-{self.world}", *self.changes, f"seed={self.seed}")
+        return re.sub(r"[^\w.=,+-]+", "_", ",".join(parts))
+
+    def arguments(self, folder: Path) -> list[str]:
+        """Return its command line."""
+        place = [PAIRS[self.pair], WORLDS[self.world], f"seed={self.seed}"]
+        output = str((folder / self.name).resolve())
+        return [*SHARED, *self.changes, *place, f"hydra.run.dir='{output}'"]
+
+
+class Row(NamedTuple):
+    """One setting of a table: its arguments, and those of them that change something."""
+
+    arguments: Mapping[str, str]
+    changes: tuple[str, ...]
+
+
+@cache
+def composed(preset: str) -> DictConfig:
+    """Compose the settings of a preset, Hydra's own included."""
+    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+        return compose("train", [f"sweep={preset}"], return_hydra_config=True)
+
+
+@cache
+def rows(preset: str) -> list[Row]:
+    """Return the grid of a preset; worlds and seeds are no part of it."""
+    shared = composed("study").hydra.sweeper.params
+    swept = composed(preset).hydra.sweeper.params.items()
+    values = {key: swept_values(f"{key}={value}") for key, value in swept if key not in shared}
+    grid = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
+    return [Row(row, changes(row)) for row in grid]
+
+
+def swept_values(argument: str) -> list[str]:
+    """Return what an argument runs through; a single value is a column as well."""
+    override = parsed(argument)
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    return list(map(str, override.sweep_string_iterator()))
+
+
+def changes(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return those of a row's arguments that say something else than the shared settings."""
+    shared = composed("study")
+    different = []
+    for key, text in row.items():
+        groups = shared.hydra.runtime.choices
+        usual = groups[key] if key in groups else OmegaConf.select(shared, key)
+        if OmegaConf.is_config(usual):
+            usual = OmegaConf.to_container(usual, resolve=True)
+        if parsed(f"{key}={text}").value() != usual:
+            different.append(f"{key}={text}")
+    return tuple(sorted(different))
+
+
+def parsed(argument: str) -> Any:
+    """Read an argument as Hydra does."""
+    return OverridesParser.create().parse_override(argument)
+
+
+def title(preset: str) -> str:
+    """Return the comment that a preset begins with."""
+    lines = (cli.conf_dir() / "sweep" / f"{preset}.yaml").read_text().splitlines()[1:]
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return " ".join(line.removeprefix("# ") for line in comment)
+
+
+def jobs_of(preset: str, pair: str) -> list[Job]:
+    """Return the runs of a table, seed after seed."""
+    return [
+        Job(pair, world, row.changes, seed)
+        for seed, row, world in itertools.product(sum(STAGES, ()), rows(preset), WORLDS)
+    ]
+
+
+def plan() -> list[Job]:
+    """Return every run once, in the order in which they are to be made."""
+    tables = [jobs_of(*table) for table in TABLES]
+    ordered = [job for stage in STAGES for jobs in tables for job in jobs if job.seed in stage]
+    return list(dict.fromkeys(ordered))

@@ -1,0 +1,130 @@
+"""The tables of the ablation study, from the runs that are finished."""
+
+import csv
+import io
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from study_plan import PAIRS, STAGES, TABLES, WORLDS, Job, jobs_of, plan, rows, title
+from study_runner import RESULTS, commit_of
+
+from dccc_lightning.files import write_atomically
+from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
+from dccc_lightning.reports.sweep_table import Spread
+
+MARK = "<!-- Written by `python benchmarks/study tables`, to the end of the file. -->\n"
+MEASURES = {
+    "student mAP": ("val/mAP", 100.0, "{:.1f}"),
+    "teacher mAP": ("val_teacher/mAP", 100.0, "{:.1f}"),
+    "student rank-1": ("val/rank1", 100.0, "{:.1f}"),
+    "teacher rank-1": ("val_teacher/rank1", 100.0, "{:.1f}"),
+    "clusters": ("cluster/num_clusters", 1.0, "{:.0f}"),
+    "ARI": ("cluster/ari", 1.0, "{:.2f}"),
+}
+"""Of the last epoch: column, key in metrics.csv, factor, form."""
+
+SHOWN = ("student mAP", "teacher mAP", "ARI")
+"""On the page; the CSV file has all."""
+
+Finished = Mapping[Job, SweepJob]
+
+
+def finished(folder: Path) -> Finished:
+    """Read the runs that have results."""
+    if not any(folder.glob(f"*/{RESULTS}")):
+        return {}
+    read = {run.name: run for run in read_jobs(folder) if run.measures}
+    return {job: read[job.name] for job in plan() if job.name in read}
+
+
+def status(folder: Path) -> str:
+    """Say what is there, and how long the rest takes."""
+    done = finished(folder)
+    lines = [f"{'table':18} {'worlds':8}" + "".join(f"{f'seeds {s}':>18}" for s in STAGES)]
+    for preset, pair in TABLES:
+        wanted = [[j for j in jobs_of(preset, pair) if j.seed in stage] for stage in STAGES]
+        cells = [f"{sum(job in done for job in jobs)} of {len(jobs)}" for jobs in wanted]
+        lines.append(f"{preset:18} {pair:8}" + "".join(f"{cell:>18}" for cell in cells))
+    if done:
+        seconds = statistics.fmean(run.measures["seconds"] for run in done.values())
+        missing = len(plan()) - len(done)
+        rest = f"{missing} missing, {missing * seconds / 3600:.1f} h one at a time"
+        lines.append(f"{len(done)} runs of {seconds:.0f} s; {rest}")
+    return "\n".join(lines)
+
+
+def write_tables(folder: Path, page: Path) -> None:
+    """Write the tables below the mark of a page, and beside it a line of CSV for every run.
+
+    Raises:
+        ValueError: The page has no mark.
+    """
+    done = finished(folder)
+    head, mark, _ = page.read_text().partition(MARK)
+    if not mark:
+        raise ValueError(f"{page} needs the line {MARK.strip()}")
+    commits = Counter(commit_of(folder, job) for job in done).most_common()
+    made = ", ".join(f"{number} by version {name}" for name, number in commits)
+    count = f"{len(done)} of {len(plan())} runs are finished" + (f": {made}." if made else ".")
+    tables = [table(preset, pair, done) for preset, pair in TABLES]
+    text = "\n".join([head + mark, f"{count}\n", *(t for t in tables if t)])
+    write_atomically(page, text.encode())
+    write_atomically(page.with_suffix(".csv"), runs_to_csv(done).encode())
+
+
+def table(preset: str, pair: str, done: Finished) -> str:
+    """Return a table: a line a setting that has runs, mean ± standard deviation over its seeds.
+
+    Nothing where less than two settings have runs: there is nothing to compare yet.
+    """
+    jobs = [job for job in jobs_of(preset, pair) if job in done]
+    lines = []
+    for row in rows(preset):
+        mine = [[j for j in jobs if (j.world, j.changes) == (w, row.changes)] for w in WORLDS]
+        cells = [spread([done[j] for j in js], column) for js in mine for column in SHOWN]
+        seeds = [", ".join(str(j.seed) for j in js) or "none" for js in mine]
+        if any(mine):
+            lines.append([*row.arguments.values(), *cells, " / ".join(dict.fromkeys(seeds))])
+    if len(lines) < 2:
+        return ""
+    names = list(rows(preset)[0].arguments)
+    figures = [f"{world}: {column}" for world in WORLDS for column in SHOWN]
+    header = [[*names, *figures, "seeds"], ["---"] * (len(names) + len(figures) + 1)]
+    start = ["before training", *[""] * (len(names) - 1), *before(jobs, done), ""]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in [*header, start, *lines])
+    return f"## {preset}\n\n{title(preset)} Worlds: {pair} (`{PAIRS[pair]}`).\n\n{body}\n"
+
+
+def before(jobs: Sequence[Job], done: Finished) -> list[str]:
+    """Return the cells of the start, which is the same for all runs on a world."""
+    scores = {job.world: f"{100 * done[job].rows[0]['val/mAP']:.1f}" for job in jobs}
+    return [scores.get(w, "") if column == SHOWN[0] else "" for w in WORLDS for column in SHOWN]
+
+
+def spread(runs: Sequence[SweepJob], column: str) -> str:
+    """Return mean ± standard deviation (n - 1) for people."""
+    values = [value for run in runs if (value := measure(run, column)) is not None]
+    if not values:
+        return ""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), deviation).shown(MEASURES[column][2])
+
+
+def measure(run: SweepJob, column: str) -> float | None:
+    """Return a figure of the last epoch; None: this run has none."""
+    key, factor, _ = MEASURES[column]
+    return factor * run.rows[-1][key] if key in run.rows[-1] else None
+
+
+def runs_to_csv(done: Finished) -> str:
+    """Return a line a run, unrounded; scores are per cent."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["pair", "world", "changes", "seed", *MEASURES, "seconds"])
+    for job, run in done.items():
+        figures = [measure(run, column) for column in MEASURES]
+        facts = [job.pair, job.world, " ".join(job.changes), job.seed]
+        writer.writerow([*facts, *figures, run.measures["seconds"]])
+    return buffer.getvalue()
