@@ -1,6 +1,5 @@
 """The whole road on tiny worlds: every run here is the real command."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -183,48 +182,6 @@ def test_tensorboard_gets_the_metrics(command: Command, tiny: list[str], tmp_pat
     assert outcome.code == 0, outcome
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert {"val/mAP", "cluster/eps", "train/loss"} <= set(events.Tags()["scalars"])
-
-
-def wandb_history(path: Path) -> list[dict[str, float]]:
-    """Read the history of an offline run: records in LevelDB's log format, blocks of 32 KiB."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, at, parts, history = path.read_bytes(), 7, b"", []
-    while at + 7 <= len(content):
-        if 32768 - at % 32768 < 7:  # no header fits: the rest of the block is padding
-            at += 32768 - at % 32768
-            continue
-        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
-        parts += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a full record, or the last part of one
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            if record.WhichOneof("record_type") == "history":
-                history.append({
-                    item.key or "/".join(item.nested_key): json.loads(item.value_json)
-                    for item in record.history.item
-                })  # fmt: skip
-    return history
-
-
-def test_wandb_keeps_the_history_offline(
-    command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    outcome = command(*tiny, *TINY_MODEL, "logger=wandb", "output=run")
-    assert outcome.code == 0, outcome
-    (record_file,) = (tmp_path / "run").rglob("run-*.wandb")
-    history = wandb_history(record_file)
-    logged = {key for row in history for key in row}
-    assert {"val/mAP", "val_teacher/mAP", "cluster/eps", "cluster/num_clusters"} <= logged
-    (table,) = (list(csv.DictReader(f)) for f in [(tmp_path / "run" / "metrics.csv").open()])
-    assert [r["val/mAP"] for r in history if "val/mAP" in r][-1] == pytest.approx(
-        float(table[-1]["val/mAP"]), abs=1e-6
-    )
 
 
 def test_pretraining_writes_weights_that_training_can_start_from(

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from hydra.core.hydra_config import HydraConfig
+from pytorch_lightning.utilities import rank_zero_only
 from wandb.sdk.lib.runid import generate_id
 
 from dccc_lightning.construction import Settings, construct, first_line
@@ -20,7 +22,8 @@ RUN_ID = "wandb_run.txt"
 def build_logger(entry: Settings, output: Path) -> Any:
     """Build a logger; W&B goes on with the run that a resumed folder began.
 
-    Without a network W&B writes offline: losing a run for its dashboard would be worse.
+    Without a network W&B writes offline: losing a run for its dashboard would be worse. A job of a
+    sweep is in the group of its sweep, unless the settings name another.
 
     Raises:
         UserError: W&B refuses, most often for want of an account.
@@ -29,27 +32,35 @@ def build_logger(entry: Settings, output: Path) -> Any:
         return construct("logger", entry)
     record = output / RUN_ID
     run_id = record.read_text().strip() if record.exists() else generate_id()
-    own = {"id": run_id} | ({} if entry.get("mode") == "offline" else {"resume": "allow"})
-    logger = construct("logger", own | dict(entry))
+    given = {name: value for name, value in entry.items() if value is not None}
+    arguments = {"id": run_id} | _sweep(output) | given
+    logger = construct("logger", arguments)
     try:
         _ = logger.experiment
-    except wandb.errors.AuthenticationError as error:
-        raise _refused(error) from error
-    except wandb.errors.CommError as error:
+    except wandb.errors.Error as error:
+        # The service of this process would hold on to the id: "run ID ... is in use".
+        wandb.teardown()
+        is_refused = isinstance(error, wandb.errors.AuthenticationError)
+        if is_refused or not isinstance(error, wandb.errors.CommError):
+            raise UserError(
+                f"logger=wandb: {first_line(error)}; wandb login, or logger.wandb.mode=offline"
+            ) from error
         log.warning(
             "W&B cannot be reached (%s): this run is logged offline; wandb sync sends it later",
             first_line(error),
         )
-        logger = construct("logger", {"id": run_id} | dict(entry) | {"mode": "offline"})
+        logger = construct("logger", arguments | {"mode": "offline"})
         _ = logger.experiment
-    except wandb.errors.Error as error:
-        raise _refused(error) from error
-    if not record.exists():
+    if rank_zero_only.rank == 0 and not record.exists():  # type: ignore[attr-defined]
         write_atomically(record, f"{run_id}\n".encode())
     return logger
 
 
-def _refused(error: Exception) -> UserError:
-    return UserError(
-        f"logger=wandb: {first_line(error)}; wandb login, or logger.wandb.mode=offline"
-    )
+def _sweep(output: Path) -> dict[str, Any]:
+    """Return group, name and tags of a job of a sweep; nothing for a run of its own."""
+    if not (output.parent / "multirun.yaml").exists():
+        return {}
+    group = output.resolve().parent.name
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    tags = [choices["sweep"]] if choices.get("sweep") else []
+    return {"group": group, "name": f"{group}/{output.name}", "tags": ["sweep", *tags]}

@@ -1,0 +1,108 @@
+"""Panels as what W&B shows: pictures, and tables that can be sorted, filtered and plotted."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import wandb
+
+from dccc_lightning.reports.panel import Panel
+from dccc_lightning.reports.thumbnails import Thumbnails
+
+Columns = dict[str, list[Any]]
+
+
+def image_key(name: str) -> str:
+    """Return the key of a panel's picture."""
+    return f"panels/{name}"
+
+
+def table_key(name: str) -> str:
+    """Return the key of a panel's table."""
+    return f"tables/{name}"
+
+
+def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
+    """Return a picture and a table of each panel; thumbnails go into the tables.
+
+    Args:
+        panels: Of one epoch, with the thumbnails that they speak of.
+
+    Returns:
+        ``wandb.Image`` and ``wandb.Table`` by key.
+    """
+    by_name = {panel.name: panel for panel in panels}
+    media: dict[str, Any] = {}
+    for name, panel in by_name.items():
+        if name.startswith("thumbnails/"):
+            continue
+        if panel.image is not None:
+            media[image_key(name)] = wandb.Image(panel.image, caption=panel.title)
+        columns = _columns(name, panel.data or {}, by_name)
+        if columns:
+            rows = [list(row) for row in zip(*columns.values(), strict=True)]
+            media[table_key(name)] = wandb.Table(columns=list(columns), data=rows)
+    return media
+
+
+def _columns(name: str, data: Mapping[str, Any], panels: Mapping[str, Panel]) -> Columns:
+    """Return the columns of a panel's table by title."""
+    if "rows" in data:
+        return _board(data, Thumbnails.cut(panels["thumbnails/boards"]))
+    if name == "map":
+        return _map(data, Thumbnails.cut(panels["thumbnails/map"]))
+    if name == "distances":
+        return _distances(data)
+    if name == "sizes":
+        sizes = data["sizes"]
+        kinds = ["cluster"] * len(sizes) + ["outliers"]
+        return {
+            "kind": kinds,
+            "rank": [*range(1, len(sizes) + 1), 0],
+            "images": [*sizes, data["outliers"]],
+        }
+    return {"what": list(data), "count": list(data.values())}  # flow
+
+
+def _board(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:
+    tiles = [
+        (row["title"], place, tile)
+        for row in data["rows"]
+        for place, tile in enumerate(row["tiles"])
+    ]
+    return {
+        "row": [title for title, _, _ in tiles],
+        "place": [place for _, place, _ in tiles],
+        "image": [_picture(thumbnails, tile["key"]) for _, _, tile in tiles],
+        "caption": [tile["caption"] for _, _, tile in tiles],
+        "frame": [tile["frame"] for _, _, tile in tiles],
+        "key": [tile["key"] for _, _, tile in tiles],
+    }
+
+
+def _map(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:
+    """Return a row an image; groups are text, which plots colour one by one, not by a scale."""
+    columns: Columns = {
+        "image": [_picture(thumbnails, key) for key in data["keys"]],
+        "x": [x for x, _ in data["points"]],
+        "y": [y for _, y in data["points"]],
+    }
+    for name, none in (("cluster", "outlier"), ("identity", "unknown"), ("camera", "unknown")):
+        if name in data:
+            columns[name] = [str(value) if value >= 0 else none for value in data[name]]
+    return columns | {"key": list(data["keys"])}
+
+
+def _distances(data: Mapping[str, Any]) -> Columns:
+    """Return a row a bin of the histograms, and one of the pairs beyond, whose distance is <= 1."""
+    edges = [*data["edges"], 1.0]
+    columns: Columns = {"from": edges[:-1], "to": edges[1:]}
+    for group in ("clusters", "identities"):
+        for kind in ("within", "between"):
+            if group in data:
+                counts = data[group]
+                columns[f"{group}: {kind}"] = [*counts[kind], counts[f"{kind}_beyond"]]
+    return columns | {"eps": [data["eps"]] * len(columns["from"])}
+
+
+def _picture(thumbnails: Thumbnails, key: str) -> wandb.Image:
+    return wandb.Image(thumbnails[key], file_type="jpg")

@@ -1,0 +1,59 @@
+"""``task=dashboard``: the project's workspace in Weights & Biases, and a report of its sweeps."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from dccc_lightning.console import CONSOLE
+from dccc_lightning.construction import Settings, first_line
+from dccc_lightning.errors import UserError
+from dccc_lightning.files import write_atomically
+from dccc_lightning.reports.dashboard import (
+    require_workspaces,
+    specification,
+    sweep_report,
+    workspace,
+)
+from dccc_lightning.reports.results import write_results
+
+
+def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
+    """Make the workspace and the report, and save them in the project.
+
+    Args:
+        settings: The composed configuration; ``dashboard`` counts.
+        output: Gets workspace.json, sweep_report.json and results.json.
+
+    Returns:
+        What results.json holds: the addresses of both, None where nothing was uploaded.
+
+    Raises:
+        UserError: The ``dashboard`` extra is not installed, or W&B refuses.
+    """
+    require_workspaces()
+    chosen = settings["dashboard"]
+    try:
+        entity = chosen["entity"] or ""
+        if chosen["upload"]:
+            entity = entity or wandb.Api().default_entity or ""
+        views = {  # the report first: it makes the project, if that is new
+            "sweep_report": sweep_report(entity, chosen["project"], chosen["group"]),
+            "workspace": workspace(entity, chosen["project"]),
+        }
+        for name, view in views.items():
+            content = json.dumps(specification(view), indent=2)
+            write_atomically(output / f"{name}.json", content.encode())
+        addresses = {
+            name: view.save().url if chosen["upload"] else None for name, view in views.items()
+        }
+    # a server out of reach is an OSError, a missing key an Error or a ValueError
+    except (wandb.errors.Error, OSError, ValueError) as error:
+        raise UserError(
+            f"task=dashboard: {first_line(error)}; wandb login, or dashboard.upload=false"
+        ) from error
+    for name, address in addresses.items():
+        CONSOLE.print(f"{name}: {address or output / f'{name}.json'}", markup=False)
+    write_results(output / "results.json", addresses)
+    return addresses
