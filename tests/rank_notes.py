@@ -1,4 +1,4 @@
-"""A callback for test_ddp.py: what each process holds, and faults in one of them."""
+"""Callbacks for tests with several processes: what each holds and makes, and faults in one."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback
 
+from dccc_lightning.callbacks import panels
 from dccc_lightning.errors import UserError
 
 MESSAGE = "this one alone"  # apart, so that no traceback quotes it
@@ -24,6 +25,25 @@ class RankNotes(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module) -> None:
         self.folder.mkdir(exist_ok=True)
         torch.save(self.seen, self.folder / f"centroids_{trainer.global_rank}.pt")
+
+
+class PanelNotes(Callback):
+    """Write how often each process has made panels, if it has, to FOLDER/made_RANK."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.made = 0
+        original = panels.make_panels
+
+        def counted(*arguments):
+            self.made += 1
+            return original(*arguments)
+
+        panels.make_panels = counted
+
+    def teardown(self, trainer: pl.Trainer, pl_module, stage: str) -> None:
+        if self.made:
+            (self.folder / f"made_{trainer.global_rank}").write_text(str(self.made))
 
 
 class Failure(Callback):

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dccc_lightning import checks
-from dccc_lightning.console import CONSOLE, progress_bar, track
 from dccc_lightning.data.cuhk03_np import CUHK03NP
 from dccc_lightning.data.dukemtmc import DukeMTMC
 from dccc_lightning.data.folder import ImageFolder
@@ -76,20 +75,6 @@ def test_a_choice_is_one_of_its_options(value):
     with pytest.raises(ValueError, match="pooling must be one of avg, gem, got") as caught:
         checks.choice("pooling", value, ["avg", "gem"])
     assert str(caught.value).endswith(repr(value))
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_tracking_yields_everything_and_prints_nothing_without_a_terminal(capsys, enabled):
-    assert not CONSOLE.is_terminal
-    assert progress_bar(enabled).disable
-    assert list(track(iter("abc"), "letters", total=3, enabled=enabled)) == ["a", "b", "c"]
-    assert capsys.readouterr().out.strip() == ""
-
-
-def test_a_bar_is_shown_on_a_terminal_alone_and_only_if_wanted(monkeypatch):
-    monkeypatch.setattr(type(CONSOLE), "is_terminal", True)
-    assert not progress_bar(True).disable
-    assert progress_bar(False).disable
 
 
 def test_a_path_may_look_like_a_number(monkeypatch):

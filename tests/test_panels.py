@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from dccc_lightning import progress
 from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports import svg
+from dccc_lightning.module import DCCCModule
+from dccc_lightning.reports import fonts, svg
 from dccc_lightning.reports.cluster_boards import ClusterFigures, cluster_rows, outlier_rows
 from dccc_lightning.reports.distance_histograms import distance_histograms
 from dccc_lightning.reports.embedding_map import layout, sample
@@ -28,6 +32,7 @@ from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
 from dccc_lightning.reports.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.thumbnails import Thumbnails
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
+from test_ddp import environment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = "</script><img src=x onerror=console.error(1)>"
@@ -266,6 +271,87 @@ def test_the_page_of_a_run_without_identities_or_panels_has_no_empty_parts():
     assert [part for part in ("map", "rankings", "time") if f'<section id="{part}">' in page] == []
 
 
+class Page(HTMLParser):
+    """A page as a tree's worth of facts: elements, their text, and whether they nest."""
+
+    VOID = ("meta", "link", "img", "br", "line", "rect", "circle", "path", "polyline")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.texts = [], [], {}
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append((tag, dict(attrs).get("id")))
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for tag, name in self.open:
+            self.texts[tag] = self.texts.get(tag, "") + data
+            if name:
+                self.texts[f"#{name}"] = self.texts.get(f"#{name}", "") + data + " "
+
+    def all(self, tag, **wanted):
+        return [
+            found
+            for name, found in self.elements
+            if name == tag
+            and all(found.get(key.rstrip("_")) == value for key, value in wanted.items())
+        ]
+
+
+def test_the_page_as_a_document_shows_all_that_it_should(made):
+    page = Page(to_html(report(made.values())))
+    assert page.all("meta", name="viewport")
+    assert page.texts["style"].count("prefers-color-scheme: dark") == 1
+    figures = page.texts["#figures"]
+    for text in ("61.2 %", "50.0 % before training", "before training", "student, last epoch",
+                 "Rank-1", "Rank-10"):  # fmt: skip
+        assert text in figures
+    charts = [chart["aria-label"] for chart in page.all("svg")]
+    wanted = {"mAP on the test split, %", "Loss", "eps (DCPS)", "Clusters", "label flow",
+              "pairs of images by distance, clusters", "images of each cluster"}  # fmt: skip
+    assert wanted <= set(charts)
+    folded = {board["id"]: "open" in board for board in page.all("details")}
+    assert folded == dict.fromkeys([*BOARDS, "clusters/mixed", "rankings"], False) | {
+        "clusters/largest": True,
+        "rankings": True,
+    }
+    frames = {figure["class"] for figure in page.all("figure")}
+    assert frames == {"", "query", "right", "wrong"}
+    data = json.loads(page.texts["#map-data"])
+    images = len(data["points"])
+    assert all(len(data[key]) == images for key in ("captions", "cluster", "identity", "camera"))
+    assert [button["data-by"] for button in page.all("button")] == ["cluster", "identity", "camera"]
+    assert page.all("img", id="map-thumbnails")[0]["src"].startswith("data:image/jpeg;base64,")
+    for text in ("training", "6.0", "75%", "embedding", "2.0", "25%"):
+        assert text in page.texts["#time"]
+    for text in ("How to reproduce", "seed=1", "Settings that differ", "epochs", "16", "2"):
+        assert text in page.texts["#run"]
+    assert {link["href"] for link in page.all("a")} == {
+        f"#{part['id']}" for part in page.all("section")
+    }
+
+
+def test_accents_are_drawn_and_long_names_shortened():
+    box = fonts.font(11).getmask("\uffff")
+    for letter in "ñéüøçžőŁß":
+        assert bytes(fonts.font(11).getmask(letter)) != bytes(box), letter
+    kept = fonts.shortened("cam warehouse-north-17", fonts.font(10), 60)
+    assert kept.startswith("…")
+    assert kept.endswith("17")
+    assert fonts.font(10).getlength(kept) <= 60
+
+
 def test_names_of_the_user_stay_text(made):
     panels = [panel for name, panel in made.items() if name != "map"]
     evil_map = made["map"].__class__(
@@ -277,13 +363,13 @@ def test_names_of_the_user_stay_text(made):
     assert page.count("</script>") == 2
 
 
-def chromium(tmp_path, page):
+def chromium(tmp_path, page, *more):
     """Open a page as a browser does; return what it became and what it complained of."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
              "--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]  # fmt: skip
     done = subprocess.run(
-        [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
+        [CHROMIUM, *flags, *more, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -318,14 +404,49 @@ def test_the_page_works_in_a_browser(made, tmp_path):
     assert f"<h1>{html_module.escape(EVIL, quote=False)}</h1>" in dom
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_page_fits_a_phone_in_the_dark(made, tmp_path):
+    write_report(tmp_path / "report.html", report(made.values()))
+    (tmp_path / "phone.html").write_text("""<body><iframe src="report.html"
+      style="width:390px;height:800px;border:0"></iframe><script>
+      onload = () => {
+        const page = frames[0].document, root = page.documentElement;
+        document.body.dataset.wide = root.scrollWidth > root.clientWidth;
+        const canvas = page.getElementById("map-canvas").getBoundingClientRect();
+        document.body.dataset.square = Math.abs(canvas.width - canvas.height) < 2;
+        document.body.dataset.back = frames[0].getComputedStyle(page.body).backgroundColor;
+      };</script></body>""")
+    dark = ("--allow-file-access-from-files", "--blink-settings=preferredColorScheme=0")
+    dom, complaints = chromium(tmp_path, tmp_path / "phone.html", *dark)
+    assert complaints == []
+    assert 'data-wide="false"' in dom
+    assert 'data-square="true"' in dom
+    assert 'data-back="rgb(20, 23, 27)"' in dom
+
+
 @pytest.fixture
 def tiny(tiny):
     return [argument for argument in tiny if "panels" not in argument]
 
 
-def test_a_run_leaves_its_panels_timings_and_a_page(command, tiny, tmp_path):
+PHASES = {"reading images", "embedding the training images", "finding neighbours",
+          "counting near pairs", "computing distances", "clustering", "describing the clusters",
+          "training, epoch 1/2", "training, epoch 2/2", "embedding query and gallery",
+          "ranking the gallery", "making the panels of the report",
+          "reading images for the boards"}  # fmt: skip
+
+
+def test_a_run_leaves_its_panels_timings_and_a_page(command, tiny, tmp_path, monkeypatch):
+    phases, original = [], progress.Phase
+    monkeypatch.setattr(progress, "Phase", lambda *a: phases.append(original(*a)) or phases[-1])
     outcome = command(*tiny, "output=run", "seed=5")
     assert outcome.code == 0, outcome.err
+    assert {phase.name for phase in phases} >= PHASES
+    assert [p.name for p in phases if p.total is not None and p.done != p.total] == []
+    assert progress.phases() == ()
+    assert not re.search(r"[\x1b\r]", outcome.out + outcome.err)
+    lines = [line.split()[0] for line in outcome.out.splitlines()]
+    assert [line for line in lines if re.fullmatch(r"\d+/2|start", line)] == ["start", "1/2", "2/2"]
     panels = read_panels(tmp_path / "run/panels")
     assert {"clusters/largest", "map", "distances", "sizes", "flow", "rankings"} <= set(panels)
     assert {epoch for _, epoch in panels.values()} == {1}
@@ -336,7 +457,8 @@ def test_a_run_leaves_its_panels_timings_and_a_page(command, tiny, tmp_path):
     columns = set(timings[0].split(","))
     assert {"embedding", "clustering", "training", "evaluation", "other", "total"} <= columns
     page = (tmp_path / "run/report.html").read_text()
-    assert "seed=5" in page
+    assert "<pre>python -m dccc_lightning" in page
+    assert "seed=5</pre>" in page  # and not into the same folder again
     assert "<td>seed</td><td>0</td><td>5</td>" in page
     assert '<section id="rankings">' in page
 
@@ -370,3 +492,48 @@ def test_images_that_have_gone_cost_the_panels_and_not_the_run(
     assert outcome.code == 0
     assert "no panels: cannot read the image x.jpg" in outcome.err + outcome.out
     assert (tmp_path / "run/report.html").exists()
+
+
+def assert_complete(run, epoch):
+    """Check the panels of the last epoch and the page that they are on."""
+    panels = read_panels(run / "panels")
+    assert {"clusters/largest", "map", "distances", "sizes", "rankings"} <= set(panels)
+    assert {found for _, found in panels.values()} == {epoch}
+    page = (run / "report.html").read_text()
+    for part in ("figures", "curves", "map", "distances", "clusters", "rankings", "time", "run"):
+        assert f'<section id="{part}">' in page
+
+
+@pytest.mark.slow
+def test_a_run_resumed_within_its_last_epoch_has_its_panels(command, tiny, tmp_path, monkeypatch):
+    original = DCCCModule.training_step
+
+    def stopped(self, batch, batch_idx):
+        if (self.current_epoch, batch_idx) == (1, 1):
+            raise KeyboardInterrupt
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DCCCModule, "training_step", stopped)
+        assert command(*tiny, "output=run", "checkpoint.every_n_steps=1").code == 130
+    assert not (tmp_path / "run" / "panels").exists()
+    outcome = command("resume=run")
+    assert outcome.code == 0, outcome.err
+    assert_complete(tmp_path / "run", epoch=1)
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_two_processes_make_the_panels_once(tiny, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "dccc_lightning", *tiny, "epochs=1", "trainer.devices=2",
+         "output=run", "+callbacks.notes._target_=rank_notes.PanelNotes",
+         f"+callbacks.notes.folder={tmp_path}"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("made_*")) == ["made_0"]
+    assert (tmp_path / "made_0").read_text() == "1"
+    assert_complete(tmp_path / "run", epoch=0)
+    assert done.stdout.count("1/1 ") == 1
+    assert not re.search(r"[\x1b\r]", done.stdout + done.stderr)

@@ -1,23 +1,29 @@
 """Embed a whole split with a network in eval mode, in shards across processes."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dccc_lightning import distributed
-from dccc_lightning.console import track
 from dccc_lightning.data.augmentation import normalize
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.faults import SMALLER_STEPS, enough_memory
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.progress import announced
+
+_NAMES = {"train": "training"}
 
 
-def embed_split(module: DCCCModule, datamodule: ReIDDataModule, split: str) -> Tensor:
-    """Embed every image of a split with the student: test transform, eval mode.
+def embed_split(
+    module: DCCCModule, datamodule: ReIDDataModule, split: str, network: nn.Module | None = None
+) -> Tensor:
+    """Embed every image of a split: test transform, eval mode.
 
     Args:
-        module: Its student embeds; its mode is as before afterwards.
+        module: Says where and how precisely to compute.
         datamodule: Holds the images.
         split: ``train``, ``query`` or ``gallery``.
+        network: The module's, student or teacher, that embeds; None: the student. Its mode is as
+            before afterwards.
 
     Returns:
         (N, D) float32 embeddings of length 1 in the order of the split, on the module's device,
@@ -25,15 +31,22 @@ def embed_split(module: DCCCModule, datamodule: ReIDDataModule, split: str) -> T
     """
     rank, processes = distributed.world()
     length = len(getattr(datamodule.splits, split))
-    loader = datamodule.ordered_loader(split, distributed.shard(length, rank, processes))
-    was_training = module.student.training
-    module.student.eval()
-    batches = track(loader, f"embedding the {split} images", len(loader), rank == 0)
+    positions = distributed.shard(length, rank, processes)
+    loader = datamodule.ordered_loader(split, positions)
+    network = network or module.student
+    was_training = network.training
+    network.eval()
+    name = f"embedding the {_NAMES.get(split, split)} images"
+    parts = []
     precision = module.trainer.precision_plugin.forward_context()  # that of the evaluation
-    with torch.inference_mode(), precision, enough_memory(SMALLER_STEPS):
-        parts = [
-            module.student(normalize(images.to(module.device, non_blocking=True)))
-            for images, _ in batches
-        ]
-    module.student.train(was_training)
+    with (
+        torch.inference_mode(),
+        precision,
+        enough_memory(SMALLER_STEPS),
+        announced(name, len(positions)) as phase,
+    ):
+        for images, _ in loader:
+            parts.append(network(normalize(images.to(module.device, non_blocking=True))))
+            phase.advance(len(images))
+    network.train(was_training)
     return distributed.gather_shards(torch.cat(parts), length)

@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 _CHOICES = ("task", "dataset", "experiment")
-_OWN = ("output", "resume", "ckpt_path")
+PLACES = ("output", "resume", "ckpt_path")
 """Settings that say where, not what."""
 
 
@@ -34,7 +34,7 @@ def differences(
     return [
         (name, theirs.get(name, ""), ours.get(name, ""))
         for name in [*ours, *(name for name in theirs if name not in ours)]
-        if ours.get(name) != theirs.get(name) and name.partition(".")[0] not in _OWN
+        if ours.get(name) != theirs.get(name) and name.partition(".")[0] not in PLACES
     ]
 
 

@@ -14,14 +14,15 @@ from torch import Tensor
 from dccc_lightning import checks, distributed
 from dccc_lightning.callbacks.epoch_row import EpochRow
 from dccc_lightning.callbacks.recluster import Recluster
-from dccc_lightning.data.images import ImageStore
 from dccc_lightning.data.records import Splits
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.embedding import embed_split
 from dccc_lightning.errors import UserError
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.progress import announced
 from dccc_lightning.reports.panel import Panel, write_panels
 from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
+from dccc_lightning.reports.thumbnails import SplitImages
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,8 @@ class Panels(EpochRow):
         if not trainer.is_global_zero:
             return
         try:
-            self.latest = self._make(datamodule, module.device, clustering, evaluation)
+            with announced("making the panels of the report"):
+                self.latest = self._make(datamodule, module.device, clustering, evaluation)
             self.latest_epoch = epoch
             write_panels(self.folder, self.latest, epoch)
         except UserError as error:
@@ -153,19 +155,5 @@ class Panels(EpochRow):
         if evaluation is not None:
             query, gallery, network = evaluation
             evaluated = Evaluated(query, gallery, splits.query, splits.gallery, network)
-        return make_panels(found, evaluated, _Images(splits, datamodule.width / datamodule.height))
-
-
-class _Images:
-    """Decodes images of the splits at the size of a thumbnail."""
-
-    def __init__(self, splits: Splits, aspect: float) -> None:
-        self.splits = splits
-        self.aspect = aspect
-
-    def __call__(self, split: str, indices: NDArray[np.int64], height: int) -> NDArray[np.uint8]:
-        records = getattr(self.splits, split).select(indices)
-        width = max(1, round(height * self.aspect))
-        store = ImageStore(records.paths, height, width, cache="none")
-        pixels: NDArray[np.uint8] = store.load(range(len(records))).numpy()
-        return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+        aspect = datamodule.width / datamodule.height
+        return make_panels(found, evaluated, SplitImages(splits, aspect))

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, to_rgb
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.files import write_atomically
+from dccc_lightning.reports.fonts import font, shortened
 from dccc_lightning.retrieval.gallery_table import Hit
 
 _WIDTH, _HEIGHT = 96, 192  # of the place for a crop
@@ -50,7 +51,7 @@ def write_board(path: Path, rows: Sequence[BoardRow], columns: int, title: str) 
     width = 2 * _MARGIN + step * (shown + 1) + 2 * _GAP
     board = Image.new("RGB", (max(width, 420), _TITLE + row_height * len(rows) + _MARGIN), _WHITE)
     pen = ImageDraw.Draw(board)
-    pen.text((_MARGIN, 11), title, fill=_BLACK, font=_font(14))
+    pen.text((_MARGIN, 11), title, fill=_BLACK, font=font(14))
     for number, row in enumerate(rows):
         top = _TITLE + number * row_height
         query = row.query
@@ -64,7 +65,7 @@ def write_board(path: Path, rows: Sequence[BoardRow], columns: int, title: str) 
             _draw(board, pen, (left, top), hit.path, color, facts)
         if not row.hits:
             place = (_MARGIN + step + 2 * _GAP, top + _HEIGHT // 2)
-            pen.text(place, "nothing found", fill=_BLACK, font=_font(13))
+            pen.text(place, "nothing found", fill=_BLACK, font=font(13))
     buffer = io.BytesIO()
     board.save(buffer, format="PNG", optimize=True)
     write_atomically(path, buffer.getvalue())
@@ -89,11 +90,11 @@ def _draw(
         x, y = (_WIDTH - crop.width) // 2, (_HEIGHT - crop.height) // 2
         board.paste(crop, (inside[0] + x, inside[1] + y))
     except DECODING_ERRORS:
-        pen.text((inside[0] + 6, inside[1] + 6), "cannot\nbe read", fill=_BLACK, font=_font(12))
+        pen.text((inside[0] + 6, inside[1] + 6), "cannot\nbe read", fill=_BLACK, font=font(12))
     for number, line in enumerate(lines):
-        font = _font(13 if number == 0 else 11)
-        text = _shortened(line, font, _WIDTH + 2 * _FRAME)
-        pen.text((left, bottom + 3 + number * _LINE), text, fill=_BLACK, font=font)
+        face = font(12 if number == 0 else 10)
+        text = shortened(line, face, _WIDTH + 2 * _FRAME)
+        pen.text((left, bottom + 3 + number * _LINE), text, fill=_BLACK, font=face)
 
 
 def _thumbnail(path: str) -> Image.Image:
@@ -117,15 +118,3 @@ def _facts(camera: str, identity: str) -> str:
     return "  ".join(
         text for text in (camera and f"cam {camera}", identity and f"id {identity}") if text
     )
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Return as much of the end of a text as fits: of file names, that is what tells them apart."""
-    kept = text
-    while len(kept) > 1 and font.getlength(kept) > width:
-        kept = f"…{kept[2:]}"
-    return kept
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

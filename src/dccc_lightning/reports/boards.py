@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.reports.fonts import font, shortened
 from dccc_lightning.reports.panel import Panel
 from dccc_lightning.reports.thumbnails import Thumbnails
 
@@ -75,24 +76,21 @@ def _draw(title: str, note: str, rows: Sequence[BoardRow], thumbnails: Thumbnail
     width, height = thumbnails.size
     step, row_height = width + 2 * _FRAME + _GAP, _HEADING + height + 2 * _FRAME + _CAPTION + _GAP
     columns = max((len(row.tiles) for row in rows), default=0)
-    texts = [_font(14).getlength(title), _font(11).getlength(note)]
-    texts += [_font(12).getlength(row.title) for row in rows]
+    texts = [font(14).getlength(title), font(11).getlength(note)]
+    texts += [font(12).getlength(row.title) for row in rows]
     right = 2 * _MARGIN + max(columns * step, *(int(length) for length in texts))
     picture = Image.new("RGB", (right, _TITLE + row_height * len(rows) + _MARGIN), _WHITE)
     pen = ImageDraw.Draw(picture)
-    pen.text((_MARGIN, 12), title, fill=_BLACK, font=_font(14))
-    pen.text((_MARGIN, 34), note, fill=_GREY, font=_font(11))
+    pen.text((_MARGIN, 12), title, fill=_BLACK, font=font(14))
+    pen.text((_MARGIN, 34), note, fill=_GREY, font=font(11))
     for number, row in enumerate(rows):
         top = _TITLE + number * row_height
-        pen.text((_MARGIN, top), row.title, fill=_BLACK, font=_font(12))
+        pen.text((_MARGIN, top), row.title, fill=_BLACK, font=font(12))
         for column, tile in enumerate(row.tiles):
             x, y = _MARGIN + column * step, top + _HEADING
             frame = (x, y, x + width + 2 * _FRAME - 1, y + height + 2 * _FRAME - 1)
             pen.rectangle(frame, fill=_COLORS[tile.frame])
             picture.paste(thumbnails[tile.key], (x + _FRAME, y + _FRAME))
-            pen.multiline_text((x, frame[3] + 4), tile.caption, fill=_GREY, font=_font(11))
+            lines = [shortened(line, font(10), step - 2) for line in tile.caption.split("\n")]
+            pen.multiline_text((x, frame[3] + 4), "\n".join(lines), fill=_GREY, font=font(10))
     return picture
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

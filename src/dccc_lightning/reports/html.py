@@ -11,12 +11,14 @@ from typing import Any
 from dccc_lightning.files import write_atomically
 from dccc_lightning.metrics_table import Row
 from dccc_lightning.reports import html_panels, svg
-from dccc_lightning.reports.label_free import FIGURES
+from dccc_lightning.reports.label_free import FIGURES, RULE
 from dccc_lightning.reports.panel import Panel
 from dccc_lightning.reports.results import SCORES
 
 PARTS = ("embedding", "clustering", "training", "evaluation", "other")
 """Columns of timings.csv that make up ``total``."""
+
+_NAMES = {"mAP": "mAP", "mINP": "mINP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10"}
 
 _CLUSTER_BOARDS = [f"clusters/{kind}" for kind in
                    ("largest", "tightest", "loosest", "mixed", "outliers")]  # fmt: skip
@@ -119,7 +121,7 @@ def _scores(report: Report) -> str:
     cards = [
         _card(name, f"{after[score]:.1f} %",
               f"{before[score]:.1f} % before training" if score in before else "")
-        for score, name in (("mAP", "mAP"), ("rank1", "Rank-1"), ("mINP", "mINP"))
+        for score, name in ((score, _NAMES[score]) for score in ("mAP", "rank1", "mINP"))
     ]  # fmt: skip
     trained = [row for row in report.rows if "cluster/ari" in row]
     if trained:
@@ -138,7 +140,8 @@ def _scores(report: Report) -> str:
         for name, scores in lines.items()
         if scores
     ]
-    table = _table(["test split, %", *SCORES], rows)
+    said = ", ".join(["test split, %", *filter(None, [results.get("note")])])
+    table = _table([said, *(_NAMES[score] for score in SCORES)], rows)
     return f'<div class="cards">{"".join(cards)}</div><div class="card below">{table}</div>'
 
 
@@ -148,7 +151,7 @@ def _label_free(figures: Mapping[str, Mapping[str, float]]) -> str:
         return ""
     first, last = figures["first"], figures["last"]
     cards = [
-        _card(name, form.format(last[key]),
+        _card(name.capitalize(), form.format(last[key]),
               f"{form.format(first[key])} in the first epoch" if key in first else "")
         for key, (name, form) in FIGURES.items()
         if key in last
@@ -159,7 +162,7 @@ def _label_free(figures: Mapping[str, Mapping[str, float]]) -> str:
         for name, row in figures.items()
     ]  # fmt: skip
     head = ["no identities, so no scores", *(name for name, _ in FIGURES.values())]
-    table = _table(head, rows)
+    table = f'{_table(head, rows)}<p class="dim">Best: {escape(RULE)}.</p>'
     return f'<div class="cards">{"".join(cards)}</div><div class="card below">{table}</div>'
 
 

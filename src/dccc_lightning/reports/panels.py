@@ -16,6 +16,7 @@ from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
 from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.progress import announced
 from dccc_lightning.reports import charts
 from dccc_lightning.reports.boards import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
 from dccc_lightning.reports.cluster_boards import (
@@ -90,7 +91,8 @@ def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> li
     if evaluated is not None:
         boards |= _rankings(evaluated, found.camera_names)
     shown = [name for _, _, board_rows in boards.values() for name in keys(board_rows)]
-    thumbnails = Thumbnails.load(shown, load, THUMBNAIL_HEIGHT)
+    with announced("reading images for the boards"):
+        thumbnails = Thumbnails.load(shown, load, THUMBNAIL_HEIGHT)
     panels = [board(name, *content, thumbnails) for name, content in boards.items()]
     panels += [thumbnails.panel("thumbnails/boards", "images of the boards")]
     panels += _map(found, rows, load)
@@ -130,8 +132,10 @@ def _rankings(
 def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]:
     chosen = sample(len(rows))
     indices = chosen.tolist()
+    with announced(f"arranging {len(chosen):,} images by t-SNE"):
+        points = layout(rows[chosen])
     data = {
-        "points": layout(rows[chosen]).round(4).tolist(),
+        "points": points.round(4).tolist(),
         "keys": [key("train", index) for index in indices],
         "captions": [facts(found.records, index, found.camera_names) for index in indices],
         "cluster": found.labels[chosen].tolist(),

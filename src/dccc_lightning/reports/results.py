@@ -12,12 +12,19 @@ from dccc_lightning.files import write_atomically
 from dccc_lightning.metrics_table import Row
 
 SCORES = ("mAP", "mINP", "rank1", "rank5", "rank10")
+CAMERA_CENTERED = "camera-centred at test time"
+"""Said wherever scores stand that were made with statistics of the test images."""
+
 _CLUSTERS = "cluster/num_clusters"
 _NETWORKS = {"student": "val", "teacher": "val_teacher"}
 
 
 def summarize_run(
-    rows: Sequence[Row], seed: int, seconds: float, published: Mapping[str, float] | None = None
+    rows: Sequence[Row],
+    seed: int,
+    seconds: float,
+    published: Mapping[str, float] | None = None,
+    camera_center: bool = False,
 ) -> dict[str, Any]:
     """Derive the results of a run; scores in per cent.
 
@@ -26,6 +33,8 @@ def summarize_run(
         seed: Of the run.
         seconds: Wall time of the run.
         published: The paper's row for the dataset, in per cent, if there is one.
+        camera_center: Whether the evaluation centred by camera: a ``note`` says so, and there is
+            nothing to compare with what was published.
 
     Returns:
         ``initial`` (before training), ``student`` and ``teacher`` (of the last epoch; the teacher
@@ -49,7 +58,9 @@ def summarize_run(
         "seed": seed,
         "versions": versions(),
     }
-    if published is not None and evaluated:
+    if camera_center:
+        results["note"] = CAMERA_CENTERED
+    elif published is not None and evaluated:
         headline = max(
             (results[n] for n in _NETWORKS if results[n] is not None), key=lambda s: s["mAP"]
         )

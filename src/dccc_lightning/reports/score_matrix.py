@@ -31,9 +31,11 @@ class ScoreMatrix:
     Attributes:
         scores: ``scores[network][dataset][ranking][measure]``; all rows have the same columns and
             all cells the same rankings.
+        note: Said beside all of them, if not empty.
     """
 
     scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+    note: str = ""
 
     @property
     def networks(self) -> Sequence[str]:
@@ -55,7 +57,7 @@ class ScoreMatrix:
         blocks = []
         for ranking in self.rankings:
             names = " / ".join(MEASURES[measure] for measure in HEADLINES)
-            rows = [[f"{names}, {RANKINGS[ranking]}", *self.datasets]]
+            rows = [[self._noted(f"{names}, {RANKINGS[ranking]}"), *self.datasets]]
             rows.append(["---", *("---:" for _ in self.datasets)])
             rows += [
                 [network, *(self._cell(network, dataset, ranking) for dataset in self.datasets)]
@@ -75,7 +77,7 @@ class ScoreMatrix:
         ]
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["checkpoint", *(" ".join(column) for column in columns)])
+        writer.writerow([self._noted("checkpoint"), *(" ".join(column) for column in columns)])
         for network in self.networks:
             cells = [self.scores[network][d][ranking][measure] for d, ranking, measure in columns]
             writer.writerow([network, *(f"{cell:.4f}" for cell in cells)])
@@ -86,7 +88,7 @@ class ScoreMatrix:
         return [self._table(dataset) for dataset in self.datasets]
 
     def _table(self, dataset: str) -> Table:
-        table = Table(title=f"{dataset}, per cent", title_justify="left")
+        table = Table(title=self._noted(f"{dataset}, per cent"), title_justify="left")
         table.add_column("", overflow="fold")
         for title in MEASURES.values():
             table.add_column(title, justify="right", no_wrap=True)
@@ -96,6 +98,9 @@ class ScoreMatrix:
                 name = network if ranking == "cosine" else f"{network}, {RANKINGS[ranking]}"
                 table.add_row(name, *(f"{scores[measure]:.1f}" for measure in MEASURES))
         return table
+
+    def _noted(self, title: str) -> str:
+        return f"{title}, {self.note}" if self.note else title
 
     def _cell(self, network: str, dataset: str, ranking: str) -> str:
         scores = self.scores[network][dataset][ranking]

@@ -1,8 +1,9 @@
 """Charts as inline SVG: colours come from the page's style sheet, so they follow its theme."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 
 WIDTH, HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 30
@@ -25,8 +26,7 @@ def lines(series: Mapping[str, Points], name: str, x_label: str) -> str:
     x = _Scale(min(xs), max(xs), _LEFT + 6, WIDTH - _RIGHT - 6)
     low, high = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
     y = _Scale(low, high, HEIGHT - _BOTTOM, _TOP)
-    parts = [_axes([(x(t), tick_text(t)) for t in x_ticks], [(y(t), tick_text(t)) for t in y_ticks],
-                   x_label)]  # fmt: skip
+    parts = [_axes(_marks(x_ticks, x), _marks(y_ticks, y), x_label)]
     for number, (label, line) in enumerate(series.items()):
         path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in line)
         parts.append(f'<polyline class="line s{number}" points="{path}"/>')
@@ -58,7 +58,7 @@ def histogram(
     decades = max(1, math.ceil(math.log10(max(most, 1)))) if most else 1
     x = _Scale(edges[0], edges[-1], _LEFT, WIDTH - _RIGHT)
     y = _Scale(-0.15, decades, HEIGHT - _BOTTOM, _TOP)
-    parts = [_axes([(x(t), tick_text(t)) for t in ticks(edges[0], edges[-1])],
+    parts = [_axes(_marks(ticks(edges[0], edges[-1]), x),
                    [(y(d), f"{10**d:,}") for d in range(decades + 1)], x_label)]  # fmt: skip
     for number, (label, values) in enumerate(counts.items()):
         for left, right, value in zip(edges[:-1], edges[1:], values, strict=True):
@@ -84,8 +84,7 @@ def bars(values: Sequence[float], name: str, x_label: str) -> str:
     y_ticks = ticks(0, max(values, default=1))
     y = _Scale(0, max(y_ticks[-1], max(values, default=1)), HEIGHT - _BOTTOM, _TOP)
     numbers = [t for t in ticks(1, len(values)) if t == int(t) and t >= 1]
-    parts = [_axes([(x(t - 0.5), tick_text(t)) for t in numbers],
-                   [(y(t), tick_text(t)) for t in y_ticks], x_label)]  # fmt: skip
+    parts = [_axes(_marks(numbers, lambda t: x(t - 0.5)), _marks(y_ticks, y), x_label)]
     width = x(1) - x(0)
     gap = 1.0 if width > 4 else 0.0
     parts += [
@@ -141,13 +140,20 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [int(mark) if mark == int(mark) else mark for mark in marks]
 
 
-def tick_text(value: float) -> str:
-    """Return how a tick is written.
+def tick_texts(marks: Sequence[float]) -> list[str]:
+    """Return how the ticks of an axis are written: all with the decimals that its step needs.
 
-    >>> tick_text(12000), tick_text(0.25)
-    ('12,000', '0.25')
+    >>> tick_texts([0, 5000, 10000]), tick_texts([0.58, 0.585, 0.59])
+    (['0', '5,000', '10,000'], ['0.580', '0.585', '0.590'])
     """
-    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+    steps = [after - before for before, after in pairwise(marks)]
+    digits = max(0, -math.floor(math.log10(min(steps, default=1)) + 1e-9))
+    return [f"{mark:,.{digits}f}" for mark in marks]
+
+
+def _marks(values: Sequence[float], place: Callable[[float], float]) -> list[tuple[float, str]]:
+    """Return where on an axis the ticks stand, and what is written there."""
+    return [(place(value), text) for value, text in zip(values, tick_texts(values), strict=True)]
 
 
 class _Scale:
