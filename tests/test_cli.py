@@ -1,6 +1,8 @@
 """The command line: one line and exit code 2 for a mistake, nothing written."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import wandb
 from PIL import Image
 
 from conftest import Command
+from dccc_lightning import cli
 
 MISTAKES = {
     "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
@@ -191,3 +194,25 @@ def test_help_lists_groups_and_examples(command: Command) -> None:
     assert outcome.code == 0
     assert "scheduler: cosine, exponential, fixed" in outcome.out
     assert "python -m dccc_lightning dataset=msmt17 trainer.devices=4" in outcome.out
+
+
+def test_of_commands_that_begin_at_once_in_one_folder_one_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    together = Barrier(4)
+
+    def begin(folder: Path) -> int:
+        together.wait()
+        try:
+            cli._guard(folder, "output", cli.RUN_LOG)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    with ThreadPoolExecutor(4) as pool:
+        for round_ in range(20):
+            codes = pool.map(begin, [tmp_path / f"run{round_}"] * 4)
+            assert sorted(codes) == [0, 2, 2, 2]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 60
+    assert all("choose another folder" in line and "remove" not in line for line in lines)

@@ -71,17 +71,6 @@ def test_root_may_be_text_and_relative_to_home(tmp_path, monkeypatch):
     assert len(Market1501("~", name="mine").splits().query) == 2
 
 
-def test_duke(tmp_path):
-    grow(tmp_path / "DukeMTMC-reID", DUKE)
-    splits = DukeMTMC(tmp_path).splits()
-    assert rows(splits.train) == [("0005_c2_f0046985.jpg", 5, 1), ("0005_c8_f0000001.jpg", 5, 7)]
-    assert rows(splits.query) == [("0006_c1_f0030000.jpg", 6, 0)]
-    assert rows(splits.gallery) == [
-        ("0006_c3_f0030000.jpg", 6, 2),
-        ("7000_c4_f0000002.jpg", 7000, 3),
-    ]
-
-
 @pytest.mark.parametrize(
     ("home", "train", "test"),
     [("MSMT17_V1", "train", "test"), ("MSMT17_V2", "mask_train_v2", "mask_test_v2")],
@@ -221,34 +210,53 @@ def test_counts_only_warn(tmp_path):
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_personx_cameras_are_numbered_in_order(tmp_path, inside):
-    home = grow(tmp_path / "exp_c5s1_" / "PersonX", PERSONX)
-    splits = PersonX(home if inside else home.parent).splits()
-    assert rows(splits.train) == [
-        ("0001_c10s1_000002_00.jpg", 1, 3),
-        ("0001_c3s1_000001_00.jpg", 1, 0),
-    ]
-    assert rows(splits.query) == [("0002_c4s1_000001_00.jpg", 2, 1)]
-    assert splits.gallery.cameras.tolist() == [5, 2]
-    grow(home, {"query": ["0003_c5s1_000001_00.jpg"]})
-    assert "0003_c5s1_000001_00.jpg" in refusal(PersonX(home)), "it has no camera 5"
+@pytest.mark.parametrize(
+    ("dataset", "folder", "tree", "train", "query", "gallery"),
+    [
+        (
+            PersonX, "PersonX", PERSONX,
+            [("0001_c10s1_000002_00.jpg", 1, 3), ("0001_c3s1_000001_00.jpg", 1, 0)],
+            [("0002_c4s1_000001_00.jpg", 2, 1)],
+            [("0002_c12s1_000003_00.jpg", 2, 5), ("0002_c8s1_000004_00.jpg", 2, 2)],
+        ),
+        (
+            VeRi776, "VeRi", VERI,
+            [("0001_c001_00016450_0.jpg", 1, 0), ("0001_c020_00016460_0.jpg", 1, 19)],
+            [("0002_c002_00030600_0.jpg", 2, 1)],
+            [("0002_c002_00030600_0.jpg", 2, 1), ("0002_c012_00030605_1.jpg", 2, 11)],
+        ),
+        (
+            DukeMTMC, "DukeMTMC-reID", DUKE,
+            [("0005_c2_f0046985.jpg", 5, 1), ("0005_c8_f0000001.jpg", 5, 7)],
+            [("0006_c1_f0030000.jpg", 6, 0)],
+            [("0006_c3_f0030000.jpg", 6, 2), ("7000_c4_f0000002.jpg", 7000, 3)],
+        ),
+        (
+            OccludedDuke, "Occluded_Duke", OCCLUDED,
+            [("0001_c2_f0046182.jpg", 1, 1), ("0001_c7_f0046302.jpg", 1, 6)],
+            [("0005_c1_f0044158.jpg", 5, 0)],
+            [("0005_c2_f0044159.jpg", 5, 1), ("7139_c8_f0001.jpg", 7139, 7)],
+        ),
+    ],
+)  # fmt: skip
+def test_layouts_like_markets(tmp_path, inside, dataset, folder, tree, train, query, gallery):
+    home = grow(tmp_path / "0009_c003s1_" / folder, tree)
+    splits = dataset(home if inside else home.parent).splits()
+    assert (splits.name, splits.root) == (dataset.name, home)
+    assert [rows(part) for part in (splits.train, splits.query, splits.gallery)] == [
+        train, query, gallery,
+    ]  # fmt: skip
+    assert splits.query.paths[0].parent == home / dataset.parts[1]
+    assert dataset(home, name="mine").splits().name == "mine"
 
 
-@pytest.mark.parametrize("inside", [True, False])
-def test_veri_gallery_keeps_the_query_images(tmp_path, inside):
-    home = grow(tmp_path / "0009_c003_" / "VeRi", VERI)
-    splits = VeRi776(home if inside else home.parent).splits()
-    assert rows(splits.train) == [
-        ("0001_c001_00016450_0.jpg", 1, 0),
-        ("0001_c020_00016460_0.jpg", 1, 19),
-    ]
-    assert rows(splits.query) == [("0002_c002_00030600_0.jpg", 2, 1)]
-    assert rows(splits.gallery) == [
-        ("0002_c002_00030600_0.jpg", 2, 1),
-        ("0002_c012_00030605_1.jpg", 2, 11),
-    ]
-    assert splits.query.paths[0].parent == home / "image_query"
-    assert VeRi776(home).facts.gallery_holds_queries
+def test_personx_has_no_camera_5(tmp_path):
+    home = grow(tmp_path, PERSONX | {"query": ["0003_c5s1_000001_00.jpg"]})
+    assert "0003_c5s1_000001_00.jpg" in refusal(PersonX(home))
+
+
+def test_the_gallery_of_veri_holds_its_queries():
+    assert VeRi776.facts.gallery_holds_queries
 
 
 def test_veri_says_its_own_folders(tmp_path):
@@ -277,14 +285,6 @@ def test_cuhk03_refuses_the_other_variant(tmp_path):
     assert "labeled" in refusal(CUHK03NP(tmp_path / "cuhk03-np" / "detected", "labeled"))
     with pytest.raises(ValueError, match="variant must be one of labeled, detected, got 'both'"):
         CUHK03NP(tmp_path, "both")
-
-
-def test_occluded_duke(tmp_path):
-    home = grow(tmp_path / "Occluded_Duke", OCCLUDED)
-    splits = OccludedDuke(tmp_path).splits()
-    assert (splits.name, splits.root) == ("occluded_duke", home)
-    assert rows(splits.train)[1] == ("0001_c7_f0046302.jpg", 1, 6)
-    assert rows(splits.gallery)[1] == ("7139_c8_f0001.jpg", 7139, 7)
 
 
 @pytest.mark.parametrize("inside", [True, False])

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from dccc_lightning.data import listing
 from dccc_lightning.data.listing import (
     ListedImage,
+    listed_folder,
     listed_split,
     read_table,
-    walk_images,
     write_table,
 )
 from dccc_lightning.data.records import Records, Splits
@@ -28,6 +28,7 @@ from dccc_lightning.inference import bulk_embedding, loading
 from dccc_lightning.inference.bulk_embedding import PARTIAL, BulkEmbedding
 from dccc_lightning.inference.embedding_file import HEADER_BYTES, EmbeddingFile
 from dccc_lightning.inference.image_embedder import ImageEmbedder
+from trees import touch
 
 NUMBER = 11
 
@@ -49,7 +50,7 @@ def crops(tmp_path):
 
 
 def rows_of(folder):
-    return [ListedImage(path, f"c{i}", "") for i, path in enumerate(walk_images(folder))]
+    return [row._replace(camera=f"c{i}") for i, row in enumerate(listed_folder(folder))]
 
 
 def files(folder):
@@ -106,17 +107,19 @@ def test_rows_after_the_last_commit_are_not_trusted(tmp_path):
 # The list of images -------------------------------------------------------------------------------
 
 
-def test_a_tree_is_walked_by_name(tmp_path):
-    for name in ("b/2.JPG", "b/1.webp", "a/x/3.bmp", "0.png", ".h/4.png", "b/.5.png", "b/6.txt"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    (tmp_path / "circle").symlink_to(tmp_path)
-    (tmp_path / "folder.png").mkdir()
-    found = [str(Path(path).relative_to(tmp_path)) for path in walk_images(tmp_path)]
-    assert found == ["0.png", "a/x/3.bmp", "b/1.webp", "b/2.JPG"]
-    with pytest.raises(UserError, match="cannot be listed"):
-        list(walk_images(tmp_path / "missing"))
+def test_a_tree_is_walked_by_name_and_the_users_own_links_are_followed(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    touch(elsewhere, "7.png")
+    touch(root, "b/2.JPG", "b/1.webp", "a/x/3.bmp", "0.png", ".h/4.png", "b/.5.png", "b/6.txt")
+    (root / "circle").symlink_to(root)
+    (root / "again.png").symlink_to(root / "0.png")
+    (root / "a" / "link").symlink_to(elsewhere)
+    (root / "b" / "0.png").symlink_to(elsewhere / "7.png")
+    (root / "folder.png").mkdir()
+    found = [Path(row.path).relative_to(root).as_posix() for row in listed_folder(root)]
+    assert found == ["0.png", "a/link/7.png", "a/x/3.bmp", "b/0.png", "b/1.webp", "b/2.JPG"]
+    with pytest.raises(UserError, match=r"cannot read the folder .*missing"):
+        list(listed_folder(tmp_path / "missing"))
 
 
 def test_a_table_is_read_from_any_row(tmp_path, monkeypatch):

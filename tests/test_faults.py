@@ -5,16 +5,19 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import Command, Outcome
+from dccc_lightning.errors import UserError
 from dccc_lightning.losses import SoftContrastiveLoss
 from dccc_lightning.metrics_table import read_rows
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.processes import check_shares, less_memory
 
 LENGTH = ["epochs=2", "iterations=4", "eval_every=2"]
 Steps = Callable[[Callable[[DCCCModule, int], None]], None]
@@ -190,10 +193,38 @@ def test_out_of_gpu_memory_says_what_to_lower(
 
     at_steps(fail)
     outcome = command(*tiny, "output=training")
-    assert_one_line(outcome, "out of GPU memory", "trainer.accumulate_grad_batches=2")
+    assert_one_line(outcome, "out of GPU memory: set trainer.precision=bf16-mixed or more")
+    outcome = command(
+        *tiny, "output=parts", "model.bn_group_size=4", "trainer.precision=bf16-mixed"
+    )
+    assert_one_line(
+        outcome, "out of GPU memory: set trainer.accumulate_grad_batches=2 (the same batch) or more"
+    )
     monkeypatch.setattr(Embedder, "forward", fail)
     outcome = command(*tiny, "output=embedding")
     assert_one_line(outcome, "out of GPU memory", "loader.eval_batch_size")
+
+
+@pytest.mark.parametrize("group", [4, 8, 64])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_only_parts_that_are_accepted_are_advised(group: int, processes: int, parts: int) -> None:
+    for instances in (1, 4, 6, 16):
+        trainer = {"accumulate_grad_batches": parts, "precision": "32-true", "devices": processes}
+        settings = {
+            "trainer": trainer,
+            "batch": {"clusters": 16, "instances": instances},
+            "model": {"bn_group_size": group},
+        }
+        accepted = []
+        for more in range(parts + 1, 65):
+            with suppress(UserError):
+                changed = trainer | {"accumulate_grad_batches": more}
+                check_shares(16 * instances, processes, changed, group)
+                accepted.append(f"trainer.accumulate_grad_batches={more} (the same batch) or ")
+        expected = next(iter(accepted), "")
+        rest = "trainer.precision=bf16-mixed or more trainer.devices"
+        assert less_memory(settings, processes) == f"set {expected}{rest}"
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
@@ -74,6 +74,27 @@ def test_a_file_of_sixteen_bits_is_not_white(tmp_path):
     grey = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "a.png")
     np.testing.assert_array_equal(decode_image(tmp_path / "a.png", HEIGHT, WIDTH), [grey] * 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("png", "RGB"), ("png", "P"), ("png", "I;16"), ("jpg", "CMYK"), ("webp", "RGB")],
+)
+def test_images_are_upright_as_exif_has_it(tmp_path, kind, mode, orientation):
+    plain, path = write_images(tmp_path, 1, (20, 60))[0], tmp_path / f"turned.{kind}"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.open(plain).convert("L" if mode == "I;16" else mode).convert(mode).save(path, exif=exif)
+    upright = resize_image(ImageOps.exif_transpose(Image.open(path)), HEIGHT, WIDTH)
+    np.testing.assert_array_equal(decode_image(path, HEIGHT, WIDTH), upright)
+
+
+def test_damaged_exif_is_no_reason_to_refuse_an_image(tmp_path):
+    plain, path = write_images(tmp_path, 1)[0], tmp_path / "odd.jpg"
+    for exif in (b"Exif\0\0nonsense", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03"):
+        Image.open(plain).save(path, exif=exif, quality=100)
+        assert decode_image(path, HEIGHT, WIDTH).shape == (3, HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

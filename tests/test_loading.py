@@ -322,6 +322,11 @@ def test_absurd_dimensions_are_refused_before_decoding(tmp_path, monkeypatch):
     with Image.open(path) as image:
         (outcome,) = next(decoded_batches([image], HEIGHT, WIDTH, 1))
     assert "8,000 x 9,000" in str(outcome)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2**20)  # Pillow refuses even more by itself
+    with pytest.raises(
+        UnreadableImageError, match=r"bomb\.png: more than 67,108,864 pixels in all$"
+    ):
+        decode_image(path, HEIGHT, WIDTH)
 
 
 def test_a_stream_is_read_only_a_little_ahead(tmp_path):

@@ -14,18 +14,13 @@ from PIL import Image
 
 from dccc_lightning.data.folder import ImageFolder
 from dccc_lightning.data.image_labels import ImageLabels, PathPattern, read_table
-from dccc_lightning.data.image_tree import list_tree
+from dccc_lightning.data.image_tree import walk_images
 from dccc_lightning.data.images import ImageStore
 from dccc_lightning.data.partition import assign_splits, choose_identities, choose_queries
 from dccc_lightning.errors import UserError
+from trees import touch
 
 NAMES = r"(?P<camera>cam[^/]*)/(?P<identity>[a-z]+)_\d+\."
-
-
-def touch(root, *paths):
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
 
 
 def relative(root, records):
@@ -56,11 +51,15 @@ def market(tmp_path):
     return root
 
 
+def sorted_tree(root, outside=False):
+    return sorted(walk_images(root, outside))
+
+
 class TestTree:
     def test_images_are_found_by_suffix_in_any_case_sorted_and_without_hidden_ones(self, tmp_path):
         touch(tmp_path, "b/2.JPG", "b/1.jpeg", "a.PnG", "c/d/e/x.bmp", "z.WEBP")
         touch(tmp_path, ".hidden.jpg", ".git/x.jpg", "b/._1.jpeg", "notes.txt", "x.gif", "jpg")
-        assert list_tree(tmp_path) == ["a.PnG", "b/1.jpeg", "b/2.JPG", "c/d/e/x.bmp", "z.WEBP"]
+        assert sorted_tree(tmp_path) == ["a.PnG", "b/1.jpeg", "b/2.JPG", "c/d/e/x.bmp", "z.WEBP"]
 
     def test_all_four_kinds_are_decoded(self, tmp_path):
         for suffix in ("jpg", "png", "bmp", "webp"):
@@ -75,7 +74,7 @@ class TestTree:
         (tmp_path / "again").symlink_to(tmp_path / "real")
         (tmp_path / "b.jpg").symlink_to(tmp_path / "real" / "a.jpg")
         (tmp_path / "real" / "up").symlink_to(tmp_path)
-        assert list_tree(tmp_path, outside=True) == ["real/a.jpg"]
+        assert sorted_tree(tmp_path, outside=True) == ["real/a.jpg"]
 
     @pytest.mark.parametrize("kind", ["file", "folder"])
     def test_a_link_that_leads_out_needs_a_permission(self, tmp_path, kind):
@@ -87,8 +86,8 @@ class TestTree:
         )
         (root / "x.jpg").symlink_to(target)
         with pytest.raises(UserError, match=r"leads out of .*dataset\.outside=true"):
-            list_tree(root)
-        assert list_tree(root, outside=True) == [expected]
+            sorted_tree(root)
+        assert sorted_tree(root, outside=True) == [expected]
 
     def test_links_out_and_back_end(self, tmp_path):
         root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
@@ -98,30 +97,30 @@ class TestTree:
         (elsewhere / "circle").symlink_to(elsewhere)
         (elsewhere / "deep" / "up").symlink_to(elsewhere)
         (elsewhere / "back").symlink_to(root)
-        assert list_tree(root, outside=True) == ["b.jpg", "out/deep/a.jpg"]
+        assert sorted_tree(root, outside=True) == ["b.jpg", "out/deep/a.jpg"]
 
     def test_the_root_itself_may_be_a_link(self, tmp_path):
         touch(tmp_path / "real", "a.jpg")
         (tmp_path / "root").symlink_to(tmp_path / "real")
-        assert list_tree(tmp_path / "root") == ["a.jpg"]
+        assert sorted_tree(tmp_path / "root") == ["a.jpg"]
 
     def test_a_broken_link_is_for_the_reader_to_report(self, tmp_path):
         (tmp_path / "a.jpg").symlink_to(tmp_path / "nothing")
         (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
         (tmp_path / "other.txt").symlink_to(tmp_path / "nothing")
-        paths = [tmp_path / name for name in list_tree(tmp_path)]
+        paths = [tmp_path / name for name in sorted_tree(tmp_path)]
         assert [path.name for path in paths] == ["a.jpg", "loop.png"]
         assert len(ImageStore(paths, 8, 8).preload()) == 2
 
     def test_pipes_and_folders_named_like_images_are_no_images(self, tmp_path):
         os.mkfifo(tmp_path / "pipe.jpg")
         touch(tmp_path, "folder.jpg/a.png")
-        assert list_tree(tmp_path) == ["folder.jpg/a.png"]
+        assert sorted_tree(tmp_path) == ["folder.jpg/a.png"]
 
     def test_names_that_are_not_utf8_are_refused(self, tmp_path):
         (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
         with pytest.raises(UserError, match=r"caf\\xe9\.jpg' is not UTF-8; rename it"):
-            list_tree(tmp_path)
+            sorted_tree(tmp_path)
 
 
 class TestPattern:
@@ -306,7 +305,7 @@ class TestDivision:
         splits = ImageFolder(root=market).splits()
         assert (splits.train.cameras == -1).all()
         assert splits.camera_names == splits.identity_names == ()
-        assert relative(market, splits.train) == list_tree(market)
+        assert relative(market, splits.train) == sorted_tree(market)
 
     def test_half_of_the_identities_seen_by_two_cameras_are_tested(self, market):
         touch(market, "new/1.jpg")  # nobody known

@@ -131,7 +131,7 @@ def test_images_are_added_and_removed_by_commands(ask, people, tmp_path):
     ask("index", f"input={more}", "index=g", NAMES, output="a")
     added = ask("index", "index=g", f"add=[{people},{more}]", NAMES, output="b")
     assert (added["added"], added["images"]) == (7, 8)
-    assert "1 images are in the gallery already" in added["said"]
+    assert "in the gallery already: 1 image\n" in added["said"]
     removed = ask("index", "index=g", f"remove=[{more},3,{people}/2_c2.png]", output="c")
     assert (removed["removed"], removed["images"]) == (3, 5)
     again = ask("index", "index=g", f"add={more}", f"remove={people}/9_c2.png", NAMES, output="d")
@@ -224,9 +224,10 @@ def test_another_model_is_refused(ask, gallery, people):
         ("search", ["index=g", "query=people", "board=null"], "board=None: it has two settings"),
         ("search", ["index=g", "query=people", "exclude_camera=7"],
          "exclude_camera=7: not in the gallery; its cameras are 1, 2"),
-        ("search", ["index=plain", "query=people", "exclude_camera=7"], "it knows no cameras"),
+        ("search", ["index=plain", "query=people", "exclude_camera=7"],
+         "the gallery knows no cameras"),
         ("search", ["index=plain", "query=people", "exclude_camera=same"],
-         "exclude_camera=same: it knows no cameras; task=index reads them"),
+         "exclude_camera=same: the gallery knows no cameras; task=index reads them"),
         ("index", ["index=g", "remove=77"], "remove=77: no image of the gallery"),
         ("index", ["index=g", "remove=people/absent.png"], "no image of the gallery"),
         ("search", ["index=g"], "query= is needed"),
@@ -268,7 +269,7 @@ def test_unreadable_images_can_be_skipped(ask, people):
     assert "set dataset.on_error=skip" in ask("index", f"input={people}", code=2)
     built = ask("index", f"input={people}", "dataset.on_error=skip")
     assert built["images"] == 6
-    assert "1 unreadable images skipped" in built["said"]
+    assert "1 unreadable image skipped" in built["said"]
     index = GalleryIndex.load("out/gallery")
     embeddings = load_embedder("bundled", device="cpu").embed(list(index.table.paths))
     np.testing.assert_allclose(index.embeddings, embeddings.numpy(), atol=1e-5)

@@ -77,13 +77,18 @@ LAST = {
 }
 
 
+def touch(root, *paths):
+    """Create empty files, and the folders above them."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
 def grow(home, tree):
     """Create the tree's files, empty, in no particular order."""
-    files = [home / folder / name for folder, names in tree.items() for name in names]
+    files = [f"{folder}/{name}" for folder, names in tree.items() for name in names]
     random.Random(0).shuffle(files)
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+    touch(home, *files)
     return home
 
 

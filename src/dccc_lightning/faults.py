@@ -10,10 +10,6 @@ import torch.distributed
 
 from dccc_lightning.errors import UnwritableFileError, UserError
 
-SMALLER_PARTS = (
-    "trainer.accumulate_grad_batches=2 makes the same batch in two parts; "
-    "trainer.precision=bf16-mixed and more trainer.devices help too"
-)
 SMALLER_STEPS = "lower loader.eval_batch_size"
 
 
@@ -43,18 +39,19 @@ def is_lost_process(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def explained(output: Path) -> Iterator[None]:
+def explained(output: Path, remedy: str = SMALLER_STEPS) -> Iterator[None]:
     """Turn failures of memory, disk and workers in a run into one line.
 
     Args:
         output: The run's folder, from which it can go on.
+        remedy: What to do when a GPU's memory is used up.
 
     Raises:
         UserError: In place of the failure.
     """
     goes_on = f"then resume={output} continues"
     try:
-        with enough_memory(SMALLER_PARTS):
+        with enough_memory(remedy):
             yield
     except RuntimeError as error:
         if is_lost_process(error):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import islice
 from subprocess import Popen
 from typing import Any
 
@@ -81,6 +82,21 @@ def check_shares(size: int, processes: int, arguments: Settings, group: int) -> 
             f"through a batch-norm group of model.bn_group_size={group}; at most "
             f"{max(1, size // group)} parts, or a smaller group (another model)"
         )
+
+
+def less_memory(settings: Settings, processes: int) -> str:
+    """Return what helps where a step of training needs more memory than a GPU has.
+
+    Parts of a batch are advised only where ``check_shares`` accepts them.
+    """
+    trainer, batch = settings["trainer"], settings["batch"]
+    size, group = batch["clusters"] * batch["instances"], settings["model"]["bn_group_size"]
+    more = range(trainer["accumulate_grad_batches"] + 1, size // group + 1)
+    fitting = (n for n in more if size % (n * processes) == 0 and (size // n) % group == 0)
+    remedies = [f"trainer.accumulate_grad_batches={n} (the same batch)" for n in islice(fitting, 1)]
+    if trainer["precision"] == "32-true":
+        remedies.append("trainer.precision=bf16-mixed")
+    return f"set {' or '.join([*remedies, 'more trainer.devices'])}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dccc_lightning.data.image_labels import (
     PathPattern,
     read_table,
 )
-from dccc_lightning.data.image_tree import TREE_SUFFIXES, list_tree
+from dccc_lightning.data.image_tree import TREE_SUFFIXES, walk_images
 from dccc_lightning.data.partition import assign_splits
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
 from dccc_lightning.errors import UserError
@@ -128,7 +128,7 @@ class ImageFolder:
         """Return the images in the order of their paths, with all that is known of them."""
         if self.table is not None:
             return read_table(self.table, self.root, self.outside)
-        paths = list_tree(self.root, self.outside)
+        paths = sorted(walk_images(self.root, self.outside))
         if self.pattern is None or not paths:
             return [ImageLabels(path) for path in paths]
         found = [self.pattern.labels(path) for path in paths]

@@ -117,20 +117,13 @@ def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabel
                 f"{place}: {path!r} lies outside {os.fspath(root)!r}; set dataset.outside=true to "
                 "allow it"
             )
-        if not _is_file(real):
+        if not os.path.isfile(real):  # noqa: PTH113  # Path.is_file raises for names too long
             raise UserError(f"{place}: no file {path!r} in {os.fspath(root)!r}")
         if lines.setdefault(real, line) != line:
             raise UserError(f"{place}: {path!r} is the file of line {lines[real]} again")
         camera, identity, split = (row.get(name, "").strip() for name in LABELS)
         images.append(ImageLabels(path, camera, identity, split and _split(split, place)))
     return sorted(images)
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except OSError:  # a name too long, a folder that may not be entered
-        return False
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -1,6 +1,7 @@
 """Finding the image files of a folder tree, wherever its links lead."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from dccc_lightning.errors import UserError
@@ -23,81 +24,70 @@ def is_inside(real_path: str, real_root: str) -> bool:
     return real_path.startswith(real_root if real_root.endswith(os.sep) else real_root + os.sep)
 
 
-def list_tree(root: Path, outside: bool = False) -> list[str]:
-    """Return the images below ``root``, relative to it with ``/`` between folders, sorted.
+def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
+    """Yield the images below ``root``, relative to it with ``/`` between folders.
 
+    They come by name, the files of a folder before its folders; one folder at a time is in memory.
     Files and folders whose name begins with a dot are left out, and so are links that lead to
     somewhere inside the root: what is there is read in its own place. No folder is read twice, so
-    links cannot make the search run in circles. A broken link named like an image is returned:
+    links cannot make the search run in circles. A broken link named like an image is yielded:
     whoever reads it will say so.
 
     Args:
-        root: An existing folder; may itself be a link.
+        root: A folder; may itself be a link.
         outside: Follow links that lead out of the root, to files and to folders.
 
     Raises:
         UserError: A link leads out of the root and ``outside`` is False, a folder cannot be read,
-            or a name is not UTF-8.
+            or the path of an image is not UTF-8.
     """
     real_root = os.path.realpath(root)
-    status = root.stat()
-    seen = {(status.st_dev, status.st_ino)}
-    pending = [""]
-    found: list[str] = []
+    pending, seen = [""], {real_root}
     while pending:
         prefix = pending.pop()
+        folders: list[str] = []
         for entry in _entries(root / prefix):
-            if entry.name.startswith("."):
-                continue
-            path = f"{prefix}{entry.name}"
-            _require_utf8(entry)
+            path, target = f"{prefix}{entry.name}", entry.path
             if entry.is_symlink():
                 target = os.path.realpath(entry.path)
-                if not _exists(target):
-                    if has_image_suffix(entry.name):
-                        found.append(path)
+                if not os.path.exists(target):  # noqa: PTH110  # Path.exists raises for some
+                    if has_image_suffix(path):
+                        yield _utf8(path)
                     continue
                 if target == real_root or is_inside(target, real_root):
                     continue
-                is_wanted = entry.is_dir() or has_image_suffix(entry.name)
-                if is_wanted and not outside:
+                if not outside and (entry.is_dir() or has_image_suffix(path)):
                     raise UserError(
                         f"{entry.path!r} is a link that leads out of {os.fspath(root)!r}, to "
                         f"{target!r}; set dataset.outside=true to follow such links"
                     )
             if entry.is_dir():
-                status = entry.stat()
-                if (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    pending.append(f"{path}/")
-            elif has_image_suffix(entry.name) and entry.is_file():
-                found.append(path)
-    return sorted(found)
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except OSError:  # a name too long, a folder that may not be entered
-        return False
+                if (folder := os.path.realpath(target)) not in seen:
+                    seen.add(folder)
+                    folders.append(f"{path}/")
+            elif has_image_suffix(path) and entry.is_file():
+                yield _utf8(path)
+        pending += reversed(folders)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder by name: which of two ways into a folder counts must be fixed."""
+    """Return what is in a folder, but for hidden entries, by name.
+
+    The order is fixed, for it decides which of two ways into a folder counts.
+    """
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            return sorted((e for e in entries if e.name[0] != "."), key=lambda e: e.name)
     except OSError as error:
         raise UserError(
             f"cannot read the folder {os.fspath(folder)!r}: {error.strerror}"
         ) from error
 
 
-def _require_utf8(entry: os.DirEntry[str]) -> None:
-    # Tables, JSON and the terminal could not hold such a name.
+def _utf8(path: str) -> str:
+    """Return ``path``, if tables, JSON and the terminal can hold it."""
     try:
-        entry.name.encode()
+        path.encode()
     except UnicodeEncodeError:
-        raise UserError(
-            f"the file name {os.fsencode(entry.path)!r} is not UTF-8; rename it"
-        ) from None
+        raise UserError(f"the file name {os.fsencode(path)!r} is not UTF-8; rename it") from None
+    return path

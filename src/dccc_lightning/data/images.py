@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dccc_lightning import checks
-from dccc_lightning.console import track
 from dccc_lightning.errors import UnreadableImageError, UserError
+from dccc_lightning.progress import track
 
 Cache = Literal["auto", "ram", "none"]
 
@@ -46,15 +47,20 @@ class UnreadableImage:
     error: UnreadableImageError
 
 
+def problem_of(error: BaseException) -> str:
+    """Say in one line why Pillow could not read an image."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a known format"
+    if isinstance(error, Image.DecompressionBombError):  # before check_size could refuse it
+        return f"more than {MAX_PIXELS:,} pixels in all"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def unreadable(path: str | os.PathLike[str], error: BaseException) -> UnreadableImageError:
     """Return the one-line error for a file that Pillow could not read."""
-    if isinstance(error, UnidentifiedImageError):
-        reason = "not an image of a known format"
-    elif isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
-    else:
-        reason = " ".join(str(error).split()) or type(error).__name__
-    return UnreadableImageError(f"cannot read the image {os.fspath(path)}: {reason}")
+    return UnreadableImageError(f"cannot read the image {os.fspath(path)}: {problem_of(error)}")
 
 
 def check_size(image: Image.Image) -> None:
@@ -69,18 +75,25 @@ def check_size(image: Image.Image) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Bring an image of any mode to RGB; 16 bits are scaled to 8, which Pillow would cut off.
+    """Bring an image of any mode to RGB, upright as viewers show it (EXIF orientation).
+
+    16 bits are scaled to 8, which Pillow would cut off.
 
     Raises:
         ValueError: integers of 32 bits, or floats, that are not within 0 to 255.
     """
     if image.mode.startswith("I;16"):
+        about = image.info
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+        image.info = about
     elif image.mode in ("I", "F"):
         low, high = image.getextrema()
         if not 0 <= low <= high <= 255:  # type: ignore[operator]
             raise ValueError(f"values from {low:g} to {high:g}, not 0 to 255; convert it to 8 bits")
-    return image.convert("RGB")
+    rgb = image.convert("RGB")
+    with suppress(Exception):  # damaged EXIF trips Pillow's reader in all kinds of ways
+        ImageOps.exif_transpose(rgb, in_place=True)
+    return rgb
 
 
 def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:

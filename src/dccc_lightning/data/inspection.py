@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from dccc_lightning.console import track
-from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size
+from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, problem_of
+from dccc_lightning.progress import track
 
 DIGEST_BYTES = 16
 """128 bits: that two different files agree by chance need not be feared."""
@@ -37,7 +37,7 @@ def inspect(path: Path) -> Inspection:
     try:
         content = path.read_bytes()
     except OSError as error:
-        return Inspection(None, problem=error.strerror or type(error).__name__)
+        return Inspection(None, problem=problem_of(error))
     if not content:
         return Inspection(None, is_empty=True)
     digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
@@ -45,11 +45,8 @@ def inspect(path: Path) -> Inspection:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(image)
             image.load()
-    except UnidentifiedImageError:
-        return Inspection(digest, problem="not an image of a known format")
     except DECODING_ERRORS as error:
-        reason = " ".join(str(error).split())
-        return Inspection(digest, problem=reason or type(error).__name__)
+        return Inspection(digest, problem=problem_of(error))
     return Inspection(digest)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dccc_lightning.data.image_tree import has_image_suffix
+from dccc_lightning.data.image_tree import walk_images
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
 from dccc_lightning.errors import UserError
 
@@ -58,26 +58,14 @@ def _name(number: int, names: Sequence[str]) -> str:
     return names[number] if names else str(number)
 
 
-def walk_images(folder: Path) -> Iterator[str]:
-    """Yield the images of a tree, by name: the files of a folder, then its folders.
-
-    Hidden files and folders are left out; links to folders are not followed. One folder at a time
-    is in memory.
+def listed_folder(folder: Path) -> Iterator[ListedImage]:
+    """Yield the images of a tree, by absolute paths; links are followed as the user's own.
 
     Raises:
-        UserError: A folder cannot be listed.
+        UserError: See ``image_tree.walk_images``.
     """
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted((e for e in found if e.name[0] != "."), key=lambda e: e.name)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror})") from error
-    for entry in entries:
-        if has_image_suffix(entry.name) and entry.is_file():
-            yield entry.path
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk_images(Path(entry.path))
+    root = folder.absolute()
+    return (ListedImage(str(root / path)) for path in walk_images(root, outside=True))
 
 
 def write_table(

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dccc_lightning import checks
-from dccc_lightning.console import progress_bar
+from dccc_lightning import checks, progress
 from dccc_lightning.data.drawing.camera import Camera, cameras
 from dccc_lightning.data.drawing.wardrobe import Person, person
 from dccc_lightning.data.layout import MARKET_FOLDERS, read_market_layout
@@ -218,18 +217,17 @@ def draw_world(world: World, folder: Path, processes: int) -> None:
         (folder / split).mkdir()
     shots = schedule(world)
     chunks = [shots[at : at + CHUNK] for at in range(0, len(shots), CHUNK)]
-    with progress_bar(enabled=len(chunks) >= 4) as progress:
-        bar = progress.add_task(f"drawing {len(shots)} pedestrians", total=len(shots))
+    with progress.announced("drawing pedestrians", len(shots)) as phase:
         if processes == 1 or len(chunks) == 1:
             for chunk in chunks:
-                progress.advance(bar, _draw(world, folder, chunk))
+                phase.advance(_draw(world, folder, chunk))
         else:
             # Forked workers need no importable __main__ and start at once; they only draw.
             context = get_context("fork" if sys.platform == "linux" else "spawn")
             with ProcessPoolExecutor(min(processes, len(chunks)), context) as pool:
                 drawn = [pool.submit(_draw, world, folder, chunk) for chunk in chunks]
                 for future in as_completed(drawn):
-                    progress.advance(bar, future.result())
+                    phase.advance(future.result())
     counts = {split: sum(shot.folder == split for shot in shots) for split in MARKET_FOLDERS}
     facts = {"renderer": RENDERER_VERSION, "settings": asdict(world), "images": counts}
     (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n")

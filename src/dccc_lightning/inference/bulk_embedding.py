@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from dccc_lightning import __version__, checks
-from dccc_lightning.console import progress_bar
 from dccc_lightning.data.listing import ListedImage, read_table, write_table
 from dccc_lightning.data.stream import Decoded, decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
@@ -23,6 +22,7 @@ from dccc_lightning.files import write_atomically
 from dccc_lightning.inference.embedding_file import FORMATS, EmbeddingFile, FileFormat, open_at
 from dccc_lightning.inference.embedding_progress import Progress
 from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.progress import announced
 
 PARTIAL = ".partial"
 """Folder, inside the output, of what is not complete yet."""
@@ -152,9 +152,8 @@ class BulkEmbedding:
         with (
             closing(file),
             open_at(self.work / SKIPPED, progress.skipped_bytes) as skipped,
-            progress_bar() as bar,
+            announced("embedding", progress.listed, done=progress.done) as phase,
         ):
-            task = bar.add_task("embedding", total=progress.listed, completed=progress.done)
             saved = started = time.monotonic()
             before = progress.seconds
             try:
@@ -171,7 +170,7 @@ class BulkEmbedding:
                         skipped_bytes=skipped.tell(),
                         seconds=before + now - started,
                     )
-                    bar.update(task, completed=progress.done)
+                    phase.advance(len(paths))
                     if now - saved >= COMMIT_SECONDS:
                         saved = now
                         self._commit(progress, file, skipped)

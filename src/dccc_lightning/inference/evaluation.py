@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dccc_lightning.console import track
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.data.stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.progress import announced
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
 
@@ -30,10 +30,12 @@ class Protocol:
     Attributes:
         flip: An embedding is the mean of those of the image and of its mirror image.
         rerank: Rank by k-reciprocal re-ranking too; None: by cosine alone.
+        camera_center: Centre the embeddings by camera, see ``evaluate_retrieval``.
     """
 
     flip: bool = False
     rerank: Rerank | None = None
+    camera_center: bool = False
 
 
 def evaluate_networks(
@@ -78,7 +80,7 @@ def evaluate_networks(
             device = embedders[i].device
             scores[i] = _rank(
                 splits.name, query, query_features.to(device), gallery,
-                gallery_features.to(device), protocol.rerank,
+                gallery_features.to(device), protocol,
             )  # fmt: skip
     return [scores[i] for i in range(len(embedders))]
 
@@ -104,21 +106,22 @@ def embed_records(
     readable: list[bool] = []
     first_error: UnreadableImageError | None = None
     batches = decoded_batches(records.paths, height, width, batch_size)
-    steps = -(-len(records) // batch_size)
-    for batch in track(batches, f"embedding the {split} images", steps):
-        images = []
-        for image in batch:
-            readable.append(not isinstance(image, UnreadableImageError))
-            if not isinstance(image, UnreadableImageError):
-                images.append(image)
-            elif skip_unreadable:
-                first_error = first_error or image
-            else:
-                raise UserError(f"{image}; remove it or set dataset.on_error=skip") from image
-        if images:
-            pixels = torch.from_numpy(np.stack(images))
-            for embeddings, embedder in zip(parts, embedders, strict=True):
-                embeddings.append(_embed(embedder, pixels, flip))
+    with announced(f"embedding the {split} images", len(records)) as phase:
+        for batch in batches:
+            images = []
+            for image in batch:
+                readable.append(not isinstance(image, UnreadableImageError))
+                if not isinstance(image, UnreadableImageError):
+                    images.append(image)
+                elif skip_unreadable:
+                    first_error = first_error or image
+                else:
+                    raise UserError(f"{image}; remove it or set dataset.on_error=skip") from image
+            if images:
+                pixels = torch.from_numpy(np.stack(images))
+                for embeddings, embedder in zip(parts, embedders, strict=True):
+                    embeddings.append(_embed(embedder, pixels, flip))
+            phase.advance(len(batch))
     if not any(readable):
         raise UserError(f"{first_error}; none of the {split} images can be read")
     if first_error is not None:
@@ -143,18 +146,18 @@ def _rank(
     query_features: Tensor,
     gallery: Records,
     gallery_features: Tensor,
-    rerank: Rerank | None,
+    protocol: Protocol,
 ) -> dict[str, Scores]:
     rankings: dict[str, Rerank | None] = {"cosine": None}
-    if rerank is not None:
-        rankings["reranked"] = rerank
+    if protocol.rerank is not None:
+        rankings["reranked"] = protocol.rerank
     scores: dict[str, Scores] = {}
     for name, settings in rankings.items():
         try:
             found = evaluate_retrieval(
                 query_features, query.identities, query.cameras,
                 gallery_features, gallery.identities, gallery.cameras,
-                ap="both", rerank=settings,
+                ap="both", rerank=settings, camera_center=protocol.camera_center,
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"{dataset}: {error}") from error

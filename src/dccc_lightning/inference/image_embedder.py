@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from dccc_lightning import checks
-from dccc_lightning.console import track
+from dccc_lightning.console import progress_shown
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalize
 from dccc_lightning.data.stream import Decoded, Source, decoded_batches
 from dccc_lightning.errors import UnreadableImageError
 from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.progress import announced
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,13 @@ class ImageEmbedder:
                 raise TypeError(f"images must be paths or PIL images, got {type(image).__name__}")
         embeddings = torch.empty((len(images), self.feature_dim))
         batches = decoded_batches(images, self.height, self.width, batch_size)
-        total = -(-len(images) // batch_size)
         start = 0
-        for batch in track(batches, "embedding", total, progress):
-            pixels = torch.from_numpy(np.stack([_require(image) for image in batch]))
-            embeddings[start : start + len(batch)] = self._forward(pixels)
-            start += len(batch)
+        with progress_shown(progress), announced("embedding", len(images)) as phase:
+            for batch in batches:
+                pixels = torch.from_numpy(np.stack([_require(image) for image in batch]))
+                embeddings[start : start + len(batch)] = self._forward(pixels)
+                start += len(batch)
+                phase.advance(len(batch))
         return embeddings
 
     def _embed_tensor(self, images: Tensor, batch_size: int) -> Tensor:

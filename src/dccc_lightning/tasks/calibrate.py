@@ -13,6 +13,7 @@ from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.errors import UserError
+from dccc_lightning.progress import announced
 from dccc_lightning.reports.det_plot import plot_det
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.retrieval.calibration import Calibration, Rate
@@ -111,9 +112,10 @@ def _pseudo_labels(settings: Settings, rows: NDArray[np.float32]) -> NDArray[np.
     """Cluster the embeddings as the last epoch of a training would."""
     schedule = construct("scheduler", settings["scheduler"])
     labeler = construct("clustering", settings["clustering"])
-    labels: NDArray[np.int64] = checked(
-        "clustering", lambda: labeler(rows, schedule, settings["epochs"] - 1).labels
-    )
+    with announced("clustering"):
+        labels: NDArray[np.int64] = checked(
+            "clustering", lambda: labeler(rows, schedule, settings["epochs"] - 1).labels
+        )
     return labels
 
 
@@ -125,10 +127,12 @@ def _numbered(names: list[str]) -> NDArray[np.int64]:
 
 def _summary(found: Calibration) -> str:
     return (
-        f"threshold {found.threshold:.4f}: false matches {_percent(found.false_match)} of "
-        f"{found.false_match.pairs:,} impostor pairs, false non-matches "
-        f"{_percent(found.false_non_match)} of {found.false_non_match.pairs:,} genuine pairs; "
-        f"equal error rate {100 * found.equal_error:.2f} %"
+        f"threshold {found.threshold:.4f}\n"
+        f"  false matches: {_percent(found.false_match)} of "
+        f"{found.false_match.pairs:,} impostor pairs\n"
+        f"  false non-matches: {_percent(found.false_non_match)} of "
+        f"{found.false_non_match.pairs:,} genuine pairs\n"
+        f"  equal error rate: {100 * found.equal_error:.2f} %"
     )
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from dccc_lightning.console import CONSOLE
+from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.faults import SMALLER_STEPS, enough_memory, explained
+from dccc_lightning.faults import explained
 from dccc_lightning.inference.bulk_embedding import BulkEmbedding
 from dccc_lightning.processes import check_devices
 from dccc_lightning.tasks.inputs import (
@@ -52,7 +52,7 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
         ),
     )
     try:
-        with explained(output), enough_memory(SMALLER_STEPS):
+        with explained(output):
             manifest = bulk.run(lambda: images_of(settings))
     except UnreadableImageError as error:
         raise UserError(
@@ -60,7 +60,7 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
         ) from error
     skipped = f", {manifest['skipped']:,} unreadable skipped" if manifest["skipped"] else ""
     CONSOLE.print(
-        f"embedded {manifest['images']:,} images (D = {manifest['feature_dim']}) in "
+        f"embedded {counted(manifest['images'], 'image')} (D = {manifest['feature_dim']}) in "
         f"{manifest['seconds']:,} s{skipped}"
     )
     return manifest

@@ -24,7 +24,7 @@ from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.processes import check_devices
-from dccc_lightning.reports.results import versions, write_results
+from dccc_lightning.reports.results import CAMERA_CENTERED, versions, write_results
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.retrieval.reranking import Rerank
 from dccc_lightning.tasks.inputs import skips_unreadable, threads_of
@@ -70,15 +70,18 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
                 ranking: {key: round(100 * value, 4) for key, value in measures.items()}
                 for ranking, measures in rankings.items()
             }
-    results = {
+    results: dict[str, Any] = {
         "scores": scores,
         "protocol": asdict(protocol),
+        "note": CAMERA_CENTERED,
         "checkpoints": {name: _described(embedder) for name, embedder in networks.items()},
         "datasets": described,
         "seconds": round(time.perf_counter() - start, 1),
         "versions": versions(),
     }
-    matrix = ScoreMatrix(scores)
+    if not protocol.camera_center:  # the plain protocol needs no remark
+        del results["protocol"]["camera_center"], results["note"]
+    matrix = ScoreMatrix(scores, results.get("note", ""))
     write_results(output / "results.json", results)
     write_atomically(output / "matrix.md", matrix.markdown().encode())
     write_atomically(output / "matrix.csv", matrix.csv().encode())
@@ -89,11 +92,11 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
 
 def _protocol(settings: Settings) -> Protocol:
     for name in ("flip", "rerank"):
-        if not isinstance(settings[name], bool):
-            raise TypeError(f"{name} must be true or false, got {settings[name]!r}")
+        checks.boolean(name, settings[name])
+    centers = checks.boolean("evaluate.camera_center", settings["evaluate"]["camera_center"])
     checks.integer("loader.eval_batch_size", settings["loader"]["eval_batch_size"], 1)
     rerank = Rerank(**settings["reranking"])
-    return Protocol(settings["flip"], rerank if settings["rerank"] else None)
+    return Protocol(settings["flip"], rerank if settings["rerank"] else None, centers)
 
 
 def _networks(settings: Settings) -> dict[str, ImageEmbedder]:

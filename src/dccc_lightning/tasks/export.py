@@ -31,6 +31,7 @@ from dccc_lightning.inference.exporting import (
 )
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.inference.model_card import model_card
+from dccc_lightning.progress import announced
 from dccc_lightning.tasks.inputs import embedder_of, images_of, source_of
 
 LEAST_COSINE = 0.9999
@@ -69,7 +70,7 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
         "dataset": embedder.origin.dataset,
         "dccc_lightning": __version__,
     }
-    with CONSOLE.status("exporting"):
+    with announced("exporting"):
         program = to_program(embedder)
         writers = {"onnx": to_onnx, "pt2": to_pt2}
         contents = {name: writers[name](program, about) for name in formats}

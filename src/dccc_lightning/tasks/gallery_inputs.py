@@ -10,17 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from dccc_lightning import checks
-from dccc_lightning.console import CONSOLE, progress_bar
+from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.image_labels import PathPattern
 from dccc_lightning.data.image_tree import has_image_suffix
 from dccc_lightning.data.layout import MARKET_NAMES
-from dccc_lightning.data.listing import ListedImage, listed_split, read_table, walk_images
+from dccc_lightning.data.listing import ListedImage, listed_folder, listed_split, read_table
 from dccc_lightning.data.stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.faults import SMALLER_STEPS, enough_memory
 from dccc_lightning.inference.bulk_embedding import MANIFEST, TABLE
 from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.progress import announced
 from dccc_lightning.tasks.embed import DEVICES
 from dccc_lightning.tasks.inputs import SPLITS, embedder_of, skips_unreadable, threads_of
 
@@ -70,7 +71,7 @@ def _listed(
         return
     place = Path(entry).expanduser().absolute()
     if place.is_dir():
-        paths = walk_images(place)
+        paths: Iterator[str] = (image.path for image in listed_folder(place))
     elif not place.is_file():
         raise UserError(f"{key}={entry}: no such file or folder, and none of {', '.join(SPLITS)}")
     elif has_image_suffix(place.name):
@@ -127,8 +128,7 @@ def embed_images(
     outcomes = decoded_batches(
         (image.path for image in images), embedder.height, embedder.width, size, threads
     )  # fmt: skip
-    with enough_memory(SMALLER_STEPS), progress_bar() as bar:
-        task = bar.add_task("embedding", total=len(images))
+    with enough_memory(SMALLER_STEPS), announced("embedding", len(images)) as phase:
         for batch in outcomes:
             pixels = []
             for image, outcome in zip(islice(remaining, len(batch)), batch, strict=True):
@@ -140,11 +140,11 @@ def embed_images(
             if pixels:
                 done = slice(len(kept) - len(pixels), len(kept))
                 rows[done] = embedder.embed(torch.stack(pixels), size).numpy()
-            bar.update(task, advance=len(batch))
+            phase.advance(len(batch))
     if not kept:
         raise UserError(f"none of the {len(images)} images can be read")
     if skipped := len(images) - len(kept):
-        CONSOLE.print(f"{skipped:,} unreadable images skipped")
+        CONSOLE.print(f"{counted(skipped, 'unreadable image')} skipped")
     return kept, rows[: len(kept)]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dccc_lightning.console import CONSOLE
+from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.results import versions, write_results
@@ -67,7 +67,7 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
     }
     write_results(output / "results.json", results)
     CONSOLE.print(
-        f"gallery: {folder}, {len(gallery):,} images ({results['added']:,} added, "
+        f"gallery: {folder}, {counted(len(gallery), 'image')} ({results['added']:,} added, "
         f"{results['removed']:,} removed), D = {gallery.feature_dim}, {gallery.kind}"
         + (", exact" if gallery.kind == "flat" else f", recall {gallery.recall:.1%}")
     )
@@ -106,7 +106,7 @@ def _add(gallery: GalleryIndex, settings: Settings) -> int:
     listed = listed_images(settings, "add")
     images = [image for image in listed if image.path not in known]
     if len(images) < len(listed):
-        CONSOLE.print(f"{len(listed) - len(images):,} images are in the gallery already")
+        CONSOLE.print(f"in the gallery already: {counted(len(listed) - len(images), 'image')}")
     if not images:
         return 0
     images, rows = embed_images(embedder, images, settings)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dccc_lightning import checks
 from dccc_lightning.construction import Settings, checked, construct
-from dccc_lightning.data.listing import ListedImage, listed_split, walk_images
+from dccc_lightning.data.listing import ListedImage, listed_folder, listed_split
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.inference.loading import load_embedder
@@ -95,4 +95,4 @@ def images_of(settings: Settings) -> Iterator[ListedImage]:
         dataset = dict(settings["dataset"])
         del dataset["on_error"], dataset["cache"]
         return listed_split(construct("dataset", dataset).splits(), source)
-    return map(ListedImage, walk_images(checks.path("input", source).absolute()))
+    return listed_folder(checks.path("input", source))

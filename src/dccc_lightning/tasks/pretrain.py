@@ -18,7 +18,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
 from dccc_lightning.files import write_atomically
 from dccc_lightning.models.embedder import Embedder
-from dccc_lightning.processes import finished
+from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.results import summarize_run, write_results
 from dccc_lightning.supervised import SupervisedModule
 from dccc_lightning.tasks.train import results_table
@@ -59,10 +59,13 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         ),
     )
     trainer = build_trainer(settings, str(output))
-    with finished(trainer), explained(output):
+    with finished(trainer), explained(output, less_memory(settings, trainer.world_size)):
         trainer.fit(module, datamodule=datamodule)
     rows = metrics_table.read_rows(output / "metrics.csv")
-    results = summarize_run(rows, settings["seed"], time.perf_counter() - start)
+    results = summarize_run(
+        rows, settings["seed"], time.perf_counter() - start,
+        camera_center=settings["evaluate"]["camera_center"],
+    )  # fmt: skip
     if trainer.is_global_zero:
         content = _half_precision(embedder)
         for path in (output / "weights.pt", settings["pretrain"]["copy_to"]):

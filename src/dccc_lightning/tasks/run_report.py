@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from dccc_lightning import metrics_table
 from dccc_lightning.construction import Settings
-from dccc_lightning.presets import differences
+from dccc_lightning.presets import PLACES, differences
 from dccc_lightning.reports.html import Report, write_report
 from dccc_lightning.reports.panel import read_panels
 
@@ -26,13 +26,14 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
         results: What results.json holds.
     """
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    repeated = [given for given in overrides if given.partition("=")[0] not in PLACES]
     report = Report(
         title=settings["dataset"]["name"],
         results=results,
         rows=metrics_table.read_rows(output / "metrics.csv"),
         timings=metrics_table.read_rows(output / "timings.csv"),
         panels=read_panels(output / "panels"),
-        command=shlex.join(["python", "-m", "dccc_lightning", *overrides]),
+        command=shlex.join(["python", "-m", "dccc_lightning", *repeated]),
         differences=differences(settings, overrides),
         environment=environment(),
         notice=settings["notice"],

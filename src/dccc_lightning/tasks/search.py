@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dccc_lightning import checks
-from dccc_lightning.console import CONSOLE
+from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.data.image_labels import PathPattern
 from dccc_lightning.data.listing import ListedImage
@@ -85,7 +85,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     write_results(output / "results.json", results)
     CONSOLE.print(_summary(rankings, gallery))
     if drawn:
-        title = f"{len(gallery):,} images searched, best first"
+        title = f"{counted(len(gallery), 'image')} searched, best first"
         columns = min(columns, max(len(row.hits) for row in rankings) or 1)
         write_board(output / "board.png", rankings[:drawn], columns, title)
         CONSOLE.print(f"board: {output / 'board.png'}")
@@ -138,10 +138,12 @@ def _check_camera(value: Any, gallery: GalleryIndex) -> None:
     cameras = sorted(set(gallery.table.cameras) - {""})
     if value is None or (cameras and (value == SAME or str(value) in cameras)):
         return
-    there = f"its cameras are {', '.join(cameras[:20])}" if cameras else "it knows no cameras"
+    there = (
+        f"its cameras are {', '.join(cameras[:20])}" if cameras else "the gallery knows no cameras"
+    )
     more = f" and {len(cameras) - 20} more" if len(cameras) > 20 else ""
     hint = "" if cameras else "; task=index reads them by pattern= or from dataset="
-    which = "" if value == SAME else "not in the gallery; "
+    which = "not in the gallery; " if cameras and value != SAME else ""
     raise UserError(f"exclude_camera={value}: {which}{there}{more}{hint}")
 
 
@@ -169,9 +171,12 @@ def _described(row: BoardRow) -> dict[str, Any]:
 def _summary(rankings: Sequence[BoardRow], gallery: GalleryIndex) -> str:
     """Say what was found, and how much of it is right where that is known."""
     hits = sum(len(row.hits) for row in rankings)
-    text = f"{len(rankings):,} queries in {len(gallery):,} images ({gallery.kind}): {hits:,} hits"
+    text = (
+        f"{counted(len(rankings), 'query', 'queries')} in {counted(len(gallery), 'image')} "
+        f"({gallery.kind}): {counted(hits, 'hit')}"
+    )
     judged = [row for row in rankings if row.query.identity and row.hits]
     if any(row.hits[0].identity for row in judged):
         right = sum(row.hits[0].identity == row.query.identity for row in judged)
-        text += f"; the first hit shows the query's person in {right:,} of {len(judged):,}"
+        text += f"\nthe first hit shows the query's person in {right:,} of {len(judged):,}"
     return text

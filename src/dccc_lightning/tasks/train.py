@@ -17,7 +17,7 @@ from dccc_lightning.construction import Settings
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
-from dccc_lightning.processes import finished
+from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.plots import plot_curves
 from dccc_lightning.reports.results import SCORES, summarize_run, write_results
@@ -60,14 +60,15 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         log.warning("ckpt_path=last: no run in %s yet, so one begins", settings["output"])
     for logger in trainer.loggers:
         logger.log_hyperparams(dict(settings))
-    with finished(trainer), explained(output):
+    with finished(trainer), explained(output, less_memory(settings, trainer.world_size)):
         if checkpoint is None and splits.labelled:
             trainer.validate(module, datamodule=datamodule, verbose=False)
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(
-        rows, settings["seed"], time.perf_counter() - start, settings["published"]
-    )
+        rows, settings["seed"], time.perf_counter() - start, settings["published"],
+        settings["evaluate"]["camera_center"],
+    )  # fmt: skip
     if not splits.labelled:
         results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
@@ -104,7 +105,8 @@ def _check_splits(splits: Splits, settings: Settings) -> None:
 
 def results_table(results: dict[str, Any]) -> Table:
     """Lay out the scores of a run for the terminal."""
-    table = Table(title="test split, per cent", title_justify="left")
+    title = ", ".join(["test split, per cent", *filter(None, [results.get("note")])])
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for score in SCORES:
         table.add_column(score, justify="right")

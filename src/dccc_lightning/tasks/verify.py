@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from dccc_lightning.console import CONSOLE
+from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, construct
 from dccc_lightning.data.facts import CountWarning, Facts
 from dccc_lightning.data.layout import shown
@@ -101,8 +101,8 @@ def show(splits: Splits, report: Report) -> None:
             if more > 0:
                 CONSOLE.print(f"  and {more:,} more in {RESULT}")
     judgement = "not fit" if report.errors else "fit"
-    counts = f"{len(report.errors)} error(s), {len(report.warnings)} warning(s)"
-    CONSOLE.print(f"verdict: {judgement}, {counts}")
+    counts = counted(len(report.errors), "error"), counted(len(report.warnings), "warning")
+    CONSOLE.print(f"verdict: {judgement}, {', '.join(counts)}")
 
 
 def counts_table(figures: tuple[Figure, ...]) -> Table:
