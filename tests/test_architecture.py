@@ -15,12 +15,12 @@ TRAINING_LOOP = {"pytorch_lightning", "lightning", "lightning_fabric"}
 # Bottom first. A room is a module, or a folder with all that is in it; the longest name counts.
 # A room may import from the layers below its own and from itself, not from its neighbours.
 LAYERS = (
-    ("", "errors"),  # "": the package's own __init__, which knows its version
+    ("", "errors", "progress"),  # "": the package's own __init__, which knows its version
     ("checks", "console", "distributed", "faults", "files"),
     ("data.records",),  # plain data that everything may speak of
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
     ("data", "losses", "memory", "metrics_table", "models", "retrieval"),
-    ("checkpointing", "evaluated", "optimization", "reports"),
+    ("checkpointing", "evaluated", "optimization", "reports", "wandb_logger"),
     ("datamodule", "inference", "module", "supervised"),
     ("embedding",),
     ("callbacks",),

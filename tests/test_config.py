@@ -4,6 +4,7 @@ import inspect
 import itertools
 import random
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 import pytorch_lightning as pl
@@ -15,10 +16,11 @@ from omegaconf import OmegaConf, open_dict
 
 from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.cli import conf_dir
-from dccc_lightning.clustering import dcps
+from dccc_lightning.clustering import adaptive, dcps
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss, SoftOnlyLoss
 
 GROUPS = ("scheduler", "memory", "loss", "optimizer", "dataset", "model")
+needs_infomap = pytest.mark.skipif(find_spec("infomap") is None, reason="an extra, under the GPL")
 LOSSES = {
     "cluster_contrast": ClusterContrastLoss,
     "soft_contrastive": SoftContrastiveLoss,
@@ -87,8 +89,9 @@ def test_every_pair_of_options_composes(chosen):
     wanted = dict(zip(GROUPS, chosen, strict=True))
     settings = composed(*(f"{group}={option}" for group, option in wanted.items()))
     recipe = settings["recipe"]
+    room = adaptive if wanted["scheduler"] == "adaptive" else dcps
     assert get_method(settings["scheduler"]["_target_"]) is getattr(
-        dcps, f"{wanted['scheduler'].capitalize()}Schedule"
+        room, f"{wanted['scheduler'].capitalize()}Schedule"
     )
     assert settings["scheduler"]["start"] == recipe["start"]
     assert settings["scheduler"].get("epochs", settings["epochs"]) == settings["epochs"]
@@ -274,10 +277,16 @@ def test_optimizers_instantiate(option):
     assert type(optimizer).__name__.lower() == option
 
 
-@pytest.mark.parametrize("option", options("clustering"))
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param(option, marks=needs_infomap if option == "infomap" else ())
+        for option in options("clustering")
+    ],
+)
 def test_clusterings_instantiate(option):
     labeler = node("clustering", option)
-    assert type(labeler.algorithm).__name__.lower() == option
+    assert type(labeler.algorithm).__name__.lower() == option.replace("_", "")
 
 
 @pytest.mark.parametrize("option", options("model"))

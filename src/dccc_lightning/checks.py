@@ -62,6 +62,22 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
     return number
 
 
+def boolean(name: str, value: object) -> bool:
+    """Return ``value`` if it is true or false.
+
+    Raises:
+        TypeError: It is anything else.
+
+    >>> boolean("flip", "yes")
+    Traceback (most recent call last):
+    ...
+    TypeError: flip must be true or false, got 'yes'
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
 def choice(name: str, value: object, options: Sequence[str]) -> str:
     """Return ``value`` when it is one of ``options``.
 

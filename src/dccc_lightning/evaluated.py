@@ -20,7 +20,10 @@ class EvaluatedModule(pl.LightningModule):
 
     Attributes:
         retrieval: The metric of each network while it is evaluated, this process's shard.
+        camera_center: Whether embeddings are centred by camera before they are ranked.
     """
+
+    camera_center = False
 
     retrieval: dict[str, ReIDRetrieval]
 
@@ -31,8 +34,8 @@ class EvaluatedModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Evaluate with the running statistics that rank 0 collected."""
         broadcast_running_statistics(self)
-        self.retrieval = {
-            name: ReIDRetrieval().to(self.device)  # not registered: no part of a checkpoint
+        self.retrieval = {  # not registered: no part of a checkpoint
+            name: ReIDRetrieval(camera_center=self.camera_center).to(self.device)
             for name in self.networks()
         }
 

@@ -1,19 +1,30 @@
-"""When to evaluate: every few epochs and, whatever their number, at the end."""
+"""When and how to evaluate: every few epochs and, whatever their number, at the end."""
 
 import pytorch_lightning as pl
 from pytorch_lightning import Callback
 
 from dccc_lightning import checks
+from dccc_lightning.evaluated import EvaluatedModule
 
 
 class EvaluationEvery(Callback):
     """Evaluate after epochs with (t + 1) % ``epochs`` == 0 and after the last (METHOD, step 6).
 
     Lightning's own ``check_val_every_n_epoch`` leaves the last epoch out when it is no multiple.
+
+    Args:
+        epochs: Between two evaluations.
+        camera_center: Subtract from every embedding the mean of its camera in the test images.
     """
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, camera_center: bool = False) -> None:
         self.epochs = checks.integer("eval_every", epochs, 1)
+        self.camera_center = checks.boolean("evaluate.camera_center", camera_center)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Tell the module how to evaluate."""
+        if isinstance(pl_module, EvaluatedModule):
+            pl_module.camera_center = self.camera_center
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Set the interval for an epoch that is resumed within, which has no start."""

@@ -11,9 +11,12 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback
 from torch import Tensor
+from torch.nn import functional as F
 
 from dccc_lightning import distributed
+from dccc_lightning.clustering.adaptive import Choice
 from dccc_lightning.clustering.dcps import Schedule
+from dccc_lightning.clustering.outliers import as_singles
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
 from dccc_lightning.clustering.summary import summarize
 from dccc_lightning.data.records import Records
@@ -21,6 +24,7 @@ from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.embedding import embed_split
 from dccc_lightning.errors import UserError
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.progress import announced
 from dccc_lightning.reports.label_free import overall_silhouette
 
 log = logging.getLogger(__name__)
@@ -35,12 +39,18 @@ class Recluster(Callback):
     All processes embed a shard of the training split, rank 0 clusters, labels and centroids are
     broadcast. It runs when the datamodule is asked for a loader of an epoch whose labels it lacks.
 
+    Centroids are means of the embeddings that were clustered, as the network made them: what is
+    done about cameras serves the distances alone. With ``outliers="single"`` the memory also has a
+    centroid for every outlier. Batches have none of these: K copies of one image teach little, and
+    a batch-norm group of them has no variance worth the name.
+
     Args:
         schedule: DCPS: the eps of an epoch.
         labeler: Turns embeddings and a schedule into pseudo labels.
 
     Attributes:
         summary: Figures of the last clustering.
+        choice: How its eps came about, where the schedule looks at the distances.
         seconds: That its ``embedding`` and its ``clustering`` took.
         watchers: Told of every clustering, on all processes.
     """
@@ -49,6 +59,7 @@ class Recluster(Callback):
         self.schedule = schedule
         self.labeler = labeler
         self.summary: dict[str, float] = {}
+        self.choice: Choice | None = None
         self.seconds: dict[str, float] = {}
         self.watchers: list[Watcher] = []
 
@@ -58,6 +69,7 @@ class Recluster(Callback):
         Raises:
             TypeError: The module or the datamodule is another kind.
             ValueError: The trainer would not ask for the labels of every epoch, or shuffle batches.
+            UserError: The labeler needs a teacher or cameras, and there are none.
         """
         datamodule = getattr(trainer, "datamodule", None)
         if not isinstance(datamodule, ReIDDataModule) or not isinstance(pl_module, DCCCModule):
@@ -66,6 +78,16 @@ class Recluster(Callback):
             raise ValueError("Recluster needs Trainer(reload_dataloaders_every_n_epochs=1)")
         if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise ValueError("Recluster needs Trainer(use_distributed_sampler=False)")
+        if self._networks()[-1] == "teacher" and pl_module.teacher is None:
+            raise UserError(
+                "clustering: features and refine ask for the teacher, but this loss has none; "
+                "choose another loss, or features=student and refine=0"
+            )
+        if self.labeler.camera != "none" and np.all(datamodule.splits.train.cameras < 0):
+            raise UserError(
+                f"clustering.camera={self.labeler.camera}: no camera of the training images is "
+                "known; it must be none"
+            )
         datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
 
     def refresh(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> None:
@@ -77,15 +99,16 @@ class Recluster(Callback):
         """
         start = time.perf_counter()
         records = datamodule.splits.train
-        embeddings = embed_split(module, datamodule, "train")
-        _require_finite(embeddings, records, epoch)  # waits for the device
+        embeddings, context = self._embed(module, datamodule, epoch)
         embedded = time.perf_counter()
         previous = datamodule.labels
-        labels, figures = self._cluster(embeddings, previous, epoch)
-        module.memory.rebuild(embeddings, labels)
+        labels, figures = self._cluster(embeddings, context, previous, epoch)
+        single = self.labeler.outliers == "single"
+        module.memory.rebuild(embeddings, as_singles(labels) if single else labels)
         distributed.broadcast(module.memory.centroids)
         datamodule.set_pseudo_labels(labels, epoch)
-        quality = summarize(labels, records.identities, previous, records.cameras, embeddings)
+        with announced("describing the clusters"):
+            quality = summarize(labels, records.identities, previous, records.cameras, embeddings)
         self.summary = {  # without identities there is nothing to say about agreement with them
             f"cluster/{name}": float(value)
             for name, value in quality.items()
@@ -99,19 +122,52 @@ class Recluster(Callback):
         for watch in self.watchers:
             watch(epoch, embeddings, labels, previous, figures["cluster/eps"])
 
+    def _networks(self) -> tuple[str, ...]:
+        """Name the networks whose embeddings are needed, the teacher last."""
+        if self.labeler.refine > 0 or self.labeler.features == "average":
+            return "student", "teacher"
+        return (self.labeler.features,)
+
+    def _embed(
+        self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return the embeddings (N, D) to cluster, and what else the labeler has to be told."""
+        records = datamodule.splits.train
+        embeddings = {}
+        if "student" in self._networks():
+            embeddings["student"] = embed_split(module, datamodule, "train")
+        if "teacher" in self._networks():
+            embeddings["teacher"] = embed_split(module, datamodule, "train", module.teacher)
+        views = list(embeddings.values())
+        for view in views:
+            _require_finite(view, records, epoch)  # waits for the device
+        context: dict[str, Any] = {}
+        if self.labeler.camera != "none":
+            context["cameras"] = records.cameras
+        if self.labeler.refine > 0:
+            context["views"] = views
+        if self.labeler.features == "average":
+            return F.normalize(views[0] + views[1], dim=1), context
+        return embeddings[self.labeler.features], context
+
     def _cluster(
-        self, embeddings: Tensor, previous: NDArray[np.int64] | None, epoch: int
+        self,
+        embeddings: Tensor,
+        context: dict[str, Any],
+        previous: NDArray[np.int64] | None,
+        epoch: int,
     ) -> tuple[NDArray[np.int64], dict[str, float]]:
         """Cluster on rank 0 and tell the others, success or failure.
 
         Returns:
-            The labels; the eps that made them, the scheduled one, and whether they are those of the
-            last epoch.
+            The labels; the eps that made them, the scheduled one, whether they are those of the
+            last epoch, and how many were attached and refined, where that was asked for.
         """
         outcome: list[Any] = [None]
         if distributed.world()[0] == 0:
             try:
-                outcome[0] = self.labeler(embeddings, self.schedule, epoch)
+                with announced("clustering"):
+                    outcome[0] = self.labeler(embeddings, self.schedule, epoch, **context)
             except ValueError as error:
                 outcome[0] = UserError(f"clustering: {error}")
             except Exception as error:
@@ -119,18 +175,25 @@ class Recluster(Callback):
         if distributed.world()[1] > 1:
             torch.distributed.broadcast_object_list(outcome, src=0)
         found: PseudoLabels | Exception = outcome[0]
+        scheduled, self.choice = self.schedule(epoch), None
         if isinstance(found, PseudoLabels):
-            eps, kept = found.eps, 0.0
-            labels = found.labels
+            labels, eps, kept = found.labels, found.eps, 0.0
+            scheduled, self.choice = found.scheduled_eps, found.choice
+            attached, refined = found.attached, found.refined
         elif isinstance(found, NoClustersError) and previous is not None:
             log.warning("epoch %d: %s; the labels of the last epoch are kept", epoch, found)
             labels, eps, kept = previous, self.summary["cluster/eps"], 1.0
+            attached, refined = 0, 0
         else:
             raise found
-        scheduled = self.schedule(epoch)
-        return labels, {
+        figures = {
             "cluster/eps": eps, "cluster/scheduled_eps": scheduled, "cluster/kept": kept,
         }  # fmt: skip
+        if self.labeler.outliers == "attach":
+            figures["cluster/attached"] = float(attached)
+        if self.labeler.refine > 0:
+            figures["cluster/refined"] = float(refined)
+        return labels, figures
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the clustering of this epoch found; a run resumed within it has no start."""

@@ -1,7 +1,7 @@
 """Clustering of a sparse distance graph: graph and eps in, labels out."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,15 +59,41 @@ class DBSCAN:
         Raises:
             ValueError: ``eps`` is beyond what the graph knows.
         """
-        checks.real("eps", eps, 0, open_low=True)
-        if eps > graph.max_distance:
-            raise ValueError(
-                f"eps must be at most the graph's max_distance, {graph.max_distance}, got {eps}"
-            )
-        matrix = graph.distances
-        return _dbscan(
-            matrix.indptr, matrix.indices, matrix.data, np.float32(eps), self.min_samples
+        limit, matrix = checked_eps(graph, eps), graph.distances
+        return _dbscan(matrix.indptr, matrix.indices, matrix.data, limit, self.min_samples)
+
+
+def checked_eps(graph: NeighborGraph, eps: float) -> np.float32:
+    """Return ``eps`` as the distances of ``graph`` are to be compared with it, in float32.
+
+    Raises:
+        ValueError: ``eps`` is not above 0, or is beyond what the graph knows.
+    """
+    checks.real("eps", eps, 0, open_low=True)
+    if eps > graph.max_distance:
+        raise ValueError(
+            f"eps must be at most the graph's max_distance, {graph.max_distance}, got {eps}"
         )
+    return np.float32(eps)
+
+
+def numbered(groups: NDArray[np.integer[Any]], min_samples: int) -> NDArray[np.int64]:
+    """Make labels of any grouping: clusters are numbered by their first point.
+
+    Args:
+        groups: (N,) integers, negative for points that belong to no group.
+        min_samples: points that make a cluster; those of a smaller group are outliers.
+
+    >>> numbered(np.array([9, 2, 9, 5, -1, 2]), min_samples=2).tolist()
+    [0, 1, 0, -1, -1, 1]
+    """
+    _, first, place, counts = np.unique(
+        groups, return_index=True, return_inverse=True, return_counts=True
+    )
+    kept = (groups[first] >= 0) & (counts >= min_samples)
+    labels = np.full(len(first), OUTLIER, dtype=np.int64)
+    labels[kept] = np.argsort(np.argsort(first[kept]))
+    return labels[place]
 
 
 @compiled

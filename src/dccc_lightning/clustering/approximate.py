@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dccc_lightning import progress
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -56,8 +58,9 @@ def search(rows: Floats, k: int, wanted: int) -> tuple[Floats, Ints]:
     lists = max(1, min(int(_LISTS * math.sqrt(n)), n // _FEWEST))
     index: Any = faiss.index_factory(dim, f"IVF{lists},Flat")
     index.cp.max_points_per_centroid = _TRAINING
-    index.train(rows)
-    index.add(rows)
+    with progress.announced("preparing the neighbour search"):
+        index.train(rows)
+        index.add(rows)
 
     sample = np.sort(np.random.default_rng(0).choice(n, min(n, _SAMPLE), replace=False))
     exact = faiss.knn(rows[sample], rows, wanted)[1]
@@ -91,8 +94,8 @@ def _search_lists(index: Any, rows: Floats, k: int) -> tuple[Floats, Ints]:
     order = _list_order(index)
     while order.size:
         short = []
-        for first in range(0, order.size, _BLOCK):
-            block = order[first : first + _BLOCK]
+        for part in progress.blocks("finding neighbours", order.size, _BLOCK):
+            block = order[part]
             squares[block], indices[block] = index.search(rows[block], k)
             short.append(block[indices[block, -1] < 0])  # the lists held less than k points
         order = np.concatenate(short)

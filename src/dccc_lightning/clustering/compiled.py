@@ -48,6 +48,7 @@ def reduction(kernel: Kernel) -> Kernel:
 
 
 def _compile(kernel: Kernel, **options: Any) -> Kernel:
+    options["nogil"] = True  # other threads go on meanwhile: the display, the loader's
     try:
         return cast(Kernel, numba.njit(cache=True, **options)(kernel))
     except RuntimeError:  # neither the package's folder nor the user's cache can be written to

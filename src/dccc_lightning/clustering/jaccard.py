@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from dccc_lightning import checks
+from dccc_lightning import checks, progress
 from dccc_lightning.clustering import jaccard_torch, reciprocal
 from dccc_lightning.clustering.compiled import compiled, parallel
 from dccc_lightning.clustering.embeddings import Features, unit_rows
@@ -31,7 +31,9 @@ MAX_ENTRIES = 1 << 28
 """Largest graph that is built, in stored distances (2 GiB). Usual graphs hold about 20 a point."""
 
 _BLOCK = 4096
-"""Rows counted before the size of the graph is looked at."""
+"""Rows compared before the size of the graph is looked at."""
+
+_COMPARING = "computing distances"
 
 
 class DenseGraphError(UserError):
@@ -105,7 +107,8 @@ def jaccard_graph(
             )
         except torch.OutOfMemoryError as error:
             _log.warning("Jaccard graph: %s; numba takes over", str(error).splitlines()[0])
-    starts, columns, values = reciprocal.neighborhoods(unit, ranks, k1, k2)
+    with progress.announced("finding reciprocal neighbours"):
+        starts, columns, values = reciprocal.neighborhoods(unit, ranks, k1, k2)
     matrix = csr_matrix((values, columns, starts), shape=(len(unit), len(unit)))
     return NeighborGraph(_distances(matrix, max_distance), float(max_distance))
 
@@ -140,14 +143,14 @@ def _distances(neighborhoods: csr_matrix, max_distance: float) -> csr_matrix:
     sizes = np.zeros(n + 1, dtype=np.int64)
     nothing = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
     total = 0
-    for first in range(0, n, _BLOCK):
-        last = min(n, first + _BLOCK)
-        _compare(lanes, first, last, *operands, sizes, *nothing, False)
-        total += int(sizes[first + 1 : last + 1].sum())
+    for part in progress.blocks("counting near pairs", n, _BLOCK):
+        _compare(lanes, part.start, part.stop, *operands, sizes, *nothing, False)
+        total += int(sizes[part.start + 1 : part.stop + 1].sum())
         _refuse_above_cap(total, max_distance)
     starts = np.cumsum(sizes)
     columns, distances = np.empty(total, np.int32), np.empty(total, np.float32)
-    _compare(lanes, 0, n, *operands, starts, columns, distances, True)
+    for part in progress.blocks(_COMPARING, n, _BLOCK):
+        _compare(lanes, part.start, part.stop, *operands, starts, columns, distances, True)
     return csr_matrix((distances, columns, starts.astype(np.int32)), shape=(n, n))
 
 
@@ -163,10 +166,12 @@ def _torch_distances(
     points, near = torch.from_numpy(unit).to(device), torch.from_numpy(ranks).to(device)
     blocks = []
     entries = 0
-    for block in jaccard_torch.distance_blocks(points, near, k1, k2, max_distance):
-        blocks.append(block)
-        entries += len(block[1])
-        _refuse_above_cap(entries, max_distance)
+    with progress.announced(_COMPARING, len(unit)) as phase:
+        for block in jaccard_torch.distance_blocks(points, near, k1, k2, max_distance):
+            blocks.append(block)
+            entries += len(block[1])
+            _refuse_above_cap(entries, max_distance)
+            phase.advance(len(block[0]))
     sizes, columns, distances = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
     return csr_matrix((distances, columns, starts), shape=(len(unit), len(unit)))

@@ -6,12 +6,13 @@ another exact search is to add a function to ``_SEARCHES``.
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
+from dccc_lightning import checks, progress
 from dccc_lightning.clustering import approximate, ranking
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 
@@ -31,6 +32,11 @@ _SPARE = 16
 
 _ROUNDING = 2e-5
 """Error of a squared distance from a float32 matrix product, relative to the largest square."""
+
+_QUERIES = 4096
+"""Rows that faiss searches for at once; on a processor it cuts what it gets into these anyway."""
+
+_SEARCHING = "finding neighbours"
 
 _BLOCK_BYTES = {"cpu": 1 << 26, "cuda": 1 << 30}
 
@@ -126,18 +132,23 @@ def _search_faiss(rows: NDArray[np.float32], k: int, device: torch.device) -> Ne
     index = faiss.IndexFlatL2(rows.shape[1])
     if _gpus() == 0:
         index.add(rows)
-        squares, indices = index.search(rows, k)
-        return squares, indices
+        return _search_blocks(index, rows, k, _QUERIES)
     try:
         options = faiss.GpuMultipleClonerOptions()
         options.shard = True
         gpus = faiss.index_cpu_to_all_gpus(index, co=options)
         gpus.add(rows)
-        squares, indices = gpus.search(rows, k)
+        return _search_blocks(gpus, rows, k, 16 * _QUERIES)
     except RuntimeError as error:
         _log.warning("faiss failed on the GPU (%s): torch takes over", str(error).splitlines()[0])
         return _search_torch(rows, k, torch.device("cuda" if torch.cuda.is_available() else device))
-    return squares, indices
+
+
+def _search_blocks(index: Any, rows: NDArray[np.float32], k: int, block: int) -> Neighbors:
+    """Search a faiss index for its own ``rows``, ``block`` of them at a time."""
+    parts = progress.blocks(_SEARCHING, len(rows), block)
+    squares, indices = zip(*(index.search(rows[part], k) for part in parts), strict=True)
+    return np.concatenate(squares), np.concatenate(indices)
 
 
 def _search_torch(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
@@ -151,8 +162,8 @@ def _search_torch(rows: NDArray[np.float32], k: int, device: torch.device) -> Ne
             budget = _BLOCK_BYTES.get(device.type, _BLOCK_BYTES["cpu"])
             block = max(1, budget // (4 * len(rows)))
             squares, indices = [], []
-            for first in range(0, len(rows), block):
-                part, norm = points[first : first + block], norms[first : first + block]
+            for rows_here in progress.blocks(_SEARCHING, len(rows), block):
+                part, norm = points[rows_here], norms[rows_here]
                 product = torch.addmm(norms.expand(len(part), -1), part, points.T, alpha=-2)
                 nearest = product.topk(k, dim=1, largest=False)
                 squares.append((nearest.values + norm[:, None]).cpu().numpy())

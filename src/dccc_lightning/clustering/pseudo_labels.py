@@ -1,25 +1,31 @@
 """The labels of an epoch: embeddings, a schedule and the epoch in, pseudo labels out."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dccc_lightning import checks
-from dccc_lightning.clustering import quality
+from dccc_lightning.clustering import cameras as camera_aware
+from dccc_lightning.clustering import outliers, quality, refinement
+from dccc_lightning.clustering.adaptive import Choice, GraphSchedule
 from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.embeddings import Features
 from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.neighbors import BACKENDS, knn
+from dccc_lightning.clustering.proxies import LinkedProxies, camera_graph
 from dccc_lightning.errors import UserError
 
 _log = logging.getLogger(__name__)
 
 _LARGEST_DISTANCE = 0.999
 """A Jaccard distance of 1 means no common neighbour: no graph reaches that far."""
+
+FEATURES = ("student", "teacher", "average")
+"""Whose embeddings may be clustered; the average is that of both, of length one."""
 
 
 class NoClustersError(UserError):
@@ -35,12 +41,18 @@ class PseudoLabels:
         eps: Jaccard distance that was used.
         scheduled_eps: what the schedule said.
         num_clusters: number of clusters.
+        attached: outliers that were put into the nearest cluster.
+        refined: labels that the neighbourhoods did not bear out, and that were taken back.
+        choice: how a schedule that looks at the distances came to ``scheduled_eps``.
     """
 
     labels: NDArray[np.int64]
     eps: float
     scheduled_eps: float
     num_clusters: int
+    attached: int = 0
+    refined: int = 0
+    choice: Choice | None = None
 
     @property
     def adjusted(self) -> bool:
@@ -52,6 +64,8 @@ class PseudoLabels:
 class PseudoLabeler:
     """Embeddings to labels: neighbours, Jaccard graph, clustering at the scheduled eps.
 
+    The paper's road is the default; cameras, outliers and refinement leave it where they are set.
+
     Contrast needs two clusters. Where the scheduled eps gives less, eps moves in small steps: up
     when most images are outliers, down when one cluster holds most of them; then the other way.
 
@@ -62,6 +76,14 @@ class PseudoLabeler:
         backend: neighbour search, see ``neighbors.knn``.
         margin: how far eps may leave the bounds of the schedule.
         step: size of the steps.
+        camera: what is done about cameras, one of ``cameras.MODES``.
+        penalty: added to the distances within a camera, with ``camera="penalty"``.
+        outliers: what becomes of outliers, one of ``outliers.CHOICES``. Single centroids are the
+            memory's: here such an image stays an outlier.
+        attach_within: how close is close enough, see ``outliers.attach``.
+        refine: the least agreement with which a label is kept, see ``refinement``; 0 keeps all.
+        refine_neighbors: how many neighbours have to agree.
+        features: whose embeddings the caller should pass, one of ``FEATURES``.
     """
 
     k1: int = 30
@@ -70,6 +92,13 @@ class PseudoLabeler:
     backend: str = "auto"
     margin: float = 0.05
     step: float = 0.01
+    camera: str = "none"
+    penalty: float = 0.1
+    outliers: str = "drop"
+    attach_within: float = 1.3
+    refine: float = 0.0
+    refine_neighbors: int = 10
+    features: str = "student"
 
     def __post_init__(self) -> None:
         checks.integer("k1", self.k1, low=1)
@@ -77,17 +106,34 @@ class PseudoLabeler:
         checks.choice("backend", self.backend, BACKENDS)
         checks.real("margin", self.margin, 0, 1, open_high=True)
         checks.real("step", self.step, 1e-4, 1)
+        checks.choice("camera", self.camera, camera_aware.MODES)
+        checks.real("penalty", self.penalty, 0)
+        checks.choice("outliers", self.outliers, outliers.CHOICES)
+        checks.real("attach_within", self.attach_within, 0)
+        checks.real("refine", self.refine, 0, 1)
+        checks.integer("refine_neighbors", self.refine_neighbors, low=1)
+        checks.choice("features", self.features, FEATURES)
 
-    def __call__(self, features: Features, schedule: Schedule, epoch: int) -> PseudoLabels:
+    def __call__(
+        self,
+        features: Features,
+        schedule: Schedule,
+        epoch: int,
+        cameras: ArrayLike | None = None,
+        views: Sequence[Features] = (),
+    ) -> PseudoLabels:
         """Cluster the embeddings of an epoch.
 
         Args:
             features: embeddings (N, D) of all training images, NumPy or torch.
-            schedule: gives the eps of the epoch.
+            schedule: gives the eps of the epoch; a ``GraphSchedule`` is shown the distances first.
             epoch: from 0.
+            cameras: (N,) of the images, -1 for an unknown one; of use with ``camera`` alone.
+            views: embeddings (N, D) by several networks, whose neighbourhoods ``refine`` asks.
 
         Raises:
-            ValueError: ``k1`` larger than N, or ``features`` not finite.
+            ValueError: ``k1`` larger than N, ``features`` not finite, or no cameras or views where
+                a setting needs them.
             NoClustersError: less than two clusters at every eps that was tried.
         """
         if self.k1 > len(features):
@@ -99,31 +145,79 @@ class PseudoLabeler:
         low, high = schedule.bounds
         top = max(high, min(high + self.margin, _LARGEST_DISTANCE))
         bottom = min(low, max(low - self.margin, self.step))
-        neighbors = knn(features, self.k1, self.backend)
+        points = camera_aware.adapted(features, cameras, self.camera)
         try:
-            graph = jaccard_graph(features, self.k1, self.k2, top, neighbors)
+            graph, algorithm = self._graph(points, cameras, top)
         except DenseGraphError as error:
             raise NoClustersError(str(error)) from error
 
-        labels = self.algorithm.fit_predict(graph, scheduled)
+        choice = None
+        if isinstance(schedule, GraphSchedule):
+            choice = schedule.choose(graph, algorithm, epoch)
+            scheduled = choice.eps
+        labels = algorithm.fit_predict(graph, scheduled)
+        found = PseudoLabels(labels, scheduled, scheduled, quality.num_clusters(labels))
+        if found.num_clusters < 2:
+            sparse = quality.outlier_ratio(labels) > 0.5
+            found = self._search(graph, algorithm, scheduled, bottom, top, sparse)
+            _log.warning(
+                "epoch %d: eps %.4f gives less than two clusters: took %.4f, which gives %d",
+                epoch, scheduled, found.eps, found.num_clusters,
+            )  # fmt: skip
+        adapted = [camera_aware.adapted(view, cameras, self.camera) for view in views]
+        return self._reconsidered(replace(found, choice=choice), points, adapted, epoch)
+
+    def _graph(
+        self, points: Features, cameras: ArrayLike | None, top: float
+    ) -> tuple[NeighborGraph, ClusteringAlgorithm]:
+        """The distances up to ``top``, and what clusters them."""
+        if self.camera == "proxies":
+            known = camera_aware.checked_cameras(cameras, len(points))
+            graph = camera_graph(points, known, self.k1, self.k2, top, self.backend)
+            return graph, LinkedProxies(self.algorithm, points, self.k1, self.k2, self.backend)
+        neighbors = knn(points, self.k1, self.backend)
+        graph = jaccard_graph(points, self.k1, self.k2, top, neighbors)
+        if self.camera == "penalty":
+            graph = camera_aware.penalize(graph, cameras, self.penalty)
+        return graph, self.algorithm
+
+    def _reconsidered(
+        self, found: PseudoLabels, points: Features, views: Sequence[Features], epoch: int
+    ) -> PseudoLabels:
+        """Take outliers in and doubtful labels back, in this order, where the settings say so."""
+        labels, attached, refined = found.labels, 0, 0
+        if self.outliers == "attach":
+            labels = outliers.attach(labels, points, self.attach_within)
+            attached = int(np.sum(labels != found.labels))
+        if self.refine > 0:
+            if not views:
+                raise ValueError("refine needs views: embeddings of student and teacher")
+            kept = refinement.refine(
+                labels, views, self.refine, self.refine_neighbors, self.backend
+            )
+            if quality.num_clusters(kept) >= 2:
+                refined = int(np.sum(kept != labels))
+                labels = outliers.renumbered(kept)
+            else:
+                _log.warning("epoch %d: refinement would leave no two clusters: left out", epoch)
         clusters = quality.num_clusters(labels)
-        if clusters >= 2:
-            return PseudoLabels(labels, scheduled, scheduled, clusters)
-        sparse = quality.outlier_ratio(labels) > 0.5
-        found = self._search(graph, scheduled, bottom, top, sparse)
-        _log.warning(
-            "epoch %d: eps %.4f gives less than two clusters: took %.4f, which gives %d",
-            epoch, scheduled, found.eps, found.num_clusters,
-        )  # fmt: skip
-        return found
+        return replace(
+            found, labels=labels, num_clusters=clusters, attached=attached, refined=refined
+        )
 
     def _search(
-        self, graph: NeighborGraph, scheduled: float, bottom: float, top: float, sparse: bool
+        self,
+        graph: NeighborGraph,
+        algorithm: ClusteringAlgorithm,
+        scheduled: float,
+        bottom: float,
+        top: float,
+        sparse: bool,
     ) -> PseudoLabels:
         """Take the first eps that gives two clusters, the likelier direction first."""
         up, down = self._steps(scheduled, top), self._steps(scheduled, bottom)
         for eps in (*up, *down) if sparse else (*down, *up):
-            labels = self.algorithm.fit_predict(graph, eps)
+            labels = algorithm.fit_predict(graph, eps)
             clusters = quality.num_clusters(labels)
             if clusters >= 2:
                 return PseudoLabels(labels, eps, scheduled, clusters)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dccc_lightning import progress
 from dccc_lightning.clustering.compiled import parallel
 from dccc_lightning.retrieval.similarity import products
 
@@ -43,14 +44,12 @@ def search(
     Returns:
         (Q, k) scores, the highest first, and (Q, k) positions; ``NOBODY`` after the last.
     """
-    scores = np.zeros((len(queries), k), dtype=np.float32)
-    found = np.full((len(queries), k), NOBODY, dtype=np.int64)
+    scores, found = nothing_found(len(queries), k)
     if len(rows) == 0:
         return scores, found
     points, seen = torch.from_numpy(rows), torch.from_numpy(cameras)
     block = max(1, _BLOCK_BYTES // (4 * len(rows)))
-    for first in range(0, len(queries), block):
-        part = slice(first, first + block)
+    for part in progress.blocks("searching", len(queries), block, "queries"):
         outside = torch.from_numpy(excluded[part])[:, None]
         near = products(torch.from_numpy(queries[part]), points)
         near.masked_fill_((outside != NOBODY) & (seen == outside), -torch.inf)
@@ -62,10 +61,15 @@ def search(
             bounds = best.values[:, -1].numpy() + np.float32(_ROUNDING)
             if width == len(rows):
                 bounds[:] = -np.inf
-            at = first + pending
+            at = part.start + pending
             scores[at], found[at], complete = rank(queries[at], rows, candidates, bounds, k)
             pending, width = pending[~complete], _WIDEN * width
     return scores, found
+
+
+def nothing_found(queries: int, k: int) -> tuple[Floats, Ints]:
+    """Return (Q, k) scores and (Q, k) positions of ``NOBODY``, to be filled in."""
+    return np.zeros((queries, k), np.float32), np.full((queries, k), NOBODY, np.int64)
 
 
 @parallel

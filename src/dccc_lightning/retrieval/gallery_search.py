@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
+from dccc_lightning import checks, progress
 from dccc_lightning.retrieval import exact_search
 from dccc_lightning.retrieval.exact_search import NOBODY
 from dccc_lightning.retrieval.gallery_folder import npy
@@ -61,8 +61,9 @@ class GallerySearch:
             return cls(embeddings, ids, None, 1.0)
         proposals = Proposals.build(kind, embeddings, ids)
         search = cls(embeddings, ids, proposals, 0.0)
-        while search.measure_recall() < TARGET and proposals.breadth < proposals.most:
-            proposals.breadth = min(2 * proposals.breadth, proposals.most)
+        with progress.announced("measuring the recall"):
+            while search.measure_recall() < TARGET and proposals.breadth < proposals.most:
+                proposals.breadth = min(2 * proposals.breadth, proposals.most)
         return search
 
     def add(self, embeddings: Floats, ids: Ints) -> None:
@@ -83,21 +84,13 @@ class GallerySearch:
     def nearest(
         self, queries: Floats, k: int, cameras: Ints, excluded: Ints
     ) -> tuple[Floats, Ints]:
-        """Find the images of highest cosine that each query may find.
+        """Find the images of highest cosine that each query may find, as ``exact_search.search``.
 
-        Args:
-            queries: (Q, D) of length 1.
-            k: Results a query.
-            cameras: (N,) of the images.
-            excluded: (Q,) camera that a query must not find, ``NOBODY`` for none.
-
-        Returns:
-            (Q, k) scores, the highest first, and (Q, k) positions; ``NOBODY`` after the last.
+        Where there are proposals, an image that they lack may be missed.
         """
         if self.proposals is None:
             return exact_search.search(queries, self.embeddings, k, cameras, excluded)
-        scores = np.zeros((len(queries), k), dtype=np.float32)
-        found = np.full((len(queries), k), NOBODY, dtype=np.int64)
+        scores, found = exact_search.nothing_found(len(queries), k)
         for camera in np.unique(excluded):
             mine = np.flatnonzero(excluded == camera)
             allowed = np.flatnonzero(cameras != camera) if camera != NOBODY else slice(None)

@@ -27,6 +27,7 @@ class ReIDRetrieval(Metric):
         ap: ``"non_interpolated"``, ``"oxford"`` or ``"both"``; see ``evaluate_retrieval``.
         ranks: Ranks of the CMC curve to report.
         rerank: Rank by k-reciprocal re-ranking with these settings; None ranks by cosine.
+        camera_center: Centre the embeddings by camera first, see ``evaluate_retrieval``.
 
     >>> metric = ReIDRetrieval(ranks=(1,))
     >>> metric.update(
@@ -54,11 +55,13 @@ class ReIDRetrieval(Metric):
         ap: str = "non_interpolated",
         ranks: Sequence[int] = (1, 5, 10),
         rerank: Rerank | None = None,
+        camera_center: bool = False,
     ) -> None:
         super().__init__()
         self.ap = checks.choice("ap", ap, AVERAGE_PRECISIONS)
         self.ranks = tuple(checks.integer("ranks", rank, 1) for rank in ranks)
         self.rerank = rerank
+        self.camera_center = checks.boolean("camera_center", camera_center)
         for state in ("features", "identities", "cameras", "is_query", "indices"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -108,8 +111,8 @@ class ReIDRetrieval(Metric):
         """Return ``mAP``, ``mINP`` and ``rank<k>`` as fractions, 0-d float64 tensors.
 
         Raises:
-            ValueError: There is no query, no gallery or no query with a match; or some images
-                came with indices and some without.
+            ValueError: There is no query, no gallery or no query with a match; some images came
+                with indices and some without; or no camera is known, to centre by.
         """
         if len(self.features) == 0:
             raise ValueError("no images: update was not called since the last reset")
@@ -130,6 +133,7 @@ class ReIDRetrieval(Metric):
             ap=self.ap,
             ranks=self.ranks,
             rerank=self.rerank,
+            camera_center=self.camera_center,
         )
 
     def _sync_dist(

@@ -13,7 +13,7 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
+from dccc_lightning import checks, progress
 
 faiss: Any = _faiss  # its annotations lag behind what it has
 
@@ -35,6 +35,7 @@ _LINKS = 32  # of an image in the HNSW graph
 _FIRST_BREADTH = {"ivf": 8, "hnsw": 32, "pq": 8}
 _MOST_LINKS_FOLLOWED = 1024
 _DIMENSIONS_A_BYTE = 8
+_ADDED = 1 << 14  # images at once; each of them is on its own
 _COARSE = 8  # times as many candidates where they are ranked by compressed embeddings
 
 
@@ -87,7 +88,8 @@ class Proposals:
                 index.pq.cp.max_points_per_centroid = _TRAINING
                 # Below 39 points a centre faiss warns on the terminal; the recall says it better.
                 index.pq.cp.min_points_per_centroid = 1
-            index.train(rows)
+            with progress.announced("training the index"):
+                index.train(rows)
             made = cls(kind, index, 1)
         made.breadth = min(_FIRST_BREADTH[kind], made.most)
         made.add(rows, ids)
@@ -100,8 +102,11 @@ class Proposals:
 
     def add(self, rows: Floats, ids: Ints) -> None:
         """Take in further images."""
+        # A graph that grew part by part would be another one.
+        size = max(1, len(rows)) if self.kind == "hnsw" else _ADDED
         with _one_thread(self.kind == "hnsw"):
-            self.index.add_with_ids(rows, ids)
+            for part in progress.blocks("building the index", len(rows), size):
+                self.index.add_with_ids(rows[part], ids[part])
 
     def remove(self, ids: Ints, staying: Ints) -> None:
         """Forget images: nothing of their embeddings stays.

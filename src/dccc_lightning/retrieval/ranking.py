@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dccc_lightning import checks
+from dccc_lightning import checks, progress
+from dccc_lightning.clustering.cameras import center
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.retrieval.positions import positions
 from dccc_lightning.retrieval.reranking import Rerank, reranked_distances
@@ -32,6 +33,7 @@ def evaluate_retrieval(
     ranks: Sequence[int] = (1, 5, 10),
     block: int = 128,
     rerank: Rerank | None = None,
+    camera_center: bool = False,
 ) -> dict[str, Tensor]:
     """Rank the gallery by cosine similarity for each query and average over the queries.
 
@@ -51,6 +53,8 @@ def evaluate_retrieval(
         ranks: Ranks of the CMC curve to report.
         block: Queries ranked at once; memory grows with block x G.
         rerank: Rank by k-reciprocal re-ranking with these settings instead of by cosine.
+        camera_center: Subtract from every embedding the mean of its camera in query and gallery
+            together: statistics of the test images, which the plain protocol does not use.
 
     Returns:
         ``mAP``, ``mINP`` (share of matches among the images up to the last match) and ``rank<k>``
@@ -59,7 +63,8 @@ def evaluate_retrieval(
 
     Raises:
         ValueError: Shapes do not fit, a feature is not finite, there is no query or gallery, no
-            query has a match, or ``rerank.k1`` is too large for so few images.
+            query has a match, ``rerank.k1`` is too large for so few images, or no camera is known
+            to centre by.
 
     >>> features = torch.eye(3)
     >>> evaluate_retrieval(
@@ -82,15 +87,21 @@ def evaluate_retrieval(
             f"query and gallery features must have one length, got {queries.shape[1]} and "
             f"{features.shape[1]}"
         )
+    if camera_center:
+        together = torch.cat([queries, features]), torch.cat([cameras, others[1]])
+        centered = torch.as_tensor(center(together[0], together[1].cpu().numpy()))
+        queries, features = centered[: len(queries)], centered[len(queries) :]
     gallery = _Gallery(*others)
-    measures = [
-        _measures(*gallery.match_ranks(*images))
-        for images in zip(
+    measures = []
+    name = "ranking the gallery" if rerank is None else "re-ranking the gallery"
+    with progress.announced(name, len(queries), "queries") as phase:
+        for scores, *images in zip(
             _scores(queries, features, block, rerank),
             *(torch.split(part, block) for part in (identities, cameras)),
             strict=True,
-        )
-    ]
+        ):
+            measures.append(_measures(*gallery.match_ranks(scores, *images)))
+            phase.advance(len(scores))
     precision, oxford, inverse_penalty, first = (
         torch.cat(parts) for parts in zip(*measures, strict=True)
     )

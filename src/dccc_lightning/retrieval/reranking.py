@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from dccc_lightning import checks
+from dccc_lightning import checks, progress
 from dccc_lightning.clustering import reciprocal
 from dccc_lightning.clustering.compiled import parallel
 from dccc_lightning.clustering.neighbors import knn
@@ -110,14 +110,15 @@ def _neighborhoods(points: Tensor, farthest: Tensor, rerank: Rerank) -> csr_matr
     """Return V (N, N), the weights of the expanded k-reciprocal neighbourhoods."""
     width = rerank.k1 + 1  # the image itself comes first
     ranks = knn(points, width)[1]
-    starts, columns, values = reciprocal.neighborhoods(
-        points.float().cpu().numpy(),
-        ranks,
-        width,
-        rerank.k2,
-        half=round(rerank.k1 / 2) + 1,
-        scales=farthest.float().cpu().numpy(),
-    )
+    with progress.announced("finding reciprocal neighbours"):
+        starts, columns, values = reciprocal.neighborhoods(
+            points.float().cpu().numpy(),
+            ranks,
+            width,
+            rerank.k2,
+            half=round(rerank.k1 / 2) + 1,
+            scales=farthest.float().cpu().numpy(),
+        )
     return csr_matrix((values, columns, starts), shape=(len(points), len(points)))
 
 

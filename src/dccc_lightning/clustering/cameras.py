@@ -1,0 +1,214 @@
+"""The camera taken out of the embeddings, or of the distances, before clustering.
+
+Images of one camera resemble each other whoever is on them: light, background and viewpoint are the
+same. Cameras are metadata that every surveillance system has; no identity is used here. What is
+done to the embeddings serves the neighbour search alone: the memory keeps them as they are.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from dccc_lightning import checks
+from dccc_lightning.clustering.embeddings import Features, unit_rows
+from dccc_lightning.clustering.jaccard import NeighborGraph
+
+MODES = ("none", "center", "whiten", "penalty", "proxies")
+"""What ``clustering.camera`` may be; ``proxies`` is in the module of that name."""
+
+_SMALLEST = 1e-12
+"""Eigenvalue of a covariance, relative to the mean one, that counts as none."""
+
+
+def checked_cameras(cameras: ArrayLike | None, images: int) -> NDArray[np.int64]:
+    """Return the cameras (N,) of so many images, -1 for an unknown one.
+
+    Raises:
+        ValueError: There are none, they are all unknown, or there is not one an image.
+    """
+    if cameras is None or np.max(cameras, initial=-1) < 0:
+        raise ValueError("camera must be none: no camera of these images is known")
+    known = np.asarray(cameras)
+    if known.shape != (images,) or known.dtype.kind not in "iu":
+        raise ValueError(
+            f"cameras must be ({images},) integers, one an image, got {known.dtype} {known.shape}"
+        )
+    return known.astype(np.int64)
+
+
+def adapted(features: Features, cameras: ArrayLike | None, mode: str) -> Features:
+    """Return the embeddings (N, D) whose neighbours are searched in one of ``MODES``.
+
+    Proxies are of whitened embeddings: what links them compares centroids of different cameras.
+    """
+    if mode == "none":
+        return features
+    known = checked_cameras(cameras, len(features))
+    if mode == "penalty":
+        return features
+    return center(features, known) if mode == "center" else whiten(features, known)
+
+
+def center(features: Features, cameras: ArrayLike) -> Features:
+    """Subtract from every embedding the mean of its camera, and normalise (arXiv 2502.10195).
+
+        x' = normalise(x - m_c),   m_c the mean of the embeddings of camera c
+
+    Where a mean of its own says nothing, the mean of all images is subtracted: from an image of an
+    unknown camera (-1), and from the only image of a camera. Means are summed in float64.
+
+    Args:
+        features: Embeddings (N, D), NumPy or torch; normalised inside.
+        cameras: (N,) integers, -1 for an unknown one.
+
+    Returns:
+        (N, D) float32 rows of length one, of the kind and on the device of ``features``; a row that
+        is its camera's mean is zero.
+
+    Raises:
+        TypeError: ``features`` holds no real numbers.
+        ValueError: Shapes do not fit, ``features`` is not finite, or no camera is known.
+
+    >>> people, lamp = np.eye(2), np.array([0.0, 3.0])
+    >>> center(np.vstack([people, people + lamp]), [0, 0, 1, 1]).round(3).tolist()[::2]
+    [[0.707, -0.707], [0.707, -0.707]]
+    """
+    unit = unit_rows(features)
+    centered = np.empty_like(unit)
+    for group in _camera_means(unit, checked_cameras(cameras, len(unit))):
+        centered[group.images] = unit_rows(unit[group.images] - group.mean)
+    return _like(features, centered)
+
+
+def whiten(features: Features, cameras: ArrayLike) -> Features:
+    """Subtract the mean of the camera, divide by the root of its covariance, and normalise.
+
+        x' = normalise(C_c^(-1/2) (x - m_c)),   C_c = (1 - a_c) S_c + a_c P
+
+    S_c is the covariance of the embeddings of camera c, P that of all embeddings about the means of
+    their cameras, itself shrunk towards a multiple of the identity so that it has an inverse. The
+    root is the symmetric one: cameras stay comparable. How far to shrink is estimated from the data
+    (Ledoit and Wolf, J. Multivariate Analysis 2004): the share, at most 1, that the sampling error
+    of the covariance has of its squared distance from the target. A camera with few images so gets
+    a_c near 1, and images without a mean of their own (see ``center``) get P.
+
+    Memory grows with N x D and D x D, time with N x D^2 and, for each camera, D^3.
+
+    Args:
+        features: Embeddings (N, D), NumPy or torch; normalised inside.
+        cameras: (N,) integers, -1 for an unknown one.
+
+    Returns:
+        As ``center``.
+
+    Raises:
+        TypeError: ``features`` holds no real numbers.
+        ValueError: Shapes do not fit, ``features`` is not finite, or no camera is known.
+    """
+    unit = unit_rows(features)
+    on_gpu = isinstance(features, Tensor) and features.is_cuda
+    device = features.device if isinstance(features, Tensor) and on_gpu else torch.device("cpu")
+    groups = list(_camera_means(unit, checked_cameras(cameras, len(unit))))
+
+    def centered(group: _Group) -> Tensor:
+        return torch.from_numpy(unit[group.images] - group.mean).to(device)
+
+    pooled = _Moments.of(map(centered, groups))
+    size = pooled.covariance.diagonal().mean()
+    if size == 0:  # every row is its camera's mean
+        return _like(features, np.zeros_like(unit))
+    target = pooled.shrunk(size * torch.eye(unit.shape[1]).to(pooled.covariance))
+    whitened = np.empty_like(unit)
+    for group in groups:
+        rows = centered(group)
+        covariance = _Moments.of([rows]).shrunk(target) if group.is_camera else target
+        values, vectors = torch.linalg.eigh(covariance)
+        root = vectors * values.clamp(min=size * _SMALLEST).rsqrt() @ vectors.T
+        whitened[group.images] = unit_rows(rows @ root)
+    return _like(features, whitened)
+
+
+def penalize(graph: NeighborGraph, cameras: ArrayLike | None, penalty: float) -> NeighborGraph:
+    """Add ``penalty`` to the distances between two images of one camera.
+
+    Nothing gets nearer, so the graph stays complete up to its ``max_distance``. An image has no
+    distance from itself, and an unknown camera (-1) is no camera.
+
+    Args:
+        graph: Distances between N images.
+        cameras: (N,) integers, -1 for an unknown one.
+        penalty: Jaccard distance, at least 0.
+
+    Raises:
+        ValueError: Shapes do not fit, no camera is known, or ``penalty`` is negative.
+    """
+    checks.real("penalty", penalty, 0)
+    known = checked_cameras(cameras, len(graph))
+    matrix = graph.distances
+    rows = np.repeat(np.arange(len(graph)), np.diff(matrix.indptr))
+    same = (known[rows] == known[matrix.indices]) & (known[rows] >= 0) & (rows != matrix.indices)
+    distances = matrix.data + np.float32(penalty) * same
+    kept = distances <= np.float32(graph.max_distance)
+    ends = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr].astype(np.int32)
+    return NeighborGraph(
+        csr_matrix((distances[kept], matrix.indices[kept], ends), shape=matrix.shape),
+        graph.max_distance,
+    )
+
+
+class _Group(NamedTuple):
+    """Images (n,) and the mean (D,) to subtract from them; whether they are a camera's."""
+
+    images: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    is_camera: bool
+
+
+def _camera_means(unit: NDArray[np.float32], cameras: NDArray[np.int64]) -> Iterator[_Group]:
+    """Yield the images of each camera, and in the end those without a mean of their own."""
+    names, places, sizes = np.unique(cameras, return_inverse=True, return_counts=True)
+    has_mean = (names >= 0) & (sizes > 1)
+    for camera in np.flatnonzero(has_mean):
+        images = np.flatnonzero(places == camera)
+        yield _Group(images, unit[images].mean(axis=0, dtype=np.float64), True)
+    others = np.flatnonzero(~has_mean[places])
+    if others.size:
+        yield _Group(others, unit.mean(axis=0, dtype=np.float64), False)
+
+
+class _Moments(NamedTuple):
+    """Of n centred rows: their covariance (D, D) and the sum of the fourth powers of lengths."""
+
+    n: int
+    covariance: Tensor
+    fourth: Tensor
+
+    @classmethod
+    def of(cls, parts: Iterable[Tensor]) -> "_Moments":
+        """Sum over rows (n, D) in parts, of which one at a time is held."""
+        n, second, fourth = 0, torch.zeros(()), torch.zeros(())
+        for rows in parts:
+            n += len(rows)
+            second = second.to(rows) + rows.T @ rows
+            fourth = fourth.to(rows) + rows.square().sum(dim=1).square().sum()
+        return cls(n, second / n, fourth)
+
+    def shrunk(self, target: Tensor) -> Tensor:
+        """Return the covariance, shrunk towards ``target`` by the estimate of Ledoit and Wolf."""
+        # Sum over the entries of the variance of their mean over n rows.
+        error = (self.fourth / self.n - self.covariance.square().sum()) / self.n
+        distance = (self.covariance - target).square().sum()
+        share = 1.0 if distance == 0 else float((error / distance).clamp(0, 1))
+        return (1 - share) * self.covariance + share * target
+
+
+def _like(features: Features, rows: NDArray[np.float32]) -> Features:
+    """Return ``rows`` as ``features`` are: NumPy, or torch on their device."""
+    if isinstance(features, Tensor):
+        return torch.from_numpy(rows).to(features.device)
+    return rows

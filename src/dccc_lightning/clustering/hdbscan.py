@@ -1,0 +1,115 @@
+"""HDBSCAN on the sparse distance graph, which may fall into any number of parts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
+from sklearn import cluster
+
+from dccc_lightning import checks
+from dccc_lightning.clustering.algorithms import OUTLIER, checked_eps, numbered
+from dccc_lightning.clustering.core_distances import core_distances
+from dccc_lightning.clustering.jaccard import NeighborGraph
+
+_APART = 2.0
+"""Stands for what the graph does not know: beyond every Jaccard distance."""
+
+
+@dataclass(frozen=True)
+class HDBSCAN:
+    """HDBSCAN (Campello, Moulavi and Sander, PAKDD 2013) between two distances.
+
+    The distance of two points becomes the largest of their own, of how far the ``min_samples``-th
+    nearest point of either is, and of ``closest``. Those within eps are kept: their connected parts
+    are the clusters of DBSCAN at eps, border points aside. The hierarchy of single linkage within
+    each part is condensed to the splits in which both sides have ``min_cluster_size`` points, and
+    the clusters of it that last longest (excess of mass) are taken. So a part stays whole or falls
+    into denser ones, each at a distance of its own, and eps may be larger than DBSCAN can bear.
+
+    Density is 1 / distance, without limit among near duplicates, and would split every identity
+    into bursts of one camera. ``closest`` ends that: nothing is split within it, which is the aim
+    of the ``cluster_selection_epsilon`` of Malzer and Baum (MFI 2020), who decide first and undo
+    closer splits afterwards.
+
+    Attributes:
+        min_samples: as in DBSCAN, the point itself included.
+        min_cluster_size: points that make a cluster.
+        closest: shorter distances count as this; in (0, 1).
+
+    >>> from dccc_lightning.clustering.jaccard import jaccard_graph
+    >>> graph = jaccard_graph(np.repeat(np.eye(3), [4, 4, 1], axis=0), k1=4, k2=1)
+    >>> HDBSCAN().fit_predict(graph, eps=0.5).tolist()
+    [0, 0, 0, 0, 1, 1, 1, 1, -1]
+    """
+
+    min_samples: int = 4
+    min_cluster_size: int = 4
+    closest: float = 0.2
+
+    def __post_init__(self) -> None:
+        checks.integer("min_samples", self.min_samples, low=1)
+        checks.integer("min_cluster_size", self.min_cluster_size, low=2)
+        checks.real("closest", self.closest, 0, 1, open_low=True, open_high=True)
+
+    def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
+        """Cluster the points of ``graph``, which is not changed.
+
+        Args:
+            graph: distances between N points.
+            eps: the longest distance that is looked at; in (0, ``graph.max_distance``].
+
+        Returns:
+            (N,) int64, clusters from 0, ``OUTLIER`` for none; numbered by their first point.
+
+        Raises:
+            ValueError: ``eps`` is beyond what the graph knows.
+        """
+        reachability = self._reachability(graph, checked_eps(graph, eps))
+        _, parts = connected_components(reachability, directed=False)
+        points = np.flatnonzero(numbered(parts, self.min_cluster_size) != OUTLIER)
+        labels = np.full(len(graph), OUTLIER, dtype=np.int64)
+        if not points.size:
+            return labels
+        found = cluster.HDBSCAN(
+            min_cluster_size=self.min_cluster_size,
+            min_samples=1,  # the distances have it already
+            metric="precomputed",
+            copy=True,
+        ).fit_predict(self._joined(reachability[points][:, points], parts[points]))
+        labels[points] = found[: points.size]
+        return numbered(labels, 1)
+
+    def _reachability(self, graph: NeighborGraph, eps: np.float32) -> csr_matrix:
+        """The mutual reachability distances (N, N) within eps, none below ``closest``."""
+        edges = graph.distances.tocoo()
+        cores = core_distances(graph, self.min_samples)
+        distances = np.maximum(edges.data, np.maximum(cores[edges.row], cores[edges.col]))
+        kept = (edges.row != edges.col) & (distances <= eps)
+        values = np.maximum(distances[kept], self.closest).astype(np.float64)
+        return csr_matrix((values, (edges.row[kept], edges.col[kept])), edges.shape)
+
+    def _joined(self, parts_apart: csr_matrix, parts: NDArray[np.int32]) -> csr_matrix:
+        """Join the parts by edges longer than all, for scikit-learn wants one tree.
+
+        One more part of ``min_cluster_size`` points is added at the end. The whole is never a
+        cluster, and with it a part that is alone in the graph is not the whole.
+        """
+        n, more = parts_apart.shape[0], self.min_cluster_size
+        _, first = np.unique(parts, return_index=True)
+        added = n + np.arange(more)
+        rows = np.concatenate([first, added[1:]])
+        columns = np.concatenate([np.full(len(first), n), added[:-1]])
+        lengths = np.concatenate([np.full(len(first), _APART), np.ones(more - 1)])
+        inner = parts_apart.tocoo()
+        return coo_matrix(
+            (
+                np.concatenate([inner.data, lengths, lengths]),
+                (
+                    np.concatenate([inner.row, rows, columns]),
+                    np.concatenate([inner.col, columns, rows]),
+                ),
+            ),
+            shape=(n + more, n + more),
+        ).tocsr()

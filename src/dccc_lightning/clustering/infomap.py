@@ -1,0 +1,91 @@
+"""Infomap: communities of the graph of near points, found by a program of its own.
+
+Infomap is under the GPL (version 3 or later), so it is an optional extra. It runs as a process:
+loaded beside faiss, whose bindings are made by SWIG too, it ends Python with a segmentation fault.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning import checks
+from dccc_lightning.clustering.algorithms import OUTLIER, checked_eps, numbered
+from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Infomap:
+    """Infomap (Rosvall and Bergstrom, PNAS 2008): the partition that shortens a random walk most.
+
+    Points are joined where their distance is within eps, with the weight 1 - distance; a random
+    walker stays long within a community, so its path is described with few bits. Two levels,
+    undirected. Points without any neighbour within eps are outliers.
+
+    The search is a greedy one that depends on the order of the points. The same graph and seed give
+    the same labels; another order of the points may give slightly others.
+
+    Attributes:
+        min_samples: points that make a cluster; those of a smaller one are outliers. Clusters are
+            numbered by their first point.
+        trials: searches of which the best is taken.
+        seed: of the search.
+    """
+
+    min_samples: int = 4
+    trials: int = 1
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        checks.integer("min_samples", self.min_samples, low=1)
+        checks.integer("trials", self.trials, low=1)
+        checks.integer("seed", self.seed, low=1)
+        if importlib.util.find_spec("infomap") is None:
+            raise UserError(
+                "clustering=infomap needs Infomap, which is under the GPL: pip install "
+                '"dccc-lightning[infomap]"'
+            )
+
+    def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
+        """Cluster the points of ``graph``, which is not changed.
+
+        Args:
+            graph: distances between N points.
+            eps: the longest edge; in (0, ``graph.max_distance``].
+
+        Returns:
+            (N,) int64, clusters from 0, ``OUTLIER`` for none.
+
+        Raises:
+            ValueError: ``eps`` is beyond what the graph knows.
+            UserError: Infomap failed; the message has its last line.
+        """
+        edges = graph.distances.tocoo()
+        kept = (edges.row < edges.col) & (edges.data <= checked_eps(graph, eps))
+        groups = np.full(len(graph), OUTLIER, dtype=np.int64)
+        if kept.any():
+            weights = 1 - edges.data[kept].astype(np.float64)
+            links = np.column_stack([edges.row[kept], edges.col[kept], weights])
+            points, communities = self._communities(links)
+            groups[points] = communities
+        return numbered(groups, self.min_samples)
+
+    def _communities(self, links: NDArray[np.float64]) -> tuple[NDArray[np.int64], ...]:
+        """The points that have a link, and the community of each, from 1."""
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "graph.txt"
+            np.savetxt(path, links, fmt=("%d", "%d", "%.9g"))
+            options = f"--two-level --clu --silent --seed {self.seed} --num-trials {self.trials}"
+            command = [sys.executable, "-m", "infomap", str(path), folder, *options.split()]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
+                raise UserError(f"clustering=infomap: Infomap ended with {done.returncode}: {said}")
+            table = np.loadtxt(path.with_suffix(".clu"), usecols=(0, 1), dtype=np.int64, ndmin=2)
+        return table[:, 0], table[:, 1]

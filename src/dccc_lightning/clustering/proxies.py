@@ -1,0 +1,100 @@
+"""Clusters within each camera first, then across cameras: camera proxies.
+
+Within a camera, images are told apart by persons alone, so a cluster there, a proxy, is purer than
+one of all cameras. Proxies are then linked by their centroids. The two stages are those of
+intra-inter camera similarity (Xuan and Zhang, CVPR 2021, arXiv 2103.11658), the word is that of
+camera-aware proxies (Wang et al., AAAI 2021, arXiv 2012.10674), which cut clusters of all cameras
+by camera; distance and DBSCAN are DCCC's in both stages. A person has fewer images in a camera than
+in all, and fewer proxies than images: neighbourhoods have half of k1 in both stages.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from dccc_lightning.clustering.algorithms import DBSCAN, OUTLIER, ClusteringAlgorithm
+from dccc_lightning.clustering.embeddings import Features, unit_rows
+from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
+from dccc_lightning.clustering.neighbors import knn
+from dccc_lightning.clustering.outliers import as_singles, centroids, renumbered
+
+
+def camera_graph(
+    features: Features,
+    cameras: NDArray[np.int64],
+    k1: int,
+    k2: int,
+    max_distance: float,
+    backend: str = "auto",
+) -> NeighborGraph:
+    """Compute the k-reciprocal Jaccard distances within each camera; there are no others.
+
+    Args:
+        features: Embeddings (N, D), NumPy or torch.
+        cameras: (N,) cameras; an image of an unknown one (-1) has no neighbour.
+        k1: Half of it is used, at most the number of images of the camera.
+        k2: As in ``jaccard_graph``, at most the k1 that is used.
+        max_distance: Largest distance kept.
+        backend: Neighbour search, see ``neighbors.knn``.
+    """
+    alone = np.flatnonzero(cameras < 0)
+    rows, columns = [alone], [alone]
+    distances = [np.zeros(len(alone), dtype=np.float32)]
+    for camera in np.unique(cameras[cameras >= 0]):
+        images = np.flatnonzero(cameras == camera)
+        part = _graph(features[images], k1, k2, max_distance, backend).distances.tocoo()
+        rows.append(images[part.row])
+        columns.append(images[part.col])
+        distances.append(part.data)
+    places = np.concatenate(rows), np.concatenate(columns)
+    matrix = csr_matrix((np.concatenate(distances), places), shape=(len(cameras), len(cameras)))
+    matrix.sort_indices()
+    return NeighborGraph(matrix, float(max_distance))
+
+
+@dataclass(frozen=True, eq=False)
+class LinkedProxies:
+    """Clusters a ``camera_graph``, then links the proxies; a ``ClusteringAlgorithm``.
+
+    A proxy is a cluster within a camera, or an image that is in none. Linked are proxies whose
+    centroids share a cluster by DBSCAN at the same eps; two are enough, for a person may have been
+    seen by two cameras. What is not linked stays a cluster, and a single image an outlier.
+
+    Attributes:
+        within: What clusters the images of a camera.
+        features: Embeddings (N, D) that the graph was made of.
+        k1: Half of it is used for the centroids, at most their number.
+        k2: As in ``jaccard_graph``, at most the k1 that is used.
+        backend: Neighbour search.
+    """
+
+    within: ClusteringAlgorithm
+    features: Features
+    k1: int
+    k2: int
+    backend: str = "auto"
+
+    def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
+        """Return the labels (N,), clusters from 0 without gaps, ``OUTLIER`` for none.
+
+        Raises:
+            ValueError: ``eps`` is beyond what the graph knows.
+        """
+        proxies = as_singles(self.within.fit_predict(graph, eps))
+        sizes = np.bincount(proxies)
+        middles = centroids(unit_rows(self.features), proxies)
+        links = _graph(middles, self.k1, self.k2, graph.max_distance, self.backend)
+        linked = DBSCAN(min_samples=2).fit_predict(links, eps)
+        labels: NDArray[np.int64] = as_singles(linked)[proxies]
+        labels[((linked == OUTLIER) & (sizes == 1))[proxies]] = OUTLIER
+        return renumbered(labels)
+
+
+def _graph(
+    features: Features, k1: int, k2: int, max_distance: float, backend: str
+) -> NeighborGraph:
+    k1 = min(max(k1 // 2, 1), len(features))
+    k2 = min(k2, k1)
+    return jaccard_graph(features, k1, k2, max_distance, knn(features, k1, backend))

@@ -1,0 +1,57 @@
+"""Single linkage: what is connected by distances within eps is a cluster."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from dccc_lightning import checks
+from dccc_lightning.clustering.algorithms import checked_eps, numbered
+from dccc_lightning.clustering.jaccard import NeighborGraph
+
+
+@dataclass(frozen=True)
+class SingleLinkage:
+    """The minimum spanning forest of the graph, cut at eps.
+
+    Two points are in one cluster when a chain of distances within eps joins them. These are the
+    connected components of the short edges, so the forest itself need not be made (Gower and Ross,
+    1969). No density is asked for: where DBSCAN sees a thin bridge of border points and stops, this
+    goes across.
+
+    Attributes:
+        min_samples: points that make a cluster; those of a smaller one are outliers. Clusters are
+            numbered by their first point.
+
+    >>> from dccc_lightning.clustering.jaccard import jaccard_graph
+    >>> graph = jaccard_graph(np.repeat(np.eye(3), [4, 3, 1], axis=0), k1=4, k2=1)
+    >>> SingleLinkage(min_samples=3).fit_predict(graph, eps=0.5).tolist()
+    [0, 0, 0, 0, 1, 1, 1, -1]
+    """
+
+    min_samples: int = 4
+
+    def __post_init__(self) -> None:
+        checks.integer("min_samples", self.min_samples, low=1)
+
+    def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
+        """Cluster the points of ``graph``, which is not changed.
+
+        Args:
+            graph: distances between N points.
+            eps: the longest edge of the forest that is kept, in (0, ``graph.max_distance``].
+
+        Returns:
+            (N,) int64, clusters from 0, ``OUTLIER`` for none.
+
+        Raises:
+            ValueError: ``eps`` is beyond what the graph knows.
+        """
+        matrix = graph.distances
+        near = matrix.data <= checked_eps(graph, eps)
+        starts = np.concatenate([[0], np.cumsum(near)])[matrix.indptr]
+        # Ones, not distances: a distance of 0 would be no edge.
+        edges = csr_matrix((np.ones(near.sum()), matrix.indices[near], starts), matrix.shape)
+        return numbered(connected_components(edges, directed=False)[1], self.min_samples)
