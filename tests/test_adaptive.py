@@ -289,7 +289,7 @@ def whole(tmp_path_factory, tiny):
 
 @pytest.mark.slow
 def test_a_resumed_run_chooses_as_an_uninterrupted_one(whole, command, tiny, tmp_path):
-    assert command(*tiny, *LENGTH, "epochs=1", "output=run").code == 0
+    assert command(*tiny, *LENGTH, "epochs=2", "output=run").code == 0
     assert command("resume=run", "epochs=3").code == 0
     for name in ("eps_curves.jsonl", "metrics.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes()
