@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-HOME = Path(os.environ["STAND_IN_SLURM"])
+HOME = Path(os.environ.get("STAND_IN_SLURM", "."))
 
 
 def options(script):
