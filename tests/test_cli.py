@@ -192,7 +192,7 @@ def test_folders_of_the_user_stay(command: Command, tmp_path: Path) -> None:
 def test_help_lists_groups_and_examples(command: Command) -> None:
     outcome = command("--help")
     assert outcome.code == 0
-    assert "scheduler: cosine, exponential, fixed" in outcome.out
+    assert "scheduler: adaptive, cosine, exponential, fixed" in outcome.out
     assert "python -m dccc_lightning dataset=msmt17 trainer.devices=4" in outcome.out
 
 

@@ -51,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
 def start(arguments: list[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dccc_lightning", *arguments],
-        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        cwd=folder, env=os.environ | environment,  # with the threads of the runs in this process
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -372,10 +372,17 @@ def test_slurm_is_not_given_a_job_twice(
     for number in range(3):
         (tmp_path / "sweep" / "logs" / f"{number}.slurm").write_text(str(90 + number))
     job(tmp_path / "sweep" / "0").note_failure("boom")
-    timer = threading.Timer(2, (cluster / "91" / "states").write_text, ["CANCELLED by 7\n"])
-    timer.start()
+
+    def cancel() -> None:
+        while not (cluster / "asked").exists():
+            time.sleep(0.05)
+        time.sleep(1)
+        (cluster / "91" / "states").write_text("CANCELLED by 7\n")
+
+    user = threading.Thread(target=cancel, daemon=True)
+    user.start()
     outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
-    timer.join()
+    user.join(10)
     assert "job 1 is SLURM's 91 already, running" in outcome.out
     assert "job 1 failed: SLURM says CANCELLED" in outcome.err
     assert "job 0 done" in outcome.out

@@ -15,8 +15,9 @@ from dccc_lightning import cli
 
 TABLES = (
     ("study_parts", "report"),
-    ("study_starts", "choice"),
+    ("study_plus", "choice"),
     ("study_camera", "report"),
+    ("study_starts", "choice"),
     ("study_additions", "report"),
     ("study_dcps", "report"),
     ("study_tau_w", "report"),
