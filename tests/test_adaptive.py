@@ -188,6 +188,13 @@ def test_graphs_without_any_shape_have_a_choice(criterion, dense):
     assert np.isfinite(choice.scores).all()
 
 
+def test_people_of_few_images_leave_the_knee_at_the_start():
+    """Nobody has ten neighbours here: there is no curve to read."""
+    people = np.repeat(np.arange(20), 6)
+    dense = np.where(people[:, None] == people, 0.5, 1.0) * (1 - np.eye(120))
+    assert AdaptiveSchedule(0.6, 0.4).choose(as_graph(dense), DBSCAN(), 0).eps == 0.6
+
+
 # In the labeler and around it
 
 
@@ -288,9 +295,10 @@ def whole(tmp_path_factory, tiny):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_chooses_as_an_uninterrupted_one(whole, command, tiny, tmp_path):
-    assert command(*tiny, *LENGTH, "epochs=2", "output=run").code == 0
-    assert command("resume=run", "epochs=3").code == 0
+def test_a_resumed_run_chooses_as_an_uninterrupted_one(whole, tiny, tmp_path):
+    for arguments in ([*tiny, *LENGTH, "epochs=2", "output=run"], ["resume=run", "epochs=3"]):
+        outcome = run(tmp_path, *arguments)
+        assert outcome.returncode == 0, outcome.stderr
     for name in ("eps_curves.jsonl", "metrics.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes()
 

@@ -85,7 +85,7 @@ class TestCentring:
 
     def test_without_a_known_camera_is_refused(self):
         for cameras in (None, [-1, -1, -1]):
-            with pytest.raises(ValueError, match="camera must be none: no camera"):
+            with pytest.raises(ValueError, match="no camera of these images is known"):
                 center(np.eye(3), cameras)
         with pytest.raises(ValueError, match=r"cameras must be \(3,\) integers"):
             center(np.eye(3), [0, 1])
@@ -235,7 +235,7 @@ class TestPseudoLabels:
     def test_the_others_need_cameras(self, camera):
         rows, *_ = two_cameras(4)
         for cameras in (None, np.full(len(rows), -1)):
-            with pytest.raises(ValueError, match="camera must be none"):
+            with pytest.raises(ValueError, match="no camera of these images is known"):
                 PseudoLabeler(k1=8, camera=camera)(rows, FixedSchedule(0.6), 0, cameras=cameras)
 
     def test_the_penalty_is_the_setting(self):

@@ -245,7 +245,9 @@ def test_clusters_embeddings_in_the_labeler(algorithm):
     assert found.num_clusters == 20
 
 
-@pytest.mark.parametrize("option", ["hdbscan", "single_linkage"])
+@pytest.mark.parametrize(
+    "option", ["hdbscan", "single_linkage", pytest.param("infomap", marks=needs_infomap)]
+)
 def test_a_run_with_it(option, command, tiny):
     outcome = command(*tiny, f"clustering={option}", "clustering.algorithm.min_samples=3")
     assert outcome.code == 0, outcome.err

@@ -20,6 +20,8 @@ from dccc_lightning.clustering.refinement import agreement, refine
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
 from dccc_lightning.memory import ClusterMemory
+from dccc_lightning.metrics_table import read_rows
+from test_ddp import assert_same_results, run
 
 
 def normalized(rows):
@@ -324,3 +326,15 @@ def test_a_loss_without_a_teacher_has_no_teacher_to_ask(command, tiny):
     outcome = command(*tiny, "loss=cluster_contrast", "clustering.features=teacher", "output=run")
     assert outcome.code == 2
     assert "clustering: features and refine ask for the teacher" in " ".join(outcome.err.split())
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_two_processes_find_what_one_finds(tiny, tmp_path):
+    choices = ["camera=center", "outliers=single", "refine=0.3", "features=average"]
+    arguments = [*tiny, *(f"clustering.{choice}" for choice in choices)]
+    for devices in (1, 2):
+        outcome = run(tmp_path, *arguments, f"trainer.devices={devices}", f"output={devices}")
+        assert outcome.returncode == 0, outcome.stderr
+    assert any(row["cluster/outliers"] > 0 for row in read_rows(tmp_path / "1" / "metrics.csv")[1:])
+    assert_same_results(tmp_path / "1", tmp_path / "2", epochs=2)

@@ -112,9 +112,14 @@ def ending(folder: Path, job: Job, code: int | None) -> str:
 @cache
 def commit() -> str:
     """Return the version of this code, by git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or "unknown"
+    version = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--", "src", "conf", "benchmarks")
+    return f"{version}-dirty" if changed else version or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parents[2]), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def commit_of(folder: Path, job: Job) -> str:

@@ -16,7 +16,6 @@ from dccc_lightning.callbacks.epoch_row import EpochRow
 from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.data.records import Splits
 from dccc_lightning.datamodule import ReIDDataModule
-from dccc_lightning.embedding import embed_split
 from dccc_lightning.errors import UserError
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.progress import announced
@@ -102,7 +101,7 @@ class Panels(EpochRow):
         assert isinstance(module, DCCCModule)
         if self._clustering is None:  # resumed within the epoch
             assert self._recluster is not None
-            embeddings = embed_split(module, datamodule, "train")
+            embeddings, _ = self._recluster.embed(module, datamodule, epoch)
             self._clustering = embeddings.cpu(), None, self._recluster.summary["cluster/eps"]
         clustering, evaluation = self._clustering, self._evaluation
         self._clustering = self._evaluation = None
@@ -140,15 +139,13 @@ class Panels(EpochRow):
         splits = datamodule.splits
         assert datamodule.labels is not None
         assert self._recluster is not None
-        labeler = self._recluster.labeler
         found = Clustered(
             embeddings.to(device),
             datamodule.labels,
             previous,
             eps,
             splits.train,
-            labeler.k1,
-            labeler.k2,
+            self._recluster.labeler,
             splits.camera_names,
         )
         evaluated = None

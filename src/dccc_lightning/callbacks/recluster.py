@@ -99,7 +99,7 @@ class Recluster(Callback):
         """
         start = time.perf_counter()
         records = datamodule.splits.train
-        embeddings, context = self._embed(module, datamodule, epoch)
+        embeddings, context = self.embed(module, datamodule, epoch)
         embedded = time.perf_counter()
         previous = datamodule.labels
         labels, figures = self._cluster(embeddings, context, previous, epoch)
@@ -128,7 +128,7 @@ class Recluster(Callback):
             return "student", "teacher"
         return (self.labeler.features,)
 
-    def _embed(
+    def embed(
         self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int
     ) -> tuple[Tensor, dict[str, Any]]:
         """Return the embeddings (N, D) to cluster, and what else the labeler has to be told."""

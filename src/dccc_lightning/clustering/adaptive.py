@@ -141,6 +141,8 @@ def _knee(schedule: AdaptiveSchedule, graph: NeighborGraph, _: ClusteringAlgorit
     # In float32, as DBSCAN compares.
     ends = np.array([0.0, schedule.start], dtype=np.float32)
     low, high = np.searchsorted(distances, ends, side="right")
+    if 2 * (high - low) < len(distances) - low:  # too few images have so many neighbours
+        return np.zeros(len(grid))
     shares = np.searchsorted(distances, grid.astype(np.float32), side="right")
     return np.asarray((shares - low) / max(high - low, 1) - grid / schedule.start)
 

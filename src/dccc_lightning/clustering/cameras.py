@@ -32,7 +32,7 @@ def checked_cameras(cameras: ArrayLike | None, images: int) -> NDArray[np.int64]
         ValueError: There are none, they are all unknown, or there is not one an image.
     """
     if cameras is None or np.max(cameras, initial=-1) < 0:
-        raise ValueError("camera must be none: no camera of these images is known")
+        raise ValueError("no camera of these images is known, so nothing can be done about them")
     known = np.asarray(cameras)
     if known.shape != (images,) or known.dtype.kind not in "iu":
         raise ValueError(

@@ -164,8 +164,18 @@ class PseudoLabeler:
                 "epoch %d: eps %.4f gives less than two clusters: took %.4f, which gives %d",
                 epoch, scheduled, found.eps, found.num_clusters,
             )  # fmt: skip
-        adapted = [camera_aware.adapted(view, cameras, self.camera) for view in views]
+        adapted = [
+            points if view is features else camera_aware.adapted(view, cameras, self.camera)
+            for view in views
+        ]
         return self._reconsidered(replace(found, choice=choice), points, adapted, epoch)
+
+    def distances(
+        self, features: Features, cameras: ArrayLike | None, reach: float
+    ) -> NeighborGraph:
+        """Return the distances up to ``reach`` that are clustered; arguments as in a call."""
+        points = camera_aware.adapted(features, cameras, self.camera)
+        return self._graph(points, cameras, reach)[0]
 
     def _graph(
         self, points: Features, cameras: ArrayLike | None, top: float

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.embeddings import Features, unit_rows
-from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
+from dccc_lightning.clustering.jaccard import DenseGraphError
+from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.data.records import UNKNOWN, Records
 from dccc_lightning.progress import announced
 from dccc_lightning.reports import charts
@@ -49,8 +50,7 @@ class Clustered:
         previous: (N,) of the last epoch, None in the first.
         eps: Jaccard distance of the clustering.
         records: Of the N images.
-        k1: Of the Jaccard distance.
-        k2: Of the Jaccard distance.
+        labeler: That found them.
         camera_names: Where cameras have names.
     """
 
@@ -59,8 +59,7 @@ class Clustered:
     previous: NDArray[np.int64] | None
     eps: float
     records: Records
-    k1: int = 30
-    k2: int = 6
+    labeler: PseudoLabeler
     camera_names: Sequence[str] = ()
 
 
@@ -157,7 +156,7 @@ def _distances(found: Clustered) -> Panel | None:
     """Return the histograms; None where the embeddings have collapsed."""
     reach = min(max(REACH, found.eps + 0.1), 0.99)
     try:
-        graph = jaccard_graph(found.embeddings, found.k1, found.k2, reach)
+        graph = found.labeler.distances(found.embeddings, found.records.cameras, reach)
     except DenseGraphError:
         return None
     data = distance_histograms(graph, found.labels, found.records.identities, found.eps)

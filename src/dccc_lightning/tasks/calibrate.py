@@ -50,8 +50,11 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
     """
     kind = checked("settings", lambda: checks.choice("labels", settings["labels"], LABELS))
     fingerprint, images, rows = _embedded(settings)
-    labels = _identities(images) if kind == "identities" else _pseudo_labels(settings, rows)
     cameras = _numbered([image.camera for image in images])
+    if kind == "identities":
+        labels = _identities(images)
+    else:
+        labels = _pseudo_labels(settings, rows, cameras)
     found = checked(
         "calibrate",
         lambda: calibrate_scores(
@@ -108,13 +111,19 @@ def _identities(images: list[ListedImage]) -> NDArray[np.int64]:
     return _numbered(["" if i.identity == DISTRACTOR else i.identity for i in images])
 
 
-def _pseudo_labels(settings: Settings, rows: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Cluster the embeddings as the last epoch of a training would."""
+def _pseudo_labels(
+    settings: Settings, rows: NDArray[np.float32], cameras: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Cluster the embeddings as the last epoch of a training would.
+
+    Refinement asks two networks, and there is one.
+    """
     schedule = construct("scheduler", settings["scheduler"])
-    labeler = construct("clustering", settings["clustering"])
+    labeler = construct("clustering", settings["clustering"] | {"refine": 0.0})
+    last = settings["epochs"] - 1
     with announced("clustering"):
         labels: NDArray[np.int64] = checked(
-            "clustering", lambda: labeler(rows, schedule, settings["epochs"] - 1).labels
+            "clustering", lambda: labeler(rows, schedule, last, cameras=cameras).labels
         )
     return labels
 
