@@ -97,7 +97,6 @@ def srun(*arguments):
 
 
 def sacct(*arguments):
-    (HOME / "asked").touch()
     print("JobID|State|NodeList")
     for states in sorted(HOME.glob("*/states")):
         print(f"{states.parent.name}|{states.read_text().splitlines()[-1]}|here")

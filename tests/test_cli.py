@@ -131,7 +131,7 @@ def test_an_output_that_is_a_file_is_refused(command: Command, tmp_path: Path) -
     (tmp_path / "notes").write_text("a file")
     outcome = command("output=notes")
     assert outcome.code == 2
-    assert "cannot be made" in outcome.err
+    assert "cannot be written" in outcome.err
 
 
 def market_tree(root: Path) -> Path:

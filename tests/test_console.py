@@ -158,9 +158,37 @@ SCRIPT = textwrap.dedent("""
 """)
 
 
-def in_terminal(tmp_path: Path, **environment: str) -> str:
-    """Run the script in a terminal of 80 columns; return all that it was sent."""
-    (tmp_path / "script.py").write_text(SCRIPT)
+FORKING = textwrap.dedent("""
+    import logging, os, signal, sys, threading
+    logging.basicConfig(format="%(message)s")
+    from dccc_lightning.console import CONSOLE, progress_shown
+
+    def hold(taken, forked):
+        with CONSOLE._lock:  # as the thread that draws does at times
+            taken.set()
+            forked.wait()
+
+    taken, forked = threading.Event(), threading.Event()
+    with progress_shown():
+        threading.Thread(target=hold, args=(taken, forked)).start()
+        taken.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # instead of waiting for ever
+            logging.warning("logged")
+            print("printed", file=sys.stderr)
+            CONSOLE.print("shown")
+            print("said", flush=True)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        forked.set()
+    sys.exit(status)
+""")
+
+
+def in_terminal(tmp_path: Path, script: str = SCRIPT, **environment: str) -> str:
+    """Run a script in a terminal of 80 columns; return all that it was sent."""
+    (tmp_path / "script.py").write_text(script)
     ours, theirs = pty.openpty()
     clean = {k: v for k, v in os.environ.items() if k not in ("CI", "NO_COLOR", "FORCE_COLOR")}
     clean |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"} | environment
@@ -211,6 +239,11 @@ def test_a_terminal_keeps_the_lines_and_nothing_of_the_display(tmp_path):
     assert screen_after(sent) == [
         "line 0", "line 1", "line 2", "logged", "printed", "line 3", "the end"
     ]  # fmt: skip
+
+
+def test_a_forked_process_prints_while_the_display_is_drawn(tmp_path):
+    sent = in_terminal(tmp_path, FORKING)
+    assert "logged\r\nprinted\r\nshown\r\nsaid\r\n" in sent  # nothing drawn in between
 
 
 @pytest.mark.parametrize("environment", [{"CI": "true"}, {"TERM": "dumb"}])

@@ -172,6 +172,11 @@ def test_a_calibration_is_the_minimum_score_of_a_search(ask):
     pseudo = ask("calibrate", "input=train", "labels=pseudo", "false_match_rate=0.05",
                  output="pseudo", results="calibration.json")  # fmt: skip
     assert any("pseudo labels stand for identities" in text for text in pseudo["cautions"])
+    centred = ask("calibrate", "input=train", "labels=pseudo", "clustering.camera=center",
+                  "clustering.refine=0.5", "false_match_rate=0.05", output="centred",
+                  results="calibration.json")  # fmt: skip
+    assert centred["people"] > 1
+    assert centred["threshold"] != pseudo["threshold"]
     few = ask("calibrate", "index=g", "false_match_rate=1e-7", output="few",
               results="calibration.json")  # fmt: skip
     assert "too few for a false match rate of 1e-07" in few["cautions"][0]

@@ -1,7 +1,10 @@
 """Sweeps: presets, the search and its study, pruning, and several jobs at once."""
 
+import errno
+import fcntl
 import json
 import shlex
+import subprocess
 import sys
 import threading
 import time
@@ -13,14 +16,19 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from conftest import Command
 from dccc_lightning import cli, sweeping
+from dccc_lightning.arguments import path_argument
 from dccc_lightning.callbacks.pruning import Pruning
 from dccc_lightning.errors import UserError
+from dccc_lightning.faults import explained
 from dccc_lightning.reports.objective import run_objective
-from dccc_lightning.sweeping import local_launcher
-from dccc_lightning.sweeping.job_commands import Job
+from dccc_lightning.resumption import resumed_arguments
+from dccc_lightning.sweeping import job_commands, local_launcher
+from dccc_lightning.sweeping.job_commands import Job, start
 from dccc_lightning.sweeping.local_launcher import gpu_slots, variables
 from dccc_lightning.sweeping.search_space import parse_space
 from dccc_lightning.sweeping.study import STUDY_FILE, TrialSource, open_study
@@ -166,15 +174,19 @@ def test_the_objective_of_a_run():
     assert run_objective(rows[:1], "mAP") is None
 
 
+def trainers(accelerator, *devices):
+    return [{"accelerator": accelerator, "devices": count} for count in devices]
+
+
 def test_gpus_are_shared_out_without_overlap(monkeypatch):
     monkeypatch.setattr(local_launcher, "visible_gpus", lambda: ["0", "2", "5", "7", "8"])
-    assert gpu_slots("auto", 1, None) == [("0",), ("2",), ("5",), ("7",), ("8",)]
-    assert gpu_slots("gpu", 2, None) == [("0", "2"), ("5", "7")]
-    assert gpu_slots("gpu", 2, 1) == [("0", "2")]
-    assert gpu_slots("cpu", 2, 3) == [(), (), ()]
+    assert gpu_slots(trainers("auto", 1), None) == [("0",), ("2",), ("5",), ("7",), ("8",)]
+    assert gpu_slots(trainers("gpu", 1, 2, 1), None) == [("0", "2"), ("5", "7")]  # the widest
+    assert gpu_slots(trainers("gpu", 2) + trainers("cpu", 6), 1) == [("0", "2")]
+    assert gpu_slots(trainers("cpu", 2), 3) == [(), (), ()]
     for devices, jobs in [(2, 3), (6, None), ("auto", None)]:
         with pytest.raises(UserError):
-            gpu_slots("auto", devices, jobs)
+            gpu_slots(trainers("auto", 1, devices), jobs)
     assert variables(("5", "7"), 2)["CUDA_VISIBLE_DEVICES"] == "5,7"
 
 
@@ -228,13 +240,105 @@ def job(folder: Path, arguments: tuple[str, ...] = ("epochs=1",)) -> Job:
     return Job(3, arguments, folder, folder.parent / "3.txt", trainer)
 
 
-def test_a_job_is_a_command_that_can_be_repeated(tmp_path: Path) -> None:
-    fresh = job(tmp_path / "it's")
-    override = OverridesParser.create().parse_override(fresh.command()[-1])
-    assert override.key_or_group == "hydra.run.dir"
-    assert override.value() == str(tmp_path / "it's")
-    assert fresh.command()[1:4] == ["-m", "dccc_lightning", "epochs=1"]
-    assert {f"output={tmp_path / 'it'}'s", "ckpt_path=last"} <= set(fresh.repeatable_command())
+ODD_FOLDERS = ["it's", "ä", "a (1)/b", "x=1", "b[1]", "b#c", "a b", r"back\\", r"a\'b", "run"]
+
+
+def read(arguments: list[str]) -> dict[str, object]:
+    """Return what Hydra reads."""
+    overrides = OverridesParser.create().parse_overrides(arguments)
+    return {override.key_or_group: override.value() for override in overrides}
+
+
+@pytest.mark.parametrize("name", ODD_FOLDERS)
+def test_a_job_is_a_command_that_can_be_repeated(name: str, tmp_path: Path) -> None:
+    folder, fresh = tmp_path / name, job(tmp_path / name)
+    assert fresh.command()[1:3] == fresh.repeatable_command()[1:3] == ["-m", "dccc_lightning"]
+    whole = {"epochs": 1, "hydra.run.dir": str(folder)}
+    assert read(fresh.command()[3:]) == whole
+    repeatable = fresh.repeatable_command()[3:]
+    assert read(repeatable) == whole | {"output": str(folder), "ckpt_path": "last"}
+    assert resumed_arguments(repeatable) == repeatable
+    fresh.note_failure("no room")  # and has begun
+    assert read(fresh.command()[3:]) == {"resume": str(folder)}
+    goes_on = {"epochs": 1, "resume": str(folder), "output": str(folder), "ckpt_path": "last"}
+    assert read(resumed_arguments(repeatable)) == goes_on | {"hydra.run.dir": str(folder)}
+    # As Hydra wants it, and as it is after a shell has taken the quotes away.
+    for resume in (path_argument("resume", folder), f"resume={folder}"):
+        assert read(resumed_arguments([resume])) == goes_on
+
+
+@given(path=st.text("a1e_/.-+@%: 'ä\\\"(=,null", min_size=1))
+@example(path="null")
+@example(path="1e5")
+@settings(deadline=None, max_examples=100)
+def test_hydra_reads_the_path_that_was_written(path: str) -> None:
+    assert read([path_argument("output", path)]) == {"output": path}
+
+
+def test_a_hint_can_be_given_as_it_is_printed(tmp_path: Path) -> None:
+    for folder, shown in [(Path("runs/1"), "resume=runs/1"), (Path("b (1)"), "resume='b (1)'")]:
+        with pytest.raises(UserError, match="No space") as told, explained(folder):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert f"then {shown} continues" in str(told.value)
+
+
+def test_a_job_that_still_runs_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "import sys; print('trains', flush=True); sys.stdin.read()"
+    monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", lines])
+    monkeypatch.setattr(job_commands.subprocess, "DEVNULL", subprocess.PIPE)
+    one = job(tmp_path / "run")
+    one.note_failure("boom")
+    running = start(one, {})
+    try:
+        assert not (tmp_path / "run" / "error.txt").exists()
+        one.note_failure("boom")
+        with pytest.raises(UserError, match=r"job 3 still runs \(it writes .*3.txt\)"):
+            start(one, {})
+        assert (tmp_path / "run" / "error.txt").exists()
+    finally:
+        running.communicate()
+    assert one.log.read_text() == "trains\n"
+    start(one, {}).communicate()
+    assert one.log.read_text() == "trains\n"  # that of the second start alone
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert start(one, {}).communicate() == (None, None)
+
+
+def test_a_failure_is_forgotten_when_its_job_starts(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / "sweep" / "2" / "error.txt"
+    job(note.parent).note_failure("no room")
+    (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(asked("trainer=cpu"))
+    lines = f"import os; print(os.path.exists({str(note)!r}))"
+    monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", lines])
+    outcome = command(*GRID, "hydra/launcher=local", "trainer=cpu")
+    assert outcome.code == 0, outcome
+    seen = [(tmp_path / "sweep" / "logs" / f"{number}.txt").read_text() for number in range(3)]
+    assert seen == ["True\n", "True\n", "False\n"]
+
+
+def test_the_widest_job_of_a_sweep_gets_its_gpus(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_launcher, "visible_gpus", lambda: ["4", "6"])
+    lines = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", lines])
+    outcome = command("-m", "trainer.devices=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep")
+    assert outcome.code == 0, outcome
+    for number in (0, 1):
+        assert (tmp_path / "sweep" / "logs" / f"{number}.txt").read_text() == "4,6\n"
+
+
+def test_no_jobs_at_once_are_refused() -> None:
+    with pytest.raises(UserError, match="jobs"):
+        local_launcher.LocalLauncher(0)
 
 
 def test_a_job_that_has_begun_is_resumed_and_one_that_is_finished_is_left(tmp_path: Path) -> None:
@@ -248,6 +352,14 @@ def test_a_job_that_has_begun_is_resumed_and_one_that_is_finished_is_left(tmp_pa
 
 
 GRID = ["-m", "scheduler=fixed,linear,cosine", "hydra.sweep.dir=sweep"]
+
+
+def asked(*arguments: str) -> str:
+    """Return what Hydra saves of a sweep of the grid."""
+    overrides = {"task": [GRID[1], *arguments]}
+    return json.dumps({"hydra": {"overrides": overrides, "sweeper": {"params": None}}})
+
+
 FINISHING = """
 import os, pathlib, sys
 number = sys.argv[1]
@@ -275,12 +387,28 @@ def test_the_same_sweep_goes_on_with_what_is_not_finished(
     other = command(*grid, "seed=2")
     assert other.code == 2
     assert "hydra.sweep.dir=sweep: holds another sweep" in other.err
+    plain = command(*GRID, "trainer=cpu")  # the same jobs, but nobody who leaves out what is done
+    assert plain.code == 2
+    assert "repeat its own command with a launcher (hydra/launcher=local)" in plain.err
     (tmp_path / "room").touch()
     second = command(*grid)
     assert second.code == 0, second
     assert "2 of 3 jobs are done already" in second.out
     assert (tmp_path / "calls").read_text().split() == ["0", "1", "2", "1"]
     assert not (tmp_path / "sweep" / "1" / "error.txt").exists()
+
+
+@pytest.mark.parametrize("content", ["", "hydra:\n  overrides: [", "hydra: 'ä"])
+def test_a_sweep_whose_settings_are_cut_short_is_another_one(
+    content: str, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    saved = tmp_path / "sweep" / sweeping.SWEEP_FILE
+    saved.write_bytes(content.encode()[: 9 if "ä" in content else None])  # within the letter
+    outcome = command(*GRID, "hydra/launcher=local", "trainer=cpu")
+    assert outcome.code == 2
+    assert "holds another sweep" in outcome.err
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == [sweeping.SWEEP_FILE]
 
 
 # SLURM
@@ -299,7 +427,7 @@ IN_QUEUE = """
 import os, pathlib, subprocess, sys
 number, *arguments = sys.argv[1:]
 folder = pathlib.Path(arguments[-4].removeprefix("output="))
-assert arguments[-3:] == ["ckpt_path=last", f"hydra.run.dir='{folder}'", "checkpoint.requeue=true"]
+assert arguments[-3:] == ["ckpt_path=last", f"hydra.run.dir={folder}", "checkpoint.requeue=true"]
 array = os.environ["SLURM_ARRAY_JOB_ID"] + "_" + os.environ["SLURM_ARRAY_TASK_ID"]
 if number == "1":
     sys.exit("error: boom")
@@ -367,16 +495,14 @@ def test_slurm_is_not_given_a_job_twice(
         (cluster / name).mkdir()
         (cluster / name / "states").write_text(f"{state}\n")
     (tmp_path / "sweep" / "logs").mkdir(parents=True)
-    asked = {"overrides": {"task": [GRID[1], "trainer=cpu"]}, "sweeper": {"params": None}}
-    (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(json.dumps({"hydra": asked}))
+    (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(asked("trainer=cpu"))
     for number in range(3):
         (tmp_path / "sweep" / "logs" / f"{number}.slurm").write_text(str(90 + number))
     job(tmp_path / "sweep" / "0").note_failure("boom")
 
     def cancel() -> None:
-        while not (cluster / "asked").exists():
+        while not (cluster / "script_100").exists():  # from here on it waits
             time.sleep(0.05)
-        time.sleep(1)
         (cluster / "91" / "states").write_text("CANCELLED by 7\n")
 
     user = threading.Thread(target=cancel, daemon=True)
@@ -398,6 +524,56 @@ def test_slurm_is_asked_for_only_where_it_is(command: Command, tmp_path: Path) -
     outcome = command(*GRID, "hydra/launcher=slurm")
     assert outcome.code == 2
     assert "no sbatch, srun, sacct here" in outcome.err
+
+
+def test_a_slurm_without_accounting_is_refused(
+    command: Command, tmp_path: Path, cluster: Path
+) -> None:
+    lines = "echo 'Slurm accounting storage is disabled' >&2; exit 1"
+    (tmp_path / "bin" / "sacct").write_text(f"#!/bin/sh\n{lines}\n")
+    outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert "sacct does not answer (Slurm accounting storage is disabled)" in line
+    assert not (cluster / "script_100").exists()
+
+
+def test_a_job_that_slurm_has_forgotten_ends_with_its_results(
+    command: Command, tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(job: Job) -> list[str]:
+        results = job.folder / "results.json"
+        lines = (
+            f"from pathlib import Path; p = Path({str(results)!r}); "
+            "p.parent.mkdir(parents=True); p.write_text('{}')"
+        )
+        return [sys.executable, "-c", lines]
+
+    monkeypatch.setattr(Job, "repeatable_command", finish)
+    (tmp_path / "bin" / "sacct").write_text("#!/bin/sh\necho 'JobID|State|NodeList'\n")
+    job(tmp_path / "sweep" / "1").note_failure("boom")
+    (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(asked("trainer=cpu"))
+    outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
+    assert outcome.code == 0, outcome
+    assert "job 2 done" in outcome.out
+    assert not (tmp_path / "sweep" / "1" / "error.txt").exists()
+
+
+def test_what_is_submitted_is_cancelled_when_the_rest_is_refused(
+    command: Command, tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [sys.executable, "-c", "import time; time.sleep(1)"]
+    monkeypatch.setattr(Job, "repeatable_command", lambda job: lines)
+    sbatch = tmp_path / "bin" / "sbatch"
+    whole = sbatch.read_text()
+    refusal = f"if [ -e {cluster}/script_100 ]; then echo 'no such QOS' >&2; exit 1; fi"
+    sbatch.write_text(whole.replace("\n", f"\n{refusal}\n", 1))
+    outcome = command(
+        "-m", "trainer.devices=1,2", "trainer=cpu", "hydra/launcher=slurm", "hydra.sweep.dir=sweep"
+    )
+    assert outcome.code == 2
+    assert "no such QOS" in outcome.err
+    assert any("CANCELLED" in path.read_text() for path in cluster.glob("100*/states"))
 
 
 def test_without_submitit_the_extra_is_named(

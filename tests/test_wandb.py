@@ -6,25 +6,31 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import wandb
+from PIL import Image
 
 import dccc_lightning
 from conftest import Command
+from dccc_lightning.callbacks.wandb_panels import WandbPanels
 from dccc_lightning.data.fingerprint import fingerprint
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.loggers import RUN_ID, build_logger
 from dccc_lightning.metrics_table import read_rows
+from dccc_lightning.processes import finished
 from dccc_lightning.reports.code_version import code_version
 from dccc_lightning.reports.dashboard import specification, sweep_report, workspace
-from dccc_lightning.reports.panel import read_panels
+from dccc_lightning.reports.panel import Panel, read_panels
+from dccc_lightning.reports.wandb_media import to_media
 from wandb_records import read_config, read_history, read_records
 
 FAST = ["model.weights=null", "logger=wandb", "eval_every=1"]
@@ -225,6 +231,72 @@ def test_a_job_of_a_sweep_is_in_the_group_of_its_sweep(tmp_path: Path) -> None:
         logger.experiment.finish()
 
 
+def exit_codes(folder: Path) -> list[int]:
+    """Of the runs below a folder, in the order of their folders."""
+    return [
+        record.exit.exit_code
+        for path in record_files(folder)
+        for record in read_records(path)
+        if record.WhichOneof("record_type") == "exit"
+    ]
+
+
+def test_a_job_that_failed_before_it_trained_leaves_its_run_to_no_other(tmp_path: Path) -> None:
+    jobs = [tmp_path / name for name in ("0", "1")]
+    ids = []
+    for job in jobs:
+        job.mkdir()
+        ids.append(build_logger(entry(job), job).experiment.id)
+    assert ids == [(job / RUN_ID).read_text().strip() for job in jobs]
+    assert ids[0] != ids[1]
+    wandb.finish()
+    assert [exit_codes(job) for job in jobs] == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(None, 0), (UserError("no image"), 1), (SystemExit(143), 1)],
+)
+def test_a_run_ends_as_its_training_did(
+    error: BaseException | None, code: int, tmp_path: Path
+) -> None:
+    trainer: Any = SimpleNamespace(
+        loggers=[build_logger(entry(tmp_path), tmp_path)],
+        is_global_zero=True,
+        strategy=SimpleNamespace(launcher=None),
+    )
+    with suppress(UserError, SystemExit), finished(trainer):
+        if error is not None:
+            raise error
+    assert exit_codes(tmp_path) == [code]
+
+
+def test_a_run_goes_on_without_the_fingerprint_of_images_that_have_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = build_logger(entry(tmp_path), tmp_path)
+    gone = splits(tmp_path / "images", [0, 1], [1, 2], [3, 4])
+    shutil.rmtree(tmp_path / "images")
+    trainer: Any = SimpleNamespace(
+        loggers=[logger], is_global_zero=True, datamodule=SimpleNamespace(splits=gone)
+    )
+    module: Any = None
+    WandbPanels(tmp_path).on_fit_start(trainer, module)
+    logger.experiment.finish()
+    (path,) = record_files(tmp_path)
+    assert "code" in read_config(path)
+    assert "dataset_fingerprint" not in read_config(path)
+    assert "W&B gets no fingerprint of the dataset: cannot read the image" in caplog.text
+
+
+def test_a_panel_of_another_kind_has_a_picture_and_no_table() -> None:
+    picture = Image.new("RGB", (4, 4))
+    media = to_media([Panel("flow", "Flow", picture, {"stayed": 3}),
+                      Panel("strange", "Strange", picture, {"number": 3})])  # fmt: skip
+    assert set(media) == {"panels/flow", "tables/flow", "panels/strange"}
+    assert media["tables/flow"].data == [["stayed", 3]]
+
+
 def test_checkpoints_are_one_of_three_choices(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="checkpoints must be one of none, best, all"):
         build_logger(entry(tmp_path, checkpoints="some"), tmp_path)
@@ -323,8 +395,9 @@ def test_the_workspace_shows_every_panel_in_its_section() -> None:
 
 @pytest.mark.parametrize(
     ("group", "chosen"),
-    [("ablation", ("group", "=", "ablation")), (None, ("tags", "IN", ["sweep"]))],
-)
+    [("ablation", ("group", "=", "ablation")), ("Anna's", ("group", "=", "Anna's")),
+     (None, ("tags", "IN", ["sweep"]))],
+)  # fmt: skip
 def test_the_sweep_report_is_of_one_sweep_or_of_all(group: str | None, chosen: Any) -> None:
     pytest.importorskip("wandb_workspaces")
     spec = specification(sweep_report("team", "people", group))
@@ -361,3 +434,11 @@ def test_a_dashboard_that_is_refused_or_lacks_the_extra_is_one_line(
     outcome = command("task=dashboard", "dashboard.upload=false", "output=others")
     assert outcome.code == 2
     assert outcome.err == "error: task=dashboard: pip install 'dccc-lightning[dashboard]'\n"
+
+
+def test_a_team_without_an_account_is_one_line(command: Command) -> None:
+    pytest.importorskip("wandb_workspaces")
+    outcome = command("task=dashboard", "dashboard.entity=team", "output=views")
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "wandb login, or dashboard.upload=false" in outcome.err

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from dccc_lightning.arguments import path_argument
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
 
@@ -58,7 +59,8 @@ def checkpoint_of(run: Path, which: str) -> Path | None:
     if which == "last" and before.exists() and _problem(before) is None:
         content = torch.load(before, map_location="meta", weights_only=True)
         when = f"epoch {content['epoch'] + 1}, step {content['global_step']}"
-        remedy = f"the one before it, of {when}, is whole: resume={run} ckpt_path=previous"
+        again = path_argument("resume", run)
+        remedy = f"the one before it, of {when}, is whole: {again} ckpt_path=previous"
     raise UserError(f"{path} {problem}; {remedy}")
 
 

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import composition, sweeping
+from dccc_lightning.arguments import path_argument
 from dccc_lightning.console import progress_shown
 from dccc_lightning.errors import UserError
 from dccc_lightning.resumption import resumed_arguments
@@ -135,7 +136,7 @@ def _job(config: DictConfig) -> float | None:
         if stop.code != 1:
             raise
         if _has_begun(output) and _is_first_process():
-            print(f"stopped; resume={output} continues", file=sys.stderr, flush=True)
+            print(f"stopped; {path_argument('resume', output)} continues", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except KeyboardInterrupt:
         if not OutputGuard.continues:
@@ -183,21 +184,23 @@ def _guard(folder: Path, setting: str, claim: str) -> None:
     OutputGuard.absent = [p for p in (path, *path.parents) if not p.exists()]
     if not _is_first_process():
         return
+    beside = _started_from_outside()  # such a process may have come first, and made Hydra's files
     try:
         path.mkdir(parents=True, exist_ok=True)
+        names = {content.name for content in path.iterdir()}
+        if not names - ({RUN_MARKER, RUN_LOG} if beside else set()):
+            with suppress(FileExistsError):
+                return (path / claim).touch(exist_ok=beside)
+            _fail(f"{setting}={folder}: another command begins there now; choose another folder")
     except OSError as error:
-        _fail(f"{setting}={folder}: cannot be made ({error.strerror}); choose another folder")
-    beside = _started_from_outside()  # such a process may have come first, and made Hydra's files
-    if {content.name for content in path.iterdir()} - ({RUN_MARKER, RUN_LOG} if beside else set()):
-        if (path / sweeping.SWEEP_FILE).exists():
-            _fail(f"{setting}={folder}: holds another sweep; choose another folder")
-        ours = (path / RUN_MARKER).exists() or (path / RUN_LOG).exists()
-        what = "holds a run" if ours else "is not empty and not ours"
-        hint = f", or resume={folder} to continue it" if ours else " or remove it"
-        _fail(f"{setting}={folder}: {what}; choose another folder{hint}")
-    with suppress(FileExistsError):
-        return (path / claim).touch(exist_ok=beside)
-    _fail(f"{setting}={folder}: another command begins there now; choose another folder")
+        _fail(f"{setting}={folder}: cannot be written ({error.strerror}); choose another folder")
+    if sweeping.SWEEP_FILE in names:
+        hint = "or repeat its own command with a launcher (hydra/launcher=local) to continue it"
+        _fail(f"{setting}={folder}: holds another sweep; choose another folder, {hint}")
+    ours = not names.isdisjoint({RUN_MARKER, RUN_LOG})
+    what = "holds a run" if ours else "is not empty and not ours"
+    hint = f", or {path_argument('resume', folder)} to continue it" if ours else " or remove it"
+    _fail(f"{setting}={folder}: {what}; choose another folder{hint}")
 
 
 def _discard(output: Path) -> None:

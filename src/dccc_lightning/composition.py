@@ -9,7 +9,12 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import OmegaConf
 
 _UNKNOWN_KEY = re.compile(r"(?:Could not override|Key) '([^']+)'|Error merging override ([^=\s]+)=")
@@ -42,7 +47,8 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
             return f"{_argument_for(key, arguments)}: no such setting; {_nearest(key, known)}"
     if isinstance(error, OverrideParseException):
         return _unread(error.override, text)
-    return text.strip().splitlines()[0]
+    cause = error.__cause__ if isinstance(error, InstantiationException) else None
+    return str(cause or error).strip().splitlines()[0]  # the cause: what the part itself has said
 
 
 def _unread(override: str, text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.file_proxy import FileProxy
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
@@ -92,6 +93,27 @@ def progress_shown(enabled: bool = True) -> Iterator[None]:
         finally:
             for handler in handlers:
                 handler.setStream(errors)
+
+
+def _draw_nothing() -> None:
+    """Give a forked process, a worker of a loader, the plain streams and a console without display.
+
+    The thread that draws stays behind, perhaps with the console's lock, which nobody would release:
+    the first line that the worker printed would wait for ever.
+    """
+    if not isinstance(sys.stdout, FileProxy):
+        return
+    vars(CONSOLE).update(vars(make_console()))
+    for name in ("stdout", "stderr"):
+        drawn = getattr(sys, name)
+        if isinstance(drawn, FileProxy):
+            setattr(sys, name, drawn.rich_proxied_file)
+            for handler in logging.getLogger().handlers:
+                if isinstance(handler, logging.StreamHandler) and handler.stream is drawn:
+                    handler.setStream(drawn.rich_proxied_file)
+
+
+os.register_at_fork(after_in_child=_draw_nothing)
 
 
 class _Line:

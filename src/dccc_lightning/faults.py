@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed
 
+from dccc_lightning.arguments import path_argument
 from dccc_lightning.errors import UnwritableFileError, UserError
 
 SMALLER_STEPS = "lower loader.eval_batch_size"
@@ -49,7 +50,8 @@ def explained(output: Path, remedy: str = SMALLER_STEPS) -> Iterator[None]:
     Raises:
         UserError: In place of the failure.
     """
-    goes_on = f"then resume={output} continues"
+    resume = path_argument("resume", output)
+    goes_on = f"then {resume} continues"
     try:
         with enough_memory(remedy):
             yield
@@ -58,7 +60,7 @@ def explained(output: Path, remedy: str = SMALLER_STEPS) -> Iterator[None]:
             first = str(error).strip().partition(". ")[0]
             raise LostProcessError(
                 "another process of this run has ended, and said why unless it was killed "
-                f"({first}); resume={output} continues"
+                f"({first}); {resume} continues"
             ) from error
         if not str(error).startswith("DataLoader worker (pid"):  # torch has no type for it
             raise

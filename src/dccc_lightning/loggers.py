@@ -30,6 +30,8 @@ def build_logger(entry: Settings, output: Path) -> Any:
     """
     if not str(entry["_target_"]).endswith("WandbLogger"):
         return construct("logger", entry)
+    if wandb.run is not None:  # of a job of this sweep that failed before it trained
+        wandb.finish(exit_code=1)
     record = output / RUN_ID
     run_id = record.read_text().strip() if record.exists() else generate_id()
     given = {name: value for name, value in entry.items() if value is not None}

@@ -103,12 +103,14 @@ def less_memory(settings: Settings, processes: int) -> str:
 def finished(trainer: pl.Trainer) -> Iterator[None]:
     """Leave nothing behind that outlives a run, whatever happens within.
 
-    W&B runs are closed: the next job of a sweep would go on writing into them. After a failure the
-    processes that Lightning started end: they would wait for this one.
+    W&B runs are closed, as failed after a failure: the next job of a sweep would go on writing into
+    them. The processes that Lightning started end after one: they would wait for this one.
     """
+    failed = False
     try:
         yield
     except BaseException as error:
+        failed = True
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
             if isinstance(error, LostProcessError):
@@ -118,7 +120,7 @@ def finished(trainer: pl.Trainer) -> Iterator[None]:
     finally:
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:
-                logger.experiment.finish()
+                logger.experiment.finish(exit_code=int(failed))
 
 
 def _let_speak(processes: Sequence[Popen[bytes]]) -> None:

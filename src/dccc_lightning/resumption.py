@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from dccc_lightning.arguments import path_argument
 from dccc_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
@@ -34,7 +36,8 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     if output is not None and Path(output).resolve() != Path(folder).resolve():
         raise UserError(f"resume={folder} goes on in that folder; leave output out")
     by_key = {argument.partition("=")[0].lstrip("+"): argument for argument in [*saved, *arguments]}
-    by_key["output"] = f"output={folder}"
+    # A shell takes the quotes away that Hydra wants to see, so resume gets its own anew.
+    by_key |= {key: path_argument(key, folder) for key in ("resume", "output")}
     if _value(arguments, "ckpt_path") is None:
         by_key["ckpt_path"] = "ckpt_path=last"
     return list(by_key.values())
@@ -49,9 +52,10 @@ def _continued_if_begun(arguments: list[str]) -> list[str]:
         raise UserError(f"ckpt_path={which}: continues one run, it cannot be part of a sweep")
     output = _value(arguments, "output")
     if output is None:
-        return resumed_arguments([*arguments, f"resume={_newest(_value(arguments, 'dataset'))}"])
+        newest = _newest(_value(arguments, "dataset"))
+        return resumed_arguments([*arguments, path_argument("resume", newest)])
     if _saved_arguments(Path(output)) is not None:
-        return resumed_arguments([*arguments, f"resume={output}"])
+        return resumed_arguments([*arguments, path_argument("resume", output)])
     if which == "previous":
         raise UserError(f"ckpt_path=previous: {output} holds no run")
     return arguments
@@ -79,6 +83,10 @@ def _saved_arguments(folder: Path) -> list[str] | None:
 
 
 def _value(arguments: Sequence[str], key: str) -> str | None:
-    """Return the last value given to ``key``, None if there is none."""
+    """Return the last value given to ``key``, without quotes; None if there is none."""
     values = [a.partition("=")[2] for a in arguments if a.partition("=")[0] == key]
-    return values[-1] if values and values[-1] not in ("", "null") else None
+    if not values or values[-1] in ("", "null"):
+        return None
+    if values[-1][0] not in "'\"":
+        return values[-1]
+    return str(OverridesParser.create().parse_override(f"{key}={values[-1]}").value())

@@ -37,7 +37,7 @@ class RunWandbLogger(WandbLogger):
 
     def __init__(self, checkpoints: str = "none", **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._wandb_init.pop("anonymous")  # Lightning gives it; wandb warns that it does nothing
+        self._wandb_init.pop("anonymous", None)  # Lightning gives it; wandb warns of it
         self.checkpoints = checks.choice("checkpoints", checkpoints, CHECKPOINTS)
         self.is_before_training = False
         self._row = 0

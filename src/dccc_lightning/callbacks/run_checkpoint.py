@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from dccc_lightning import checks
+from dccc_lightning.arguments import path_argument
 from dccc_lightning.callbacks.stop_signals import StopSignals
 from dccc_lightning.checkpointing import LAST, PREVIOUS
 from dccc_lightning.files import remove_temporaries
@@ -119,7 +120,8 @@ class RunCheckpoint(Checkpoint):
         if not trainer.is_global_zero:
             raise SystemExit(0)
         name = signal.Signals(number).name
-        print(f"stopped by {name}; resume={self.run} continues", file=sys.stderr, flush=True)
+        resume = path_argument("resume", self.run)
+        print(f"stopped by {name}; {resume} continues", file=sys.stderr, flush=True)
         if self.requeue and number == signal.SIGUSR1:
             requeue_job()
         raise SystemExit(128 + number)

@@ -1,5 +1,6 @@
 """What a W&B run shows beyond the figures that Lightning logs."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from dccc_lightning.callbacks.panels import Panels
 from dccc_lightning.callbacks.timings import Timings
 from dccc_lightning.checkpointing import LAST
 from dccc_lightning.data.fingerprint import fingerprint
+from dccc_lightning.errors import UserError
 from dccc_lightning.reports.code_version import code_version
 from dccc_lightning.reports.wandb_media import to_media
 from dccc_lightning.wandb_logger import RunWandbLogger
+
+log = logging.getLogger(__name__)
 
 
 class WandbPanels(EpochRow):
@@ -43,7 +47,11 @@ class WandbPanels(EpochRow):
         if logger is not None:
             logger.is_before_training = False
             splits = vars(trainer)["datamodule"].splits
-            facts = {"dataset_fingerprint": fingerprint(splits), "code": code_version()}
+            facts = {"code": code_version()}
+            try:
+                facts["dataset_fingerprint"] = fingerprint(splits)
+            except UserError as error:
+                log.warning("W&B gets no fingerprint of the dataset: %s", error)
             logger.experiment.config.update(facts, allow_val_change=True)
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:

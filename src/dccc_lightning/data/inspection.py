@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, problem_of
+from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, problem_of, to_rgb
 from dccc_lightning.progress import track
 
 DIGEST_BYTES = 16
@@ -44,7 +44,7 @@ def inspect(path: Path) -> Inspection:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(image)
-            image.load()
+            to_rgb(image)  # as training does: what it refuses is refused here
     except DECODING_ERRORS as error:
         return Inspection(digest, problem=problem_of(error))
     return Inspection(digest)

@@ -8,7 +8,7 @@ import yaml
 
 from dccc_lightning.inference.image_embedder import Origin
 from dccc_lightning.reports.label_free import FIGURES
-from dccc_lightning.reports.results import SCORES
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES
 
 PAPER = (
     'He, Xue, Du, Zhao, Su, "Dynamic Clustering and Cluster Contrastive Learning for '
@@ -163,7 +163,7 @@ def _figures(origin: Origin, results: Mapping[str, Any] | None) -> str:
     ]
     return (
         f"On the test split of {origin.dataset}, per cent, {_one_run(origin, results)}\n\n"
-        f"{_table(('', *SCORES), rows)}"
+        f"{_table(('', *(SCORE_NAMES[score] for score in SCORES)), rows)}"
     )
 
 

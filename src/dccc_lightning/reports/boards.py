@@ -15,7 +15,9 @@ Frame = Literal["", "query", "right", "wrong"]
 
 THUMBNAIL_HEIGHT = 128
 
-_COLORS = {"": "#d5d9df", "query": "#2f6db3", "right": "#2e9e5b", "wrong": "#d0433b"}
+FRAME_COLORS: dict[Frame, str] = {
+    "": "#d5d9df", "query": "#2f6db3", "right": "#2e9e5b", "wrong": "#d0433b",
+}  # fmt: skip
 _BLACK, _GREY, _WHITE = "#1d2127", "#68707c", "#ffffff"
 _FRAME, _GAP, _MARGIN, _CAPTION, _HEADING, _TITLE = 3, 8, 16, 52, 24, 62
 
@@ -89,7 +91,7 @@ def _draw(title: str, note: str, rows: Sequence[BoardRow], thumbnails: Thumbnail
         for column, tile in enumerate(row.tiles):
             x, y = _MARGIN + column * step, top + _HEADING
             frame = (x, y, x + width + 2 * _FRAME - 1, y + height + 2 * _FRAME - 1)
-            pen.rectangle(frame, fill=_COLORS[tile.frame])
+            pen.rectangle(frame, fill=FRAME_COLORS[tile.frame])
             picture.paste(thumbnails[tile.key], (x + _FRAME, y + _FRAME))
             lines = [shortened(line, font(10), step - 2) for line in tile.caption.split("\n")]
             pen.multiline_text((x, frame[3] + 4), "\n".join(lines), fill=_GREY, font=font(10))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dccc_lightning.errors import UserError
+from dccc_lightning.reports.results import SCORE_NAMES
 from dccc_lightning.reports.wandb_media import image_key, table_key
 
 STEP, EPOCH = "trainer/global_step", "epoch"
@@ -12,8 +13,8 @@ Line = tuple[str, str, tuple[str, ...]]
 """Title, horizontal axis, figures."""
 
 _RETRIEVAL: tuple[Line, ...] = tuple(
-    (title, EPOCH, (f"val/{score}", f"val_teacher/{score}"))
-    for title, score in (("mAP", "mAP"), ("rank-1", "rank1"), ("mINP", "mINP"))
+    (SCORE_NAMES[score], EPOCH, (f"val/{score}", f"val_teacher/{score}"))
+    for score in ("mAP", "rank1", "mINP")
 )
 _TRAINING: tuple[Line, ...] = (
     ("loss", EPOCH, ("train/loss",)),
@@ -113,7 +114,7 @@ def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
         group: Of the sweep, the name of its folder; None: all that are tagged ``sweep``.
     """
     _, wr = require_workspaces()
-    chosen = f"Group = '{group}'" if group else "Tags in ['sweep']"
+    chosen = f"Group = {group!r}" if group else "Tags in ['sweep']"
 
     def grid(panels: list[Any]) -> Any:
         for place, panel in enumerate(panels):

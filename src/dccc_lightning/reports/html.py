@@ -13,12 +13,10 @@ from dccc_lightning.metrics_table import Row
 from dccc_lightning.reports import html_panels, svg
 from dccc_lightning.reports.label_free import FIGURES, RULE
 from dccc_lightning.reports.panel import Panel
-from dccc_lightning.reports.results import SCORES
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES
 
 PARTS = ("embedding", "clustering", "training", "evaluation", "other")
 """Columns of timings.csv that make up ``total``."""
-
-_NAMES = {"mAP": "mAP", "mINP": "mINP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10"}
 
 _CLUSTER_BOARDS = [f"clusters/{kind}" for kind in
                    ("largest", "tightest", "loosest", "mixed", "outliers")]  # fmt: skip
@@ -121,7 +119,7 @@ def _scores(report: Report) -> str:
     cards = [
         _card(name, f"{after[score]:.1f} %",
               f"{before[score]:.1f} % before training" if score in before else "")
-        for score, name in ((score, _NAMES[score]) for score in ("mAP", "rank1", "mINP"))
+        for score, name in ((score, SCORE_NAMES[score]) for score in ("mAP", "rank1", "mINP"))
     ]  # fmt: skip
     trained = [row for row in report.rows if "cluster/ari" in row]
     if trained:
@@ -141,7 +139,7 @@ def _scores(report: Report) -> str:
         if scores
     ]
     said = ", ".join(["test split, %", *filter(None, [results.get("note")])])
-    table = _table([said, *(_NAMES[score] for score in SCORES)], rows)
+    table = _table([said, *(SCORE_NAMES[score] for score in SCORES)], rows)
     return f'<div class="cards">{"".join(cards)}</div><div class="card below">{table}</div>'
 
 

@@ -12,6 +12,16 @@ from dccc_lightning.files import write_atomically
 from dccc_lightning.metrics_table import Row
 
 SCORES = ("mAP", "mINP", "rank1", "rank5", "rank10")
+SCORE_NAMES = {
+    "mAP": "mAP",
+    "mAP_oxford": "oxford",
+    "mINP": "mINP",
+    "rank1": "rank-1",
+    "rank5": "rank-5",
+    "rank10": "rank-10",
+}
+"""What scores are called for people."""
+
 CAMERA_CENTERED = "camera-centred at test time"
 """Said wherever scores stand that were made with statistics of the test images."""
 

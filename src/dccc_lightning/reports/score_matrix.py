@@ -7,18 +7,10 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from dccc_lightning.reports.results import SCORE_NAMES
+
 RANKINGS = {"cosine": "cosine", "reranked": "re-ranked"}
 """Rankings and what they are called for people."""
-
-MEASURES = {
-    "mAP": "mAP",
-    "mAP_oxford": "oxford",
-    "mINP": "mINP",
-    "rank1": "rank-1",
-    "rank5": "rank-5",
-    "rank10": "rank-10",
-}
-"""Measures and what they are called for people."""
 
 HEADLINES = ("mAP", "rank1")
 """Measures that a cell of the matrix shows."""
@@ -56,7 +48,7 @@ class ScoreMatrix:
         """Return a table a ranking, a row a network, a column a dataset, cells ``mAP / rank-1``."""
         blocks = []
         for ranking in self.rankings:
-            names = " / ".join(MEASURES[measure] for measure in HEADLINES)
+            names = " / ".join(SCORE_NAMES[measure] for measure in HEADLINES)
             rows = [[self._noted(f"{names}, {RANKINGS[ranking]}"), *self.datasets]]
             rows.append(["---", *("---:" for _ in self.datasets)])
             rows += [
@@ -90,13 +82,13 @@ class ScoreMatrix:
     def _table(self, dataset: str) -> Table:
         table = Table(title=self._noted(f"{dataset}, per cent"), title_justify="left")
         table.add_column("", overflow="fold")
-        for title in MEASURES.values():
+        for title in SCORE_NAMES.values():
             table.add_column(title, justify="right", no_wrap=True)
         for network in self.networks:
             for ranking in self.rankings:
                 scores = self.scores[network][dataset][ranking]
                 name = network if ranking == "cosine" else f"{network}, {RANKINGS[ranking]}"
-                table.add_row(name, *(f"{scores[measure]:.1f}" for measure in MEASURES))
+                table.add_row(name, *(f"{scores[measure]:.1f}" for measure in SCORE_NAMES))
         return table
 
     def _noted(self, title: str) -> str:

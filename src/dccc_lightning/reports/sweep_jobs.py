@@ -11,11 +11,10 @@ import yaml
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics_table import Row, read_rows
 from dccc_lightning.reports.objective import run_objective
+from dccc_lightning.reports.results import SCORE_NAMES
 
 MEASURES = {
-    "mAP": ("mAP", "{:.1f}"),
-    "rank1": ("rank-1", "{:.1f}"),
-    "rank10": ("rank-10", "{:.1f}"),
+    **{score: (SCORE_NAMES[score], "{:.1f}") for score in ("mAP", "rank1", "rank10")},
     "overall_silhouette": ("silhouette", "{:.3f}"),
     "clusters": ("clusters", "{:.0f}"),
     "ari": ("ARI", "{:.2f}"),

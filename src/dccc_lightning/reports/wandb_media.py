@@ -30,26 +30,31 @@ def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
     Returns:
         ``wandb.Image`` and ``wandb.Table`` by key.
     """
-    by_name = {panel.name: panel for panel in panels}
+    shown, thumbnails = [], {}
+    for panel in panels:
+        kind, _, name = panel.name.rpartition("/")
+        if kind == "thumbnails":
+            thumbnails[name] = Thumbnails.cut(panel)
+        else:
+            shown.append(panel)
     media: dict[str, Any] = {}
-    for name, panel in by_name.items():
-        if name.startswith("thumbnails/"):
-            continue
+    for panel in shown:
+        name = panel.name
         if panel.image is not None:
             media[image_key(name)] = wandb.Image(panel.image, caption=panel.title)
-        columns = _columns(name, panel.data or {}, by_name)
+        columns = _columns(name, panel.data or {}, thumbnails)
         if columns:
             rows = [list(row) for row in zip(*columns.values(), strict=True)]
             media[table_key(name)] = wandb.Table(columns=list(columns), data=rows)
     return media
 
 
-def _columns(name: str, data: Mapping[str, Any], panels: Mapping[str, Panel]) -> Columns:
-    """Return the columns of a panel's table by title."""
+def _columns(name: str, data: Mapping[str, Any], thumbnails: Mapping[str, Thumbnails]) -> Columns:
+    """Return the columns of a panel's table by title; none of a panel that has no table."""
     if "rows" in data:
-        return _board(data, Thumbnails.cut(panels["thumbnails/boards"]))
+        return _board(data, thumbnails["boards"])
     if name == "map":
-        return _map(data, Thumbnails.cut(panels["thumbnails/map"]))
+        return _map(data, thumbnails["map"])
     if name == "distances":
         return _distances(data)
     if name == "sizes":
@@ -60,7 +65,9 @@ def _columns(name: str, data: Mapping[str, Any], panels: Mapping[str, Panel]) ->
             "rank": [*range(1, len(sizes) + 1), 0],
             "images": [*sizes, data["outliers"]],
         }
-    return {"what": list(data), "count": list(data.values())}  # flow
+    if name == "flow":
+        return {"what": list(data), "count": list(data.values())}
+    return {}
 
 
 def _board(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:

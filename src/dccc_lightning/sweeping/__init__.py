@@ -46,7 +46,10 @@ def continues(config: DictConfig) -> bool:
     saved = folder / SWEEP_FILE
     if not saved.is_file():
         return False
-    before = OmegaConf.create(yaml.safe_load(saved.read_text()))
+    try:
+        before = OmegaConf.create(yaml.safe_load(saved.read_bytes()))
+    except (yaml.YAMLError, OSError):  # cut short, or not ours to read
+        return False
     return all(
         OmegaConf.select(before, key) == OmegaConf.select(config, key)
         for key in ("hydra.overrides.task", "hydra.sweeper.params")

@@ -48,8 +48,6 @@ class CommandLauncher(Launcher):
             outcome.status = JobStatus.COMPLETED
         if len(waiting) < len(jobs):
             CONSOLE.print(f"{len(jobs) - len(waiting)} of {len(jobs)} jobs are done already")
-        for job in waiting:
-            job.forget_failure()
         with closing(self._ended(waiting)) as ended:
             for done, (job, reason) in enumerate(ended, 1):
                 told = f"job {job.number} failed: {reason}" if reason else f"job {job.number} done"

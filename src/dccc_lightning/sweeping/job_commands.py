@@ -1,5 +1,6 @@
 """One job of a sweep as a command of its own: what it is called with, and how it ended."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+from dccc_lightning.arguments import path_argument
+from dccc_lightning.errors import UserError
 
 PYTHON = (sys.executable, "-m", "dccc_lightning")
 
@@ -24,12 +28,12 @@ class Job(NamedTuple):
     def command(self) -> list[str]:
         """Return the command line that starts the job, or goes on with it where it has begun."""
         if self._saved.exists():
-            return [*PYTHON, f"resume={self.folder.absolute()}"]
+            return [*PYTHON, path_argument("resume", self.folder.absolute())]
         return [*PYTHON, *self.arguments, self._place()]
 
     def repeatable_command(self) -> list[str]:
         """Return a command line that does either, whenever it is called; a queue repeats it."""
-        place = f"output={self.folder.absolute()}"
+        place = path_argument("output", self.folder.absolute())
         return [*PYTHON, *self.arguments, place, "ckpt_path=last", self._place()]
 
     def is_finished(self) -> bool:
@@ -64,14 +68,27 @@ class Job(NamedTuple):
 
     def _place(self) -> str:
         """Return the argument that names the folder, and that tells of a launcher."""
-        folder = str(self.folder.absolute()).replace("'", r"\'")
-        return f"hydra.run.dir='{folder}'"
+        return path_argument("hydra.run.dir", self.folder.absolute())
 
 
 def start(job: Job, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a job; what it prints goes to its log."""
+    """Start a job; what it prints goes to its log, which is locked for as long as it runs.
+
+    Raises:
+        UserError: A process of the job, from an earlier sweep, still runs.
+    """
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("wb") as log:
+    with job.log.open("ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the job inherits it
+        except BlockingIOError:
+            raise UserError(
+                f"job {job.number} still runs (it writes {job.log}); wait, or end it"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        log.truncate(0)
+        job.forget_failure()
         return subprocess.Popen(
             job.command(),
             env={**os.environ, **variables},

@@ -3,9 +3,10 @@
 import os
 import subprocess
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
+from typing import Any
 
 import torch
 
@@ -22,7 +23,8 @@ Slot = tuple[str, ...]
 class LocalLauncher(CommandLauncher):
     """Start each job as a process; jobs wait until a slot is free.
 
-    A slot is ``trainer.devices`` GPUs of those that this process sees (``CUDA_VISIBLE_DEVICES``).
+    A slot is ``trainer.devices`` GPUs, as many as the widest job needs, of those that this process
+    sees (``CUDA_VISIBLE_DEVICES``).
     What a job prints goes to ``logs/NUMBER.txt`` of the sweep.
 
     Args:
@@ -32,10 +34,12 @@ class LocalLauncher(CommandLauncher):
     __module__ = "hydra_plugins.dccc_lightning"  # Hydra accepts plugins by such a name alone
 
     def __init__(self, jobs: int | None) -> None:
-        self.jobs = jobs and checked("hydra.launcher", lambda: checks.integer("jobs", jobs, 1))
+        if jobs is not None:
+            checked("hydra.launcher", lambda: checks.integer("jobs", jobs, 1))
+        self.jobs = jobs
 
     def _ended(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str | None], None, None]:
-        slots = gpu_slots(self.config.trainer.accelerator, self.config.trainer.devices, self.jobs)
+        slots = gpu_slots([job.trainer for job in jobs], self.jobs)
         free: SimpleQueue[Slot] = SimpleQueue()
         for slot in slots:
             free.put(slot)
@@ -88,21 +92,22 @@ class _Processes:
                     process.terminate()
 
 
-def gpu_slots(accelerator: str, devices: object, jobs: int | None) -> list[Slot]:
+def gpu_slots(trainers: Sequence[Mapping[str, Any]], jobs: int | None) -> list[Slot]:
     """Share the GPUs out.
 
     Args:
-        accelerator: ``trainer.accelerator``; on ``cpu`` no slot has a GPU.
-        devices: ``trainer.devices``, of one job.
+        trainers: ``trainer`` of each job; a slot is as wide as the widest ``devices``, and without
+            a GPU where every ``accelerator`` is ``cpu``.
         jobs: At most so many slots; None: as many as there can be.
 
     Raises:
         UserError: There are too few GPUs for one job, or for ``jobs`` of them.
     """
-    gpus = [] if accelerator == "cpu" else visible_gpus()
+    devices = [trainer["devices"] for trainer in trainers if trainer["accelerator"] != "cpu"]
+    gpus = visible_gpus() if devices else []
     if not gpus:
         return [()] * (jobs or 1)
-    each = checked("trainer", lambda: checks.integer("devices", devices, 1))
+    each = checked("trainer", lambda: max(checks.integer("devices", d, 1) for d in devices))
     possible = len(gpus) // each
     if possible < (jobs or 1):
         raise UserError(

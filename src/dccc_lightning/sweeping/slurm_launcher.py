@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
@@ -53,6 +54,11 @@ class Submitted(NamedTuple):
         """Return SLURM's word for how the job is; mode ``force`` asks anew, for all jobs."""
         words = self.slurm.watcher.get_state(self.slurm.job_id, mode)
         return words.split()[0]  # CANCELLED by 1000
+
+    def has_ended(self) -> bool:
+        """Tell it by the last answer, or by the job's results where SLURM has forgotten it."""
+        state = self.state("cache")
+        return state in ENDED or (state == "UNKNOWN" and self.job.is_finished())
 
 
 class SlurmLauncher(CommandLauncher):
@@ -123,12 +129,12 @@ class SlurmLauncher(CommandLauncher):
                 arrays[self._resources(job)].append(job)
             else:
                 running.append(earlier)
-        for resources, array in arrays.items():
-            executor.update_parameters(
-                **self.parameters, **resources._asdict(), additional_parameters=self.sbatch
-            )
-            running += _submit(executor, array)
         try:
+            for resources, array in arrays.items():
+                executor.update_parameters(
+                    **self.parameters, **resources._asdict(), additional_parameters=self.sbatch
+                )
+                running += _submit(executor, array)
             yield from _endings(running)
         except BaseException:
             for started in running:
@@ -149,7 +155,7 @@ def _executor(logs: Path) -> "SlurmExecutor":
     """Return what submits.
 
     Raises:
-        UserError: submitit is not installed, or there is no SLURM here.
+        UserError: submitit is not installed, there is no SLURM here, or none with accounting.
     """
     try:
         from submitit import SlurmExecutor  # noqa: PLC0415  an extra
@@ -160,6 +166,13 @@ def _executor(logs: Path) -> "SlurmExecutor":
         raise UserError(
             f"hydra/launcher=slurm: no {', '.join(missing)} here; start it on a login node of the "
             "cluster, or use hydra/launcher=local"
+        )
+    answer = subprocess.run(["sacct", "-X", "-n"], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        said = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
+        raise UserError(
+            f"hydra/launcher=slurm: sacct does not answer ({said[-1]}); it is what tells when a "
+            "job has ended: use a cluster with accounting, or hydra/launcher=local"
         )
     return SlurmExecutor(logs)
 
@@ -176,6 +189,7 @@ def _submit(executor: "SlurmExecutor", jobs: Sequence[Job]) -> list[Submitted]:
         raise UserError(f"sbatch: {str(error).strip().splitlines()[-1]}") from error
     for job, part in zip(jobs, array, strict=True):
         write_atomically(_note(job), part.job_id.encode())
+        job.forget_failure()
     numbers = ", ".join(str(job.number) for job in jobs)
     CONSOLE.print(f"SLURM's {array[0].job_id.partition('_')[0]} is job {numbers} of the sweep")
     return [Submitted.of(job, part) for job, part in zip(jobs, array, strict=True)]
@@ -208,6 +222,7 @@ def _earlier(job: Job) -> Submitted | None:
         )
     if state in ENDED:
         return None
+    job.forget_failure()
     CONSOLE.print(f"job {job.number} is SLURM's {number} already, {state.lower()}")
     return earlier
 
@@ -219,7 +234,7 @@ def _endings(
     running = list(running)
     while running:
         running[0].state("force")  # one question for all
-        ended = [one for one in running if one.state("cache") in ENDED]
+        ended = [one for one in running if one.has_ended()]
         for one in ended:
             running.remove(one)
             yield one.job, _failure(one.job, one.state("cache"))
@@ -229,7 +244,7 @@ def _endings(
 
 def _failure(job: Job, state: str) -> str | None:
     """Return what went wrong in one line, and leave it in the job's folder."""
-    if state == "COMPLETED":
+    if state in ("COMPLETED", "UNKNOWN"):  # unknown, but with results
         return None
     reason = (job.last_words() if state == "FAILED" else None) or f"SLURM says {state}"
     job.note_failure(reason)

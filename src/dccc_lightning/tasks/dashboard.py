@@ -48,8 +48,9 @@ def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
         addresses = {
             name: view.save().url if chosen["upload"] else None for name, view in views.items()
         }
-    # a server out of reach is an OSError, a missing key an Error or a ValueError
-    except (wandb.errors.Error, OSError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # wandb_workspaces raises this very class
         raise UserError(
             f"task=dashboard: {first_line(error)}; wandb login, or dashboard.upload=false"
         ) from error

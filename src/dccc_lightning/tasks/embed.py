@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from dccc_lightning.arguments import path_argument
 from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UnreadableImageError, UserError
@@ -55,8 +56,9 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
         with explained(output):
             manifest = bulk.run(lambda: images_of(settings))
     except UnreadableImageError as error:
+        again = path_argument("resume", output)
         raise UserError(
-            f"{error}; remove it, or resume={output} dataset.on_error=skip goes on without it"
+            f"{error}; remove it, or {again} dataset.on_error=skip goes on without it"
         ) from error
     skipped = f", {manifest['skipped']:,} unreadable skipped" if manifest["skipped"] else ""
     CONSOLE.print(

@@ -13,8 +13,8 @@ from dccc_lightning.construction import Settings, checked
 from dccc_lightning.data.image_labels import PathPattern
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.board import BoardRow, write_board
 from dccc_lightning.reports.results import versions, write_results
+from dccc_lightning.reports.search_board import SearchRow, write_board
 from dccc_lightning.retrieval.gallery_index import ABOVE_ALL, GalleryIndex
 from dccc_lightning.tasks.gallery_inputs import (
     DISTRACTOR,
@@ -67,7 +67,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     cameras = _excluded(settings["exclude_camera"], queries)
     found = gallery.search(rows, k + 1, exclude_camera=cameras, minimum_score=minimum)
     rankings = [  # a query that is in the gallery itself is no find
-        BoardRow(query, [hit for hit in hits if hit.path != query.path][:k])
+        SearchRow(query, [hit for hit in hits if hit.path != query.path][:k])
         for query, hits in zip(queries, found, strict=True)
     ]
     results = {
@@ -161,14 +161,14 @@ def _excluded(value: Any, queries: Sequence[ListedImage]) -> list[str] | None:
     return [query.camera for query in queries]
 
 
-def _described(row: BoardRow) -> dict[str, Any]:
+def _described(row: SearchRow) -> dict[str, Any]:
     return {
         **row.query._asdict(),
         "hits": [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(row.hits, 1)],
     }
 
 
-def _summary(rankings: Sequence[BoardRow], gallery: GalleryIndex) -> str:
+def _summary(rankings: Sequence[SearchRow], gallery: GalleryIndex) -> str:
     """Say what was found, and how much of it is right where that is known."""
     hits = sum(len(row.hits) for row in rankings)
     text = (

@@ -20,7 +20,7 @@ from dccc_lightning.faults import explained
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.plots import plot_curves
-from dccc_lightning.reports.results import SCORES, summarize_run, write_results
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES, summarize_run, write_results
 from dccc_lightning.tasks.run_report import write_run_report
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def results_table(results: dict[str, Any]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for score in SCORES:
-        table.add_column(score, justify="right")
+        table.add_column(SCORE_NAMES[score], justify="right")
     rows = {
         "before training": results["initial"],
         "student, last epoch": results["student"],

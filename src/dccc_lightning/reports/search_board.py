@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, to_rgb
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.files import write_atomically
+from dccc_lightning.reports.boards import FRAME_COLORS
 from dccc_lightning.reports.fonts import font, shortened
 from dccc_lightning.retrieval.gallery_table import Hit
 
@@ -20,19 +21,18 @@ _LINE = 15
 _CAPTION = 3 * _LINE + 4
 _MARGIN = 18
 _TITLE = 34
-_BLACK, _WHITE, _PALE = "#1d2127", "#ffffff", "#eceef1"
-_GREEN, _RED, _GREY, _BLUE = "#2e9e5b", "#d0433b", "#b4bac3", "#2f6db3"
+_BLACK, _WHITE, _PALE, _GREY = "#1d2127", "#ffffff", "#eceef1", "#b4bac3"
 
 
 @dataclass(frozen=True)
-class BoardRow:
+class SearchRow:
     """A query and what it has found, the best first."""
 
     query: ListedImage
     hits: Sequence[Hit]
 
 
-def write_board(path: Path, rows: Sequence[BoardRow], columns: int, title: str) -> None:
+def write_board(path: Path, rows: Sequence[SearchRow], columns: int, title: str) -> None:
     """Draw searches into a PNG: the query on the left, what it has found on the right.
 
     A hit is framed green where it shows the query's identity, red where it shows another, grey
@@ -56,7 +56,7 @@ def write_board(path: Path, rows: Sequence[BoardRow], columns: int, title: str) 
         top = _TITLE + number * row_height
         query = row.query
         facts = ("query", _facts(query.camera, query.identity), Path(query.path).name)
-        _draw(board, pen, (_MARGIN, top), query.path, _BLUE, facts)
+        _draw(board, pen, (_MARGIN, top), query.path, FRAME_COLORS["query"], facts)
         for column, hit in enumerate(row.hits[:columns]):
             left = _MARGIN + step * (column + 1) + 2 * _GAP
             color, verdict = _verdict(query.identity, hit.identity)
@@ -111,7 +111,8 @@ def _verdict(query: str, hit: str) -> tuple[str, str]:
     """Return the colour of a hit's frame, and what it says in words."""
     if not query or not hit:
         return _GREY, ""
-    return (_GREEN, "same") if query == hit else (_RED, "other")
+    is_right = query == hit
+    return FRAME_COLORS["right" if is_right else "wrong"], "same" if is_right else "other"
 
 
 def _facts(camera: str, identity: str) -> str:
