@@ -27,7 +27,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
 from dccc_lightning.reports.objective import run_objective
 from dccc_lightning.resumption import resumed_arguments
-from dccc_lightning.sweeping import job_commands, local_launcher
+from dccc_lightning.sweeping import job_commands, local_launcher, slurm_launcher
 from dccc_lightning.sweeping.job_commands import Job, start
 from dccc_lightning.sweeping.local_launcher import gpu_slots, variables
 from dccc_lightning.sweeping.search_space import parse_space
@@ -654,3 +654,12 @@ def test_a_preset_without_m_says_what_is_missing(command: Command, tmp_path: Pat
     assert outcome.code == 2
     assert "-m" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_rank_that_failed_is_heard_where_the_first_one_was_killed(tmp_path: Path) -> None:
+    logs = [tmp_path / f"100_1_{rank}_log.out" for rank in range(3)]
+    for log, text in zip(logs, ["starting", "starting\nerror: boom\n", "starting"], strict=True):
+        log.write_text(text)
+    failed = job(tmp_path)._replace(log=logs[0])
+    assert failed.last_words() == "starting"
+    assert slurm_launcher._failure(failed, "FAILED") == "boom"

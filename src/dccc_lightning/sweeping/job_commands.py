@@ -4,7 +4,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,10 +51,11 @@ class Job(NamedTuple):
             self._saved.write_text(yaml.safe_dump(list(self.arguments)))
         self._error.write_text(f"{reason}\n")
 
-    def last_words(self) -> str | None:
-        """Return the error, or the last line, that the job has printed."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+    def last_words(self, other_logs: Iterable[Path] = ()) -> str | None:
+        """Return the error, or the last line, that the job has printed; its own log counts most."""
+        logs = [log for log in (*other_logs, self.log) if log.exists()]
+        texts = [log.read_text(errors="replace") for log in logs]
+        lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
         told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         return next(reversed(told or lines), None)
 

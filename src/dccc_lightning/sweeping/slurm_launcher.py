@@ -246,6 +246,7 @@ def _failure(job: Job, state: str) -> str | None:
     """Return what went wrong in one line, and leave it in the job's folder."""
     if state in ("COMPLETED", "UNKNOWN"):  # unknown, but with results
         return None
-    reason = (job.last_words() if state == "FAILED" else None) or f"SLURM says {state}"
+    ranks = job.log.parent.glob(job.log.name.replace("_0_log.", "_[1-9]*_log."))
+    reason = (job.last_words(ranks) if state == "FAILED" else None) or f"SLURM says {state}"
     job.note_failure(reason)
     return reason
