@@ -58,6 +58,7 @@ SMALL = (
 SMALLER = {
     r"resume=\S+ epochs=32": ["epochs=2"],
     r"task=export ckpt=runs/shop": ["formats=[pt2]"],
+    r"task=dashboard dashboard\.entity": ["dashboard.upload=false"],
     r"logger\.wandb\.mode=online": ["logger.wandb.mode=offline"],
     r"model\.weights=imagenet": ["model=resnet10", "model.weights=null"],
     r"accumulate_grad_batches=4": ["model.bn_group_size=4"],
