@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train pretrain test test-slow lint format check bench docs profile wheel constraints clean
+.PHONY: help setup train pretrain test test-slow fuzz lint format check bench docs profile wheel constraints clean
 
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: $(READY)  ## Run the tests, apart from the slow ones
 
 test-slow: $(READY)  ## Run the slow tests alone
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+fuzz: $(READY)  ## Run the property tests with examples that they have not seen
+	@$(BIN)/python -m pytest -q -m "hypothesis and not slow" --hypothesis-profile=fuzz $(ARGS)
 
 lint: $(READY)  ## Check style, format and types
 	@$(BIN)/ruff check .

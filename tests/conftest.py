@@ -8,10 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from dccc_lightning import cli
+
+# The same examples every time, so that what passed once passes; `make fuzz` looks for others.
+hypothesis.settings.register_profile("fuzz", max_examples=300)
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("same")
 
 GOLDEN = Path(__file__).parent / "golden" / "dccc_reference.npz"
 

@@ -330,3 +330,15 @@ def test_what_hydra_says_about_itself_can_be_asked_for(flags, said, command, tmp
     assert outcome.code == 0
     assert said in outcome.out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--info", "defaults"]])
+def test_a_reader_that_leaves_early_is_no_error(flags):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        ended = subprocess.run(
+            [sys.executable, "-m", "dccc_lightning", *flags],
+            stdout=gone, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert ended.stderr == ""

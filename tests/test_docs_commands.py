@@ -36,7 +36,7 @@ NOT_RUN = {
     r"jupyter .*": "test_notebooks.py runs all notebooks",
     r"wandb (login|sync).*": "needs an account",
     rf"{PYTHON} --config-dir my_conf .*": "test_docs.py runs them with the examples of the page",
-    rf"{PYTHON} -m sweep=study_\w+": "hundreds of trainings; its test composes them",
+    rf"{PYTHON} -m sweep=study/\w+": "hundreds of trainings; its test composes them",
     r"NODE_RANK=0 .*": "waits for a second node; test_ddp.py has two",
 }
 """Commands that this file does not run, and why not."""

@@ -41,23 +41,28 @@ def test_the_presets_differ_from_the_shared_settings_in_what_they_sweep_alone(pl
         return OmegaConf.to_container(config)
 
     shared = [key for key in plan.composed("study") if key != "hydra"]
-    for preset, _ in plan.TABLES:
-        assert settings(preset) == settings("study")
-        assert plan.title(preset).endswith(".")
+    for table in plan.TABLES:
+        assert settings(f"study/{table.grid}") == settings("study")
+        assert plan.title(table.grid).endswith(".")
 
 
-def test_every_preset_of_the_study_is_in_its_list(plan):
-    presets = {path.stem for path in (STUDY.parents[1] / "conf" / "sweep").glob("study_*.yaml")}
-    assert presets == {preset for preset, _ in plan.TABLES}
+def test_every_grid_of_the_study_is_in_its_list(plan):
+    assert {path.stem for path in (conf_dir() / "sweep" / "study").glob("*.yaml")} == {
+        table.grid for table in plan.TABLES
+    }
 
 
 def test_a_run_that_two_tables_want_is_planned_once_and_early_seeds_come_first(plan, monkeypatch):
-    monkeypatch.setattr(plan, "TABLES", (("study_parts", "report"), ("study_memory", "report")))
+    tables = [
+        plan.Table("parts", "report", plan.BOTH),
+        plan.Table("memory", "report", plan.DEFAULT),
+    ]
+    monkeypatch.setattr(plan, "TABLES", tables)
     monkeypatch.setattr(plan, "STAGES", ((1, 2), (3,)))
     names = [job.name for job in plan.plan()]
-    # 8 and 4 rows, of which instance and dycl with DCPS and L_ss are the same; 2 worlds, 3 seeds
-    assert len(names) == len(set(names)) == (8 + 2) * 2 * 3
-    assert [n for n in names if "seed=3" in n] == names[-20:]
+    # 8 rows on two worlds and 4 on one; instance and dycl with DCPS and L_ss are in both
+    assert len(names) == len(set(names)) == (8 * 2 + 2) * 3
+    assert [n for n in names if "seed=3" in n] == names[-18:]
     assert names[0] == (
         "report-default,loss=cluster_contrast,memory=instance,scheduler=fixed,seed=1"
     )
@@ -65,7 +70,7 @@ def test_a_run_that_two_tables_want_is_planned_once_and_early_seeds_come_first(p
 
 
 def test_every_argument_of_the_study_is_a_setting_that_there_is(plan):
-    rows = [row.changes for preset, _ in plan.TABLES for row in plan.rows(preset)]
+    rows = [row.changes for table in plan.TABLES for row in plan.rows(table.grid)]
     arguments = {argument for row in rows for argument in row}
     covering = {max(rows, key=lambda row: (a in row, len(row))) for a in arguments}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -115,12 +120,12 @@ def test_the_tables_hold_what_is_finished_and_say_which_seeds(plan, tables, tmp_
     assert f"{fixed} 52.0 ± 2.8 |  | 0.50 ± 0.00 |  |  |  | 1, 2 / none |" in text
     assert f"{dccc}  |  |  | 30.0 | 33.0 | 0.50 | none / 1 |" in text
     assert "| before training |  |  | 20.0 |  |  | 20.0 |  |  |  |" in text
-    assert text.count("## study_") == 1  # of the other tables there is nothing to compare yet
+    assert text.count("\n## ") == 1  # of the other tables there is nothing to compare yet
     assert "| dycl | cluster_contrast |" not in text
     with page.with_suffix(".csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["student mAP"] for line in lines] == ["50.0", "30.0", "54.0"]
-    assert f"{'study_parts':18} report  {'3 of 48':>18}" in tables.status(folder)
+    assert f"{'parts':18} report  {'3 of 48':>18}" in tables.status(folder)
 
 
 def test_a_page_without_a_place_for_the_tables_is_refused(tables, tmp_path):
@@ -132,9 +137,8 @@ def test_a_page_without_a_place_for_the_tables_is_refused(tables, tmp_path):
 SMALL = """
 import sys
 import study_plan, study_runner
-study_plan.TABLES = (("study_memory", "report"),)
+study_plan.TABLES = (study_plan.Table("memory", "report", study_plan.DEFAULT),)
 study_plan.STAGES = ((1,),)
-study_plan.WORLDS = {"default": "dataset.camera_shift=1.0"}
 study_plan.SHARED = ["sweep=study", *sys.argv[2:]]
 sys.exit(study_runner.run(study_runner.Path(sys.argv[1]), at_once=1))
 """
@@ -176,7 +180,7 @@ def test_a_study_that_was_stopped_makes_what_is_missing(tiny, tmp_path):
 def test_a_run_that_fails_is_told_and_the_others_go_on(tiny, tmp_path):
     folder = tmp_path / "study"
     environment = os.environ | {"PYTHONPATH": str(STUDY), "OMP_NUM_THREADS": "1"}
-    script = SMALL.replace("study_memory", "study_loss")
+    script = SMALL.replace("memory", "loss")
     bad = [*tiny, "epochs=1", "model.weights=missing.pt"]
     command = [sys.executable, "-c", script, str(folder), *bad]
     ended = subprocess.run(

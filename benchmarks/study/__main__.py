@@ -5,8 +5,8 @@
     python benchmarks/study status FOLDER
     python benchmarks/study tables FOLDER          # docs/ablation.md and .csv, of what there is
 
-A table is a grid of conf/sweep/study_*.yaml on a pair of worlds; to add one, write its grid and
-name it in TABLES of study_plan.py. A run has its folder, named by what differs from `sweep=study`,
+A table is a grid of conf/sweep/study on a pair of worlds; to add one, write its grid and name it
+in TABLES of study_plan.py. A run has its folder, named by what differs from `sweep=study`,
 so a run that several tables want is made once. Every run has one thread: the same seed gives the
 same numbers, however many run at once. FOLDER is that of a sweep as well: `task=report
 sweep_folder=FOLDER` shows all runs, with curves.

@@ -1,4 +1,4 @@
-"""What the ablation study runs: grids of presets, worlds, seeds; the most important first."""
+"""What the ablation study runs: grids, worlds, seeds; the most important first."""
 
 import itertools
 import re
@@ -13,37 +13,48 @@ from omegaconf import DictConfig, OmegaConf
 
 from dccc_lightning import cli
 
-TABLES = (
-    ("study_parts", "report"),
-    ("study_plus", "choice"),
-    ("study_camera", "report"),
-    ("study_starts", "choice"),
-    ("study_additions", "report"),
-    ("study_dcps", "report"),
-    ("study_tau_w", "report"),
-    ("study_smoothing", "report"),
-    ("study_instances", "report"),
-    ("study_memory", "report"),
-    ("study_loss", "report"),
-    ("study_clustering", "report"),
-    ("study_adaptive", "report"),
-    ("study_outliers", "report"),
-    ("study_features", "report"),
-    ("study_refine", "report"),
-    ("study_epochs", "report"),
-    ("study_warmup", "report"),
-)
-"""Presets of conf/sweep, and the pair of worlds that each runs on."""
-
+WORLDS = {"default": "dataset.camera_shift=1.0", "harsh": "dataset.camera_shift=1.3"}
 PAIRS = {"choice": "dataset.seed=1", "report": "dataset.seed=2"}
 """Settings may be chosen on the one; the other is for reporting and nothing else."""
 
-WORLDS = {"default": "dataset.camera_shift=1.0", "harsh": "dataset.camera_shift=1.3"}
+
+class Table(NamedTuple):
+    """A grid of conf/sweep/study, the pair of worlds that it runs on, and which of the two."""
+
+    grid: str
+    pair: str
+    worlds: tuple[str, ...]
+
+
+BOTH = ("default", "harsh")
+DEFAULT = ("default",)
+TABLES = (
+    Table("parts", "report", BOTH),
+    Table("plus", "choice", BOTH),
+    Table("camera", "report", BOTH),
+    Table("additions", "report", BOTH),
+    Table("parts_centered", "report", DEFAULT),
+    Table("starts", "choice", DEFAULT),
+    Table("outliers", "report", DEFAULT),
+    Table("features", "report", DEFAULT),
+    Table("refine", "report", DEFAULT),
+    Table("clustering", "report", DEFAULT),
+    Table("adaptive", "report", DEFAULT),
+    Table("memory", "report", DEFAULT),
+    Table("loss", "report", DEFAULT),
+    Table("tau_w", "report", DEFAULT),
+    Table("smoothing", "report", DEFAULT),
+    Table("instances", "report", DEFAULT),
+    Table("dcps", "report", DEFAULT),
+    Table("epochs", "report", DEFAULT),
+    Table("warmup", "report", DEFAULT),
+)
+
 STAGES = ((1, 2, 3), (4, 5))
 """Seeds: all tables get those of a stage before the next one begins."""
 
 SHARED = ["sweep=study"]
-"""Arguments of every run; the presets differ from this one in what they sweep alone."""
+"""Arguments of every run; the grids differ from this one in what they sweep alone."""
 
 
 class Job(NamedTuple):
@@ -76,19 +87,20 @@ class Row(NamedTuple):
 
 @cache
 def composed(preset: str) -> DictConfig:
-    """Compose the settings of a preset, Hydra's own included."""
+    """Compose the settings of a sweep, Hydra's own included."""
     with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
         return compose("train", [f"sweep={preset}"], return_hydra_config=True)
 
 
 @cache
-def rows(preset: str) -> list[Row]:
-    """Return the grid of a preset; worlds and seeds are no part of it."""
+def rows(grid: str) -> list[Row]:
+    """Return the settings of a grid; worlds and seeds are no part of it."""
     shared = composed("study").hydra.sweeper.params
-    swept = composed(preset).hydra.sweeper.params.items()
+    swept = composed(f"study/{grid}").hydra.sweeper.params.items()
     values = {key: swept_values(f"{key}={value}") for key, value in swept if key not in shared}
-    grid = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
-    return [Row(row, changes(row)) for row in grid]
+    combined = itertools.product(*values.values())
+    settings = [dict(zip(values, row, strict=True)) for row in combined]
+    return [Row(row, changes(row)) for row in settings]
 
 
 def swept_values(argument: str) -> list[str]:
@@ -118,23 +130,23 @@ def parsed(argument: str) -> Any:
     return OverridesParser.create().parse_override(argument)
 
 
-def title(preset: str) -> str:
-    """Return the comment that a preset begins with."""
-    lines = (cli.conf_dir() / "sweep" / f"{preset}.yaml").read_text().splitlines()[1:]
+def title(grid: str) -> str:
+    """Return the comment that the file of a grid begins with."""
+    lines = (cli.conf_dir() / "sweep" / "study" / f"{grid}.yaml").read_text().splitlines()[1:]
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
     return " ".join(line.removeprefix("# ") for line in comment)
 
 
-def jobs_of(preset: str, pair: str) -> list[Job]:
+def jobs_of(table: Table) -> list[Job]:
     """Return the runs of a table, seed after seed."""
     return [
-        Job(pair, world, row.changes, seed)
-        for seed, row, world in itertools.product(sum(STAGES, ()), rows(preset), WORLDS)
+        Job(table.pair, world, row.changes, seed)
+        for seed, row, world in itertools.product(sum(STAGES, ()), rows(table.grid), table.worlds)
     ]
 
 
 def plan() -> list[Job]:
     """Return every run once, in the order in which they are to be made."""
-    tables = [jobs_of(*table) for table in TABLES]
+    tables = [jobs_of(table) for table in TABLES]
     ordered = [job for stage in STAGES for jobs in tables for job in jobs if job.seed in stage]
     return list(dict.fromkeys(ordered))

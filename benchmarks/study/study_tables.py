@@ -2,12 +2,13 @@
 
 import csv
 import io
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from study_plan import PAIRS, STAGES, TABLES, WORLDS, Job, jobs_of, plan, rows, title
+from study_plan import PAIRS, STAGES, TABLES, Job, Table, jobs_of, plan, rows, title
 from study_runner import RESULTS, commit_of
 
 from dccc_lightning.files import write_atomically
@@ -43,10 +44,10 @@ def status(folder: Path) -> str:
     """Say what is there, and how long the rest takes."""
     done = finished(folder)
     lines = [f"{'table':18} {'worlds':8}" + "".join(f"{f'seeds {s}':>18}" for s in STAGES)]
-    for preset, pair in TABLES:
-        wanted = [[j for j in jobs_of(preset, pair) if j.seed in stage] for stage in STAGES]
+    for table in TABLES:
+        wanted = [[job for job in jobs_of(table) if job.seed in stage] for stage in STAGES]
         cells = [f"{sum(job in done for job in jobs)} of {len(jobs)}" for jobs in wanted]
-        lines.append(f"{preset:18} {pair:8}" + "".join(f"{cell:>18}" for cell in cells))
+        lines.append(f"{table.grid:18} {table.pair:8}" + "".join(f"{cell:>18}" for cell in cells))
     if done:
         seconds = statistics.fmean(run.measures["seconds"] for run in done.values())
         missing = len(plan()) - len(done)
@@ -68,39 +69,41 @@ def write_tables(folder: Path, page: Path) -> None:
     commits = Counter(commit_of(folder, job) for job in done).most_common()
     made = ", ".join(f"{number} by version {name}" for name, number in commits)
     count = f"{len(done)} of {len(plan())} runs are finished" + (f": {made}." if made else ".")
-    tables = [table(preset, pair, done) for preset, pair in TABLES]
+    tables = [table_text(table, done) for table in TABLES]
     text = "\n".join([head + mark, f"{count}\n", *(t for t in tables if t)])
     write_atomically(page, text.encode())
     write_atomically(page.with_suffix(".csv"), runs_to_csv(done).encode())
 
 
-def table(preset: str, pair: str, done: Finished) -> str:
+def table_text(table: Table, done: Finished) -> str:
     """Return a table: a line a setting that has runs, mean ± standard deviation over its seeds.
 
     Nothing where less than two settings have runs: there is nothing to compare yet.
     """
-    jobs = [job for job in jobs_of(preset, pair) if job in done]
+    jobs = [job for job in jobs_of(table) if job in done]
     lines = []
-    for row in rows(preset):
-        mine = [[j for j in jobs if (j.world, j.changes) == (w, row.changes)] for w in WORLDS]
+    for row in rows(table.grid):
+        mine = [[j for j in jobs if (j.world, j.changes) == (w, row.changes)] for w in table.worlds]
         cells = [spread([done[j] for j in js], column) for js in mine for column in SHOWN]
         seeds = [", ".join(str(j.seed) for j in js) or "none" for js in mine]
         if any(mine):
             lines.append([*row.arguments.values(), *cells, " / ".join(dict.fromkeys(seeds))])
     if len(lines) < 2:
         return ""
-    names = list(rows(preset)[0].arguments)
-    figures = [f"{world}: {column}" for world in WORLDS for column in SHOWN]
+    names = list(rows(table.grid)[0].arguments)
+    figures = [f"{world}: {column}" for world in table.worlds for column in SHOWN]
     header = [[*names, *figures, "seeds"], ["---"] * (len(names) + len(figures) + 1)]
-    start = ["before training", *[""] * (len(names) - 1), *before(jobs, done), ""]
+    start = ["before training", *[""] * (len(names) - 1), *before(table, jobs, done), ""]
     body = "\n".join(f"| {' | '.join(line)} |" for line in [*header, start, *lines])
-    return f"## {preset}\n\n{title(preset)} Worlds: {pair} (`{PAIRS[pair]}`).\n\n{body}\n"
+    worlds = f"Worlds: {table.pair} (`{PAIRS[table.pair]}`)."
+    return f"## {table.grid}\n\n{title(table.grid)} {worlds}\n\n{body}\n"
 
 
-def before(jobs: Sequence[Job], done: Finished) -> list[str]:
+def before(table: Table, jobs: Sequence[Job], done: Finished) -> list[str]:
     """Return the cells of the start, which is the same for all runs on a world."""
     scores = {job.world: f"{100 * done[job].rows[0]['val/mAP']:.1f}" for job in jobs}
-    return [scores.get(w, "") if column == SHOWN[0] else "" for w in WORLDS for column in SHOWN]
+    cells = itertools.product(table.worlds, SHOWN)
+    return [scores.get(w, "") if column == SHOWN[0] else "" for w, column in cells]
 
 
 def spread(runs: Sequence[SweepJob], column: str) -> str:

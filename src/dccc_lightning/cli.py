@@ -11,7 +11,6 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
 
@@ -27,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import composition, sweeping
 from dccc_lightning.arguments import path_argument
-from dccc_lightning.console import progress_shown
+from dccc_lightning.console import CONSOLE, progress_shown
 from dccc_lightning.errors import UserError
 from dccc_lightning.resumption import resumed_arguments
 
@@ -45,7 +44,7 @@ _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "M
 
 def conf_dir() -> Path:
     """Return the folder of the configuration: in the installed package, else in the checkout."""
-    package = Path(str(resources.files("dccc_lightning")))
+    package = Path(__file__).resolve().parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
@@ -96,6 +95,7 @@ def main() -> None:
     try:
         sys.argv[1:] = resumed_arguments(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
+        sys.stdout.flush()
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -107,6 +107,8 @@ def main() -> None:
         if OutputGuard.sweep is not None:
             _discard(OutputGuard.sweep)
         _fail(composition.explain(error, conf_dir(), sys.argv[1:]))
+    except BrokenPipeError:  # | head
+        CONSOLE.on_broken_pipe()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
@@ -159,8 +161,7 @@ def _objective(results: Mapping[str, Any]) -> float:
     scores = [s["mAP"] for s in (results.get("student"), results.get("teacher")) if s]
     if scores:
         return float(max(scores))
-    best = results.get("best") or {}
-    return float(best.get("overall_silhouette", 0.0))
+    return float((results.get("best") or {}).get("overall_silhouette", 0.0))
 
 
 def _quiet() -> None:
@@ -292,8 +293,7 @@ def _fail(message: str) -> NoReturn:
     """
     if "Original Traceback" in message:  # raised in a loader's worker: torch adds the whole road
         message = message.strip().splitlines()[-1].partition(": ")[2]
-    where = _process_name()
-    if where:
+    if where := _process_name():
         time.sleep(SILENCE)
     line = f"error: {' '.join(message.split())}" + (f" (process with {where})" if where else "")
     print(line, file=sys.stderr, flush=True)

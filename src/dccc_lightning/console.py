@@ -114,6 +114,7 @@ def _draw_nothing() -> None:
 
 
 os.register_at_fork(after_in_child=_draw_nothing)
+logging.raiseExceptions = False  # a reader that has left, as head does, is no fault to report
 
 
 class _Line:

@@ -35,6 +35,9 @@ class HDBSCAN:
     of the ``cluster_selection_epsilon`` of Malzer and Baum (MFI 2020), who decide first and undo
     closer splits afterwards.
 
+    Of equal distances either may be merged first, so where there are some, and ``closest`` and
+    ``min_samples`` make some, the order of the points has a say.
+
     Attributes:
         min_samples: as in DBSCAN, the point itself included.
         min_cluster_size: points that make a cluster.
