@@ -280,6 +280,9 @@ def test_a_run_logs_what_it_chose(command, tiny, tmp_path):
     rows = read_rows(tmp_path / "run" / "metrics.csv")
     logged = [row["cluster/scheduled_eps"] for row in rows if row["epoch"] >= 0]
     assert logged == pytest.approx([line["eps"] for line in lines])
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("score by stability") == 2  # the heading, and the chart for those who listen
+    assert all(f"epoch {n + 1}, eps {line['eps']:.3f}" in page for n, line in enumerate(lines))
 
 
 LENGTH = ["scheduler=adaptive", "batch.clusters=8", "batch.instances=8", "epochs=3"]

@@ -43,6 +43,8 @@ class Report:
         results: Of results.json.
         rows: Of metrics.csv; epoch -1 is the evaluation before training.
         timings: Of timings.csv.
+        choices: Of eps_curves.jsonl, where the schedule is adaptive: epoch, criterion, candidates,
+            scores.
         panels: By name, with the epoch each was made after.
         command: That repeats the run.
         differences: Settings that are not the preset's: name, the preset's value, the run's.
@@ -54,6 +56,7 @@ class Report:
     results: Mapping[str, Any]
     rows: Sequence[Row]
     timings: Sequence[Row] = ()
+    choices: Sequence[Mapping[str, Any]] = ()
     panels: Mapping[str, tuple[Panel, int]] = field(default_factory=dict)
     command: str = ""
     differences: Sequence[tuple[str, str, str]] = ()
@@ -76,7 +79,7 @@ def to_html(report: Report) -> str:
     facts += [html_panels.flow(panels["flow"])] if "flow" in panels else []
     sections = (
         ("figures", "Figures", _figures(report)),
-        ("curves", "Curves", _grid(_curves(report.rows))),
+        ("curves", "Curves", _grid(_curves(report.rows) + _choices(report.choices))),
         ("map", f"Map{when}", html_panels.interactive_map(panels)),
         ("distances", f"Distances, sizes, flow{when}", _grid("".join(facts))),
         ("clusters", f"Clusters{when}", html_panels.boards(panels, _CLUSTER_BOARDS)),
@@ -180,6 +183,24 @@ def _curves(rows: Sequence[Row]) -> str:
             chart = svg.lines(series, title, "epochs trained")
             cards.append(html_panels.chart_card(title, chart, list(series)))
     return "".join(cards)
+
+
+def _choices(choices: Sequence[Mapping[str, Any]]) -> str:
+    """Return what an adaptive schedule chose eps by, in the first epoch, midway and the last."""
+    if not choices:
+        return ""
+    shown = {
+        choice["epoch"]: choice for choice in (choices[0], choices[len(choices) // 2], choices[-1])
+    }
+    series = {
+        f"epoch {epoch + 1}, eps {choice['eps']:.3f}": list(
+            zip(choice["candidates"], choice["scores"], strict=True)
+        )
+        for epoch, choice in shown.items()
+    }
+    title = f"Choice of eps: score by {choices[-1]['criterion']}"
+    chart = svg.lines(series, title, "eps", whole=False)
+    return html_panels.chart_card(title, chart, list(series), "The highest score is chosen.")
 
 
 def _time(timings: Sequence[Row]) -> str:

@@ -11,17 +11,18 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 30
 Points = Sequence[tuple[float, float]]
 
 
-def lines(series: Mapping[str, Points], name: str, x_label: str) -> str:
+def lines(series: Mapping[str, Points], name: str, x_label: str, whole: bool = True) -> str:
     """Draw lines with a dot for each point, which says its value when pointed at.
 
     Args:
         series: (x, y) points by name, in the order of the style's colours.
         name: Of the chart, for those who cannot see it.
         x_label: Below the axis.
+        whole: The axis is marked at whole numbers alone.
     """
     points = [point for line in series.values() for point in line]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
-    x_ticks = [t for t in ticks(min(xs), max(xs)) if t == int(t)]
+    x_ticks = [t for t in ticks(min(xs), max(xs)) if not whole or t == int(t)]
     y_ticks = ticks(min(ys), max(ys))
     x = _Scale(min(xs), max(xs), _LEFT + 6, WIDTH - _RIGHT - 6)
     low, high = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)

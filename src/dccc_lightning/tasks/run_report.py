@@ -1,5 +1,6 @@
 """report.html of a run, from what lies in its folder."""
 
+import json
 import os
 import platform
 import shlex
@@ -18,7 +19,7 @@ from dccc_lightning.reports.panel import read_panels
 
 
 def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any]) -> None:
-    """Write report.html beside metrics.csv, timings.csv and panels/, which it is made from.
+    """Write report.html beside what it is made from: tables, panels/, eps_curves.jsonl.
 
     Args:
         settings: Of the run.
@@ -27,11 +28,13 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
     """
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     repeated = [given for given in overrides if given.partition("=")[0] not in PLACES]
+    curves = output / "eps_curves.jsonl"
     report = Report(
         title=settings["dataset"]["name"],
         results=results,
         rows=metrics_table.read_rows(output / "metrics.csv"),
         timings=metrics_table.read_rows(output / "timings.csv"),
+        choices=[json.loads(x) for x in curves.read_text().splitlines()] if curves.exists() else [],
         panels=read_panels(output / "panels"),
         command=shlex.join(["python", "-m", "dccc_lightning", *repeated]),
         differences=differences(settings, overrides),
