@@ -171,6 +171,21 @@ def test_rankings_follow_the_protocol():
             assert not (same and whose.cameras[hit] == queries.cameras[position])
 
 
+def test_rankings_are_camera_centered_where_the_scores_are():
+    rows, labels, train = world()
+    query, _, whose = world(seed=1)
+    shifted = query + 3 * np.eye(3, 16)[whose.cameras]
+    found = Clustered(rows, labels, None, 0.5, train, PseudoLabeler(8, 3))
+    boards = {}
+    for centers in (False, True):
+        evaluated = Evaluated(shifted, shifted, whose, whose, "teacher", centers)
+        panels = {panel.name: panel for panel in make_panels(found, evaluated, load)}
+        boards[centers] = panels["rankings"].data
+        assert boards[centers]["note"].endswith("camera-centred at test time") is centers
+    worst = [float(board["rows"][-1]["title"].split()[-1].rstrip("%")) for board in boards.values()]
+    assert worst[1] > worst[0] + 10
+
+
 def test_distances_are_counted_as_loops_count_them():
     rows, labels, train = world(images=6)
     graph = jaccard_graph(rows, 8, 3, 0.9)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from dccc_lightning import distributed
 from dccc_lightning.data.augmentation import normalize
 from dccc_lightning.datamodule import ReIDDataModule
-from dccc_lightning.faults import SMALLER_STEPS, enough_memory
+from dccc_lightning.faults import SMALLER_EVAL_BATCH, enough_memory
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.progress import announced
 
@@ -42,7 +42,7 @@ def embed_split(
     with (
         torch.inference_mode(),
         precision,
-        enough_memory(SMALLER_STEPS),
+        enough_memory(SMALLER_EVAL_BATCH),
         announced(name, len(positions)) as phase,
     ):
         for images, _ in loader:

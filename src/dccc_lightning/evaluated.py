@@ -7,7 +7,7 @@ from torch import nn
 
 from dccc_lightning.data.batches import EvalBatch
 from dccc_lightning.errors import UserError
-from dccc_lightning.faults import SMALLER_STEPS, enough_memory
+from dccc_lightning.faults import SMALLER_EVAL_BATCH, enough_memory
 from dccc_lightning.models.batchnorm import broadcast_running_statistics
 from dccc_lightning.retrieval.metrics import ReIDRetrieval
 
@@ -41,7 +41,7 @@ class EvaluatedModule(pl.LightningModule):
 
     def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the embeddings of a batch of query or gallery images."""
-        with enough_memory(SMALLER_STEPS):
+        with enough_memory(SMALLER_EVAL_BATCH):
             for name, network in self.networks().items():
                 self.retrieval[name].update(
                     network(batch.images),

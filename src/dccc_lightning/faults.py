@@ -11,7 +11,7 @@ import torch.distributed
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.errors import UnwritableFileError, UserError
 
-SMALLER_STEPS = "lower loader.eval_batch_size"
+SMALLER_EVAL_BATCH = "lower loader.eval_batch_size"
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def is_lost_process(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def explained(output: Path, remedy: str = SMALLER_STEPS) -> Iterator[None]:
+def explained(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
     """Turn failures of memory, disk and workers in a run into one line.
 
     Args:

@@ -52,7 +52,7 @@ class Panels(EpochRow):
         self.latest_epoch = -1
         self._recluster: Recluster | None = None
         self._clustering: tuple[Tensor, NDArray[np.int64] | None, float] | None = None
-        self._evaluation: tuple[Tensor, Tensor, str] | None = None
+        self._evaluation: tuple[Tensor, Tensor, str, bool] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Ask ``Recluster`` to say what it finds.
@@ -90,6 +90,7 @@ class Panels(EpochRow):
             distributed.gather_shards(rows[is_query], len(splits.query)).cpu(),
             distributed.gather_shards(rows[~is_query], len(splits.gallery)).cpu(),
             _NETWORKS[prefix],
+            pl_module.camera_center,
         )
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
@@ -133,7 +134,7 @@ class Panels(EpochRow):
         datamodule: ReIDDataModule,
         device: torch.device,
         clustering: tuple[Tensor, NDArray[np.int64] | None, float],
-        evaluation: tuple[Tensor, Tensor, str] | None,
+        evaluation: tuple[Tensor, Tensor, str, bool] | None,
     ) -> list[Panel]:
         embeddings, previous, eps = clustering
         splits = datamodule.splits
@@ -150,7 +151,7 @@ class Panels(EpochRow):
         )
         evaluated = None
         if evaluation is not None:
-            query, gallery, network = evaluation
-            evaluated = Evaluated(query, gallery, splits.query, splits.gallery, network)
+            query, gallery, network, centers = evaluation
+            evaluated = Evaluated(query, gallery, splits.query, splits.gallery, network, centers)
         aspect = datamodule.width / datamodule.height
         return make_panels(found, evaluated, SplitImages(splits, aspect))

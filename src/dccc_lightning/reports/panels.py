@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.clustering import quality
+from dccc_lightning.clustering.cameras import center
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.clustering.jaccard import DenseGraphError
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
@@ -31,6 +32,7 @@ from dccc_lightning.reports.embedding_map import layout, sample
 from dccc_lightning.reports.label_flow import label_flow
 from dccc_lightning.reports.panel import Panel
 from dccc_lightning.reports.ranking_board import Split, ranking_rows
+from dccc_lightning.reports.results import CAMERA_CENTERED
 from dccc_lightning.reports.thumbnails import Load, Thumbnails, key
 
 MAP_HEIGHT = 64
@@ -65,13 +67,17 @@ class Clustered:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """Embeddings of the test split: query (Q, D) and gallery (G, D), and whose they are."""
+    """Embeddings of the test split: query (Q, D) and gallery (G, D), and whose they are.
+
+    With ``camera_center`` they are ranked as ``evaluate_retrieval`` ranks them then.
+    """
 
     query: Features
     gallery: Features
     query_records: Records
     gallery_records: Records
     network: str
+    camera_center: bool = False
 
 
 def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> list[Panel]:
@@ -119,12 +125,17 @@ def _cluster_boards(
 def _rankings(
     found: Evaluated, camera_names: Sequence[str]
 ) -> dict[str, tuple[str, str, list[BoardRow]]]:
-    rows = ranking_rows(
-        Split(unit_rows(found.query), found.query_records),
-        Split(unit_rows(found.gallery), found.gallery_records),
-        camera_names,
-    )
+    query, gallery = unit_rows(found.query), unit_rows(found.gallery)
     note = "query (blue) and the first ten of the gallery; green: the same person, red: another"
+    if found.camera_center:
+        together = found.query_records.cameras, found.gallery_records.cameras
+        rows_together = np.concatenate([query, gallery])
+        centered = np.asarray(center(rows_together, np.concatenate(together)))
+        query, gallery = centered[: len(query)], centered[len(query) :]
+        note += f"; {CAMERA_CENTERED}"
+    rows = ranking_rows(
+        Split(query, found.query_records), Split(gallery, found.gallery_records), camera_names
+    )
     return {"rankings": (f"rankings of the {found.network}", note, rows)} if rows else {}
 
 

@@ -18,7 +18,7 @@ from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked, construct, first_line
 from dccc_lightning.data.records import ReIDDataset
 from dccc_lightning.errors import UserError
-from dccc_lightning.faults import SMALLER_STEPS, enough_memory
+from dccc_lightning.faults import SMALLER_EVAL_BATCH, enough_memory
 from dccc_lightning.files import write_atomically
 from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
@@ -57,7 +57,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
             "query": len(splits.query),
             "gallery": len(splits.gallery),
         }
-        with enough_memory(SMALLER_STEPS):
+        with enough_memory(SMALLER_EVAL_BATCH):
             found = evaluate_networks(
                 list(networks.values()),
                 splits,

@@ -18,7 +18,7 @@ from dccc_lightning.data.layout import MARKET_NAMES
 from dccc_lightning.data.listing import ListedImage, listed_folder, listed_split, read_table
 from dccc_lightning.data.stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.faults import SMALLER_STEPS, enough_memory
+from dccc_lightning.faults import SMALLER_EVAL_BATCH, enough_memory
 from dccc_lightning.inference.bulk_embedding import MANIFEST, TABLE
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.progress import announced
@@ -128,7 +128,7 @@ def embed_images(
     outcomes = decoded_batches(
         (image.path for image in images), embedder.height, embedder.width, size, threads
     )  # fmt: skip
-    with enough_memory(SMALLER_STEPS), announced("embedding", len(images)) as phase:
+    with enough_memory(SMALLER_EVAL_BATCH), announced("embedding", len(images)) as phase:
         for batch in outcomes:
             pixels = []
             for image, outcome in zip(islice(remaining, len(batch)), batch, strict=True):
