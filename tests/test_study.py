@@ -117,9 +117,9 @@ def test_the_tables_hold_what_is_finished_and_say_which_seeds(plan, tables, tmp_
         "| fixed | instance | cluster_contrast |",
         "| exponential | dycl | soft_contrastive |",
     )
-    assert f"{fixed} 52.0 ± 2.8 |  | 0.50 ± 0.00 |  |  |  | 1, 2 / none |" in text
-    assert f"{dccc}  |  |  | 30.0 | 33.0 | 0.50 | none / 1 |" in text
-    assert "| before training |  |  | 20.0 |  |  | 20.0 |  |  |  |" in text
+    assert f"{fixed} 52.0 ± 2.8 |  | 0.50 ± 0.00 |  |  |  |  |  | 1, 2 / none |" in text
+    assert f"{dccc}  |  |  |  | 30.0 | 33.0 | 0.50 |  | none / 1 |" in text
+    assert "| before training |  |  | 20.0 |  |  |  | 20.0 |  |  |  |  |" in text
     assert text.count("\n## ") == 1  # of the other tables there is nothing to compare yet
     assert "| dycl | cluster_contrast |" not in text
     with page.with_suffix(".csv").open() as file:

@@ -31,6 +31,7 @@ DEFAULT = ("default",)
 TABLES = (
     Table("parts", "report", BOTH),
     Table("plus", "choice", BOTH),
+    Table("plus_fine", "choice", BOTH),
     Table("camera", "report", BOTH),
     Table("additions", "report", BOTH),
     Table("parts_centered", "report", DEFAULT),

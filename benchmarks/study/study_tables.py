@@ -23,10 +23,14 @@ MEASURES = {
     "teacher rank-1": ("val_teacher/rank1", 100.0, "{:.1f}"),
     "clusters": ("cluster/num_clusters", 1.0, "{:.0f}"),
     "ARI": ("cluster/ari", 1.0, "{:.2f}"),
+    "cameras": ("cluster/camera_entropy", 1.0, "{:.2f}"),
+    "pair precision": ("cluster/pair_precision", 1.0, "{:.2f}"),
+    "pair recall": ("cluster/pair_recall", 1.0, "{:.2f}"),
+    "outliers": ("cluster/outlier_ratio", 100.0, "{:.1f}"),
 }
 """Of the last epoch: column, key in metrics.csv, factor, form."""
 
-SHOWN = ("student mAP", "teacher mAP", "ARI")
+SHOWN = ("student mAP", "teacher mAP", "ARI", "cameras")
 """On the page; the CSV file has all."""
 
 Finished = Mapping[Job, SweepJob]
