@@ -100,7 +100,7 @@ def table_text(table: Table, done: Finished) -> str:
     start = ["before training", *[""] * (len(names) - 1), *before(table, jobs, done), ""]
     body = "\n".join(f"| {' | '.join(line)} |" for line in [*header, start, *lines])
     worlds = f"Worlds: {table.pair} (`{PAIRS[table.pair]}`)."
-    return f"## {table.grid}\n\n{title(table.grid)} {worlds}\n\n{body}\n"
+    return f"## {table.grid}, {table.pair}\n\n{title(table.grid)} {worlds}\n\n{body}\n"
 
 
 def before(table: Table, jobs: Sequence[Job], done: Finished) -> list[str]:
