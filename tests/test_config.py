@@ -234,6 +234,13 @@ def test_cluster_contrast_changes_three_parts_of_any_recipe(dataset):
     assert settings["loss"] == {"_target_": "dccc_lightning.losses.ClusterContrastLoss"}
 
 
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_dccc_plus_adds_to_dccc_on_any_recipe_what_was_found_to_help(dataset):
+    added = ["clustering.camera=whiten", "clustering.outliers=single", "published=null"]
+    by_hand = composed("experiment=dccc", f"dataset={dataset}", *added)
+    assert composed("experiment=dccc_plus", f"dataset={dataset}") == by_hand
+
+
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_composes(experiment):
     settings = composed(f"experiment={experiment}")

@@ -331,7 +331,7 @@ def test_a_loss_without_a_teacher_has_no_teacher_to_ask(command, tiny):
 @pytest.mark.slow
 @pytest.mark.ddp
 def test_two_processes_find_what_one_finds(tiny, tmp_path):
-    choices = ["camera=center", "outliers=single", "refine=0.3", "features=average"]
+    choices = ["camera=whiten", "outliers=single", "refine=0.3", "features=average"]
     arguments = [*tiny, *(f"clustering.{choice}" for choice in choices)]
     for devices in (1, 2):
         outcome = run(tmp_path, *arguments, f"trainer.devices={devices}", f"output={devices}")

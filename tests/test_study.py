@@ -125,7 +125,7 @@ def test_the_tables_hold_what_is_finished_and_say_which_seeds(plan, tables, tmp_
     with page.with_suffix(".csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["student mAP"] for line in lines] == ["50.0", "30.0", "54.0"]
-    assert f"{'parts':18} report  {'3 of 48':>18}" in tables.status(folder)
+    assert f"{'parts':20} report  {'3 of 48':>18}" in tables.status(folder)
 
 
 def test_a_page_without_a_place_for_the_tables_is_refused(tables, tmp_path):

@@ -31,12 +31,13 @@ DEFAULT = ("default",)
 TABLES = (
     Table("parts", "report", BOTH),
     Table("plus", "choice", BOTH),
-    Table("plus_fine", "choice", BOTH),
+    Table("plus_starts", "choice", BOTH),
     Table("parts_plus", "choice", DEFAULT),
     Table("camera", "report", BOTH),
     Table("additions", "report", BOTH),
-    Table("parts_plus", "report", DEFAULT),
     Table("starts", "choice", DEFAULT),
+    Table("epochs", "report", DEFAULT),
+    Table("additions_adaptive", "report", DEFAULT),
     Table("outliers", "report", DEFAULT),
     Table("features", "report", DEFAULT),
     Table("refine", "report", DEFAULT),
@@ -44,12 +45,12 @@ TABLES = (
     Table("adaptive", "report", DEFAULT),
     Table("memory", "report", DEFAULT),
     Table("loss", "report", DEFAULT),
+    Table("warmup", "report", DEFAULT),
+    Table("dcps", "report", DEFAULT),
     Table("tau_w", "report", DEFAULT),
     Table("smoothing", "report", DEFAULT),
     Table("instances", "report", DEFAULT),
-    Table("dcps", "report", DEFAULT),
-    Table("epochs", "report", DEFAULT),
-    Table("warmup", "report", DEFAULT),
+    Table("parts_plus", "report", DEFAULT),
 )
 
 STAGES = ((1, 2, 3), (4, 5))

@@ -47,11 +47,11 @@ def finished(folder: Path) -> Finished:
 def status(folder: Path) -> str:
     """Say what is there, and how long the rest takes."""
     done = finished(folder)
-    lines = [f"{'table':18} {'worlds':8}" + "".join(f"{f'seeds {s}':>18}" for s in STAGES)]
+    lines = [f"{'table':20} {'worlds':8}" + "".join(f"{f'seeds {s}':>18}" for s in STAGES)]
     for table in TABLES:
         wanted = [[job for job in jobs_of(table) if job.seed in stage] for stage in STAGES]
         cells = [f"{sum(job in done for job in jobs)} of {len(jobs)}" for jobs in wanted]
-        lines.append(f"{table.grid:18} {table.pair:8}" + "".join(f"{cell:>18}" for cell in cells))
+        lines.append(f"{table.grid:20} {table.pair:8}" + "".join(f"{cell:>18}" for cell in cells))
     if done:
         seconds = statistics.fmean(run.measures["seconds"] for run in done.values())
         missing = len(plan()) - len(done)
