@@ -95,13 +95,16 @@ def singles(labels):
 
 
 def slow_stability(graph, eps, apart):
-    near, below, above = (
-        singles(DBSCAN().fit_predict(graph, min(e, graph.max_distance)))
-        for e in (eps, eps - apart, eps + apart)
-    )
+    def clustered(eps):
+        return singles(DBSCAN().fit_predict(graph, eps))
+
+    near = clustered(eps)
     if len({label for label in near if label >= 0}) < 2:
         return 0
-    return (adjusted_rand_score(near, below) + adjusted_rand_score(near, above)) / 2
+    below = adjusted_rand_score(near, clustered(eps - apart))
+    if eps + apart > graph.max_distance + 1e-6:
+        return below
+    return (below + adjusted_rand_score(near, clustered(min(eps + apart, graph.max_distance)))) / 2
 
 
 # The criteria
@@ -134,6 +137,13 @@ def test_every_score_equals_its_slow_reference(seed):
         top = max(choice.scores)
         last = max(i for i, score in enumerate(choice.scores) if score == top)
         assert choice.eps == choice.candidates[last]
+
+
+def test_stability_takes_no_candidate_for_its_own_neighbour():
+    graph = as_graph(random_distances(0), 0.62)
+    choice = AdaptiveSchedule(0.61, 0.31, "stability", 0.03, reach=2).choose(graph, DBSCAN(), 0)
+    expected = [slow_stability(graph, eps, 0.06) for eps in choice.candidates]
+    assert choice.scores == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

@@ -138,7 +138,7 @@ class TestWhitening:
 
 class TestPenalty:
     @settings(max_examples=10, deadline=None)
-    @given(st.integers(0, 50), st.sampled_from([0.0, 0.05, 0.3, 1.0]))
+    @given(st.integers(0, 50), st.sampled_from([0.0, 0.05, 0.3, 1.0, np.inf]))
     def test_is_that_of_a_loop_over_pairs(self, seed, penalty):
         rows, _, cameras = two_cameras(4, seed=seed)
         cameras[:3] = -1

@@ -61,6 +61,13 @@ MISTAKES = {
 }
 
 
+def test_a_sweep_shows_no_settings(command: Command, tmp_path: Path) -> None:
+    outcome = command("-m", "sweep=study/parts", "--cfg", "job")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "Only one of --run, --multirun, --cfg" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("argument", MISTAKES)
 def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(
     argument: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -319,7 +319,8 @@ def test_a_target_of_make_exists(text: str) -> None:
 
 @pytest.mark.parametrize("text", [text for text in COMMANDS if text.startswith("#SBATCH")])
 def test_options_of_sbatch_are_options(text: str) -> None:
-    known = {"signal", "requeue", "open-mode", "nodes", "ntasks-per-node", "gpus-per-node", "time"}
+    known = {"signal", "requeue", "open-mode", "nodes", "ntasks-per-node", "gres",
+             "cpus-per-task"}  # fmt: skip
     given = [option.removeprefix("--").partition("=")[0] for option in shlex.split(text[7:])]
     assert set(given) <= known
 

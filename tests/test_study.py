@@ -78,6 +78,17 @@ def test_every_argument_of_the_study_is_a_setting_that_there_is(plan):
             compose("train", [*plan.SHARED, *changes])
 
 
+def test_an_experiment_is_planned_as_the_parts_that_it_chooses(plan):
+    contrast = plan.changes({"experiment": "cluster_contrast"})
+    assert contrast == ("loss=cluster_contrast", "memory=instance", "scheduler=fixed")
+    by_name, by_parts = (
+        OmegaConf.to_container(plan.compose_all(["sweep=study", *arguments]))
+        for arguments in (["experiment=cluster_contrast"], contrast)
+    )
+    for key in by_name.keys() - {"hydra"}:
+        assert by_name[key] == by_parts[key]
+
+
 def test_what_says_the_usual_in_other_words_changes_nothing(plan):
     assert plan.changes({"recipe.tau_w": "0.09", "experiment": "dccc"}) == ()
     assert plan.changes({"batch": "{clusters:8,instances:8}", "scheduler.start": "0.60"}) == ()

@@ -91,8 +91,13 @@ class Row(NamedTuple):
 @cache
 def composed(preset: str) -> DictConfig:
     """Compose the settings of a sweep, Hydra's own included."""
+    return compose_all([f"sweep={preset}"])
+
+
+def compose_all(arguments: list[str]) -> DictConfig:
+    """Compose the settings of a command line, Hydra's own included."""
     with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
-        return compose("train", [f"sweep={preset}"], return_hydra_config=True)
+        return compose("train", arguments, return_hydra_config=True)
 
 
 @cache
@@ -117,15 +122,26 @@ def swept_values(argument: str) -> list[str]:
 def changes(row: Mapping[str, str]) -> tuple[str, ...]:
     """Return those of a row's arguments that say something else than the shared settings."""
     shared = composed("study")
+    groups = shared.hydra.runtime.choices
     different = []
     for key, text in row.items():
-        groups = shared.hydra.runtime.choices
+        if key == "experiment":
+            different += parts_of(text)
+            continue
         usual = groups[key] if key in groups else OmegaConf.select(shared, key)
         if OmegaConf.is_config(usual):
             usual = OmegaConf.to_container(usual, resolve=True)
         if parsed(f"{key}={text}").value() != usual:
             different.append(f"{key}={text}")
     return tuple(sorted(different))
+
+
+@cache
+def parts_of(experiment: str) -> list[str]:
+    """Return the parts that an experiment chooses otherwise; so its runs have one name."""
+    shared = composed("study").hydra.runtime.choices
+    chosen = compose_all(["sweep=study", f"experiment={experiment}"]).hydra.runtime.choices
+    return [f"{k}={v}" for k, v in chosen.items() if v != shared.get(k) and k != "experiment"]
 
 
 def parsed(argument: str) -> Any:

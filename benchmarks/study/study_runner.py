@@ -35,6 +35,7 @@ def run(folder: Path, at_once: int) -> int:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     import_targets(OmegaConf.to_container(composed("study")))
+    commit()  # of what has been imported; the tree may change while the runs are made
     failed, running = 0, dict[BaseProcess, Job]()
     with alone(folder):
         missing = [job for job in plan() if not (folder / job.name / RESULTS).exists()]
@@ -111,7 +112,7 @@ def ending(folder: Path, job: Job, code: int | None) -> str:
 
 @cache
 def commit() -> str:
-    """Return the version of this code, by git."""
+    """Return the version of this code, by git, when it was first asked."""
     version = _git("rev-parse", "--short", "HEAD")
     changed = _git("status", "--porcelain", "--", "src", "conf", "benchmarks")
     return f"{version}-dirty" if changed else version or "unknown"

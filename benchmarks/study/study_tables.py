@@ -76,7 +76,7 @@ def write_tables(folder: Path, page: Path) -> None:
     tables = [table_text(table, done) for table in TABLES]
     text = "\n".join([head + mark, f"{count}\n", *(t for t in tables if t)])
     write_atomically(page, text.encode())
-    write_atomically(page.with_suffix(".csv"), runs_to_csv(done).encode())
+    write_atomically(page.with_suffix(".csv"), runs_to_csv(folder, done).encode())
 
 
 def table_text(table: Table, done: Finished) -> str:
@@ -125,13 +125,13 @@ def measure(run: SweepJob, column: str) -> float | None:
     return factor * run.rows[-1][key] if key in run.rows[-1] else None
 
 
-def runs_to_csv(done: Finished) -> str:
+def runs_to_csv(folder: Path, done: Finished) -> str:
     """Return a line a run, unrounded; scores are per cent."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["pair", "world", "changes", "seed", *MEASURES, "seconds"])
+    writer.writerow(["pair", "world", "changes", "seed", *MEASURES, "seconds", "version"])
     for job, run in done.items():
         figures = [measure(run, column) for column in MEASURES]
         facts = [job.pair, job.world, " ".join(job.changes), job.seed]
-        writer.writerow([*facts, *figures, run.measures["seconds"]])
+        writer.writerow([*facts, *figures, run.measures["seconds"], commit_of(folder, job)])
     return buffer.getvalue()

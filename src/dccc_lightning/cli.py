@@ -102,7 +102,7 @@ def main() -> None:
         raise SystemExit(EXIT_INTERRUPTED) from None
     # before OSError, which Hydra's error for a missing option is one of
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if isinstance(error, ValueError) and "Config group override" not in str(error):
+        if isinstance(error, ValueError) and not composition.is_of_hydra(error):
             raise
         if OutputGuard.sweep is not None:
             _discard(OutputGuard.sweep)

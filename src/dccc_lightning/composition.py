@@ -21,6 +21,11 @@ _UNKNOWN_KEY = re.compile(r"(?:Could not override|Key) '([^']+)'|Error merging o
 _UNKNOWN_GROUP = re.compile(r"Could not find '([^']+)'|Could not override '([^'@]+)'")
 
 
+def is_of_hydra(error: ValueError) -> bool:
+    """Tell whether it is Hydra that complains about the command line, by a plain ValueError."""
+    return any(text in str(error) for text in ("Config group override", "Only one of --"))
+
+
 def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
     """Turn an error of Hydra or OmegaConf into one line that names the remedy.
 

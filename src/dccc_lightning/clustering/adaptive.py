@@ -18,8 +18,9 @@ of the two hills, the highest places between ``floor`` and eps and beyond eps: 0
 
 ``stability``: clusters that persons make should not hinge on the last digit of eps (the stability
 of Ben-Hur, Elisseeff and Guyon, PSB 2002, with eps in the place of resampling). The score is the
-mean adjusted Rand index of the labels at eps with those ``reach`` steps below and above, every
-outlier being a cluster of its own; 0 where there are not two clusters, which is stable indeed.
+mean adjusted Rand index of the labels at eps with those ``reach`` steps below and, as far as the
+graph knows, above, every outlier being a cluster of its own; 0 where there are not two clusters,
+which is stable indeed.
 
 Of equal scores the largest eps wins: without a valley, ``start``.
 """
@@ -42,6 +43,9 @@ Floats = NDArray[np.float64]
 
 _BINS = 20
 """Bins of the histogram to a step of the grid."""
+
+_ROUNDING = 1e-9
+"""Of sums of steps."""
 
 
 @dataclass(frozen=True)
@@ -167,17 +171,19 @@ def _valley(schedule: AdaptiveSchedule, graph: NeighborGraph, _: ClusteringAlgor
 def _stability(
     schedule: AdaptiveSchedule, graph: NeighborGraph, algorithm: ClusteringAlgorithm
 ) -> Floats:
-    """The agreement of the labels at eps with those a little below and above."""
+    """The agreement of the labels at eps with those a little below and, where known, above."""
     grid, reach = schedule._grid, schedule.reach
     step = grid[1] - grid[0] if len(grid) > 1 else schedule.step
     around = schedule.floor + step * np.arange(-reach, len(grid) + reach)
+    known = around <= graph.max_distance + _ROUNDING
     around = np.clip(around, min(step, schedule.floor), graph.max_distance)
     labels = [algorithm.fit_predict(graph, float(eps)) for eps in around]
     every = [as_singles(found) for found in labels]
     pairs = zip(every, every[reach:], strict=False)
     agreement = np.array([quality.adjusted_rand_index(*pair) for pair in pairs])
     some = np.array([quality.num_clusters(found) >= 2 for found in labels[reach:-reach]])
-    return np.where(some, (agreement[:-reach] + agreement[reach:]) / 2, 0.0)
+    below, above = agreement[:-reach], agreement[reach:]
+    return np.where(some, np.where(known[2 * reach :], (below + above) / 2, below), 0.0)
 
 
 CRITERIA: dict[str, Callable[[AdaptiveSchedule, NeighborGraph, ClusteringAlgorithm], Floats]] = {

@@ -151,7 +151,7 @@ def penalize(graph: NeighborGraph, cameras: ArrayLike | None, penalty: float) ->
     matrix = graph.distances
     rows = np.repeat(np.arange(len(graph)), np.diff(matrix.indptr))
     same = (known[rows] == known[matrix.indices]) & (known[rows] >= 0) & (rows != matrix.indices)
-    distances = matrix.data + np.float32(penalty) * same
+    distances = np.where(same, matrix.data + np.float32(penalty), matrix.data)
     kept = distances <= np.float32(graph.max_distance)
     ends = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr].astype(np.int32)
     return NeighborGraph(

@@ -48,7 +48,9 @@ def refine(
 ) -> NDArray[np.int64]:
     """Make outliers of the images whose neighbours disagree with their label in any view.
 
-    All images are judged by the labels that came in. Clusters keep their numbers.
+    All images are judged by the labels that came in. An image that would be left alone in its
+    cluster becomes an outlier as well: a batch would hold nothing but copies of it. Clusters keep
+    their numbers.
 
     Args:
         labels: (N,) clusters, -1 for outliers.
@@ -64,4 +66,6 @@ def refine(
     checks.integer("refine_neighbors", neighbors, low=1)
     k = min(neighbors + 1, len(labels))
     agreed = [agreement(labels, knn(view, k, backend)[1][:, 1:]) >= share for view in views]
-    return np.where(np.all(agreed, axis=0), labels, -1)
+    kept = np.where(np.all(agreed, axis=0), labels, -1)
+    sizes = np.bincount(kept[kept >= 0], minlength=1)
+    return np.where((kept >= 0) & (sizes[kept] < 2), -1, kept)
