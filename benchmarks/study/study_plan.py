@@ -33,6 +33,8 @@ TABLES = (
     Table("plus", "choice", BOTH),
     Table("plus_starts", "choice", BOTH),
     Table("parts_plus", "choice", DEFAULT),
+    Table("plus_memory", "choice", BOTH),
+    Table("plus_tau_w", "choice", DEFAULT),
     Table("camera", "report", BOTH),
     Table("additions", "report", BOTH),
     Table("starts", "choice", DEFAULT),
