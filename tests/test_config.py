@@ -236,8 +236,8 @@ def test_cluster_contrast_changes_three_parts_of_any_recipe(dataset):
 
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_dccc_plus_adds_to_dccc_on_any_recipe_what_was_found_to_help(dataset):
-    added = ["clustering.camera=whiten", "clustering.outliers=single", "published=null"]
-    by_hand = composed("experiment=dccc", f"dataset={dataset}", *added)
+    chosen = ["memory=instance", "clustering.camera=whiten", "clustering.outliers=single"]
+    by_hand = composed("experiment=dccc", f"dataset={dataset}", *chosen, "published=null")
     assert composed("experiment=dccc_plus", f"dataset={dataset}") == by_hand
 
 

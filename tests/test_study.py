@@ -81,12 +81,15 @@ def test_every_argument_of_the_study_is_a_setting_that_there_is(plan):
 def test_an_experiment_is_planned_as_the_parts_that_it_chooses(plan):
     contrast = plan.changes({"experiment": "cluster_contrast"})
     assert contrast == ("loss=cluster_contrast", "memory=instance", "scheduler=fixed")
-    by_name, by_parts = (
-        OmegaConf.to_container(plan.compose_all(["sweep=study", *arguments]))
-        for arguments in (["experiment=cluster_contrast"], contrast)
-    )
-    for key in by_name.keys() - {"hydra"}:
-        assert by_name[key] == by_parts[key]
+    for experiment in ("cluster_contrast", "dccc_plus"):
+        by_name, by_parts = (
+            plan.leaves(plan.compose_all(["sweep=study", *arguments]))
+            for arguments in (
+                [f"experiment={experiment}"],
+                plan.changes({"experiment": experiment}),
+            )
+        )
+        assert by_name == by_parts
 
 
 def test_what_says_the_usual_in_other_words_changes_nothing(plan):
@@ -131,7 +134,7 @@ def test_the_tables_hold_what_is_finished_and_say_which_seeds(plan, tables, tmp_
     assert f"{fixed} 52.0 ± 2.8 |  | 0.50 ± 0.00 |  |  |  |  |  | 1, 2 / none |" in text
     assert f"{dccc}  |  |  |  | 30.0 | 33.0 | 0.50 |  | none / 1 |" in text
     assert "| before training |  |  | 20.0 |  |  |  | 20.0 |  |  |  |  |" in text
-    assert text.count("\n## ") == 1  # of the other tables there is nothing to compare yet
+    assert text.count("\n## ") == 2  # parts, dccc_plus; in the others is nothing to compare yet
     assert "| dycl | cluster_contrast |" not in text
     with page.with_suffix(".csv").open() as file:
         lines = list(csv.DictReader(file))

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ TABLES = (
     Table("parts_plus", "choice", DEFAULT),
     Table("plus_memory", "choice", BOTH),
     Table("plus_tau_w", "choice", DEFAULT),
+    Table("dccc_plus", "report", BOTH),
     Table("camera", "report", BOTH),
     Table("additions", "report", BOTH),
     Table("starts", "choice", DEFAULT),
@@ -140,10 +141,28 @@ def changes(row: Mapping[str, str]) -> tuple[str, ...]:
 
 @cache
 def parts_of(experiment: str) -> list[str]:
-    """Return the parts that an experiment chooses otherwise; so its runs have one name."""
-    shared = composed("study").hydra.runtime.choices
-    chosen = compose_all(["sweep=study", f"experiment={experiment}"]).hydra.runtime.choices
-    return [f"{k}={v}" for k, v in chosen.items() if v != shared.get(k) and k != "experiment"]
+    """Return what an experiment chooses otherwise, so that its runs have one name."""
+    shared = composed("study")
+    chosen = compose_all(["sweep=study", f"experiment={experiment}"])
+    usual, choices = shared.hydra.runtime.choices, chosen.hydra.runtime.choices
+    parts = {key: value for key, value in choices.items() if value != usual.get(key)}
+    values = leaves(chosen).items() - leaves(shared).items()
+    other = {key: value for key, value in values if key.partition(".")[0] not in parts}
+    return [f"{key}={value}" for key, value in (parts | other).items() if key != "experiment"]
+
+
+def leaves(settings: DictConfig) -> dict[str, str]:
+    """Return all settings but those of Hydra, each by its name, references unresolved."""
+
+    def walk(node: Any, place: str) -> Iterator[tuple[str, str]]:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from walk(value, f"{place}.{key}" if place else key)
+        else:
+            yield place, str(node)
+
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(settings, settings.keys() - {"hydra"}))
+    return dict(walk(plain, ""))
 
 
 def parsed(argument: str) -> Any:
