@@ -61,6 +61,16 @@ MISTAKES = {
 }
 
 
+def test_a_folder_in_the_place_of_a_sweep_is_told_its_argument(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "multirun" / "first").mkdir(parents=True)
+    outcome = command("task=report", "sweep=multirun/first")
+    assert outcome.code == 2
+    said = "sweep=multirun/first: no such option; a folder is given as sweep_folder="
+    assert outcome.err == f"error: {said}\n"
+
+
 def test_a_sweep_shows_no_settings(command: Command, tmp_path: Path) -> None:
     outcome = command("-m", "sweep=study/parts", "--cfg", "job")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)

@@ -3,6 +3,7 @@
 import html as html_module
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -476,7 +477,35 @@ def test_a_run_leaves_its_panels_timings_and_a_page(command, tiny, tmp_path, mon
     assert "<pre>python -m dccc_lightning" in page
     assert "seed=5</pre>" in page  # and not into the same folder again
     assert "<td>seed</td><td>0</td><td>5</td>" in page
+    assert "<td>batch.clusters</td><td>8</td><td>4</td>" in page
+    assert "callbacks.recluster" not in page  # it repeats what other settings say
+    assert "beside the epochs" in page
+    assert "<title>synthetic: run</title>" in page
     assert '<section id="rankings">' in page
+
+
+def test_a_run_that_is_ended_early_has_its_panels(command, tiny, tmp_path):
+    early = (
+        "+callbacks.early={_target_:pytorch_lightning.callbacks.EarlyStopping,"
+        "monitor:train/loss,stopping_threshold:1e9,check_on_train_epoch_end:true}"
+    )
+    outcome = command(*tiny, "output=run", "epochs=3", early)
+    assert outcome.code == 0, outcome.err
+    panels = read_panels(tmp_path / "run/panels")
+    assert {"clusters/largest", "map", "distances"} <= set(panels)
+    assert {epoch for _, epoch in panels.values()} == {0}
+
+
+def test_the_page_says_how_to_repeat_a_job_of_a_sweep(command, tiny, tmp_path):
+    job = ["sweep=study", *tiny, "epochs=1", "callbacks.panels=null", "checkpoint.requeue=true"]
+    assert command(*job, "hydra.run.dir=first").code == 0
+    page = (tmp_path / "first/report.html").read_text()
+    said = html_module.unescape(re.search("<pre>(.*?)</pre>", page)[1])
+    assert "checkpoint.requeue" not in said
+    outcome = command(*shlex.split(said)[3:])
+    assert outcome.code == 0, outcome.err
+    repeated = (tmp_path / "outputs/repeated/metrics.csv").read_bytes()
+    assert repeated == (tmp_path / "first/metrics.csv").read_bytes()
 
 
 def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(

@@ -1,6 +1,7 @@
 """The ablation study: what it runs, that it goes on where it was stopped, its tables."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from PIL import Image
 
 from dccc_lightning.cli import conf_dir
 from dccc_lightning.metrics_table import write_rows
@@ -140,6 +142,20 @@ def test_the_tables_hold_what_is_finished_and_say_which_seeds(plan, tables, tmp_
         lines = list(csv.DictReader(file))
     assert [line["student mAP"] for line in lines] == ["50.0", "30.0", "54.0"]
     assert f"{'parts':20} report  {'3 of 48':>18}" in tables.status(folder)
+
+
+def test_a_table_over_one_number_is_a_curve_once_it_has_three_points(plan, tables, tmp_path):
+    import study_curves
+
+    wanted = [table for table in plan.TABLES if table.grid == "tau_w"]
+    for number, change in enumerate(("recipe.tau_w=0.01,", "recipe.tau_w=1.0,", "")):
+        assert study_curves.curves(wanted, tables.finished(tmp_path)) is None
+        write_run(tmp_path / f"report-default,{change}seed=1", 50.0 + number, None)
+    write_run(tmp_path / "report-default,seed=2", 60.0, 61.0)
+    done = tables.finished(tmp_path)
+    assert list(study_curves.values(wanted[0], done)) == [0.01, 0.09, 1.0]
+    picture = study_curves.curves(wanted, done)
+    assert Image.open(io.BytesIO(picture)).size[0] > 400
 
 
 def test_a_page_without_a_place_for_the_tables_is_refused(tables, tmp_path):

@@ -172,7 +172,17 @@ def test_the_report_is_whole_and_its_page_needs_nothing_else(sweep, tmp_path):
     assert "&lt;boom&gt;" in page
     assert "<boom>" not in page
     assert page.count('class="best"') == 1
+    assert "Heat map: scheduler against scheduler.start" in page
     assert "prefers-color-scheme: dark" in page
+
+
+def test_what_a_search_draws_is_rounded_for_people_alone(tmp_path):
+    for number, start in enumerate((0.5665074998819105, 0.6123456789012345)):
+        write_job(tmp_path / str(number), [f"scheduler.start={start}", "seed=1"], 50.0)
+    table = tabulate(read_jobs(tmp_path))
+    assert {table.cells(row)[0] for row in table.rows} == {"0.5665", "0.6123"}
+    assert "0.5665074998819105" in to_csv(table)
+    assert "0.5665074998819105" not in to_markdown(table, "drawn")
 
 
 def test_only_failed_jobs_make_a_report_too(tmp_path):

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import wandb
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from PIL import Image
 
 import dccc_lightning
 from conftest import Command
 from dccc_lightning.callbacks.wandb_panels import WandbPanels
+from dccc_lightning.cli import conf_dir
 from dccc_lightning.data.fingerprint import fingerprint
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
@@ -28,7 +31,7 @@ from dccc_lightning.loggers import RUN_ID, build_logger
 from dccc_lightning.metrics_table import read_rows
 from dccc_lightning.processes import finished
 from dccc_lightning.reports.code_version import code_version
-from dccc_lightning.reports.dashboard import specification, sweep_report, workspace
+from dccc_lightning.reports.dashboard import PARTS, SWEPT, specification, sweep_report, workspace
 from dccc_lightning.reports.panel import Panel, read_panels
 from dccc_lightning.reports.wandb_media import to_media
 from wandb_records import read_config, read_history, read_records
@@ -410,6 +413,16 @@ def test_the_sweep_report_is_of_one_sweep_or_of_all(group: str | None, chosen: A
     shown = set(strings(grids))
     assert {"config:scheduler.value.start", "summary:val_best/mAP", "cluster/eps",
             "summary:cluster/overall_silhouette"} <= shown  # fmt: skip
+
+
+@pytest.mark.parametrize("group", ["scheduler", "memory", "loss", "clustering"])
+def test_every_run_has_what_the_sweep_report_compares(group: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for option in (conf_dir() / group).glob("*.yaml"):
+            settings = compose("train", [f"{group}={option.stem}"])
+            for name in SWEPT:
+                assert OmegaConf.select(settings, name) is not None, (option.stem, name)
+            assert set(PARTS.values()) <= set(SWEPT)
 
 
 def test_the_dashboard_is_written_without_a_server(command: Command, tmp_path: Path) -> None:

@@ -17,10 +17,15 @@ import os
 import sys
 from pathlib import Path
 
+from study_curves import curves
+from study_plan import TABLES
 from study_runner import run
-from study_tables import status, write_tables
+from study_tables import finished, status, write_tables
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "ablation.md"
+from dccc_lightning.files import write_atomically
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+CURVES = ("tau_w", "smoothing")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 
@@ -33,7 +38,11 @@ def main() -> None:
     if arguments.what == "status":
         print(status(arguments.folder))
     elif arguments.what == "tables":
-        write_tables(arguments.folder, PAGE)
+        write_tables(arguments.folder, DOCS / "ablation.md")
+        wanted = [table for table in TABLES if table.grid in CURVES]
+        picture = curves(wanted, finished(arguments.folder))
+        if picture is not None:
+            write_atomically(DOCS / "images" / "ablation_curves.png", picture)
     else:
         if ONE_THREAD.items() - os.environ.items():  # libraries read these when they are loaded
             os.execve(sys.executable, sys.orig_argv, os.environ | ONE_THREAD)

@@ -38,7 +38,11 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         missing = str(error.missing_cfg_file)
         group, _, option = missing.rpartition("/")
-        return f"{group}={option}: no such option; {_nearest(option, error.options)}"
+        remedy = _nearest(option, error.options)
+        folder = missing.removeprefix("sweep/")
+        if folder != missing and Path(folder).is_dir():
+            group, option, remedy = "sweep", folder, "a folder is given as sweep_folder="
+        return f"{group}={option}: no such option; {remedy}"
     if "Config group override" in text:
         choice = next((a for a in arguments if a.endswith("=null")), "a group")
         return f"{choice}: a group needs one of its options, null is none"

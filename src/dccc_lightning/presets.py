@@ -8,8 +8,15 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 _CHOICES = ("task", "dataset", "experiment")
-PLACES = ("output", "resume", "ckpt_path")
-"""Settings that say where, not what."""
+PLACES = ("output", "resume", "ckpt_path", "checkpoint.requeue", "callbacks.pruning")
+"""Settings that say where, or by whom a run was started, not what it is; with all below them."""
+
+ABSENT = "absent"
+
+
+def is_place(name: str) -> bool:
+    """Tell whether a setting is one of ``PLACES`` or below one."""
+    return any(f"{name.lstrip('+~')}.".startswith(f"{place}.") for place in PLACES)
 
 
 def differences(
@@ -22,8 +29,9 @@ def differences(
         overrides: Its arguments.
 
     Returns:
-        Name, the preset's value (empty: it has none) and the run's, in the order of the settings;
-        nothing outside a run of the command line, where there is nothing to compose from.
+        Name, the preset's value and the run's, ``absent`` where it has none, in the order of the
+        settings; those that only repeat another setting are left out. Nothing outside a run of the
+        command line, where there is nothing to compose from.
     """
     if not GlobalHydra.instance().is_initialized():
         return []
@@ -31,15 +39,19 @@ def differences(
     preset = OmegaConf.to_container(compose("train", choices), resolve=True)
     assert isinstance(preset, dict)
     ours, theirs = _flat(settings), _flat(preset)
+    unresolved = _flat(OmegaConf.to_container(compose("train", list(overrides))))
+    repeating = tuple(f"{name}." for name, value in unresolved.items() if value.startswith("${"))
     return [
-        (name, theirs.get(name, ""), ours.get(name, ""))
+        (name, theirs.get(name, ABSENT), ours.get(name, ABSENT))
         for name in [*ours, *(name for name in theirs if name not in ours)]
-        if ours.get(name) != theirs.get(name) and name.partition(".")[0] not in PLACES
+        if ours.get(name) != theirs.get(name)
+        and not is_place(name)
+        and not f"{name}.".startswith(repeating)
     ]
 
 
 def _flat(node: object, prefix: str = "") -> dict[str, str]:
-    if not isinstance(node, Mapping) or not node:
+    if not isinstance(node, Mapping):
         return {prefix[:-1]: "null" if node is None else str(node)}
     leaves: dict[str, str] = {}
     for name, value in node.items():

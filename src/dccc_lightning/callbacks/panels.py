@@ -50,6 +50,7 @@ class Panels(EpochRow):
         self.every = None if every is None else checks.integer("every", every, 1)
         self.latest: list[Panel] = []
         self.latest_epoch = -1
+        self._ended = self._made = -1
         self._recluster: Recluster | None = None
         self._clustering: tuple[Tensor, NDArray[np.int64] | None, float] | None = None
         self._evaluation: tuple[Tensor, Tensor, str, bool] | None = None
@@ -95,9 +96,17 @@ class Panels(EpochRow):
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         """Make the panels and write them; images that have gone are a warning."""
-        epoch = int(row["epoch"])
-        if epoch < 0 or not self.is_due(trainer, epoch):
-            return
+        self._ended = int(row["epoch"])
+        if self._ended >= 0 and self.is_due(trainer, self._ended):
+            self._write(trainer, self._ended)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make the panels of a run that another callback ends before its last epoch."""
+        if trainer.should_stop and self._made < self._ended:
+            self._write(trainer, self._ended)
+
+    def _write(self, trainer: pl.Trainer, epoch: int) -> None:
+        self._made = epoch
         module, datamodule = trainer.lightning_module, vars(trainer)["datamodule"]
         assert isinstance(module, DCCCModule)
         if self._clustering is None:  # resumed within the epoch

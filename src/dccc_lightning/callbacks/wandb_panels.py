@@ -34,6 +34,7 @@ class WandbPanels(EpochRow):
 
     def __init__(self, folder: str | Path) -> None:
         self.checkpoints = Path(folder) / "checkpoints"
+        self._panels = -1
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell the logger that what follows is epoch -1, which Lightning calls 0."""
@@ -66,7 +67,19 @@ class WandbPanels(EpochRow):
                 values |= _seconds(callback.path)
             elif isinstance(callback, Panels) and callback.latest_epoch == row["epoch"]:
                 values |= to_media(callback.latest)
+                self._panels = callback.latest_epoch
         logger.log_metrics(values, trainer.global_step - 1)  # the step that Lightning logs it with
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the panels of a run that was ended early, which are made only now."""
+        logger = _logger(trainer)
+        if logger is None or not trainer.should_stop:
+            return
+        callbacks: list[Any] = vars(trainer)["callbacks"]
+        for callback in callbacks:
+            if isinstance(callback, Panels) and callback.latest_epoch > self._panels:
+                values = {"epoch": callback.latest_epoch} | to_media(callback.latest)
+                logger.log_metrics(values, trainer.global_step - 1)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the checkpoints that were asked for."""

@@ -68,7 +68,7 @@ def draw_distances(data: dict[str, Any]) -> Image.Image:
         axes.text(data["eps"], 0.97, f" eps {data['eps']:.3f}", fontsize=9, va="top",
                   transform=axes.get_xaxis_transform())  # fmt: skip
         _label(axes, f"pairs of images of one {one} and of two", "Jaccard distance")
-        axes.legend(frameon=False, fontsize=9, loc="upper left")
+        axes.legend(fontsize=9, loc="upper left", framealpha=0.85, edgecolor="none")
     return _image(figure)
 
 

@@ -43,12 +43,18 @@ _SYSTEM: tuple[Line, ...] = (
 _BOARDS = ("clusters/largest", "clusters/tightest", "clusters/loosest", "clusters/mixed",
            "clusters/outliers")  # fmt: skip
 
+TALL = ("Clusters", "Map, distances, sizes, flow", "Rankings")
+"""Sections of pictures, which get half the width each."""
+
 OBJECTIVES = ("val_best/mAP", "cluster/overall_silhouette")
 """What sweeps are judged by: with labels, and without."""
 
-SWEPT = ("scheduler.start", "scheduler.floor", "scheduler.rate", "memory.tau_w", "loss.smoothing",
-         "clustering.k1", "seed")  # fmt: skip
-"""Settings of the parallel coordinates; a run that lacks one has no line through it."""
+SWEPT = ("scheduler._target_", "scheduler.start", "memory.update", "recipe.tau_w", "loss._target_",
+         "recipe.smoothing", "clustering.k1", "seed")  # fmt: skip
+"""Settings of the parallel coordinates, which every run has: one that lacks some has no line."""
+
+PARTS = {"schedule": "scheduler._target_", "memory": "memory.update", "loss": "loss._target_"}
+"""What an ablation varies."""
 
 
 def require_workspaces() -> tuple[Any, Any]:
@@ -98,7 +104,14 @@ def workspace(entity: str, project: str) -> Any:
         project=project,
         name="DCCC",
         sections=[
-            ws.Section(name=name, panels=panels, is_open=name != "Settings")
+            ws.Section(
+                name=name,
+                panels=panels,
+                is_open=name != "Settings",
+                layout_settings=ws.SectionLayoutSettings(
+                    **{"columns": 2, "rows": 2} if name in TALL else {}
+                ),
+            )
             for name, panels in sections.items()
         ],
         settings=ws.WorkspaceSettings(x_axis=EPOCH),
@@ -138,15 +151,16 @@ def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
         for objective in OBJECTIVES
         for name in ("scheduler.start", "scheduler.floor")
     ]  # fmt: skip
-    schedules = [
+    bars = [
         wr.BarPlot(
-            title=f"{objective}, mean over runs",
+            title=f"{objective} by {name}, mean over runs",
             metrics=[objective],
-            groupby=wr.Config("scheduler._target_"),
+            groupby=wr.Config(setting),
             groupby_aggfunc="mean",
             groupby_rangefunc="stddev",
         )
         for objective in OBJECTIVES
+        for name, setting in PARTS.items()
     ]
     curves = (("mAP", EPOCH, ("val_best/mAP",)), *_CLUSTERING)
     blocks = [
@@ -155,7 +169,9 @@ def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
         grid([coordinates(objective) for objective in OBJECTIVES]
              + [wr.ParameterImportancePlot(with_respect_to=name) for name in OBJECTIVES]),
         wr.H1("The range of eps"),
-        grid(scatters + schedules),
+        grid(scatters),
+        wr.H1("The parts"),
+        grid(bars),
         wr.H1("Curves"),
         grid(_lines(wr, curves)),
         wr.H1("What differs"),

@@ -40,6 +40,7 @@ class Report:
 
     Attributes:
         title: Of the page, such as the name of the dataset.
+        name: Of the run.
         results: Of results.json.
         rows: Of metrics.csv; epoch -1 is the evaluation before training.
         timings: Of timings.csv.
@@ -62,6 +63,7 @@ class Report:
     differences: Sequence[tuple[str, str, str]] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     notice: str | None = None
+    name: str = "run"
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -71,6 +73,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def to_html(report: Report) -> str:
     """Return the page; all names, paths and values of the user's are escaped."""
+    results = report.results
     panels = {name: panel for name, (panel, _) in report.panels.items()}
     epochs = {epoch for _, epoch in report.panels.values()}
     when = f' <span class="dim">after epoch {max(epochs) + 1}</span>' if epochs else ""
@@ -84,7 +87,7 @@ def to_html(report: Report) -> str:
         ("distances", f"Distances, sizes, flow{when}", _grid("".join(facts))),
         ("clusters", f"Clusters{when}", html_panels.boards(panels, _CLUSTER_BOARDS)),
         ("rankings", f"Rankings{when}", html_panels.boards(panels, ["rankings"])),
-        ("time", "Time", _time(report.timings)),
+        ("time", "Time", _time(report.timings, results["seconds"])),
         ("run", "This run", _run(report)),
     )
     shown = [section for section in sections if section[2]]
@@ -92,14 +95,14 @@ def to_html(report: Report) -> str:
     body = "".join(
         f'<section id="{key}"><h2>{title}</h2>{content}</section>' for key, title, content in shown
     )
-    title, results = escape(report.title), report.results
+    title = escape(report.title)
     said = f"{results['epochs']} epochs · {_duration(results['seconds'])} · seed {results['seed']}"
     notice = f'<p class="dim">Note: {escape(report.notice)}</p>' if report.notice else ""
     folder = resources.files("dccc_lightning.reports")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{title}: run</title><link rel="icon" href="data:,">'
+        f'<title>{title}: {escape(report.name)}</title><link rel="icon" href="data:,">'
         f"<style>{(folder / 'report.css').read_text()}</style></head><body><header>"
         f'<h1>{title}</h1><p class="dim">{said}</p>{notice}<nav>{links}</nav></header>'
         f"<main>{body}</main><footer>dccc_lightning {escape(results['versions']['dccc_lightning'])}"
@@ -203,8 +206,8 @@ def _choices(choices: Sequence[Mapping[str, Any]]) -> str:
     return html_panels.chart_card(title, chart, list(series), "The highest score is chosen.")
 
 
-def _time(timings: Sequence[Row]) -> str:
-    """Return the shares of the parts of an epoch, and their seconds."""
+def _time(timings: Sequence[Row], seconds: float) -> str:
+    """Return the shares of the parts of an epoch, their seconds, and what else the run took."""
     trained = [row for row in timings if row["epoch"] >= 0]
     if not trained:
         return ""
@@ -221,6 +224,8 @@ def _time(timings: Sequence[Row]) -> str:
         name = f'<span class="key"><span><i class="s{number}"></i>{part}</span></span>'
         rows.append([name, f"{sums[part]:.1f}", f"{sums[part] / total:.0%}", f"{mean:.2f}",
                      str(len(times))])  # fmt: skip
+    if seconds > total:  # of a resumed run the epochs before are not in ``seconds``
+        rows.append(["start, panels, end: beside the epochs", f"{seconds - total:.1f}", "", "", ""])
     head = ["", "seconds in all", "share", "seconds each time", "times"]
     table = _table(head, rows, is_escaped=True)
     return f'<div class="card"><div class="parts">{stripes}</div>{table}</div>'

@@ -73,8 +73,8 @@ def distances(panel: Panel) -> str:
             "Jaccard distance",
         )
         beyond = ", ".join(
-            f"{counts[f'{kind}_beyond'] / max(total, 1):.1%} of {name}"
-            for kind, name in (("within", f"one {one}"), ("between", f"two {group}"))
+            f"{counts[f'{kind}_beyond'] / max(total, 1):.1%} of the pairs {name}"
+            for kind, name in (("within", f"in one {one}"), ("between", f"in two {group}"))
             if (total := counts[f"{kind}_beyond"] + sum(counts[kind]))
         )
         note = f"Pairs, logarithmic. Beyond {data['edges'][-1]:g}: {beyond}."

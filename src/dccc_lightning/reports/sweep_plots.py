@@ -24,6 +24,11 @@ MAX_MAPS = 6
 COLOURED = 8
 """Settings that have a colour and a name among the curves, the best ones; the others are grey."""
 
+_LONG_NAME = 70
+"""Characters of a setting of which two do not go side by side."""
+
+CURVES_FILE = "curves.png"
+
 _GREY = "#c4c7cc"
 _CURVES = (
     ("mAP of the better network, %", ("val/mAP", "val_teacher/mAP"), 100.0),
@@ -78,14 +83,25 @@ def cell_means(table: SweepTable, x: str, y: str) -> tuple[Scale, Scale, np.ndar
     return across, down, means
 
 
+def file_name(x: str, y: str) -> str:
+    """Return the name of the file of a heat map."""
+    return f"heatmap_{x}_{y}.png".replace("/", "_")
+
+
+def captions(table: SweepTable) -> dict[str, str]:
+    """Return what is written above each picture, by file name."""
+    pairs = combinations(table.varying, 2)
+    maps = {file_name(x, y): f"Heat map: {x} against {y}" for x, y in pairs}
+    return maps | {CURVES_FILE: "Curves"}
+
+
 def heat_maps(table: SweepTable) -> dict[str, bytes]:
     """Return a PNG for each pair of varying arguments, by file name; at most ``MAX_MAPS``."""
     pictures = {}
     for x, y in list(combinations(table.varying, 2))[:MAX_MAPS]:
         across, down, means = cell_means(table, x, y)
         if not np.isnan(means).all():
-            name = f"heatmap_{x}_{y}.png".replace("/", "_")
-            pictures[name] = _heat_map(table, (x, y), (across, down), means)
+            pictures[file_name(x, y)] = _heat_map(table, (x, y), (across, down), means)
     return pictures
 
 
@@ -127,6 +143,7 @@ def curves(table: SweepTable) -> bytes:
         for place, row in reversed(list(enumerate(table.rows))):  # the best lies on top
             _draw(axes, row, place, _curve(row, keys, factor))
         axes.set_xlabel("epochs trained", fontsize=9)
+        axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=9)
         axes.grid(alpha=0.25)
@@ -135,7 +152,8 @@ def curves(table: SweepTable) -> bytes:
         axes.set_visible(False)
     if shown:
         handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=2,
+        columns = 1 if max(map(len, labels)) > _LONG_NAME else 2
+        figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=columns,
                       frameon=False, fontsize=9)  # fmt: skip
     return _png(figure)
 

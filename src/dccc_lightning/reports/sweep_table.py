@@ -11,6 +11,9 @@ from dccc_lightning.reports.sweep_jobs import MEASURES, SweepJob
 
 SEED = "seed"
 
+_LONG = 8
+"""Characters of a number that nobody typed."""
+
 
 class Spread(NamedTuple):
     """A figure over seeds: the mean, and the standard deviation (n - 1); None of a single one."""
@@ -47,7 +50,8 @@ class SweepRow:
 
     def name(self) -> str:
         """Return the setting as one line."""
-        return " ".join(f"{key}={value}" for key, value in self.setting.items()) or "all alike"
+        given = (f"{key}={shown(value)}" for key, value in self.setting.items())
+        return " ".join(given) or "all alike"
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,21 @@ class SweepTable:
         """Return a row for people."""
         count = f"{len(row.jobs)} (pruned)" if row.is_pruned else str(len(row.jobs))
         spreads = [(row.spread(name), MEASURES[name][1]) for name in self.measures]
-        shown = [spread.shown(form) if spread else "" for spread, form in spreads]
-        return [*(row.setting.get(key, "") for key in self.varying), count, *shown]
+        figures = [spread.shown(form) if spread else "" for spread, form in spreads]
+        setting = [shown(row.setting.get(key, "")) for key in self.varying]
+        return [*setting, count, *figures]
+
+
+def shown(value: str) -> str:
+    """Return the value of an argument for people: numbers that a search drew are rounded.
+
+    >>> shown("0.5665074998819105"), shown("0.00035"), shown("cosine")
+    ('0.5665', '0.00035', 'cosine')
+    """
+    try:
+        return f"{float(value):.4g}" if len(value) > _LONG else value
+    except ValueError:
+        return value
 
 
 def tabulate(jobs: Sequence[SweepJob]) -> SweepTable:
@@ -146,11 +163,11 @@ NOTE = (
 
 def excuses(table: SweepTable) -> list[list[str]]:
     """Return job, arguments and reason of each job without results."""
-    shown = (*table.varying, SEED)
+    named = (*table.varying, SEED)
     return [
         [
             job.name,
-            " ".join(f"{key}={job.arguments[key]}" for key in shown if key in job.arguments),
+            " ".join(f"{k}={shown(job.arguments[k])}" for k in named if k in job.arguments),
             job.error or "unfinished",
         ]
         for job in table.without_results

@@ -72,17 +72,18 @@ def _columns(name: str, data: Mapping[str, Any], thumbnails: Mapping[str, Thumbn
 
 def _board(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:
     tiles = [
-        (row["title"], place, tile)
-        for row in data["rows"]
+        (number, row["title"], place, tile)
+        for number, row in enumerate(data["rows"])
         for place, tile in enumerate(row["tiles"])
     ]
     return {
-        "row": [title for title, _, _ in tiles],
-        "place": [place for _, place, _ in tiles],
-        "image": [_picture(thumbnails, tile["key"]) for _, _, tile in tiles],
-        "caption": [tile["caption"] for _, _, tile in tiles],
-        "frame": [tile["frame"] for _, _, tile in tiles],
-        "key": [tile["key"] for _, _, tile in tiles],
+        "number": [number for number, _, _, _ in tiles],
+        "row": [title for _, title, _, _ in tiles],
+        "place": [place for _, _, place, _ in tiles],
+        "image": [_picture(thumbnails, tile["key"]) for *_, tile in tiles],
+        "caption": [tile["caption"] for *_, tile in tiles],
+        "frame": [tile["frame"] for *_, tile in tiles],
+        "key": [tile["key"] for *_, tile in tiles],
     }
 
 

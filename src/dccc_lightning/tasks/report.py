@@ -13,7 +13,7 @@ from dccc_lightning.files import write_atomically
 from dccc_lightning.reports.results import write_results
 from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
 from dccc_lightning.reports.sweep_page import to_html
-from dccc_lightning.reports.sweep_plots import curves, heat_maps
+from dccc_lightning.reports.sweep_plots import CURVES_FILE, captions, curves, heat_maps
 from dccc_lightning.reports.sweep_table import SweepTable, excuses, jobs_to_csv, tabulate, to_csv
 from dccc_lightning.reports.sweep_table import to_markdown as table_to_markdown
 
@@ -43,12 +43,13 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     title = f"Sweep {folder.resolve().name}"
     pictures = heat_maps(table)
     if table.rows:
-        pictures["curves.png"] = curves(table)
+        pictures[CURVES_FILE] = curves(table)
+    names = captions(table)
     texts = {
         "table.md": table_to_markdown(table, title),
         "table.csv": to_csv(table),
         "jobs.csv": jobs_to_csv(jobs),
-        "report.html": to_html(table, title, {_caption(n): png for n, png in pictures.items()}),
+        "report.html": to_html(table, title, {names[n]: png for n, png in pictures.items()}),
     }
     for name, content in {**pictures, **{n: text.encode() for n, text in texts.items()}}.items():
         write_atomically(output / name, content)
@@ -91,8 +92,3 @@ def show(table: SweepTable) -> None:
     CONSOLE.print(grid)
     for job, given, why in excuses(table):
         CONSOLE.print(f"job {job} has no results ({given}): {why}", markup=False)
-
-
-def _caption(name: str) -> str:
-    stem = name.removesuffix(".png")
-    return "Curves" if stem == "curves" else stem.replace("heatmap_", "Heat map: ")

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from dccc_lightning import metrics_table
 from dccc_lightning.construction import Settings
-from dccc_lightning.presets import PLACES, differences
+from dccc_lightning.presets import differences, is_place
+from dccc_lightning.reports.code_version import code_version
 from dccc_lightning.reports.html import Report, write_report
 from dccc_lightning.reports.panel import read_panels
 
@@ -27,7 +28,6 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
         results: What results.json holds.
     """
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    repeated = [given for given in overrides if given.partition("=")[0] not in PLACES]
     curves = output / "eps_curves.jsonl"
     report = Report(
         title=settings["dataset"]["name"],
@@ -36,18 +36,38 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
         timings=metrics_table.read_rows(output / "timings.csv"),
         choices=[json.loads(x) for x in curves.read_text().splitlines()] if curves.exists() else [],
         panels=read_panels(output / "panels"),
-        command=shlex.join(["python", "-m", "dccc_lightning", *repeated]),
+        command=command(overrides) if HydraConfig.initialized() else "",
         differences=differences(settings, overrides),
         environment=environment(),
         notice=settings["notice"],
+        name=output.name,
     )
     write_report(output / "report.html", report)
 
 
+def command(overrides: Sequence[str]) -> str:
+    """Return what repeats a run, also one that was a job of a sweep.
+
+    Args:
+        overrides: Its arguments. Where it was to write, and who started it, are left out.
+    """
+    words = ["python", "-m", "dccc_lightning"]
+    for source in HydraConfig.get().runtime.config_sources:
+        if source.provider == "command-line":
+            words += ["--config-dir", source.path]
+    words += [given for given in overrides if not is_place(given.partition("=")[0])]
+    if any(given.startswith("sweep=") for given in overrides):
+        words.append("hydra.run.dir=outputs/repeated")  # a sweep's settings for one run
+    return shlex.join(words)
+
+
 def environment() -> dict[str, str]:
-    """Return what a run's speed depends on."""
+    """Return what a run's figures and speed depend on."""
+    code = code_version()
+    commit = f", commit {code['commit'][:12]}" if code["commit"] else ""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
+        "code": f"{code['version']}{commit}{', modified' if code['modified'] else ''}",
         "system": platform.platform(),
         "processor": f"{platform.processor() or platform.machine()}, "
         f"{len(os.sched_getaffinity(0))} cores",
