@@ -207,6 +207,10 @@ def test_any_dataset_can_be_pretrained_on(
     outcome = command(*tiny, "task=pretrain", "epochs=1", "output=source")
     assert outcome.code == 0, outcome
     assert (tmp_path / "source" / "weights.pt").exists()
+    page = (tmp_path / "source" / "report.html").read_text()
+    assert "task=pretrain" in page
+    assert "student, last epoch" in page
+    assert '<section id="clusters">' not in page
     assert not (tmp_path / "source" / "checkpoints").exists()
 
 

@@ -21,6 +21,7 @@ from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.results import summarize_run, write_results
 from dccc_lightning.supervised import SupervisedModule
+from dccc_lightning.tasks.run_report import write_run_report
 from dccc_lightning.tasks.train import results_table
 
 
@@ -73,6 +74,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
                 write_atomically(Path(path), content)
                 CONSOLE.print(f"weights: {path} ({len(content) / 1e6:.1f} MB)")
         write_results(output / "results.json", results)
+        write_run_report(settings, output, results)
         CONSOLE.print(results_table(results))
     return results
 
