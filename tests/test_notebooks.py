@@ -127,8 +127,8 @@ ENDS = {  # pictures that are shown, at least, and what the last cell says
 }
 
 
-SECONDS: dict[str, float] = {}
-"""What each notebook took."""
+SECONDS = {"1_quickstart": 100, "2_method": 60, "3_dcps_sweep": 130, "4_your_own_images": 160}
+"""What each notebook may take: five minutes in all, and half as much again on a busy machine."""
 
 
 @pytest.mark.slow
@@ -142,17 +142,9 @@ def test_a_notebook_runs_in_an_empty_folder(name, tmp_path, world_folder, monkey
     book = nbformat.read(NOTEBOOKS[name], as_version=4)
     started = time.monotonic()
     NotebookClient(book, timeout=550, resources={"metadata": {"path": str(folder)}}).execute()
-    SECONDS[name] = time.monotonic() - started
+    assert time.monotonic() - started < SECONDS[name]
     shown = [o for cell in book.cells for o in cell.get("outputs", []) if "data" in o]
     least, end = ENDS[name]
     assert sum("image/png" in output["data"] for output in shown) >= least
     last = [cell for cell in book.cells if cell.cell_type == "code"][-1]
     end("".join(output["text"] for output in last.outputs if output.output_type == "stream"))
-
-
-@pytest.mark.slow
-def test_the_notebooks_are_short():
-    """Under five minutes in all on an idle machine; half as much again on a busy one."""
-    if SECONDS.keys() != NOTEBOOKS.keys():
-        pytest.skip("not all of them were run")
-    assert sum(SECONDS.values()) < 450, SECONDS
