@@ -63,3 +63,5 @@ def test_the_wheel_runs_from_any_folder(
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.splitlines()[-1] == f"outputs: {tmp_path / 'run'}"
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 3
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"--config-dir {tmp_path / 'mine'} experiment=short" in page

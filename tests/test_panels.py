@@ -266,6 +266,12 @@ def test_ticks_are_round_ascend_and_span(low, span):
     assert marks[-1] >= low + span - slack
 
 
+def test_an_axis_of_epochs_has_whole_numbers_and_one_of_eps_has_not():
+    points = {"a line": [(0.4, 0.0), (0.6, 1.0)], "another": [(0.4, 1.0), (1.6, 0.0)]}
+    assert ">0.5<" not in svg.lines(points, "name", "epochs trained")
+    assert ">0.5<" in svg.lines(points, "name", "eps", whole=False)
+
+
 def test_the_page_holds_every_part_and_nothing_from_elsewhere(made):
     page = to_html(report(made.values()))
     for part in ("figures", "curves", "map", "distances", "clusters", "rankings", "time", "run"):

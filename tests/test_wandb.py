@@ -31,7 +31,14 @@ from dccc_lightning.loggers import RUN_ID, build_logger
 from dccc_lightning.metrics_table import read_rows
 from dccc_lightning.processes import finished
 from dccc_lightning.reports.code_version import code_version
-from dccc_lightning.reports.dashboard import PARTS, SWEPT, specification, sweep_report, workspace
+from dccc_lightning.reports.dashboard import (
+    PARTS,
+    SWEPT,
+    TALL,
+    specification,
+    sweep_report,
+    workspace,
+)
 from dccc_lightning.reports.panel import Panel, read_panels
 from dccc_lightning.reports.wandb_media import to_media
 from wandb_records import read_config, read_history, read_records
@@ -100,6 +107,8 @@ def test_an_offline_run_holds_everything_that_there_is_to_see(
             columns = table(path, last, name)
             for part in ("key", "caption", "frame"):
                 assert columns[part] == [tile[part] for tile in tiles]
+            lengths = [len(row["tiles"]) for row in panels[name]["rows"]]
+            assert columns["number"] == np.repeat(range(len(lengths)), lengths).tolist()
     columns = table(path, last, "map")
     points = [list(point) for point in zip(columns["x"], columns["y"], strict=True)]
     assert points == panels["map"]["points"]
@@ -138,6 +147,21 @@ def test_an_offline_run_holds_everything_that_there_is_to_see(
     staged = [e.local_path for contents in artifacts.values() for e in contents]
     assert all(Path(name).is_relative_to(run.resolve()) for name in staged)
     assert not list((tmp_path / "home").rglob("tmp*"))
+
+
+def test_a_run_that_is_ended_early_has_its_panels(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    tiny = [argument for argument in tiny if argument != "callbacks.panels=null"]
+    early = (
+        "+callbacks.early={_target_:pytorch_lightning.callbacks.EarlyStopping,"
+        "monitor:train/loss,stopping_threshold:1e9,check_on_train_epoch_end:true}"
+    )
+    outcome = command(*tiny, *FAST, "epochs=3", early, "output=run")
+    assert outcome.code == 0, outcome
+    (path,) = record_files(tmp_path / "run")
+    shown = [row for row in read_history(path) if "panels/map.path" in row]
+    assert [row["epoch"] for row in shown] == [0]
 
 
 @pytest.mark.slow
@@ -385,6 +409,8 @@ def test_the_workspace_shows_every_panel_in_its_section() -> None:
     panels = [f"clusters/{k}" for k in ("largest", "tightest", "loosest", "mixed", "outliers")]
     for name in [*panels, "map", "distances", "sizes", "flow", "rankings"]:
         assert {f"panels/{name}", f"tables/{name}"} <= shown
+    columns = {section["name"]: section["flowConfig"]["columnsPerPage"] for section in sections}
+    assert {name for name, number in columns.items() if number == 2} == set(TALL)
     figures = {"val/mAP", "val_teacher/mAP", "train/loss", "train/loss_step", "cluster/eps",
                "cluster/overall_silhouette", "system/clustering_seconds"}  # fmt: skip
     assert figures <= shown

@@ -79,7 +79,7 @@ class WandbPanels(EpochRow):
         for callback in callbacks:
             if isinstance(callback, Panels) and callback.latest_epoch > self._panels:
                 values = {"epoch": callback.latest_epoch} | to_media(callback.latest)
-                logger.log_metrics(values, trainer.global_step - 1)
+                logger.log_metrics(values, trainer.global_step)  # the epoch's own row is written
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the checkpoints that were asked for."""
