@@ -139,11 +139,13 @@ def test_every_score_equals_its_slow_reference(seed):
         assert choice.eps == choice.candidates[last]
 
 
-def test_stability_takes_no_candidate_for_its_own_neighbour():
-    graph = as_graph(random_distances(0), 0.62)
+@pytest.mark.parametrize("max_distance", [0.75, 0.62])
+def test_stability_takes_no_candidate_for_its_own_neighbour(features, max_distance):
+    graph = jaccard_graph(features, 20, 6, max_distance)
     choice = AdaptiveSchedule(0.61, 0.31, "stability", 0.03, reach=2).choose(graph, DBSCAN(), 0)
     expected = [slow_stability(graph, eps, 0.06) for eps in choice.candidates]
     assert choice.scores == pytest.approx(expected, abs=1e-9)
+    assert len(set(choice.scores)) > 5
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

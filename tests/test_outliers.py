@@ -140,13 +140,11 @@ class TestRefinement:
         np.testing.assert_array_equal(np.delete(kept, 3), np.delete(labels, 3))
 
     def test_nobody_is_left_alone(self):
-        rows, labels = scene(noise=0.1)
-        strangers = np.where(labels == 2, -1, labels)
-        strangers[[0, 9, 25, 16]] = 2  # the last among its own, who have no label
-        rows[[17, 18, 19, 20]] = rows[0]
-        assert refine(strangers, [rows], 0.0, 3)[16] == 2
-        kept = refine(strangers, [rows, rows], 0.1, 5)
-        assert (np.unique(kept[kept >= 0], return_counts=True)[1] >= 2).all()
+        angles = np.deg2rad([0, 10, 12, 40, 41])
+        rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        labels = np.array([0, 0, -1, 1, 1])  # the second is nearest to the third, the first to it
+        assert agreement(labels, knn(rows, 2)[1][:, 1:]).tolist() == [1, 0, 0, 1, 1]
+        assert refine(labels, [rows], 0.5, 1).tolist() == [-1, -1, -1, 1, 1]
 
     def test_one_view_that_disagrees_is_enough(self):
         rows, labels = scene(noise=0.1)
