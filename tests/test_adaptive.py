@@ -281,6 +281,10 @@ def test_the_curve_of_every_epoch_is_a_line_of_a_file(tmp_path):
     assert [(line["epoch"], line["eps"]) for line in lines] == [(0, 0.5), (1, 0.5)]
     assert lines[0]["candidates"] == [0.4, 0.5, 0.6]
     assert lines[0]["scores"] == [0.1, 0.2, 0.1]
+    clustered(1, None)  # resumed with a schedule that does not look at the distances
+    assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [0]
+    clustered(0, None)
+    assert not path.exists()
 
 
 def test_a_run_logs_what_it_chose(command, tiny, tmp_path):

@@ -76,6 +76,21 @@ class TestCentring:
         np.testing.assert_allclose(centered[4:], expected[4:], atol=1e-6)
         assert np.abs(centered[0] - expected[0]).max() > 0.01
 
+    @pytest.mark.parametrize("rounding", [0, 1e-7])
+    @pytest.mark.parametrize("adapt", [center, whiten])
+    def test_a_camera_whose_images_are_all_the_same_has_no_mean_of_its_own(self, adapt, rounding):
+        """Six clips of two equal frames, of six strangers: the difference from their means is 0."""
+        rng = np.random.default_rng(0)
+        rows = normalized(rng.normal(size=(60, 8)))
+        strangers = np.repeat(normalized(rng.normal(size=(6, 8))), 2, axis=0)
+        strangers[::2] += rounding
+        cameras = np.concatenate([np.arange(60) % 3, np.repeat(np.arange(3, 9), 2)])
+        found = adapt(np.concatenate([rows, strangers]), cameras)[60:]
+        cosines = found @ found.T
+        same = np.equal.outer(cameras[60:], cameras[60:])
+        assert cosines[same].min() > 0.999
+        assert cosines[~same].max() < 0.95
+
     def test_keeps_kind_and_device(self):
         rows, _, cameras = two_cameras(3)
         found = center(torch.from_numpy(rows), cameras)
@@ -123,6 +138,22 @@ class TestWhitening:
         rows = np.random.default_rng(0).normal(size=(12, 40))
         found = whiten(rows, [0, 0, 0, 0, 1, 1, 1, 1, 2, -1, -1, 3])
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+    def test_two_images_tell_nothing_of_a_spread_so_the_camera_gets_that_of_all(self):
+        """Measured from them, the sampling error of a covariance is 0: their products are equal."""
+        rng = np.random.default_rng(2)
+        scale = np.array([4, 1, 1, 1, 1, 1])
+        rows = np.concatenate([10 + rng.normal(size=(400, 6)) * scale, rng.normal(size=(2, 6))])
+        cameras = np.array([0] * 200 + [1] * 200 + [2, 2])
+        unit = normalized(rows)
+        difference = unit[400] - unit[400:].mean(axis=0)
+        parts = [unit[cameras == c] - unit[cameras == c].mean(axis=0) for c in range(3)]
+        everything = np.concatenate(parts)
+        size = (everything**2).sum() / everything.size
+        pooled = shrunk(everything, everything.T @ everything / 402, size * np.eye(6))
+        values, vectors = np.linalg.eigh(pooled)
+        expected = normalized((difference @ (vectors / np.sqrt(values)) @ vectors.T)[None])[0]
+        np.testing.assert_allclose(whiten(rows, cameras)[400], expected, atol=1e-5)
 
     def test_equal_images_become_zero(self):
         assert not whiten(np.ones((6, 3)), [0, 0, 0, 1, 1, 1]).any()
@@ -318,6 +349,22 @@ class TestAtTestTime:
         assert centered["clusters"] == plain["clusters"]
         assert "camera-centred at test time" in " ".join(outcome.out.split())
         assert EvaluatedModule.camera_center is False
+        refused = command("resume=centered", "evaluate.camera_center=false")
+        assert refused.code == 2
+        assert "camera_center=False: this run was evaluated with True" in refused.err
+        assert json.loads(Path("centered/results.json").read_text()) == centered
+        for name in ("config.yaml", ".hydra/overrides.yaml"):
+            assert "camera_center=false" not in Path("centered", name).read_text()
+            assert "camera_center: false" not in Path("centered", name).read_text()
+
+    def test_scores_of_two_protocols_are_not_put_into_one_table(self):
+        saved = EvaluationEvery(1, camera_center=True).state_dict()
+        EvaluationEvery(3, camera_center=True).load_state_dict(saved)
+        with pytest.raises(UserError, match=r"camera_center=False: .* with True so far"):
+            EvaluationEvery(1).load_state_dict(saved)
+
+    def test_where_nothing_was_scored_nothing_is_said_of_scores(self):
+        assert "note" not in summarize_run([{"epoch": 0}], 0, 1, camera_center=True)
 
     def test_the_setting_reaches_the_metric_and_the_results(self):
         class Module(EvaluatedModule):

@@ -18,6 +18,7 @@ from dccc_lightning.inference.loading import FORMAT, KEY, load_embedder
 from dccc_lightning.inference.model_card import model_card
 from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.reports.label_free import RULE, summarize_label_free
+from dccc_lightning.reports.results import SCORES, summarize_run
 from dccc_lightning.tasks import export as task
 
 MODEL = {"backbone": "resnet10", "width": 0.125, "pooling": "gem", "bn_group_size": 16}
@@ -232,6 +233,14 @@ def test_a_card_tells_what_is_not_known():
     assert "No licence was stated" in card
     assert "the terms of market1501" in card
     assert "withdrawn" not in card
+
+
+def test_a_card_says_by_which_protocol_its_figures_came():
+    rows = [{"epoch": 0} | {f"val/{score}": 0.5 for score in SCORES}]
+    for centers in (False, True):
+        card = card_of("synthetic", results=summarize_run(rows, 0, 1.0, camera_center=centers))
+        assert ("per cent, camera-centred at test time, one run" in card) is centers
+        assert "| 50.0 |" in card
 
 
 def test_a_card_warns_of_withdrawn_data_and_tells_drawn_people():

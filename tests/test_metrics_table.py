@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -9,7 +10,10 @@ from torch.utils.data import DataLoader
 
 from dccc_lightning.callbacks.epoch_row import EpochRow
 from dccc_lightning.callbacks.evaluation import EvaluationEvery
+from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.callbacks.table import MetricsTable
+from dccc_lightning.clustering.dcps import FixedSchedule
+from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.errors import UnwritableFileError
 from dccc_lightning.files import write_atomically
 from dccc_lightning.metrics_table import add_row, read_rows, write_rows
@@ -174,6 +178,18 @@ def test_a_row_holds_the_figures_of_its_own_epoch_alone(tmp_path):
         {"epoch": 4, "step": 15, "train/loss": 5.0} | scores(4.0),  # the last, whatever its number
     ]
     assert read_rows(tmp_path / "metrics.csv") == rows.rows
+
+
+def test_a_row_lacks_what_this_clustering_did_not_find():
+    """Lightning remembers figures of earlier epochs, and a resumed run has none to remember."""
+    rows, recluster = Rows(), Recluster(FixedSchedule(0.6), PseudoLabeler())
+    recluster.summary = {"cluster/eps": 0.6}
+    remembered = {"cluster/eps": 0.6, "cluster/ari": 0.4, "train/loss": 1.0}
+    trainer = SimpleNamespace(
+        callbacks=[rows, recluster], callback_metrics=remembered, global_step=3, current_epoch=1
+    )
+    rows.on_train_epoch_end(trainer, None)
+    assert rows.rows == [{"epoch": 1, "step": 3, "cluster/eps": 0.6, "train/loss": 1.0}]
 
 
 def test_only_the_first_process_writes(tmp_path):

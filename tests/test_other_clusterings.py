@@ -1,7 +1,9 @@
 """HDBSCAN, Infomap and single linkage on the sparse graph, held against slow references."""
 
 import importlib.util
+import signal
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -232,6 +234,26 @@ def test_infomap_that_fails_is_one_line(monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="Traceback\nError: no memory\n", stdout="")
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: failed)
     with pytest.raises(UserError, match="Infomap ended with 1: Error: no memory"):
+        Infomap().fit_predict(as_graph(np.zeros((5, 5))), 0.5)
+
+
+def test_infomap_outlives_the_signal_that_stops_a_job(monkeypatch):
+    """SLURM sends it to every process of a step; the run itself goes on to its next checkpoint."""
+    monkeypatch.setattr(infomap.importlib.util, "find_spec", lambda name: True)
+    codes = [-signal.SIGUSR1, 0]
+
+    def ran(command, **options):
+        code = codes.pop(0)
+        if code == 0:
+            graph = Path(command[3])
+            graph.with_suffix(".clu").write_text("".join(f"{n} 1\n" for n in range(5)))
+        return SimpleNamespace(returncode=code, stderr="", stdout="")
+
+    monkeypatch.setattr(subprocess, "run", ran)
+    assert Infomap().fit_predict(as_graph(np.zeros((5, 5))), 0.5).tolist() == [0] * 5
+    assert not codes
+    codes += [-signal.SIGTERM] * 2
+    with pytest.raises(UserError, match="Infomap ended with -15"):
         Infomap().fit_predict(as_graph(np.zeros((5, 5))), 0.5)
 
 

@@ -339,9 +339,19 @@ def test_a_loss_without_a_teacher_has_no_teacher_to_ask(command, tiny):
 
 @pytest.mark.slow
 @pytest.mark.ddp
-def test_two_processes_find_what_one_finds(tiny, tmp_path):
-    choices = ["camera=whiten", "outliers=single", "refine=0.3", "features=average"]
-    arguments = [*tiny, *(f"clustering.{choice}" for choice in choices)]
+@pytest.mark.parametrize(
+    ("choices", "others"),
+    [
+        (["camera=whiten", "outliers=single", "refine=0.3", "features=average"], []),
+        (
+            ["camera=proxies", "outliers=attach", "features=teacher"],
+            ["scheduler=adaptive", "scheduler.criterion=valley"],
+        ),
+        (["camera=penalty", "outliers=single"], ["clustering=hdbscan"]),
+    ],
+)
+def test_two_processes_find_what_one_finds(choices, others, tiny, tmp_path):
+    arguments = [*tiny, *others, *(f"clustering.{choice}" for choice in choices)]
     for devices in (1, 2):
         outcome = run(tmp_path, *arguments, f"trainer.devices={devices}", f"output={devices}")
         assert outcome.returncode == 0, outcome.stderr

@@ -1,5 +1,6 @@
 """Re-clustering without a trainer: what it tells the user and the log."""
 
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,6 +92,17 @@ def test_without_identities_and_cameras_the_log_leaves_them_out(world: World) ->
     summary = refresh(world).summary
     assert not {"cluster/ari", "cluster/purity", "cluster/camera_entropy"} & set(summary)
     assert "cluster/silhouette" in summary
+
+
+def test_every_error_can_be_told_to_the_other_processes() -> None:
+    class LocalError(Exception):
+        """Cannot be pickled."""
+
+    told = pickle.loads(pickle.dumps(recluster._told(LocalError("no room"))))
+    assert isinstance(told, RuntimeError)
+    assert "LocalError: no room" in str(told)
+    for error in (UserError("a"), NoClustersError("b")):
+        assert recluster._told(error) is error
 
 
 def test_labels_of_the_last_epoch_are_kept_where_nothing_clusters(

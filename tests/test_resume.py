@@ -102,6 +102,35 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     assert (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["experiment=dccc_plus"],
+        ["clustering.camera=proxies", "clustering.outliers=attach", "scheduler=adaptive"],
+    ],
+)
+def test_what_is_beyond_the_paper_goes_on_within_an_epoch_as_well(
+    options: list[str], command: Command, tiny: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    arguments = [*options, *tiny, "epochs=3", "iterations=3"]
+    assert command(*arguments, "output=whole").code == 0
+    original = DCCCModule.training_step
+
+    def interrupted(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
+        if (self.current_epoch, batch_idx) == (1, 2):
+            raise Stop
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DCCCModule, "training_step", interrupted)
+        with pytest.raises(Stop):
+            command(*arguments, EVERY_STEP, "output=run")
+    assert command("resume=run").code == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
 @pytest.mark.parametrize("place", ["clustering", "writing", "between two renames"])
 def test_a_run_stopped_outside_a_step_goes_on_as_well(
     place: str, whole: Path, command: Command, tiny: list[str], tmp_path: Path,

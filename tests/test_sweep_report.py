@@ -5,6 +5,7 @@ import io
 import json
 import re
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics_table import write_rows
+from dccc_lightning.reports.results import CAMERA_CENTERED
 from dccc_lightning.reports.sweep_jobs import read_jobs
 from dccc_lightning.reports.sweep_plots import cell_means, scale
 from dccc_lightning.reports.sweep_table import jobs_to_csv, tabulate, to_csv, to_markdown
@@ -80,6 +82,15 @@ def test_jobs_that_differ_in_the_seed_alone_make_one_row_and_the_best_comes_firs
     assert table.best is table.rows[0]
     # Of the better network, even where the other has a higher rank-1.
     assert table.rows[0].spread("rank1").mean == 75
+
+
+def test_scores_by_statistics_of_the_test_images_are_called_so(sweep, command):
+    for path in sweep.glob("*/results.json"):
+        results = json.loads(path.read_text()) | {"note": CAMERA_CENTERED}
+        path.write_text(json.dumps(results))
+    assert command("task=report", f"sweep_folder={sweep}", "output=page").code == 0
+    for name in ("table.md", "report.html"):
+        assert f"Sweep sweep, {CAMERA_CENTERED}" in Path("page", name).read_text()
 
 
 def test_the_markdown_marks_the_best_and_lists_failed_jobs(sweep):

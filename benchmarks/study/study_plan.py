@@ -49,11 +49,11 @@ TABLES = (
     Table("memory", "report", DEFAULT),
     Table("loss", "report", DEFAULT),
     Table("warmup", "report", DEFAULT),
-    Table("dcps", "report", DEFAULT),
     Table("tau_w", "report", DEFAULT),
     Table("smoothing", "report", DEFAULT),
     Table("instances", "report", DEFAULT),
     Table("parts_plus", "report", DEFAULT),
+    Table("dcps", "report", DEFAULT),
 )
 
 STAGES = ((1, 2, 3), (4, 5))

@@ -55,7 +55,7 @@ class OutputGuard(Callback):
     sweep: ClassVar[Path | None] = None  # the folder of a sweep
     absent: ClassVar[list[Path]] = []  # folders that were not there before, the deepest first
     continues: ClassVar[bool] = False  # an earlier run, whose folder is not this one's to remove
-    arguments: ClassVar[str | None] = None  # of that run, which Hydra overwrites
+    earlier: ClassVar[dict[Path, str]] = {}  # its arguments; no resume repeats what was refused
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a single run."""
@@ -65,8 +65,9 @@ class OutputGuard(Callback):
         if config.hydra.runtime.choices.sweep and not (config.resume or started_by_another):
             _fail(f"sweep={config.hydra.runtime.choices.sweep}: several jobs; add -m")
         OutputGuard.continues = config.resume is not None
-        saved = Path(config.hydra.run.dir) / RUN_MARKER / "overrides.yaml"
-        OutputGuard.arguments = saved.read_text() if saved.exists() else None
+        folder = Path(config.hydra.run.dir)
+        saved = (folder / RUN_MARKER / "overrides.yaml", folder / "config.yaml")
+        OutputGuard.earlier = {path: path.read_text() for path in saved if path.exists()}
         if not OutputGuard.continues:
             _guard(Path(config.hydra.run.dir), "output", RUN_LOG)
 
@@ -206,9 +207,9 @@ def _guard(folder: Path, setting: str, claim: str) -> None:
 
 def _discard(output: Path) -> None:
     """Remove what a run or sweep that never began has made, folders above it included."""
-    if OutputGuard.continues and OutputGuard.arguments is not None and _is_first_process():
-        # An argument that was refused must not be repeated by the next resume.
-        (output / RUN_MARKER / "overrides.yaml").write_text(OutputGuard.arguments)
+    if OutputGuard.continues and _is_first_process():
+        for path, text in OutputGuard.earlier.items():
+            path.write_text(text)
     if OutputGuard.continues or _has_begun(output) or not _is_first_process():
         return
     for path in output.iterdir() if output.exists() else ():
@@ -241,7 +242,7 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
     Lightning starts a process for each further device by running ``sys.argv`` again, with Hydra's
     run folder. Afterwards the process group and its variables go, so that the next job starts anew.
     """
-    argv, environment = sys.argv, {name: os.environ.get(name) for name in _PROCESS_VARIABLES}
+    argv, environment = sys.argv, {n: os.environ[n] for n in _PROCESS_VARIABLES if n in os.environ}
     config = cast(DictConfig, HydraConfig.get())  # typed as the dataclass that it is checked by
     run_dir = config.run.dir
     sys.argv = [argv[0], *overrides]
@@ -255,11 +256,9 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
             config.run.dir = run_dir
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in _PROCESS_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(environment)
 
 
 def _is_first_process() -> bool:

@@ -6,6 +6,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from dccc_lightning.callbacks.recluster import Recluster
+
 
 class EpochRow(Checkpoint):
     """Base of callbacks that act on the figures of an epoch, evaluation included.
@@ -30,12 +32,15 @@ class EpochRow(Checkpoint):
         self._emit(trainer, trainer.current_epoch)
 
     def _emit(self, trainer: pl.Trainer, epoch: int) -> None:
-        # Lightning keeps the figures of an earlier evaluation: they are not this epoch's.
+        # Lightning keeps figures of earlier evaluations and clusterings: they are not this epoch's.
+        callbacks: list[Any] = vars(trainer)["callbacks"]
+        clustered = {n for c in callbacks if isinstance(c, Recluster) for n in c.summary}
         row: dict[str, Any] = {"epoch": epoch, "step": trainer.global_step}
         row |= {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if self._evaluated or not name.startswith("val")
+            if (self._evaluated or not name.startswith("val"))
+            and (name in clustered or not name.startswith("cluster/"))
         }
         row.pop("train/loss_step", None)
         self._evaluated = False

@@ -40,13 +40,15 @@ class EpsCurves(pl.Callback):
         """Write the line; those of the same or a later epoch go, as after a resume."""
         assert self._recluster is not None
         choice = self._recluster.choice
-        if choice is None:
-            return
-        log.info(
-            "epoch %d: %s chose eps %.4f between %.4f and %.4f",
-            epoch, choice.criterion, choice.eps, choice.candidates[0], choice.candidates[-1],
-        )  # fmt: skip
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         kept = [line for line in lines if json.loads(line)["epoch"] < epoch]
-        kept.append(json.dumps({"epoch": epoch} | asdict(choice)))
-        write_atomically(self.path, ("\n".join(kept) + "\n").encode())
+        if choice is not None:
+            log.info(
+                "epoch %d: %s chose eps %.4f between %.4f and %.4f",
+                epoch, choice.criterion, choice.eps, choice.candidates[0], choice.candidates[-1],
+            )  # fmt: skip
+            kept.append(json.dumps({"epoch": epoch} | asdict(choice)))
+        if kept:
+            write_atomically(self.path, ("\n".join(kept) + "\n").encode())
+        else:
+            self.path.unlink(missing_ok=True)

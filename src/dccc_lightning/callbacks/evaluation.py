@@ -1,9 +1,12 @@
 """When and how to evaluate: every few epochs and, whatever their number, at the end."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning import Callback
 
 from dccc_lightning import checks
+from dccc_lightning.errors import UserError
 from dccc_lightning.evaluated import EvaluatedModule
 
 
@@ -34,3 +37,20 @@ class EvaluationEvery(Callback):
         """Set the interval for this epoch."""
         is_last = trainer.current_epoch + 1 == trainer.max_epochs
         trainer.check_val_every_n_epoch = 1 if is_last else self.epochs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the protocol, for scores of two protocols do not belong into one table."""
+        return {"camera_center": self.camera_center}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on with another protocol.
+
+        Raises:
+            UserError: The earlier epochs were evaluated otherwise.
+        """
+        before = state_dict["camera_center"]
+        if before != self.camera_center:
+            raise UserError(
+                f"evaluate.camera_center={self.camera_center}: this run was evaluated with "
+                f"{before} so far; leave that, and evaluate its checkpoint with task=evaluate"
+            )

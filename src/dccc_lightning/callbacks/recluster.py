@@ -173,7 +173,9 @@ class Recluster(Callback):
             except Exception as error:
                 outcome[0] = error
         if distributed.world()[1] > 1:
-            torch.distributed.broadcast_object_list(outcome, src=0)
+            told = [_told(outcome[0])]
+            torch.distributed.broadcast_object_list(told, src=0)
+            outcome = outcome if distributed.world()[0] == 0 else told
         found: PseudoLabels | Exception = outcome[0]
         scheduled, self.choice = self.schedule(epoch), None
         if isinstance(found, PseudoLabels):
@@ -207,6 +209,13 @@ class Recluster(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
         self.summary = state_dict["summary"]
+
+
+def _told(found: Any) -> Any:
+    """Return what the other processes are told: not every error can be sent, but every text can."""
+    if isinstance(found, Exception) and not isinstance(found, (UserError, NoClustersError)):
+        return RuntimeError(f"clustering failed on rank 0 with {type(found).__name__}: {found}")
+    return found
 
 
 def _require_finite(embeddings: Tensor, records: Records, epoch: int) -> None:

@@ -21,6 +21,9 @@ from dccc_lightning.clustering.jaccard import NeighborGraph
 MODES = ("none", "center", "whiten", "penalty", "proxies")
 """What ``clustering.camera`` may be; ``proxies`` is in the module of that name."""
 
+_SAME = 1e-5
+"""Distance from a mean, in an entry, that is rounding: such a remainder points nowhere."""
+
 _SMALLEST = 1e-12
 """Eigenvalue of a covariance, relative to the mean one, that counts as none."""
 
@@ -60,7 +63,8 @@ def center(features: Features, cameras: ArrayLike) -> Features:
         x' = normalise(x - m_c),   m_c the mean of the embeddings of camera c
 
     Where a mean of its own says nothing, the mean of all images is subtracted: from an image of an
-    unknown camera (-1), and from the only image of a camera. Means are summed in float64.
+    unknown camera (-1), from the only image of a camera, and from the images of a camera on which
+    all are the same. Means are summed in float64.
 
     Args:
         features: Embeddings (N, D), NumPy or torch; normalised inside.
@@ -93,8 +97,8 @@ def whiten(features: Features, cameras: ArrayLike) -> Features:
     their cameras, itself shrunk towards a multiple of the identity so that it has an inverse. The
     root is the symmetric one: cameras stay comparable. How far to shrink is estimated from the data
     (Ledoit and Wolf, J. Multivariate Analysis 2004): the share, at most 1, that the sampling error
-    of the covariance has of its squared distance from the target. A camera with few images so gets
-    a_c near 1, and images without a mean of their own (see ``center``) get P.
+    of the covariance has of its squared distance from the target. Two images tell nothing of this
+    error (the estimate is always 0): theirs is P, as for those without a mean of their own.
 
     Memory grows with N x D and D x D, time with N x D^2 and, for each camera, D^3.
 
@@ -123,13 +127,22 @@ def whiten(features: Features, cameras: ArrayLike) -> Features:
         return _like(features, np.zeros_like(unit))
     target = pooled.shrunk(size * torch.eye(unit.shape[1]).to(pooled.covariance))
     whitened = np.empty_like(unit)
+    shared = None
     for group in groups:
         rows = centered(group)
-        covariance = _Moments.of([rows]).shrunk(target) if group.is_camera else target
-        values, vectors = torch.linalg.eigh(covariance)
-        root = vectors * values.clamp(min=size * _SMALLEST).rsqrt() @ vectors.T
+        if group.is_camera and len(rows) > 2:
+            root = _inverse_root(_Moments.of([rows]).shrunk(target), size * _SMALLEST)
+        else:
+            root = shared = _inverse_root(target, size * _SMALLEST) if shared is None else shared
         whitened[group.images] = unit_rows(rows @ root)
     return _like(features, whitened)
+
+
+def _inverse_root(covariance: Tensor, least: Tensor) -> Tensor:
+    """Return the symmetric inverse root (D, D), no eigenvalue taken for less than ``least``."""
+    values, vectors = torch.linalg.eigh(covariance)
+    root: Tensor = vectors * values.clamp(min=least).rsqrt() @ vectors.T
+    return root
 
 
 def penalize(graph: NeighborGraph, cameras: ArrayLike | None, penalty: float) -> NeighborGraph:
@@ -170,12 +183,15 @@ class _Group(NamedTuple):
 
 def _camera_means(unit: NDArray[np.float32], cameras: NDArray[np.int64]) -> Iterator[_Group]:
     """Yield the images of each camera, and in the end those without a mean of their own."""
-    names, places, sizes = np.unique(cameras, return_inverse=True, return_counts=True)
-    has_mean = (names >= 0) & (sizes > 1)
-    for camera in np.flatnonzero(has_mean):
+    names, places = np.unique(cameras, return_inverse=True)
+    has_mean = np.zeros(len(unit), dtype=bool)
+    for camera in np.flatnonzero(names >= 0):
         images = np.flatnonzero(places == camera)
-        yield _Group(images, unit[images].mean(axis=0, dtype=np.float64), True)
-    others = np.flatnonzero(~has_mean[places])
+        mean = unit[images].mean(axis=0, dtype=np.float64)
+        if np.abs(unit[images] - mean).max() > _SAME:
+            has_mean[images] = True
+            yield _Group(images, mean, True)
+    others = np.flatnonzero(~has_mean)
     if others.size:
         yield _Group(others, unit.mean(axis=0, dtype=np.float64), False)
 

@@ -5,6 +5,7 @@ loaded beside faiss, whose bindings are made by SWIG too, it ends Python with a 
 """
 
 import importlib.util
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from dccc_lightning import checks
 from dccc_lightning.clustering.algorithms import OUTLIER, checked_eps, numbered
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.errors import UserError
+
+_STOPPED = (-signal.SIGTERM, -signal.SIGUSR1)
+"""A scheduler stops a job by signals to all its processes. The run ends at a point from which it
+can go on, and until then it needs its labels."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Infomap:
             options = f"--two-level --clu --silent --seed {self.seed} --num-trials {self.trials}"
             command = [sys.executable, "-m", "infomap", str(path), folder, *options.split()]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode in _STOPPED:
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
                 raise UserError(f"clustering=infomap: Infomap ended with {done.returncode}: {said}")

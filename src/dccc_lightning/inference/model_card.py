@@ -161,8 +161,9 @@ def _figures(origin: Origin, results: Mapping[str, Any] | None) -> str:
         for key, name in _FIGURES.items()
         if isinstance(scores := results.get(key), Mapping)
     ]
+    scale = ", ".join(["per cent", *filter(None, [results.get("note")])])
     return (
-        f"On the test split of {origin.dataset}, per cent, {_one_run(origin, results)}\n\n"
+        f"On the test split of {origin.dataset}, {scale}, {_one_run(origin, results)}\n\n"
         f"{_table(('', *(SCORE_NAMES[score] for score in SCORES)), rows)}"
     )
 

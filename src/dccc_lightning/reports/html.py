@@ -201,7 +201,8 @@ def _choices(choices: Sequence[Mapping[str, Any]]) -> str:
         )
         for epoch, choice in shown.items()
     }
-    title = f"Choice of eps: score by {choices[-1]['criterion']}"
+    criteria = ", ".join(dict.fromkeys(choice["criterion"] for choice in choices))
+    title = f"Choice of eps: score by {criteria}"
     chart = svg.lines(series, title, "eps", whole=False)
     return html_panels.chart_card(title, chart, list(series), "The highest score is chosen.")
 

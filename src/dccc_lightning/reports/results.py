@@ -68,7 +68,7 @@ def summarize_run(
         "seed": seed,
         "versions": versions(),
     }
-    if camera_center:
+    if camera_center and (evaluated or results["initial"]):
         results["note"] = CAMERA_CENTERED
     elif published is not None and evaluated:
         headline = max(

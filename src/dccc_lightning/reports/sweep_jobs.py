@@ -37,6 +37,7 @@ class SweepJob:
     measures: Mapping[str, float]  # empty unless it finished
     error: str | None
     is_pruned: bool
+    note: str = ""  # what is said beside its scores
 
     @property
     def state(self) -> str:
@@ -78,7 +79,13 @@ def _read_job(folder: Path) -> SweepJob:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"{folder}: not a job of a sweep that can be read ({error})") from error
     return SweepJob(
-        folder.name, _arguments(overrides), rows, measures, _error(folder), bool(is_short)
+        folder.name,
+        _arguments(overrides),
+        rows,
+        measures,
+        _error(folder),
+        bool(is_short),
+        str((results or {}).get("note", "")),
     )
 
 

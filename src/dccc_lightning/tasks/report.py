@@ -40,7 +40,9 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     folder = Path(str(settings["sweep_folder"])).expanduser()
     jobs = read_jobs(folder)
     table = tabulate(jobs)
-    title = f"Sweep {folder.resolve().name}"
+    notes = {job.note for job in jobs if job.measures}  # where they differ, there is a column
+    said = notes - {""} if len(notes) == 1 else ()
+    title = ", ".join([f"Sweep {folder.resolve().name}", *said])
     pictures = heat_maps(table)
     if table.rows:
         pictures[CURVES_FILE] = curves(table)

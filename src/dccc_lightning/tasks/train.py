@@ -73,7 +73,8 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
         write_results(output / "results.json", results)
-        plot_curves(rows, output / "curves.png", title=settings["dataset"]["name"])
+        title = ", ".join([settings["dataset"]["name"], *filter(None, [results.get("note")])])
+        plot_curves(rows, output / "curves.png", title=title)
         write_run_report(settings, output, results)
         CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
     return results
