@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from dccc_lightning.callbacks.eps_curves import EpsCurves
 from dccc_lightning.callbacks.recluster import Recluster
-from dccc_lightning.clustering import pseudo_labels
+from dccc_lightning.clustering import adaptive, pseudo_labels
 from dccc_lightning.clustering.adaptive import CRITERIA, AdaptiveSchedule, Choice, GraphSchedule
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.core_distances import core_distances
@@ -34,7 +34,8 @@ def as_graph(dense, max_distance=0.75):
 
 def random_distances(seed, n=40):
     rng = np.random.default_rng(seed)
-    points = np.round(rng.random((n, 2)), 2) * 1.2  # duplicates and ties
+    points = np.round(rng.random((n, 2)), 2) * 1.2  # ties
+    points[: n // 4] = points[np.arange(n // 4) // 4]  # and images that are there four times
     return np.abs(points[:, None] - points[None]).sum(-1)
 
 
@@ -101,10 +102,10 @@ def slow_stability(graph, eps, apart):
     near = clustered(eps)
     if len({label for label in near if label >= 0}) < 2:
         return 0
-    below = adjusted_rand_score(near, clustered(eps - apart))
-    if eps + apart > graph.max_distance + 1e-6:
-        return below
-    return (below + adjusted_rand_score(near, clustered(min(eps + apart, graph.max_distance)))) / 2
+    sides = [eps - apart] if eps - apart > 1e-6 else []
+    if eps + apart <= graph.max_distance + 1e-6:
+        sides.append(min(eps + apart, graph.max_distance))
+    return np.mean([adjusted_rand_score(near, clustered(side)) for side in sides] or [0])
 
 
 # The criteria
@@ -126,7 +127,6 @@ def test_every_score_equals_its_slow_reference(seed):
     graph = as_graph(dense)
     for criterion, slow, tolerance in (
         ("knee", lambda eps: slow_knee(dense, eps, 3, 0.61), 1e-9),
-        ("valley", lambda eps: slow_valley(dense, eps, 0.06, 0.75, 0.31, 0.03), 0.02),  # of bins
         ("stability", lambda eps: slow_stability(graph, eps, 0.06), 1e-9),
     ):
         schedule = AdaptiveSchedule(0.61, 0.31, criterion, 0.03, neighbors=3, reach=2)
@@ -139,13 +139,38 @@ def test_every_score_equals_its_slow_reference(seed):
         assert choice.eps == choice.candidates[last]
 
 
-@pytest.mark.parametrize("max_distance", [0.75, 0.62])
-def test_stability_takes_no_candidate_for_its_own_neighbour(features, max_distance):
+@pytest.mark.parametrize("means", [(0.35, 0.6), (0.2, 0.5), (0.05, 0.4)])
+def test_the_score_of_a_valley_is_its_depth_below_the_lower_hill(monkeypatch, means):
+    monkeypatch.setattr(adaptive, "_BINS", 200)
+    dense, _ = blocks(*means)
+    graph = as_graph(dense)
+    choice = AdaptiveSchedule(0.61, 0.31, "valley", 0.03, reach=2).choose(graph, DBSCAN(), 0)
+    expected = [slow_valley(dense, eps, 0.06, 0.75, 0.31, 0.03) for eps in choice.candidates]
+    assert choice.scores == pytest.approx(expected, abs=2e-3)
+    assert max(choice.scores) > 0.05 or means[0] < 0.1
+    assert choice.eps == choice.candidates[len(expected) - 1 - int(np.argmax(expected[::-1]))]
+
+
+@pytest.mark.parametrize(
+    ("max_distance", "floor", "step"), [(0.75, 0.31, 0.03), (0.62, 0.31, 0.03), (0.75, 0.1, 0.1)]
+)
+def test_stability_takes_no_candidate_for_its_own_neighbour(features, max_distance, floor, step):
     graph = jaccard_graph(features, 20, 6, max_distance)
-    choice = AdaptiveSchedule(0.61, 0.31, "stability", 0.03, reach=2).choose(graph, DBSCAN(), 0)
-    expected = [slow_stability(graph, eps, 0.06) for eps in choice.candidates]
+    top = floor + round(0.3 / step) * step if step < 0.1 else 0.7
+    choice = AdaptiveSchedule(top, floor, "stability", step, reach=2).choose(graph, DBSCAN(), 0)
+    expected = [slow_stability(graph, eps, 2 * step) for eps in choice.candidates]
     assert choice.scores == pytest.approx(expected, abs=1e-9)
-    assert len(set(choice.scores)) > 5
+    assert len(set(choice.scores)) > 3
+
+
+def test_at_the_lowest_eps_that_there_is_stability_looks_above_alone():
+    """Labels at 0.1 were compared with those at 0.1, for there are none at 0."""
+    dense, _ = blocks(0.05, 0.3)  # at 0.1 three clusters, from 0.4 on one
+    graph = as_graph(dense)
+    choice = AdaptiveSchedule(0.7, 0.1, "stability", 0.1, reach=3).choose(graph, DBSCAN(), 0)
+    expected = [slow_stability(graph, eps, 0.3) for eps in choice.candidates]
+    assert choice.scores == pytest.approx(expected, abs=1e-9)
+    assert choice.scores[0] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

@@ -15,7 +15,7 @@ TRAINING_LOOP = {"pytorch_lightning", "lightning", "lightning_fabric"}
 # Bottom first. A room is a module, or a folder with all that is in it; the longest name counts.
 # A room may import from the layers below its own and from itself, not from its neighbours.
 LAYERS = (
-    ("", "arguments", "errors", "progress"),  # "": the package itself, with its version
+    ("", "arguments", "beginnings", "errors", "progress"),  # "": the package itself
     ("checks", "console", "distributed", "faults", "files"),
     ("data.records",),  # plain data that everything may speak of
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
@@ -28,7 +28,7 @@ LAYERS = (
     ("loggers", "presets", "processes"),
     ("assembly",),
     ("tasks",),
-    ("composition", "resumption", "sweeping"),
+    ("composition", "kinds", "resumption", "sweeping"),
     ("cli",),
     ("__main__",),
 )  # fmt: skip

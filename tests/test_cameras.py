@@ -17,9 +17,11 @@ from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.cameras import center, penalize, whiten
 from dccc_lightning.clustering.dcps import FixedSchedule
-from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
+from dccc_lightning.clustering.jaccard import jaccard_graph
+from dccc_lightning.clustering.outliers import attach, renumbered
 from dccc_lightning.clustering.proxies import LinkedProxies, camera_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.clustering.refinement import refine
 from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
@@ -75,6 +77,11 @@ class TestCentring:
         expected = normalized(features - features.mean(axis=0))
         np.testing.assert_allclose(centered[4:], expected[4:], atol=1e-6)
         assert np.abs(centered[0] - expected[0]).max() > 0.01
+
+    @pytest.mark.parametrize("adapt", [center, whiten])
+    def test_what_is_rounding_is_no_direction(self, adapt):
+        noise = 3e-7 * np.random.default_rng(0).normal(size=(40, 16))
+        assert not adapt(np.ones((40, 16)) + noise, np.arange(40) % 3).any()
 
     @pytest.mark.parametrize("rounding", [0, 1e-7])
     @pytest.mark.parametrize("adapt", [center, whiten])
@@ -195,10 +202,10 @@ class TestPenalty:
         assert (graph.distances != before).nnz == 0
 
     def test_pulls_pairs_of_one_camera_apart(self):
-        rows, _, cameras = two_cameras(shift=0.0)
-        graph = penalize(jaccard_graph(rows, 12, 3, 0.7), cameras, 0.5)
-        labels = DBSCAN(4).fit_predict(graph, 0.45)
-        assert quality.camera_entropy(labels, cameras) > 0.6
+        rows, _, cameras = two_cameras(shift=1.0)
+        graph = jaccard_graph(rows, 12, 3, 0.7)
+        found = [DBSCAN(4).fit_predict(penalize(graph, cameras, p), 0.6) for p in (0, 0.1, 0.2)]
+        assert [quality.num_clusters(labels) for labels in found] == [19, 20, 21]
 
 
 class TestProxies:
@@ -228,6 +235,15 @@ class TestProxies:
         assert quality.num_clusters(labels) == 5
         assert quality.adjusted_rand_index(labels, identities) == 1
         assert labels[:-1].tolist() == identities[:-1].tolist()
+
+    def test_strangers_of_a_camera_with_few_images_are_no_proxy(self):
+        """Half of k1 neighbours would be all of them, and all distances next to nothing."""
+        rows, _, cameras = two_cameras(40, 4)
+        strangers = np.random.default_rng(3).normal(size=(12, 24))
+        cameras = np.concatenate([cameras, np.full(12, 2)])
+        labeler = PseudoLabeler(k1=24, k2=3, camera="proxies")
+        found = labeler(np.concatenate([rows, strangers]), FixedSchedule(0.4), 0, cameras=cameras)
+        assert max(np.bincount(found.labels[-12:] + 1)[1:], default=0) <= 2
 
     def test_of_a_shift_between_cameras_make_whole_persons(self):
         rows, identities, cameras = two_cameras(20, 8)
@@ -270,13 +286,52 @@ class TestPseudoLabels:
                 PseudoLabeler(k1=8, camera=camera)(rows, FixedSchedule(0.6), 0, cameras=cameras)
 
     def test_the_penalty_is_the_setting(self):
-        rows, _, cameras = two_cameras(shift=0.5)
-        known = {"cameras": cameras}
-        found = PseudoLabeler(k1=12, k2=3, camera="penalty", penalty=0.2)
-        graph = penalize(jaccard_graph(rows, 12, 3, 0.65), cameras, 0.2)
-        expected = DBSCAN().fit_predict(NeighborGraph(graph.distances, 0.65), 0.6)
-        labels = found(rows, FixedSchedule(0.6), 0, **known).labels
-        np.testing.assert_array_equal(labels, expected)
+        rows, _, cameras = two_cameras(shift=1.0)
+        plain = jaccard_graph(rows, 12, 3, 0.65)
+        found = []
+        for penalty in (0.0, 0.1, 0.2):
+            labeler = PseudoLabeler(k1=12, k2=3, camera="penalty", penalty=penalty)
+            found.append(labeler(rows, FixedSchedule(0.6), 0, cameras=cameras).labels.tolist())
+            graph = penalize(plain, cameras, penalty)
+            assert found[-1] == DBSCAN().fit_predict(graph, 0.6).tolist()
+        assert found[0] != found[1] != found[2] != found[0]
+
+    def test_proxies_are_clustered_within_their_cameras_and_linked(self):
+        rows, _, cameras = two_cameras(20, 8)
+        found = {}
+        for camera in ("whiten", "proxies"):
+            labeler = PseudoLabeler(k1=12, k2=3, camera=camera)
+            found[camera] = labeler(rows, FixedSchedule(0.3), 0, cameras=cameras).labels.tolist()
+        points = whiten(rows, cameras)
+        graph = camera_graph(points, cameras, 12, 3, 0.35)
+        linked = LinkedProxies(DBSCAN(), points, 12, 3).fit_predict(graph, 0.3)
+        assert found["proxies"] == linked.tolist() != found["whiten"]
+
+    def test_doubts_and_attachments_are_by_what_is_left_of_the_embeddings(self):
+        rows, identities, cameras = two_cameras()
+
+        class Known:
+            def __init__(self, labels):
+                self.labels = labels
+
+            def fit_predict(self, graph, eps):
+                return self.labels.copy()
+
+        options = {"k1": 12, "k2": 3, "camera": "center"}
+        known = {"cameras": cameras, "views": [rows, rows]}
+        labeler = PseudoLabeler(
+            algorithm=Known(identities), refine=0.5, refine_neighbors=9, **options
+        )
+        assert labeler(rows, FixedSchedule(0.6), 0, **known).refined == 0
+        adapted = center(rows, cameras)
+        assert np.sum(refine(identities, [rows, rows], 0.5, 9) < 0) > 50
+        some = renumbered(np.where(np.arange(len(rows)) % 5 == 0, -1, identities))
+        labeler = PseudoLabeler(
+            algorithm=Known(some), outliers="attach", attach_within=1.05, **options
+        )
+        labels = labeler(rows, FixedSchedule(0.6), 0, cameras=cameras).labels
+        assert labels.tolist() == attach(some, adapted, 1.05).tolist()
+        assert labels.tolist() != attach(some, normalized(rows).astype(np.float32), 1.05).tolist()
 
     def test_a_word_that_is_no_mode_is_refused(self):
         with pytest.raises(ValueError, match="camera must be one of none, center"):
@@ -331,6 +386,9 @@ class TestAtTestTime:
         *_, arguments = self.arguments()
         arguments[2], arguments[5] = -torch.ones(24, dtype=int), -torch.ones(96, dtype=int)
         with pytest.raises(ValueError, match="no camera"):
+            evaluate_retrieval(*arguments, camera_center=True)
+        arguments[2], arguments[5] = torch.arange(24), 24 + torch.arange(96)
+        with pytest.raises(ValueError, match="no camera has two of these images"):
             evaluate_retrieval(*arguments, camera_center=True)
 
     @pytest.mark.slow
@@ -406,6 +464,11 @@ def test_a_dataset_without_cameras_is_one_line():
         with pytest.raises(UserError, match=f"clustering.camera={camera}: .* must be none") as seen:
             callback.setup(trainer, module, "fit")
         assert "\n" not in str(seen.value)
+    each = Records(paths, identities, np.arange(len(rows)))
+    trainer, module, _ = fakes(each)
+    with pytest.raises(UserError, match="known to have taken two of them; it must be none"):
+        Recluster(FixedSchedule(0.6), PseudoLabeler(camera="center")).setup(trainer, module, "fit")
+    trainer, module, datamodule = fakes(Records(paths, identities, unknown))
     Recluster(FixedSchedule(0.6), PseudoLabeler()).setup(trainer, module, "fit")
     assert datamodule.label_source is not None
 

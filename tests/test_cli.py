@@ -10,7 +10,7 @@ import wandb
 from PIL import Image
 
 from conftest import Command
-from dccc_lightning import cli
+from dccc_lightning import __version__, cli
 
 MISTAKES = {
     "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
@@ -33,7 +33,6 @@ MISTAKES = {
     "loss.smoothing=-0.1": ["loss", "smoothing", "[0, 1]"],
     "optimizer.lr=0": ["optimizer", "lr"],
     "teacher.cap=1.5": ["cap", "1.5"],
-    "epochs=0": ["epochs", "at least 1"],
     "iterations=0": ["iterations", "at least 1"],
     "augmentation.padding=-1": ["padding"],
     "dataset.on_error=explode": ["on_error", "fail, skip"],
@@ -58,6 +57,33 @@ MISTAKES = {
     "output=null": ["output"],
     "output=/proc/nowhere/run": ["output=/proc/nowhere/run"],
     "eval_every=0": ["eval_every", "at least 1"],
+    "epochs=ten": ["epochs=ten: must be a whole number"],
+    "epochs=0": ["error: epochs must be at least 1"],
+    "compile=no": ["compile=no: must be true or false"],
+    "checkpoint.requeue=maybe": ["checkpoint.requeue=maybe: must be true or false"],
+    "clustering.k1=many": ["clustering.k1=many: must be a whole number"],
+    "recipe.tau_w=small": ["recipe.tau_w=small: must be a number"],
+    "batch=64": ["batch=64: has settings of its own: batch.clusters, batch.instances"],
+    "evaluate=false": ["evaluate=false: has settings of its own: evaluate.camera_center"],
+    "image=[256,128]": ["image=[256,128]: has settings of its own: image.height, image.width"],
+    "augmentation=null": ["augmentation=null: has settings of its own: augmentation.padding"],
+    "~teacher": ["~teacher: cannot be left out"],
+    "~logger": ["~logger: cannot be left out"],
+    "model.bn_group_size=0": ["model.bn_group_size must be at least 1"],
+    "teacher.start=-1": ["teacher.start must be at least 0"],
+    "image.height=0": ["image.height must be at least 1"],
+    "augmentation.flip=2": ["augmentation.flip must be in [0, 1]"],
+    "loader.workers=-1": ["loader.workers must be at least 0"],
+    "callbacks.panels.every=0": ["callbacks.panels.every must be at least 1"],
+    "callbacks.best.mode=maximum": ["callbacks.best: `mode` can be min, max"],
+    "seed=1,2": ["seed=1,2: several values; a sweep needs -m, a list brackets: seed=[1,2]"],
+    "logger=[csv,tensorbord]": ["logger=tensorbord: no such option", "tensorboard"],
+    "logger.wandb.mode=offline": ["logger.wandb.mode: no such setting; with logger=wandb"],
+    "optimizer.momentum=0.9": ["optimizer.momentum: no such setting; with optimizer=sgd"],
+    "--epochs=3": ["--epochs=3: settings have no dashes: epochs=3"],
+    "ckpt_path=other.ckpt": ["ckpt_path=other.ckpt: must be last or previous", "model.weights="],
+    "hydra/sweeper=optuna": ["hydra/sweeper=optuna: is for the jobs of a sweep; add -m"],
+    "hydra/launcher=local": ["hydra/launcher=local: is for the jobs of a sweep; add -m"],
 }
 
 
@@ -69,6 +95,43 @@ def test_a_folder_in_the_place_of_a_sweep_is_told_its_argument(
     assert outcome.code == 2
     said = "sweep=multirun/first: no such option; a folder is given as sweep_folder="
     assert outcome.err == f"error: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep=study/part"], "sweep=study/part: no such option; did you mean study/parts"),
+        (["sweep=nothing"], "sweep=nothing: no such option; valid: ablation, dcps_grid"),
+        (["scheduler.start=interval(0.5,0.8)"], "is to be searched; add hydra/sweeper=optuna"),
+        (
+            ["sweep=dcps_range", "scheduler.start=interval(0.8,0.5)", "hydra.sweep.dir=s"],
+            "scheduler.start: `low <= high` must hold",
+        ),
+    ],
+)
+def test_a_sweep_that_is_refused_leaves_nothing_in_its_own_way(
+    arguments: list[str], said: str, command: Command, tmp_path: Path
+) -> None:
+    outcome = command("-m", *arguments)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert said in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_that_of_this_package(command: Command, tmp_path: Path) -> None:
+    outcome = command("--version")
+    assert (outcome.code, outcome.out) == (0, f"dccc-lightning {__version__}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_is_drawn_into_a_folder_of_crops(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "crops" / "0001.jpg").write_bytes(b"of a person")
+    outcome = command("trainer=cpu", "dataset.root=crops", "output=run")
+    assert outcome.code == 2
+    assert "holds other things (0001.jpg)" in outcome.err
+    assert "dataset=folder" in outcome.err
+    assert [path.name for path in (tmp_path / "crops").iterdir()] == ["0001.jpg"]
 
 
 def test_a_sweep_shows_no_settings(command: Command, tmp_path: Path) -> None:

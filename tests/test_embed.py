@@ -342,7 +342,7 @@ def test_the_command_embeds_a_split(command, tiny):
             ["ckpt=bundled", "input=train", "dataset.root=/a (b)/größe"],
             """quote the value: 'dataset.root="/a (b)/größe"'""",
         ),
-        (["ckpt=bundled", "input=train", "format=csv"], "settings: file_format must be one of npy"),
+        (["ckpt=bundled", "input=train", "format=csv"], "format must be one of npy"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(command, arguments, message):

@@ -102,10 +102,14 @@ def slow_hdbscan(dense, eps, algorithm):
     return slow_numbered(np.where(parts < 0, -1, found).tolist(), 1)
 
 
-@given(seed=st.integers(0, 10_000), eps=st.sampled_from([0.15, 0.25, 0.4]))
+@given(
+    seed=st.integers(0, 10_000),
+    eps=st.sampled_from([0.15, 0.25, 0.4]),
+    least=st.sampled_from([1, 3, 5]),
+)
 @settings(max_examples=25, deadline=None)
-def test_hdbscan_equals_scikit_learn_on_the_dense_distances(seed, eps):
-    dense, algorithm = distances(seed, 80), HDBSCAN(3, 4, closest=0.1)
+def test_hdbscan_equals_scikit_learn_on_the_dense_distances(seed, eps, least):
+    dense, algorithm = distances(seed, 80), HDBSCAN(least, 4, closest=0.1)
     labels = algorithm.fit_predict(as_graph(dense), eps)
     expected = np.array(slow_hdbscan(dense, eps, algorithm))
     # A point as near to two clusters goes with either, for scikit-learn builds another tree.
@@ -235,6 +239,30 @@ def test_infomap_that_fails_is_one_line(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: failed)
     with pytest.raises(UserError, match="Infomap ended with 1: Error: no memory"):
         Infomap().fit_predict(as_graph(np.zeros((5, 5))), 0.5)
+
+
+def test_infomap_is_asked_for_what_the_settings_say(monkeypatch):
+    monkeypatch.setattr(infomap.importlib.util, "find_spec", lambda name: True)
+    seen = {}
+
+    def ran(command, **options):
+        graph = Path(command[3])
+        seen["links"], seen["command"] = np.loadtxt(graph, ndmin=2), command
+        graph.with_suffix(".clu").write_text("0 1\n1 1\n2 1\n3 2\n4 2\n")
+        return SimpleNamespace(returncode=0, stderr="", stdout="")
+
+    monkeypatch.setattr(subprocess, "run", ran)
+    dense, _ = blobs((3, 2), (0.2, 0.3), 0.9)
+    graph = as_graph(dense)
+    assert Infomap(2, trials=7, seed=5).fit_predict(graph, 0.5).tolist() == [0, 0, 0, 1, 1]
+    for first, second, weight in seen["links"]:
+        assert weight == pytest.approx(1 - dense[int(first), int(second)], abs=1e-6)
+    assert len(seen["links"]) == 4
+    text = " ".join(map(str, seen["command"]))
+    assert "--two-level" in text
+    assert "--seed 5" in text
+    assert "--num-trials 7" in text
+    assert Infomap(3).fit_predict(graph, 0.5).tolist() == [0, 0, 0, -1, -1]
 
 
 def test_infomap_outlives_the_signal_that_stops_a_job(monkeypatch):

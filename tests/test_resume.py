@@ -271,6 +271,19 @@ def test_new_settings_win_over_those_in_the_checkpoint(
     assert group["weight_decay"] == 0
 
 
+def test_a_run_cannot_end_before_where_it_is(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    assert command(*tiny, "epochs=2", "output=run").code == 0
+    results = (tmp_path / "run" / "results.json").read_bytes()
+    outcome = command("resume=run", "epochs=1")
+    assert (outcome.code, outcome.err) == (
+        2, "error: epochs=1: 2 of this run are done; give as many or more\n"
+    )  # fmt: skip
+    assert (tmp_path / "run" / "results.json").read_bytes() == results
+    assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
+
+
 def test_what_an_epoch_was_begun_with_cannot_change_within_it(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def build_datamodule(settings: Settings) -> ReIDDataModule:
             cache=cache,
             on_error=on_error,
         ),
+        {name: settings[name] for name in ("image", "batch", "augmentation", "loader")},
     )
 
 
@@ -78,6 +79,7 @@ def build_module(settings: Settings) -> DCCCModule:
             compile=settings["compile"],
             description=describe(settings),
         ),
+        {"teacher": settings["teacher"]},
     )
 
 
@@ -102,7 +104,11 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
     arguments = dict(settings["trainer"])
     processes = check_devices(arguments)
     size = settings["batch"]["clusters"] * settings["batch"]["instances"]
-    group = settings["model"]["bn_group_size"]
+    group = checked(
+        "model",
+        lambda: checks.integer("bn_group_size", settings["model"]["bn_group_size"], 1),
+        {"model": settings["model"]},
+    )
     if group == 1 or size % group == 1:
         raise UserError(
             f"model.bn_group_size={group}: a batch of {size} images would leave a group of one, "
@@ -126,9 +132,13 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # RunCheckpoint owns the requeue
-    for group in ("scheduler", "clustering"):  # parts of a callback: errors should name the group
-        construct(group, settings[group])
-    callbacks = [construct("callbacks", entry) for entry in settings["callbacks"].values() if entry]
+    for part in ("scheduler", "clustering"):  # parts of a callback: errors should name the group
+        construct(part, settings[part])
+    callbacks = [
+        construct(f"callbacks.{name}", entry)
+        for name, entry in settings["callbacks"].items()
+        if entry
+    ]
     loggers = [build_logger(entry, Path(output)) for entry in settings["logger"].values() if entry]
     return checked(
         "trainer",
@@ -146,4 +156,5 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
             log_every_n_steps=min(50, settings["iterations"]),
             **arguments,
         ),
+        {"epochs": settings["epochs"]},
     )

@@ -21,13 +21,16 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_method
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from dccc_lightning import composition, sweeping
+from dccc_lightning import __version__, composition, sweeping
 from dccc_lightning.arguments import path_argument
+from dccc_lightning.beginnings import is_first_process, process_name, started_from_outside
 from dccc_lightning.console import CONSOLE, progress_shown
 from dccc_lightning.errors import UserError
+from dccc_lightning.kinds import check_kinds
 from dccc_lightning.resumption import resumed_arguments
 
 EXIT_USER_ERROR = 2
@@ -64,6 +67,10 @@ class OutputGuard(Callback):
         started_by_another = any(a.startswith("hydra.run.dir=") for a in sys.argv[1:])
         if config.hydra.runtime.choices.sweep and not (config.resume or started_by_another):
             _fail(f"sweep={config.hydra.runtime.choices.sweep}: several jobs; add -m")
+        for group in ("hydra/launcher", "hydra/sweeper"):
+            chosen = config.hydra.runtime.choices[group]
+            if chosen != "basic" and not (config.resume or started_by_another):
+                _fail(f"{group}={chosen}: is for the jobs of a sweep; add -m")
         OutputGuard.continues = config.resume is not None
         folder = Path(config.hydra.run.dir)
         saved = (folder / RUN_MARKER / "overrides.yaml", folder / "config.yaml")
@@ -94,10 +101,16 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
     sweeping.register()
     try:
+        if "--version" in sys.argv[1:]:
+            print(f"dccc-lightning {__version__}")
+            return
+        composition.check_flags(sys.argv[1:])
         sys.argv[1:] = resumed_arguments(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
         sys.stdout.flush()
     except UserError as error:
+        if OutputGuard.sweep is not None and not any(OutputGuard.sweep.glob("*/error.txt")):
+            _discard(OutputGuard.sweep)
         _fail(str(error))
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
@@ -122,23 +135,24 @@ def _job(config: DictConfig) -> float | None:
     output = Path(hydra_config.runtime.output_dir)
     is_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
+        check_kinds(config, hydra_config.runtime.choices)
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(settings, dict)
         task = get_method(settings["task"]["_target_"])
         _quiet()
-        if _started_from_outside() and not any(a.startswith("output=") for a in sys.argv[1:]):
+        if started_from_outside() and not any(a.startswith("output=") for a in sys.argv[1:]):
             raise UserError("give output=FOLDER: each process started from outside makes its own")
-        if _is_first_process():
+        if is_first_process():
             (output / "config.yaml").write_text(OmegaConf.to_yaml(settings))
         own = _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext()
-        with own, progress_shown(_is_first_process()):
+        with own, progress_shown(is_first_process()):
             results: dict[str, Any] = task(settings, output)
     except SystemExit as stop:  # how Lightning ends after an interrupt, or SIGTERM in a validation
         if stop.code is None:
             raise SystemExit(EXIT_TERMINATED) from None
         if stop.code != 1:
             raise
-        if _has_begun(output) and _is_first_process():
+        if _has_begun(output) and is_first_process():
             print(f"stopped; {path_argument('resume', output)} continues", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except KeyboardInterrupt:
@@ -148,11 +162,11 @@ def _job(config: DictConfig) -> float | None:
     except Exception as error:
         if is_sweep:
             _record_failure(output, error)
-        elif isinstance(error, (UserError, OmegaConfBaseException)):
+        elif isinstance(error, (UserError, OmegaConfBaseException, MisconfigurationException)):
             _discard(output)
             _fail(str(error))
         raise
-    if _is_first_process():
+    if is_first_process():
         print(f"outputs: {output}", flush=True)
     return _objective(results)
 
@@ -170,7 +184,7 @@ def _quiet() -> None:
 
     After the imports: Lightning sets a format of its own.
     """
-    if not _is_first_process():
+    if not is_first_process():
         warnings.simplefilter("ignore")
         for handler in logging.getLogger().handlers:
             if not isinstance(handler, logging.FileHandler):
@@ -184,9 +198,9 @@ def _guard(folder: Path, setting: str, claim: str) -> None:
     """Refuse a folder in use, begun at once by another command (``claim``), or impossible."""
     path = folder.resolve()
     OutputGuard.absent = [p for p in (path, *path.parents) if not p.exists()]
-    if not _is_first_process():
+    if not is_first_process():
         return
-    beside = _started_from_outside()  # such a process may have come first, and made Hydra's files
+    beside = started_from_outside()  # such a process may have come first, and made Hydra's files
     try:
         path.mkdir(parents=True, exist_ok=True)
         names = {content.name for content in path.iterdir()}
@@ -207,10 +221,10 @@ def _guard(folder: Path, setting: str, claim: str) -> None:
 
 def _discard(output: Path) -> None:
     """Remove what a run or sweep that never began has made, folders above it included."""
-    if OutputGuard.continues and _is_first_process():
+    if OutputGuard.continues and is_first_process():
         for path, text in OutputGuard.earlier.items():
             path.write_text(text)
-    if OutputGuard.continues or _has_begun(output) or not _is_first_process():
+    if OutputGuard.continues or _has_begun(output) or not is_first_process():
         return
     for path in output.iterdir() if output.exists() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -261,30 +275,6 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
         os.environ.update(environment)
 
 
-def _is_first_process() -> bool:
-    return _process_name() == ""
-
-
-def _process_name() -> str:
-    """Return which of several processes this is; nothing for the first, or a single one."""
-    names = ("LOCAL_RANK", "NODE_RANK", "RANK", *(("SLURM_PROCID",) if _in_slurm() else ()))
-    return ", ".join(f"{n}={os.environ[n]}" for n in names if os.environ.get(n, "0") != "0")
-
-
-def _in_slurm() -> bool:
-    """Tell whether SLURM started several processes; ``SLURM_PROCID`` alone can be a shell's."""
-    return int(os.environ.get("SLURM_NTASKS", "1")) > 1
-
-
-def _started_from_outside() -> bool:
-    """Tell whether torchrun, SLURM or a user on several nodes started this process beside others.
-
-    Lightning tells the processes that it starts itself from those by ``LOCAL_RANK``.
-    """
-    by_hand = "NODE_RANK" in os.environ and "LOCAL_RANK" not in os.environ
-    return "TORCHELASTIC_RUN_ID" in os.environ or _in_slurm() or by_hand
-
-
 def _fail(message: str) -> NoReturn:
     """End with one line; of several processes that fail alike, the first one says it.
 
@@ -292,7 +282,7 @@ def _fail(message: str) -> NoReturn:
     """
     if "Original Traceback" in message:  # raised in a loader's worker: torch adds the whole road
         message = message.strip().splitlines()[-1].partition(": ")[2]
-    if where := _process_name():
+    if where := process_name():
         time.sleep(SILENCE)
     line = f"error: {' '.join(message.split())}" + (f" (process with {where})" if where else "")
     print(line, file=sys.stderr, flush=True)

@@ -17,8 +17,32 @@ from hydra.errors import (
 )
 from omegaconf import OmegaConf
 
+from dccc_lightning.errors import UserError
+
 _UNKNOWN_KEY = re.compile(r"(?:Could not override|Key) '([^']+)'|Error merging override ([^=\s]+)=")
+_SEVERAL = re.compile(r"Ambiguous value for argument '([^']+)'")
+_NOT_LOADED = re.compile(r"Could not load '(\w+)/([\w-]+)'")
 _UNKNOWN_GROUP = re.compile(r"Could not find '([^']+)'|Could not override '([^'@]+)'")
+
+
+FLAGS = (
+    "cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "help", "hydra-help",
+    "info", "multirun", "package", "resolve", "run", "shell-completion", "version",
+)  # fmt: skip
+"""What Hydra knows with two dashes."""
+
+
+def check_flags(arguments: Iterable[str]) -> None:
+    """Refuse settings that are written as options, which Hydra answers with its usage.
+
+    Raises:
+        UserError: One of them; the message has it as it should be.
+    """
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and not any(flag.startswith(name) for flag in FLAGS):
+            setting = f"{name.replace('-', '_')}={value or 'VALUE'}"
+            raise UserError(f"{argument}: settings have no dashes: {setting}; --help lists some")
 
 
 def is_of_hydra(error: ValueError) -> bool:
@@ -36,28 +60,59 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
     """
     text = str(error)
     if isinstance(error, MissingConfigException) and error.options:
-        missing = str(error.missing_cfg_file)
-        group, _, option = missing.rpartition("/")
-        remedy = _nearest(option, error.options)
-        folder = missing.removeprefix("sweep/")
-        if folder != missing and Path(folder).is_dir():
-            group, option, remedy = "sweep", folder, "a folder is given as sweep_folder="
-        return f"{group}={option}: no such option; {remedy}"
+        return _unknown_option(str(error.missing_cfg_file), error.options, conf_dir)
+    if isinstance(error, OverrideParseException):
+        return _unread(error.override, text)
+    if match := _NOT_LOADED.search(text):
+        options = sorted(path.stem for path in (conf_dir / match[1]).glob("*.yaml"))
+        return _unknown_option(f"{match[1]}/{match[2]}", options, conf_dir)
+    said = _of_values(text, arguments) or _of_keys(text, conf_dir, arguments)
+    cause = error.__cause__ if isinstance(error, InstantiationException) else None
+    return said or str(cause or error).strip().splitlines()[0]  # the cause: what the part has said
+
+
+def _unknown_option(missing: str, options: Sequence[str], conf_dir: Path) -> str:
+    """Say which options a group has, or which are like the one that it lacks."""
+    group, _, option = missing.rpartition("/")
+    remedy = _nearest(option, options)
+    if missing.startswith("sweep/"):  # the only group with a group within it
+        group, _, option = missing.partition("/")
+        presets = (conf_dir / group).rglob("*.yaml")
+        names = (str(path.relative_to(conf_dir / group).with_suffix("")) for path in presets)
+        is_folder = Path(option).is_dir()
+        near = difflib.get_close_matches(option, list(names), 3, 0.6)
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(options)}"
+        remedy = "a folder is given as sweep_folder=" if is_folder else remedy
+    return f"{group}={option}: no such option; {remedy}"
+
+
+def _of_values(text: str, arguments: Sequence[str]) -> str:
+    """Say what is wrong with values that belong to a sweep or a group; nothing if they do not."""
     if "Config group override" in text:
         choice = next((a for a in arguments if a.endswith("=null")), "a group")
         return f"{choice}: a group needs one of its options, null is none"
+    if match := _SEVERAL.search(text):
+        key, _, value = match[1].partition("=")
+        return f"{match[1]}: several values; a sweep needs -m, a list brackets: {key}=[{value}]"
+    if "does not support sweep type" in text:
+        drawn = next((a for a in arguments if "interval(" in a), "a range")
+        return f"{drawn}: is to be searched; add hydra/sweeper=optuna"
+    return ""
+
+
+def _of_keys(text: str, conf_dir: Path, arguments: Sequence[str]) -> str:
+    """Say which setting was meant where there is none of a name, or it has parts."""
     match = _UNKNOWN_KEY.search(text) or _UNKNOWN_GROUP.search(text)
-    if match:
-        key = next(group for group in match.groups() if group)
-        if "not in struct" in text or "Could not override" in text:
-            known = _keys(conf_dir, arguments)
-            if key in known:
-                return f"{key}: only some of the options that this sweep goes over have it"
-            return f"{_argument_for(key, arguments)}: no such setting; {_nearest(key, known)}"
-    if isinstance(error, OverrideParseException):
-        return _unread(error.override, text)
-    cause = error.__cause__ if isinstance(error, InstantiationException) else None
-    return str(cause or error).strip().splitlines()[0]  # the cause: what the part itself has said
+    if not match:
+        return ""
+    key = next(group for group in match.groups() if group)
+    known, given = _keys(conf_dir, arguments), _argument_for(key, arguments)
+    if "not in struct" in text or "Could not override" in text:
+        if key in known:
+            return f"{key}: only some of the options that this sweep goes over have it"
+        return f"{given}: no such setting; {_elsewhere(key, conf_dir) or _nearest(key, known)}"
+    own = [name for name in known if name.startswith(f"{key}.")]
+    return f"{given}: has settings of its own: {', '.join(own)}" if own else ""
 
 
 def _unread(override: str, text: str) -> str:
@@ -75,10 +130,20 @@ def _argument_for(key: str, arguments: Sequence[str]) -> str:
     return next((a for a in arguments if a.partition("=")[0].split(".")[-1] == key), key)
 
 
+def _elsewhere(key: str, conf_dir: Path) -> str:
+    """Say which options of the group have a setting that the chosen one lacks."""
+    group, _, inner = key.partition(".")
+    files = sorted((conf_dir / group).glob("*.yaml")) if inner else []
+    having = [f for f in files if OmegaConf.select(OmegaConf.load(f), inner) is not None]
+    return "with " + " or ".join(f"{group}={file.stem}" for file in having) if having else ""
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
     options = sorted(set(known))
     if len(options) <= 20:
         return f"valid: {', '.join(options)}"
+    sections = {option.rpartition(".")[0] for option in options}
+    options = [o for o in options if o not in sections or "." not in name]
     near = difflib.get_close_matches(name, options, 3, 0.75)
     leaf = name.rpartition(".")[2]
     near += [o for o in options if difflib.get_close_matches(leaf, [o.rpartition(".")[2]], 1, 0.8)]

@@ -27,17 +27,40 @@ def construct(group: str, settings: Settings, **arguments: Any) -> Any:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, (ValueError, TypeError, ImportError)):
-            raise UserError(f"{group}: {first_line(cause)}") from cause
+        if isinstance(cause, (ValueError, TypeError, ImportError, MisconfigurationException)):
+            raise UserError(placed(first_line(cause), group, settings)) from cause
         raise UserError(f"{group}: {first_line(error)}") from cause
 
 
-def checked(place: str, build: Callable[[], T]) -> T:
-    """Call ``build``; what it refuses becomes a UserError that names the place."""
+def checked(place: str, build: Callable[[], T], settings: Settings | None = None) -> T:
+    """Call ``build``; what it refuses becomes a UserError that names the place.
+
+    Args:
+        place: What was being built.
+        build: What may raise ValueError or TypeError.
+        settings: In which the name of what was refused is looked up, sections included.
+    """
     try:
         return build()
     except (ValueError, TypeError, MisconfigurationException) as error:
-        raise UserError(f"{place}: {first_line(error)}") from error
+        message = first_line(error)
+        for section, values in (settings or {}).items():
+            if isinstance(values, Mapping) and message.partition(" ")[0] in values:
+                raise UserError(f"{section}.{message}") from error
+        if message.partition(" ")[0] in (settings or {}):
+            raise UserError(message) from error
+        raise UserError(f"{place}: {message}") from error
+
+
+def placed(message: str, place: str, settings: Settings) -> str:
+    """Return what was said of a setting, with its dotted name where the message begins with one.
+
+    >>> placed("momentum must be in [0, 1), got 2", "memory", {"momentum": 2})
+    'memory.momentum must be in [0, 1), got 2'
+    >>> placed("no such file", "model", {"weights": "a.pt"})
+    'model: no such file'
+    """
+    return f"{place}.{message}" if message.partition(" ")[0] in settings else f"{place}: {message}"
 
 
 def first_line(error: BaseException) -> str:

@@ -38,7 +38,9 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     by_key = {argument.partition("=")[0].lstrip("+"): argument for argument in [*saved, *arguments]}
     # A shell takes the quotes away that Hydra wants to see, so resume gets its own anew.
     by_key |= {key: path_argument(key, folder) for key in ("resume", "output")}
-    if _value(arguments, "ckpt_path") is None:
+    if (which := _value(arguments, "ckpt_path")) is not None:
+        _check_which(which)
+    else:
         by_key["ckpt_path"] = "ckpt_path=last"
     return list(by_key.values())
 
@@ -48,6 +50,7 @@ def _continued_if_begun(arguments: list[str]) -> list[str]:
     which = _value(arguments, "ckpt_path")
     if which is None:
         return arguments
+    _check_which(which)
     if any(a in ("-m", "--multirun") for a in arguments):
         raise UserError(f"ckpt_path={which}: continues one run, it cannot be part of a sweep")
     output = _value(arguments, "output")
@@ -59,6 +62,14 @@ def _continued_if_begun(arguments: list[str]) -> list[str]:
     if which == "previous":
         raise UserError(f"ckpt_path=previous: {output} holds no run")
     return arguments
+
+
+def _check_which(which: str) -> None:
+    if which not in ("last", "previous"):
+        raise UserError(
+            f"ckpt_path={which}: must be last or previous; a run that begins from weights takes "
+            "model.weights=PATH"
+        )
 
 
 def _newest(dataset: str | None) -> Path:

@@ -83,10 +83,12 @@ class Recluster(Callback):
                 "clustering: features and refine ask for the teacher, but this loss has none; "
                 "choose another loss, or features=student and refine=0"
             )
-        if self.labeler.camera != "none" and np.all(datamodule.splits.train.cameras < 0):
+        cameras = datamodule.splits.train.cameras
+        known = cameras[cameras >= 0]
+        if self.labeler.camera != "none" and len(np.unique(known)) == len(known):
             raise UserError(
                 f"clustering.camera={self.labeler.camera}: no camera of the training images is "
-                "known; it must be none"
+                f"known{' to have taken two of them' if len(known) else ''}; it must be none"
             )
         datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
 

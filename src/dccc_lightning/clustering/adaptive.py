@@ -145,7 +145,7 @@ def _knee(schedule: AdaptiveSchedule, graph: NeighborGraph, _: ClusteringAlgorit
     # In float32, as DBSCAN compares.
     ends = np.array([0.0, schedule.start], dtype=np.float32)
     low, high = np.searchsorted(distances, ends, side="right")
-    if 2 * (high - low) < len(distances) - low:  # too few images have so many neighbours
+    if 2 * (high - low) < len(distances) - low:  # of those not at 0, too few
         return np.zeros(len(grid))
     shares = np.searchsorted(distances, grid.astype(np.float32), side="right")
     return np.asarray((shares - low) / max(high - low, 1) - grid / schedule.start)
@@ -171,19 +171,20 @@ def _valley(schedule: AdaptiveSchedule, graph: NeighborGraph, _: ClusteringAlgor
 def _stability(
     schedule: AdaptiveSchedule, graph: NeighborGraph, algorithm: ClusteringAlgorithm
 ) -> Floats:
-    """The agreement of the labels at eps with those a little below and, where known, above."""
+    """The agreement of the labels at eps with those a little below and above, where known."""
     grid, reach = schedule._grid, schedule.reach
     step = grid[1] - grid[0] if len(grid) > 1 else schedule.step
     around = schedule.floor + step * np.arange(-reach, len(grid) + reach)
-    known = around <= graph.max_distance + _ROUNDING
-    around = np.clip(around, min(step, schedule.floor), graph.max_distance)
+    known = (around > _ROUNDING) & (around <= graph.max_distance + _ROUNDING)
+    around = np.clip(around, min(step, schedule.floor, around[known].min()), graph.max_distance)
     labels = [algorithm.fit_predict(graph, float(eps)) for eps in around]
     every = [as_singles(found) for found in labels]
     pairs = zip(every, every[reach:], strict=False)
     agreement = np.array([quality.adjusted_rand_index(*pair) for pair in pairs])
     some = np.array([quality.num_clusters(found) >= 2 for found in labels[reach:-reach]])
-    below, above = agreement[:-reach], agreement[reach:]
-    return np.where(some, np.where(known[2 * reach :], (below + above) / 2, below), 0.0)
+    below, above = known[: -2 * reach], known[2 * reach :]
+    sums = agreement[:-reach] * below + agreement[reach:] * above
+    return np.asarray(np.where(some, sums / np.maximum(below * 1 + above, 1), 0.0))
 
 
 CRITERIA: dict[str, Callable[[AdaptiveSchedule, NeighborGraph, ClusteringAlgorithm], Floats]] = {

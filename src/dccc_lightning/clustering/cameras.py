@@ -84,7 +84,7 @@ def center(features: Features, cameras: ArrayLike) -> Features:
     unit = unit_rows(features)
     centered = np.empty_like(unit)
     for group in _camera_means(unit, checked_cameras(cameras, len(unit))):
-        centered[group.images] = unit_rows(unit[group.images] - group.mean)
+        centered[group.images] = unit_rows(_remainder(unit, group))
     return _like(features, centered)
 
 
@@ -119,7 +119,7 @@ def whiten(features: Features, cameras: ArrayLike) -> Features:
     groups = list(_camera_means(unit, checked_cameras(cameras, len(unit))))
 
     def centered(group: _Group) -> Tensor:
-        return torch.from_numpy(unit[group.images] - group.mean).to(device)
+        return torch.from_numpy(_remainder(unit, group)).to(device)
 
     pooled = _Moments.of(map(centered, groups))
     size = pooled.covariance.diagonal().mean()
@@ -194,6 +194,13 @@ def _camera_means(unit: NDArray[np.float32], cameras: NDArray[np.int64]) -> Iter
     others = np.flatnonzero(~has_mean)
     if others.size:
         yield _Group(others, unit.mean(axis=0, dtype=np.float64), False)
+
+
+def _remainder(unit: NDArray[np.float32], group: _Group) -> NDArray[np.float64]:
+    """Subtract the mean from the images (n, D) of a group; what is rounding becomes zero."""
+    remainder = unit[group.images] - group.mean
+    remainder[np.abs(remainder).max(axis=1) <= _SAME] = 0
+    return remainder
 
 
 class _Moments(NamedTuple):

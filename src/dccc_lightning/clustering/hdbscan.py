@@ -21,14 +21,14 @@ _APART = 2.0
 class HDBSCAN:
     """HDBSCAN (Campello, Moulavi and Sander, PAKDD 2013) between two distances.
 
-    The distance of two points becomes the largest of their own, of how far the ``min_samples``-th
-    nearest point of either is, and of ``closest``. Those within eps are kept: their connected parts
-    are the clusters of DBSCAN at eps, border points aside. The hierarchy of single linkage within
-    each part is condensed to the splits in which both sides have ``min_cluster_size`` points, and
-    the clusters of it that last longest (excess of mass) are taken; a part itself counts as if it
-    had lasted from distance 2 on, for what joined it is not known, which favours it. So a part
-    stays whole or falls into denser ones, each at a distance of its own, and eps may be larger than
-    DBSCAN can bear.
+    The distance of two points becomes the largest of their own and of how far the
+    ``min_samples``-th nearest point of either is. Those within eps are kept, and shorter ones than
+    ``closest`` count as that: their connected parts are the clusters of DBSCAN at eps, border
+    points aside. The hierarchy of single linkage within each part is condensed to the splits in
+    which both sides have ``min_cluster_size`` points, and the clusters of it that last longest
+    (excess of mass) are taken; a part itself counts as if it had lasted from distance 2 on, for
+    what joined it is not known, which favours it. So a part stays whole or falls into denser ones,
+    each at a distance of its own, and eps may be larger than DBSCAN can bear.
 
     Density is 1 / distance, without limit among near duplicates, and would split every identity
     into bursts of one camera. ``closest`` ends that: nothing is split within it, which is the aim

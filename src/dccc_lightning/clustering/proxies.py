@@ -33,23 +33,26 @@ def camera_graph(
 
     Args:
         features: Embeddings (N, D), NumPy or torch.
-        cameras: (N,) cameras; an image of an unknown one (-1) has no neighbour.
-        k1: Half of it is used, at most the number of images of the camera.
+        cameras: (N,) cameras. An image has no neighbour if its camera is unknown (-1), or has no
+            more than k1 images: where half of all are everybody's neighbours, all are alike.
+        k1: Half of it is used.
         k2: As in ``jaccard_graph``, at most the k1 that is used.
         max_distance: Largest distance kept.
         backend: Neighbour search, see ``neighbors.knn``.
     """
-    alone = np.flatnonzero(cameras < 0)
+    names, places, sizes = np.unique(cameras, return_inverse=True, return_counts=True)
+    is_whole = (names >= 0) & (sizes > k1)
+    alone = np.flatnonzero(~is_whole[places])
     rows, columns = [alone], [alone]
     distances = [np.zeros(len(alone), dtype=np.float32)]
-    for camera in np.unique(cameras[cameras >= 0]):
-        images = np.flatnonzero(cameras == camera)
+    for camera in np.flatnonzero(is_whole):
+        images = np.flatnonzero(places == camera)
         part = _graph(features[images], k1, k2, max_distance, backend).distances.tocoo()
         rows.append(images[part.row])
         columns.append(images[part.col])
         distances.append(part.data)
-    places = np.concatenate(rows), np.concatenate(columns)
-    matrix = csr_matrix((np.concatenate(distances), places), shape=(len(cameras), len(cameras)))
+    pairs = np.concatenate(rows), np.concatenate(columns)
+    matrix = csr_matrix((np.concatenate(distances), pairs), shape=(len(cameras), len(cameras)))
     matrix.sort_indices()
     return NeighborGraph(matrix, float(max_distance))
 

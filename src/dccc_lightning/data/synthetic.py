@@ -123,6 +123,7 @@ class SyntheticPedestrians:
         name: str = "synthetic",
     ) -> None:
         self.name = name
+        self._is_chosen = root is not None
         self.root = default_root() if root is None else checks.path("root", root)
         self.world = World(
             seed=checks.integer("seed", seed, 0),
@@ -162,6 +163,7 @@ class SyntheticPedestrians:
 
     def _build(self) -> None:
         """Draw into a folder of our own beside the final one, then rename it."""
+        self._check_root()
         draft = self.root / f".{self.world.key}.{uuid.uuid4().hex}"
         try:
             draft.mkdir(parents=True)
@@ -176,6 +178,17 @@ class SyntheticPedestrians:
                 ) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+    def _check_root(self) -> None:
+        """Refuse somebody's own folder: drawn people among the crops would be trained on later."""
+        names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
+        worlds = self.world.key.rpartition("-")[0]
+        other = [name for name in names if not name.startswith((".", worlds))]
+        if other and self._is_chosen:
+            raise UserError(
+                f"dataset.root={self.root}: holds other things ({min(other)}), and pedestrians "
+                "would be drawn into it; dataset=folder is for images of your own"
+            )
 
 
 def default_root() -> Path:

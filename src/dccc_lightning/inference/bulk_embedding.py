@@ -78,7 +78,7 @@ class BulkEmbedding:
         self.request = {
             "source": source,
             "fingerprint": embedder.fingerprint,
-            "file_format": checks.choice("file_format", file_format, FORMATS),
+            "file_format": checks.choice("format", file_format, FORMATS),
         }
         self.file_format = file_format
         self.name = f"embeddings.{file_format}"

@@ -42,7 +42,7 @@ class EmbeddingFile:
     def __init__(
         self, path: Path, feature_dim: int, file_format: FileFormat, rows: int = 0
     ) -> None:
-        checks.choice("file_format", file_format, FORMATS)
+        checks.choice("format", file_format, FORMATS)
         self.feature_dim = checks.integer("feature_dim", feature_dim, 1)
         self.file_format = file_format
         self.rows = rows

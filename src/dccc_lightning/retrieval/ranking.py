@@ -89,6 +89,9 @@ def evaluate_retrieval(
         )
     if camera_center:
         together = torch.cat([queries, features]), torch.cat([cameras, others[1]])
+        known = together[1][together[1] >= 0]
+        if len(known) and len(torch.unique(known)) == len(known):
+            raise ValueError("no camera has two of these images, so none has a mean of its own")
         centered = torch.as_tensor(center(together[0], together[1].cpu().numpy()))
         queries, features = centered[: len(queries)], centered[len(queries) :]
     gallery = _Gallery(*others)

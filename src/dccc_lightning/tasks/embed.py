@@ -51,6 +51,7 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
             threads=threads,
             skip_unreadable=skips,
         ),
+        {"format": settings["format"]},
     )
     try:
         with explained(output):

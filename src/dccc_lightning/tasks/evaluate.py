@@ -45,7 +45,8 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
     """
     start = time.perf_counter()
     threads_of(settings)
-    protocol = checked("settings", lambda: _protocol(settings))
+    reranking = {"reranking": settings["reranking"]}
+    protocol = checked("settings", lambda: _protocol(settings), reranking)
     datasets = _datasets(settings)
     networks = _networks(settings)
     scores: dict[str, dict[str, Any]] = {name: {} for name in networks}

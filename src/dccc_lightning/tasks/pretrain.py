@@ -58,6 +58,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
             construct("optimizer", settings["optimizer"]),
             settings["pretrain"]["label_smoothing"],
         ),
+        {"pretrain": settings["pretrain"]},
     )
     trainer = build_trainer(settings, str(output))
     with finished(trainer), explained(output, less_memory(settings, trainer.world_size)):

@@ -43,9 +43,10 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     Raises:
         UserError: A setting, the gallery, the checkpoint or an image cannot be used.
     """
-    for key in ("index", "query"):
+    needed = {"index": "the folder of a gallery", "query": "an image, a folder or a list of images"}
+    for key, what in needed.items():
         if settings[key] is None:
-            raise UserError(f"{key}= is needed: see conf/task/search.yaml")
+            raise UserError(f"{key}= is needed: {what}")
     board, folder = settings["board"], path_of(settings, "index")
     if not isinstance(board, Mapping):
         raise UserError(f"board={board}: it has two settings; board.queries=0 draws none")

@@ -56,6 +56,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     checkpoint = None
     if settings["resume"] is not None:
         checkpoint = checkpoint_of(Path(settings["output"]), settings["ckpt_path"])
+        _check_epochs(metrics_table.read_rows(output / "metrics.csv"), settings["epochs"])
     elif settings["ckpt_path"] is not None:
         log.warning("ckpt_path=last: no run in %s yet, so one begins", settings["output"])
     for logger in trainer.loggers:
@@ -78,6 +79,13 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         write_run_report(settings, output, results)
         CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
     return results
+
+
+def _check_epochs(rows: list[metrics_table.Row], epochs: int) -> None:
+    """Refuse to end a run before where it is."""
+    done = int(rows[-1]["epoch"]) + 1 if rows else 0
+    if epochs < done:
+        raise UserError(f"epochs={epochs}: {done} of this run are done; give as many or more")
 
 
 def _without_evaluation(settings: Settings) -> Settings:

@@ -1,0 +1,28 @@
+"""Which of several processes this is, by the variables of whoever began them."""
+
+import os
+
+
+def is_first_process() -> bool:
+    """Tell whether this process speaks for all, or is alone."""
+    return process_name() == ""
+
+
+def process_name() -> str:
+    """Return which of several processes this is; nothing for the first, or a single one."""
+    names = ("LOCAL_RANK", "NODE_RANK", "RANK", *(("SLURM_PROCID",) if _in_slurm() else ()))
+    return ", ".join(f"{n}={os.environ[n]}" for n in names if os.environ.get(n, "0") != "0")
+
+
+def started_from_outside() -> bool:
+    """Tell whether torchrun, SLURM or a user on several nodes started this process beside others.
+
+    Lightning tells the processes that it starts itself from those by ``LOCAL_RANK``.
+    """
+    by_hand = "NODE_RANK" in os.environ and "LOCAL_RANK" not in os.environ
+    return "TORCHELASTIC_RUN_ID" in os.environ or _in_slurm() or by_hand
+
+
+def _in_slurm() -> bool:
+    """Tell whether SLURM started several processes; ``SLURM_PROCID`` alone can be a shell's."""
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1
