@@ -197,9 +197,9 @@ def test_without_the_extra_onnx_is_refused_and_pt2_is_not(command, run_folder, c
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("formats=tflite", "formats: formats must be one of onnx, pt2, got 'tflite'"),
+        ("formats=tflite", "formats must be one of onnx, pt2, got 'tflite'"),
         ("formats=[]", "formats must be one or several of onnx, pt2"),
-        ("images=1", "images: images must be at least 2"),
+        ("images=1", "images must be at least 2"),
         ("input=elsewhere", "input=elsewhere: neither a folder nor"),
         ("ckpt=null", "ckpt= is needed"),
     ],

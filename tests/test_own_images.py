@@ -488,6 +488,6 @@ class TestFolder:
             r'dataset.pattern="(?P<camera>cam\d+)/(?P<person>\w+)"', "trainer=cpu", "output=p",
         )  # fmt: skip
         assert outcome.code == 2
-        assert "error: dataset: pattern must have named groups" in outcome.err
+        assert "error: dataset.pattern must have named groups" in outcome.err
         assert "camera, person" in outcome.err
         assert not Path("p").exists()

@@ -171,8 +171,8 @@ def test_a_sweep_runs_every_job_although_one_fails(
         momentum = yaml.safe_load((job / "config.yaml").read_text())["memory"]["momentum"]
         assert (job / "results.json").exists() == (momentum == 0.1)
         assert (job / "error.txt").exists() == (momentum == 7)
-    assert (tmp_path / "sweep" / "1" / "error.txt").read_text().startswith("memory: momentum")
-    assert outcome.err.count("failed: memory: momentum") == 2
+    assert (tmp_path / "sweep" / "1" / "error.txt").read_text().startswith("memory.momentum")
+    assert outcome.err.count("failed: memory.momentum") == 2
 
 
 def test_tensorboard_gets_the_metrics(command: Command, tiny: list[str], tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def checked(place: str, build: Callable[[], T], settings: Settings | None = None
         for section, values in (settings or {}).items():
             if isinstance(values, Mapping) and message.partition(" ")[0] in values:
                 raise UserError(f"{section}.{message}") from error
-        if message.partition(" ")[0] in (settings or {}):
+        if message.partition(" ")[0] in {place, *(settings or {})}:
             raise UserError(message) from error
         raise UserError(f"{place}: {message}") from error
 
