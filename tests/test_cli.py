@@ -57,11 +57,11 @@ MISTAKES = {
     "output=null": ["output"],
     "output=/proc/nowhere/run": ["output=/proc/nowhere/run"],
     "eval_every=0": ["eval_every", "at least 1"],
-    "epochs=ten": ["epochs=ten: must be a whole number"],
+    "epochs=ten": ["epochs=ten: must be a number"],
     "epochs=0": ["error: epochs must be at least 1"],
     "compile=no": ["compile=no: must be true or false"],
     "checkpoint.requeue=maybe": ["checkpoint.requeue=maybe: must be true or false"],
-    "clustering.k1=many": ["clustering.k1=many: must be a whole number"],
+    "clustering.k1=many": ["clustering.k1=many: must be a number"],
     "recipe.tau_w=small": ["recipe.tau_w=small: must be a number"],
     "batch=64": ["batch=64: has settings of its own: batch.clusters, batch.instances"],
     "evaluate=false": ["evaluate=false: has settings of its own: evaluate.camera_center"],
@@ -80,6 +80,9 @@ MISTAKES = {
     "logger=[csv,tensorbord]": ["logger=tensorbord: no such option", "tensorboard"],
     "logger.wandb.mode=offline": ["logger.wandb.mode: no such setting; with logger=wandb"],
     "optimizer.momentum=0.9": ["optimizer.momentum: no such setting; with optimizer=sgd"],
+    "logger.wandb.entity=me": ["logger.wandb.entity: no such setting; with logger=wandb"],
+    "dataset.variant=labeled": ["dataset.variant: no such setting; with dataset=cuhk03_np"],
+    "scheduler.epochs=40": ["scheduler.epochs: no such setting; with scheduler=cosine"],
     "--epochs=3": ["--epochs=3: settings have no dashes: epochs=3"],
     "ckpt_path=other.ckpt": ["ckpt_path=other.ckpt: must be last or previous", "model.weights="],
     "hydra/sweeper=optuna": ["hydra/sweeper=optuna: is for the jobs of a sweep; add -m"],
@@ -129,9 +132,43 @@ def test_nobody_is_drawn_into_a_folder_of_crops(command: Command, tmp_path: Path
     (tmp_path / "crops" / "0001.jpg").write_bytes(b"of a person")
     outcome = command("trainer=cpu", "dataset.root=crops", "output=run")
     assert outcome.code == 2
-    assert "holds other things (0001.jpg)" in outcome.err
+    assert "holds images (0001.jpg)" in outcome.err
     assert "dataset=folder" in outcome.err
     assert [path.name for path in (tmp_path / "crops").iterdir()] == ["0001.jpg"]
+
+
+def test_a_folder_with_a_file_of_our_names_is_left_alone(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_bytes(b"a: gr\xf6sse\n")
+    outcome = command("output=mine", "dataset=folder", "dataset.root=nowhere")
+    assert outcome.code == 2
+    assert "output=mine: is not empty" in outcome.err
+    assert (tmp_path / "mine" / "config.yaml").read_bytes() == b"a: gr\xf6sse\n"
+
+
+def test_what_a_preset_leaves_null_may_be_null(command: Command, tmp_path: Path) -> None:
+    outcome = command("dataset=market1501", "published=null", "dataset.root=nowhere")
+    assert outcome.code == 2
+    assert "bounding_box_train" in outcome.err
+
+
+def test_a_run_in_a_folder_called_wandb_is_a_run(tmp_path: Path) -> None:
+    run = tmp_path / "wandb" / "run"
+    run.mkdir(parents=True)
+    assert not cli._has_begun(run)
+    (run / "metrics.csv").write_text("epoch\n0\n")
+    assert cli._has_begun(run)
+
+
+def test_the_reasons_of_failed_jobs_stay_wherever_the_jobs_are(
+    command: Command, tmp_path: Path
+) -> None:
+    outcome = command(
+        "-m", "dataset=folder", "dataset.root=nowhere", "seed=1,2", "hydra.sweep.dir=s",
+        "hydra.sweep.subdir=${hydra.job.num}/a",
+    )  # fmt: skip
+    assert outcome.code == 2
+    assert len(list((tmp_path / "s").rglob("error.txt"))) == 2
 
 
 def test_a_sweep_shows_no_settings(command: Command, tmp_path: Path) -> None:

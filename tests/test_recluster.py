@@ -15,6 +15,7 @@ from dccc_lightning.clustering.dcps import FixedSchedule, LinearSchedule
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
+from dccc_lightning.faults import LostProcessError
 
 IDENTITIES = np.arange(90) // 9
 CAMERAS = np.arange(90) % 3
@@ -99,7 +100,7 @@ def test_every_error_can_be_told_to_the_other_processes() -> None:
         """Cannot be pickled."""
 
     told = pickle.loads(pickle.dumps(recluster._told(LocalError("no room"))))
-    assert isinstance(told, RuntimeError)
+    assert isinstance(told, LostProcessError)
     assert "LocalError: no room" in str(told)
     for error in (UserError("a"), NoClustersError("b")):
         assert recluster._told(error) is error

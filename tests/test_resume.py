@@ -15,6 +15,7 @@ import torch
 
 from conftest import Command
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.errors import UserError
 from dccc_lightning.metrics_table import read_rows
 from dccc_lightning.module import DCCCModule
 
@@ -282,6 +283,25 @@ def test_a_run_cannot_end_before_where_it_is(
     )  # fmt: skip
     assert (tmp_path / "run" / "results.json").read_bytes() == results
     assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_a_resume_that_fails_later_keeps_the_arguments_that_it_went_on_with(
+    command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(*tiny, "epochs=1", "output=run").code == 0
+    original = DCCCModule.training_step
+
+    def fails(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
+        if self.current_epoch == 2:
+            raise UserError("no room")
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DCCCModule, "training_step", fails)
+        assert command("resume=run", "epochs=4").code == 2
+    assert "epochs: 4" in (tmp_path / "run" / "config.yaml").read_text()
+    assert command("resume=run").code == 0
+    assert read_rows(tmp_path / "run" / "metrics.csv")[-1]["epoch"] == 3
 
 
 def test_what_an_epoch_was_begun_with_cannot_change_within_it(

@@ -58,7 +58,8 @@ class OutputGuard(Callback):
     sweep: ClassVar[Path | None] = None  # the folder of a sweep
     absent: ClassVar[list[Path]] = []  # folders that were not there before, the deepest first
     continues: ClassVar[bool] = False  # an earlier run, whose folder is not this one's to remove
-    earlier: ClassVar[dict[Path, str]] = {}  # its arguments; no resume repeats what was refused
+    earlier: ClassVar[dict[Path, bytes]] = {}  # its arguments; no resume repeats what was refused
+    progress: ClassVar[list[int]] = []  # when its results were last written
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a single run."""
@@ -73,10 +74,12 @@ class OutputGuard(Callback):
                 _fail(f"{group}={chosen}: is for the jobs of a sweep; add -m")
         OutputGuard.continues = config.resume is not None
         folder = Path(config.hydra.run.dir)
-        saved = (folder / RUN_MARKER / "overrides.yaml", folder / "config.yaml")
-        OutputGuard.earlier = {path: path.read_text() for path in saved if path.exists()}
         if not OutputGuard.continues:
-            _guard(Path(config.hydra.run.dir), "output", RUN_LOG)
+            _guard(folder, "output", RUN_LOG)
+            return
+        saved = (folder / RUN_MARKER / "overrides.yaml", folder / "config.yaml")
+        OutputGuard.earlier = {path: path.read_bytes() for path in saved if path.is_file()}
+        OutputGuard.progress = _progress(folder)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a sweep."""
@@ -109,7 +112,7 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
         sys.stdout.flush()
     except UserError as error:
-        if OutputGuard.sweep is not None and not any(OutputGuard.sweep.glob("*/error.txt")):
+        if OutputGuard.sweep is not None and not any(OutputGuard.sweep.rglob("error.txt")):
             _discard(OutputGuard.sweep)
         _fail(str(error))
     except KeyboardInterrupt:
@@ -221,9 +224,10 @@ def _guard(folder: Path, setting: str, claim: str) -> None:
 
 def _discard(output: Path) -> None:
     """Remove what a run or sweep that never began has made, folders above it included."""
-    if OutputGuard.continues and is_first_process():
-        for path, text in OutputGuard.earlier.items():
-            path.write_text(text)
+    is_refused = OutputGuard.continues and OutputGuard.progress == _progress(output)
+    if is_refused and is_first_process():
+        for path, content in OutputGuard.earlier.items():
+            path.write_bytes(content)
     if OutputGuard.continues or _has_begun(output) or not is_first_process():
         return
     for path in output.iterdir() if output.exists() else ():
@@ -233,11 +237,19 @@ def _discard(output: Path) -> None:
             path.rmdir()
 
 
+def _progress(output: Path) -> list[int]:
+    """Return when table and checkpoint of a run were last written."""
+    found = (output / "metrics.csv", output / "checkpoints" / "last.ckpt")
+    return [path.stat().st_mtime_ns for path in found if path.exists()]
+
+
 def _has_begun(output: Path) -> bool:
     """Tell whether a folder holds more than is made before a task does anything."""
     own = {RUN_MARKER, "wandb"}
     return any(
-        path.is_file() and path.name not in OWN_FILES and own.isdisjoint(path.parts)
+        path.is_file()
+        and path.name not in OWN_FILES
+        and own.isdisjoint(path.relative_to(output).parts)
         for path in output.rglob("*")
     )
 

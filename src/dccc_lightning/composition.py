@@ -133,9 +133,13 @@ def _argument_for(key: str, arguments: Sequence[str]) -> str:
 def _elsewhere(key: str, conf_dir: Path) -> str:
     """Say which options of the group have a setting that the chosen one lacks."""
     group, _, inner = key.partition(".")
-    files = sorted((conf_dir / group).glob("*.yaml")) if inner else []
-    having = [f for f in files if OmegaConf.select(OmegaConf.load(f), inner) is not None]
-    return "with " + " or ".join(f"{group}={file.stem}" for file in having) if having else ""
+    having = []
+    for file in sorted((conf_dir / group).glob("*.yaml")) if inner else []:
+        settings = OmegaConf.to_container(OmegaConf.load(file))  # references lead out of the file
+        is_global = "@package _global_" in file.read_text()
+        if (key if is_global else inner) in _flatten(settings, ""):
+            having.append(f"{group}={file.stem}")
+    return f"with {' or '.join(having)}" if having else ""
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

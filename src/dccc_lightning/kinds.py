@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from hydra import compose
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from dccc_lightning.errors import UserError
+
+NULL = ("published",)
+"""Sections that may be null as a whole."""
 
 FREE = ("trainer", "logger", "callbacks")
 """Sections that others check, or in which a part may be left out."""
@@ -26,7 +30,10 @@ def check_kinds(config: DictConfig, choices: Mapping[str, Any]) -> None:
         UserError: One line that names the setting and what it has to be.
     """
     named = {group: choice for group, choice in choices.items() if choice and group.isidentifier()}
-    usual = compose("train", [f"{group}={choice}" for group, choice in named.items()])
+    try:
+        usual = compose("train", [f"{group}={choice}" for group, choice in named.items()])
+    except HydraException:  # groups of somebody's own, which this cannot put together
+        return
     compare(_plain(usual), _plain(config))
 
 
@@ -57,7 +64,7 @@ def compare(usual: Mapping[str, Any], settings: Mapping[str, Any], place: str = 
             if name not in FREE:
                 compare(standard, given, f"{name}.")
         elif isinstance(standard, Mapping):
-            if given is not None or not place:
+            if given is not None or not (place or name in NULL):
                 own = ", ".join(f"{name}.{part}" for part in standard if part != "_target_")
                 raise UserError(f"{name}={shown(given)}: has settings of its own: {own}")
         elif given is not None and (wanted := mismatch(given, standard)):
@@ -68,15 +75,13 @@ def mismatch(given: Any, standard: Any) -> str:
     """Return what a value has to be, where it is something else than the usual one.
 
     >>> mismatch("no", False), mismatch("ten", 16), mismatch(1, 0.5), mismatch(2024, "runs")
-    ('true or false', 'a whole number', '', '')
+    ('true or false', 'a number', '', '')
     """
     if isinstance(given, str) and given.startswith("${"):
         return ""  # what it refers to is looked at where it stands
     if isinstance(standard, bool):
         return "" if isinstance(given, bool) else "true or false"
-    if isinstance(standard, int):
-        return "" if isinstance(given, int) and not isinstance(given, bool) else "a whole number"
-    if isinstance(standard, float):
+    if isinstance(standard, (int, float)):  # which of them, the constructor knows
         is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
         return "" if is_number else "a number"
     return ""

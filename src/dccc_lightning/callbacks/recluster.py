@@ -23,6 +23,7 @@ from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.embedding import embed_split
 from dccc_lightning.errors import UserError
+from dccc_lightning.faults import LostProcessError
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.progress import announced
 from dccc_lightning.reports.label_free import overall_silhouette
@@ -216,7 +217,7 @@ class Recluster(Callback):
 def _told(found: Any) -> Any:
     """Return what the other processes are told: not every error can be sent, but every text can."""
     if isinstance(found, Exception) and not isinstance(found, (UserError, NoClustersError)):
-        return RuntimeError(f"clustering failed on rank 0 with {type(found).__name__}: {found}")
+        return LostProcessError(f"clustering failed with {type(found).__name__}: {found}")
     return found
 
 

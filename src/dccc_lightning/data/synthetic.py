@@ -6,6 +6,7 @@ which is there completely or not at all.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ import numpy as np
 from dccc_lightning import checks, progress
 from dccc_lightning.data.drawing.camera import Camera, cameras
 from dccc_lightning.data.drawing.wardrobe import Person, person
+from dccc_lightning.data.image_tree import has_image_suffix
 from dccc_lightning.data.layout import MARKET_FOLDERS, read_market_layout
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
@@ -180,14 +182,17 @@ class SyntheticPedestrians:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _check_root(self) -> None:
-        """Refuse somebody's own folder: drawn people among the crops would be trained on later."""
-        names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
-        worlds = self.world.key.rpartition("-")[0]
-        other = [name for name in names if not name.startswith((".", worlds))]
-        if other and self._is_chosen:
+        """Refuse a folder of crops: the people drawn into it would be trained on later."""
+        if not (self._is_chosen and self.root.is_dir()):
+            return
+        worlds = f"{self.world.key.rpartition('-')[0]}-"
+        paths = [path for path in self.root.iterdir() if not path.name.startswith((".", worlds))]
+        files = itertools.chain(paths, *(path.iterdir() for path in paths if path.is_dir()))
+        crop = next((path for path in files if has_image_suffix(path.name)), None)
+        if crop is not None:
             raise UserError(
-                f"dataset.root={self.root}: holds other things ({min(other)}), and pedestrians "
-                "would be drawn into it; dataset=folder is for images of your own"
+                f"dataset.root={self.root}: holds images ({crop.relative_to(self.root)}), and "
+                "pedestrians would be drawn beside them; dataset=folder is for images of your own"
             )
 
 
