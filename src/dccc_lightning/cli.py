@@ -246,12 +246,8 @@ def _progress(output: Path) -> list[int]:
 def _has_begun(output: Path) -> bool:
     """Tell whether a folder holds more than is made before a task does anything."""
     own = {RUN_MARKER, "wandb"}
-    return any(
-        path.is_file()
-        and path.name not in OWN_FILES
-        and own.isdisjoint(path.relative_to(output).parts)
-        for path in output.rglob("*")
-    )
+    paths = (path.relative_to(output) for path in output.rglob("*") if path.is_file())
+    return any(path.name not in OWN_FILES and own.isdisjoint(path.parts) for path in paths)
 
 
 def _record_failure(output: Path, error: Exception) -> None:
