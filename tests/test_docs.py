@@ -206,7 +206,7 @@ def test_a_wrong_setting_of_an_own_part_is_one_line(parts, command, tiny):
     arguments = ("--config-dir", "my_conf", "scheduler=square_root", "scheduler.floor=0.9")
     outcome = command(*arguments, *tiny)
     assert outcome.code == 2
-    assert "scheduler: floor must be" in outcome.err
+    assert "scheduler.floor must be" in outcome.err
 
 
 def test_the_example_memory_follows_its_docstring(parts):
