@@ -127,27 +127,31 @@ def test_the_tables_hold_what_is_finished_and_say_which_seeds(plan, tables, tmp_
     write_run(folder / f"report-default,{contrast},seed=1", 50.0, None)
     write_run(folder / f"report-default,{contrast},seed=2", 54.0, None)
     write_run(folder / "report-harsh,seed=1", 30.0, 33.0)
-    (folder / "report-harsh,seed=2").mkdir()  # cut short
+    write_run(folder / "report-harsh,seed=3", 40.0, 43.0)
+    (folder / "report-default,seed=2").mkdir(parents=True)  # cut short
     (folder / "report-harsh,seed=1" / "commit.txt").write_text("abc")
     tables.write_tables(folder, page)
     text = page.read_text()
     assert text.startswith(f"by hand\n{tables.MARK}")
-    assert "3 of " in text
-    assert "2 by version unknown, 1 by version abc" in text
+    assert "4 of " in text
+    assert "3 by version unknown, 1 by version abc" in text
     assert "old" not in text
     fixed, dccc = (
         "| fixed | instance | cluster_contrast |",
         "| exponential | dycl | soft_contrastive |",
     )
-    assert f"{fixed} 52.0 ± 2.8 |  | 0.50 ± 0.00 |  |  |  |  |  | 1, 2 / none |" in text
+    assert f"{fixed} 50.0 |  | 0.50 |  |  |  |  |  | 1 / none |" in text  # what all rows have
     assert f"{dccc}  |  |  |  | 30.0 | 33.0 | 0.50 |  | none / 1 |" in text
+    write_run(folder / "report-harsh,seed=2", 32.0, 35.0)
+    tables.write_tables(folder, page)
+    assert f"{fixed} 52.0 ± 2.8 |  | 0.50 ± 0.00 |  |  |  |  |  | 1, 2 / none |" in page.read_text()
     assert "| before training |  |  | 20.0 |  |  |  | 20.0 |  |  |  |  |" in text
     assert text.count("\n## ") == 2  # parts, dccc_plus; in the others is nothing to compare yet
     assert "| dycl | cluster_contrast |" not in text
     with page.with_suffix(".csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert [line["student mAP"] for line in lines] == ["50.0", "30.0", "54.0"]
-    assert f"{'parts':20} report  {'3 of 48':>18}" in tables.status(folder)
+    assert [line["student mAP"] for line in lines] == ["50.0", "30.0", "54.0", "32.0", "40.0"]
+    assert f"{'parts':20} report  {'5 of 48':>18}" in tables.status(folder)
 
 
 def test_a_table_over_one_number_is_a_curve_once_it_has_three_points(plan, tables, tmp_path):

@@ -81,11 +81,12 @@ def write_tables(folder: Path, page: Path) -> None:
 
 
 def table_text(table: Table, done: Finished) -> str:
-    """Return a table: a line a setting that has runs, mean ± standard deviation over its seeds.
+    """Return a table: a line a setting that has runs, mean ± standard deviation over seeds.
 
-    Nothing where less than two settings have runs: there is nothing to compare yet.
+    These are the seeds that all of the settings with runs have; where there is none such, all that
+    each has. Nothing where less than two settings have runs: there is nothing to compare yet.
     """
-    jobs = [job for job in jobs_of(table) if job in done]
+    jobs = compared([job for job in jobs_of(table) if job in done])
     lines = []
     for row in rows(table.grid):
         mine = [[j for j in jobs if (j.world, j.changes) == (w, row.changes)] for w in table.worlds]
@@ -102,6 +103,15 @@ def table_text(table: Table, done: Finished) -> str:
     body = "\n".join(f"| {' | '.join(line)} |" for line in [*header, start, *lines])
     worlds = f"Worlds: {table.pair} (`{PAIRS[table.pair]}`)."
     return f"## {table.grid}, {table.pair}\n\n{title(table.grid)} {worlds}\n\n{body}\n"
+
+
+def compared(jobs: Sequence[Job]) -> Sequence[Job]:
+    """Return the jobs whose seeds all settings have on all worlds; all jobs if there are none."""
+    seeds: dict[tuple[str, tuple[str, ...]], set[int]] = {}
+    for job in jobs:
+        seeds.setdefault((job.world, job.changes), set()).add(job.seed)
+    common = set.intersection(*seeds.values()) if seeds else set()
+    return [job for job in jobs if job.seed in common] or jobs
 
 
 def before(table: Table, jobs: Sequence[Job], done: Finished) -> list[str]:
