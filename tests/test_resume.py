@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,23 @@ def start(arguments: list[str], folder: Path, **environment: str) -> subprocess.
         cwd=folder, env=os.environ | environment,  # with the threads of the runs in this process
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+@contextmanager
+def broken_off(
+    monkeypatch: pytest.MonkeyPatch, place: tuple[int, int], reason: BaseException
+) -> Iterator[None]:
+    """Let a run end at an epoch and a step."""
+    original = DCCCModule.training_step
+
+    def interrupted(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
+        if (self.current_epoch, batch_idx) == place:
+            raise reason
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DCCCModule, "training_step", interrupted)
+        yield
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -117,17 +135,8 @@ def test_what_is_beyond_the_paper_goes_on_within_an_epoch_as_well(
 ) -> None:  # fmt: skip
     arguments = [*options, *tiny, "epochs=3", "iterations=3"]
     assert command(*arguments, "output=whole").code == 0
-    original = DCCCModule.training_step
-
-    def interrupted(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
-        if (self.current_epoch, batch_idx) == (1, 2):
-            raise Stop
-        return original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DCCCModule, "training_step", interrupted)
-        with pytest.raises(Stop):
-            command(*arguments, EVERY_STEP, "output=run")
+    with broken_off(monkeypatch, (1, 2), Stop()), pytest.raises(Stop):
+        command(*arguments, EVERY_STEP, "output=run")
     assert command("resume=run").code == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
@@ -289,15 +298,7 @@ def test_a_resume_that_fails_later_keeps_the_arguments_that_it_went_on_with(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command(*tiny, "epochs=1", "output=run").code == 0
-    original = DCCCModule.training_step
-
-    def fails(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
-        if self.current_epoch == 2:
-            raise UserError("no room")
-        return original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DCCCModule, "training_step", fails)
+    with broken_off(monkeypatch, (2, 0), UserError("no room")):
         assert command("resume=run", "epochs=4").code == 2
     assert "epochs: 4" in (tmp_path / "run" / "config.yaml").read_text()
     assert command("resume=run").code == 0
@@ -307,17 +308,8 @@ def test_a_resume_that_fails_later_keeps_the_arguments_that_it_went_on_with(
 def test_what_an_epoch_was_begun_with_cannot_change_within_it(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = DCCCModule.training_step
-
-    def interrupted(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
-        if (self.current_epoch, batch_idx) == (1, 2):
-            raise Stop
-        return original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DCCCModule, "training_step", interrupted)
-        with pytest.raises(Stop):
-            command(*tiny, *LENGTH, EVERY_STEP, "model.bn_group_size=8", "output=run")
+    with broken_off(monkeypatch, (1, 2), Stop()), pytest.raises(Stop):
+        command(*tiny, *LENGTH, EVERY_STEP, "model.bn_group_size=8", "output=run")
     for argument, message in {
         "iterations=1": "iterations=1: the epoch to go on with has made 2 steps already",
         "trainer.accumulate_grad_batches=2": "was begun with 1; change it after the end",

@@ -30,6 +30,7 @@ def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
     _lines(axes[0], rows, "loss", {"train/loss": ("loss", _BLUE)})
     _lines(axes[1], rows, "eps (DCPS)", {"cluster/eps": ("eps", _BLUE)})
     _lines(axes[2], rows, "clusters", {"cluster/num_clusters": ("clusters", _BLUE)})
+    axes[2].yaxis.set_major_locator(MaxNLocator(integer=True))
     _lines(axes[3], rows, "outliers, % of images",
            {"cluster/outlier_ratio": ("outliers", _ORANGE)}, scale=100)  # fmt: skip
     if any("cluster/ari" in row for row in rows):
