@@ -73,16 +73,18 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
 
 def _unknown_option(missing: str, options: Sequence[str], conf_dir: Path) -> str:
     """Say which options a group has, or which are like the one that it lacks."""
-    group, _, option = missing.rpartition("/")
-    remedy = _nearest(option, options)
-    if missing.startswith("sweep/"):  # the only group with a group within it
-        group, _, option = missing.partition("/")
-        presets = (conf_dir / group).rglob("*.yaml")
-        names = (str(path.relative_to(conf_dir / group).with_suffix("")) for path in presets)
-        is_folder = Path(option).is_dir()
-        near = difflib.get_close_matches(option, list(names), 3, 0.6)
-        remedy = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(options)}"
-        remedy = "a folder is given as sweep_folder=" if is_folder else remedy
+    if not missing.startswith("sweep/"):
+        group, _, option = missing.rpartition("/")
+        return f"{group}={option}: no such option; {_nearest(option, options)}"
+    group, _, option = missing.partition("/")  # the only group with a group within it
+    presets = (conf_dir / group).rglob("*.yaml")
+    names = [str(path.relative_to(conf_dir / group).with_suffix("")) for path in presets]
+    if Path(option).is_dir():
+        remedy = "a folder is given as sweep_folder="
+    elif near := difflib.get_close_matches(option, names, 3, 0.6):
+        remedy = f"did you mean {' or '.join(near)}?"
+    else:
+        remedy = f"valid: {', '.join(options)}"
     return f"{group}={option}: no such option; {remedy}"
 
 

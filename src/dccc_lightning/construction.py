@@ -28,7 +28,7 @@ def construct(group: str, settings: Settings, **arguments: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from None
         if isinstance(cause, (ValueError, TypeError, ImportError, MisconfigurationException)):
-            raise UserError(placed(first_line(cause), group, settings)) from cause
+            raise UserError(placed(first_line(cause), group, {group: settings})) from cause
         raise UserError(f"{group}: {first_line(error)}") from cause
 
 
@@ -38,29 +38,34 @@ def checked(place: str, build: Callable[[], T], settings: Settings | None = None
     Args:
         place: What was being built.
         build: What may raise ValueError or TypeError.
-        settings: In which the name of what was refused is looked up, sections included.
+        settings: See ``placed``.
     """
     try:
         return build()
     except (ValueError, TypeError, MisconfigurationException) as error:
-        message = first_line(error)
-        for section, values in (settings or {}).items():
-            if isinstance(values, Mapping) and message.partition(" ")[0] in values:
-                raise UserError(f"{section}.{message}") from error
-        if message.partition(" ")[0] in {place, *(settings or {})}:
-            raise UserError(message) from error
-        raise UserError(f"{place}: {message}") from error
+        raise UserError(placed(first_line(error), place, settings or {})) from error
 
 
 def placed(message: str, place: str, settings: Settings) -> str:
-    """Return what was said of a setting, with its dotted name where the message begins with one.
+    """Return what was said, with a setting's dotted name where it begins with one, else the place.
 
-    >>> placed("momentum must be in [0, 1), got 2", "memory", {"momentum": 2})
+    Args:
+        message: What a constructor said.
+        place: What was being built.
+        settings: That it was built from, by name or by section.
+
+    >>> placed("momentum must be in [0, 1), got 2", "memory", {"memory": {"momentum": 2}})
     'memory.momentum must be in [0, 1), got 2'
-    >>> placed("no such file", "model", {"weights": "a.pt"})
+    >>> placed("epochs must be at least 1, got 0", "trainer", {"epochs": 0})
+    'epochs must be at least 1, got 0'
+    >>> placed("no such file", "model", {"model": {"weights": "a.pt"}})
     'model: no such file'
     """
-    return f"{place}.{message}" if message.partition(" ")[0] in settings else f"{place}: {message}"
+    name = message.partition(" ")[0]
+    for section, values in settings.items():
+        if isinstance(values, Mapping) and name in values:
+            return f"{section}.{message}"
+    return message if name in {place, *settings} else f"{place}: {message}"
 
 
 def first_line(error: BaseException) -> str:

@@ -48,9 +48,9 @@ class EvaluationEvery(Callback):
         Raises:
             UserError: The earlier epochs were evaluated otherwise.
         """
-        before = state_dict["camera_center"]
-        if before != self.camera_center:
+        if state_dict["camera_center"] != self.camera_center:
+            now = str(self.camera_center).lower()
             raise UserError(
-                f"evaluate.camera_center={self.camera_center}: this run was evaluated with "
-                f"{before} so far; leave that, and evaluate its checkpoint with task=evaluate"
+                f"evaluate.camera_center={now}: this run was evaluated otherwise so far; "
+                "leave that, and evaluate its checkpoint with task=evaluate"
             )

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from dccc_lightning import distributed
 from dccc_lightning.clustering.adaptive import Choice
+from dccc_lightning.clustering.cameras import have_means
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.outliers import as_singles
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
@@ -84,12 +85,10 @@ class Recluster(Callback):
                 "clustering: features and refine ask for the teacher, but this loss has none; "
                 "choose another loss, or features=student and refine=0"
             )
-        cameras = datamodule.splits.train.cameras
-        known = cameras[cameras >= 0]
-        if self.labeler.camera != "none" and len(np.unique(known)) == len(known):
+        if self.labeler.camera != "none" and not have_means(datamodule.splits.train.cameras):
             raise UserError(
-                f"clustering.camera={self.labeler.camera}: no camera of the training images is "
-                f"known{' to have taken two of them' if len(known) else ''}; it must be none"
+                f"clustering.camera={self.labeler.camera}: no camera is known to have taken two of "
+                "the training images; it must be none"
             )
         datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
 

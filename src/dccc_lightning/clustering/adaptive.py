@@ -182,9 +182,9 @@ def _stability(
     pairs = zip(every, every[reach:], strict=False)
     agreement = np.array([quality.adjusted_rand_index(*pair) for pair in pairs])
     some = np.array([quality.num_clusters(found) >= 2 for found in labels[reach:-reach]])
-    below, above = known[: -2 * reach], known[2 * reach :]
+    below, above = known[: -2 * reach].astype(int), known[2 * reach :].astype(int)
     sums = agreement[:-reach] * below + agreement[reach:] * above
-    return np.asarray(np.where(some, sums / np.maximum(below * 1 + above, 1), 0.0))
+    return np.asarray(np.where(some, sums / np.maximum(below + above, 1), 0.0))
 
 
 CRITERIA: dict[str, Callable[[AdaptiveSchedule, NeighborGraph, ClusteringAlgorithm], Floats]] = {

@@ -44,6 +44,13 @@ def checked_cameras(cameras: ArrayLike | None, images: int) -> NDArray[np.int64]
     return known.astype(np.int64)
 
 
+def have_means(cameras: ArrayLike) -> bool:
+    """Tell whether some known camera (-1: unknown) took two of these images (N,)."""
+    known = np.asarray(cameras)
+    known = known[known >= 0]
+    return len(np.unique(known)) < len(known)
+
+
 def adapted(features: Features, cameras: ArrayLike | None, mode: str) -> Features:
     """Return the embeddings (N, D) whose neighbours are searched in one of ``MODES``.
 

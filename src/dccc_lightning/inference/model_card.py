@@ -8,7 +8,7 @@ import yaml
 
 from dccc_lightning.inference.image_embedder import Origin
 from dccc_lightning.reports.label_free import FIGURES
-from dccc_lightning.reports.results import SCORE_NAMES, SCORES
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted
 
 PAPER = (
     'He, Xue, Du, Zhao, Su, "Dynamic Clustering and Cluster Contrastive Learning for '
@@ -161,7 +161,7 @@ def _figures(origin: Origin, results: Mapping[str, Any] | None) -> str:
         for key, name in _FIGURES.items()
         if isinstance(scores := results.get(key), Mapping)
     ]
-    scale = ", ".join(["per cent", *filter(None, [results.get("note")])])
+    scale = noted("per cent", results.get("note"))
     return (
         f"On the test split of {origin.dataset}, {scale}, {_one_run(origin, results)}\n\n"
         f"{_table(('', *(SCORE_NAMES[score] for score in SCORES)), rows)}"

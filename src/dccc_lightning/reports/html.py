@@ -13,7 +13,7 @@ from dccc_lightning.metrics_table import Row
 from dccc_lightning.reports import html_panels, svg
 from dccc_lightning.reports.label_free import FIGURES, RULE
 from dccc_lightning.reports.panel import Panel
-from dccc_lightning.reports.results import SCORE_NAMES, SCORES
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted
 
 PARTS = ("embedding", "clustering", "training", "evaluation", "other")
 """Columns of timings.csv that make up ``total``."""
@@ -144,7 +144,7 @@ def _scores(report: Report) -> str:
         for name, scores in lines.items()
         if scores
     ]
-    said = ", ".join(["test split, %", *filter(None, [results.get("note")])])
+    said = noted("test split, %", results.get("note"))
     table = _table([said, *(SCORE_NAMES[score] for score in SCORES)], rows)
     return f'<div class="cards">{"".join(cards)}</div><div class="card below">{table}</div>'
 

@@ -25,6 +25,16 @@ SCORE_NAMES = {
 CAMERA_CENTERED = "camera-centred at test time"
 """Said wherever scores stand that were made with statistics of the test images."""
 
+
+def noted(title: str, note: str | None) -> str:
+    """Return a title with what has to be said beside it, if there is anything.
+
+    >>> noted("per cent", CAMERA_CENTERED), noted("per cent", None)
+    ('per cent, camera-centred at test time', 'per cent')
+    """
+    return f"{title}, {note}" if note else title
+
+
 _CLUSTERS = "cluster/num_clusters"
 _NETWORKS = {"student": "val", "teacher": "val_teacher"}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from dccc_lightning.reports.results import SCORE_NAMES
+from dccc_lightning.reports.results import SCORE_NAMES, noted
 
 RANKINGS = {"cosine": "cosine", "reranked": "re-ranked"}
 """Rankings and what they are called for people."""
@@ -49,7 +49,7 @@ class ScoreMatrix:
         blocks = []
         for ranking in self.rankings:
             names = " / ".join(SCORE_NAMES[measure] for measure in HEADLINES)
-            rows = [[self._noted(f"{names}, {RANKINGS[ranking]}"), *self.datasets]]
+            rows = [[noted(f"{names}, {RANKINGS[ranking]}", self.note), *self.datasets]]
             rows.append(["---", *("---:" for _ in self.datasets)])
             rows += [
                 [network, *(self._cell(network, dataset, ranking) for dataset in self.datasets)]
@@ -69,7 +69,7 @@ class ScoreMatrix:
         ]
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([self._noted("checkpoint"), *(" ".join(column) for column in columns)])
+        writer.writerow([noted("checkpoint", self.note), *(" ".join(column) for column in columns)])
         for network in self.networks:
             cells = [self.scores[network][d][ranking][measure] for d, ranking, measure in columns]
             writer.writerow([network, *(f"{cell:.4f}" for cell in cells)])
@@ -80,7 +80,7 @@ class ScoreMatrix:
         return [self._table(dataset) for dataset in self.datasets]
 
     def _table(self, dataset: str) -> Table:
-        table = Table(title=self._noted(f"{dataset}, per cent"), title_justify="left")
+        table = Table(title=noted(f"{dataset}, per cent", self.note), title_justify="left")
         table.add_column("", overflow="fold")
         for title in SCORE_NAMES.values():
             table.add_column(title, justify="right", no_wrap=True)
@@ -90,9 +90,6 @@ class ScoreMatrix:
                 name = network if ranking == "cosine" else f"{network}, {RANKINGS[ranking]}"
                 table.add_row(name, *(f"{scores[measure]:.1f}" for measure in SCORE_NAMES))
         return table
-
-    def _noted(self, title: str) -> str:
-        return f"{title}, {self.note}" if self.note else title
 
     def _cell(self, network: str, dataset: str, ranking: str) -> str:
         scores = self.scores[network][dataset][ranking]

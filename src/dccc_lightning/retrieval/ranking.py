@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dccc_lightning import checks, progress
-from dccc_lightning.clustering.cameras import center
+from dccc_lightning.clustering.cameras import center, checked_cameras, have_means
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.retrieval.positions import positions
 from dccc_lightning.retrieval.reranking import Rerank, reranked_distances
@@ -89,10 +89,10 @@ def evaluate_retrieval(
         )
     if camera_center:
         together = torch.cat([queries, features]), torch.cat([cameras, others[1]])
-        known = together[1][together[1] >= 0]
-        if len(known) and len(torch.unique(known)) == len(known):
+        every = checked_cameras(together[1].cpu().numpy(), len(together[0]))
+        if not have_means(every):
             raise ValueError("no camera has two of these images, so none has a mean of its own")
-        centered = torch.as_tensor(center(together[0], together[1].cpu().numpy()))
+        centered = torch.as_tensor(center(together[0], every))
         queries, features = centered[: len(queries)], centered[len(queries) :]
     gallery = _Gallery(*others)
     measures = []

@@ -10,7 +10,7 @@ from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
-from dccc_lightning.reports.results import write_results
+from dccc_lightning.reports.results import noted, write_results
 from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
 from dccc_lightning.reports.sweep_page import to_html
 from dccc_lightning.reports.sweep_plots import CURVES_FILE, captions, curves, heat_maps
@@ -41,8 +41,7 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     jobs = read_jobs(folder)
     table = tabulate(jobs)
     notes = {job.note for job in jobs if job.measures}  # where they differ, there is a column
-    said = notes - {""} if len(notes) == 1 else ()
-    title = ", ".join([f"Sweep {folder.resolve().name}", *said])
+    title = noted(f"Sweep {folder.resolve().name}", notes.pop() if len(notes) == 1 else None)
     pictures = heat_maps(table)
     if table.rows:
         pictures[CURVES_FILE] = curves(table)

@@ -20,7 +20,7 @@ from dccc_lightning.faults import explained
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.plots import plot_curves
-from dccc_lightning.reports.results import SCORE_NAMES, SCORES, summarize_run, write_results
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run, write_results
 from dccc_lightning.tasks.run_report import write_run_report
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
         write_results(output / "results.json", results)
-        title = ", ".join([settings["dataset"]["name"], *filter(None, [results.get("note")])])
+        title = noted(settings["dataset"]["name"], results.get("note"))
         plot_curves(rows, output / "curves.png", title=title)
         write_run_report(settings, output, results)
         CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
@@ -114,7 +114,7 @@ def _check_splits(splits: Splits, settings: Settings) -> None:
 
 def results_table(results: dict[str, Any]) -> Table:
     """Lay out the scores of a run for the terminal."""
-    title = ", ".join(["test split, per cent", *filter(None, [results.get("note")])])
+    title = noted("test split, per cent", results.get("note"))
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for score in SCORES:
