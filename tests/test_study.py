@@ -61,7 +61,7 @@ def test_a_run_that_two_tables_want_is_planned_once_and_early_seeds_come_first(p
     ]
     monkeypatch.setattr(plan, "TABLES", tables)
     monkeypatch.setattr(plan, "STAGES", ((1, 2), (3,)))
-    monkeypatch.setitem(plan.SEEDS, "report", (1, 2, 3))
+    monkeypatch.setattr(plan, "SEEDS", (1, 2, 3))
     names = [job.name for job in plan.plan()]
     # 8 rows on two worlds and 4 on one; instance and dycl with DCPS and L_ss are in both
     assert len(names) == len(set(names)) == (8 * 2 + 2) * 3
@@ -72,9 +72,12 @@ def test_a_run_that_two_tables_want_is_planned_once_and_early_seeds_come_first(p
     assert "report-harsh,seed=2" in names  # DCCC: nothing differs from the shared settings
 
 
-def test_what_is_chosen_has_the_seeds_of_the_choice_and_what_is_reported_all(plan):
-    seeds = {pair: {job.seed for job in plan.plan() if job.pair == pair} for pair in plan.PAIRS}
-    assert seeds == {"choice": {1, 2, 3}, "report": {1, 2, 3, 4, 5}}
+def test_every_setting_of_both_pairs_has_five_seeds(plan):
+    seeds = {}
+    for job in plan.plan():
+        seeds.setdefault(job._replace(seed=0), set()).add(job.seed)
+    assert {job.pair for job in seeds} == set(plan.PAIRS)
+    assert all(found == {1, 2, 3, 4, 5} for found in seeds.values())
 
 
 def test_every_argument_of_the_study_is_a_setting_that_there_is(plan):

@@ -59,8 +59,8 @@ TABLES = (
 STAGES = ((1, 2, 3), (4, 5))
 """Seeds: all tables get those of a stage before the next one begins."""
 
-SEEDS = {"choice": STAGES[0], "report": sum(STAGES, ())}
-"""What was chosen was chosen by the seeds of the first stage; what is reported has all."""
+SEEDS = sum(STAGES, ())
+"""What was chosen was chosen by those of the first stage; the tables have all."""
 
 SHARED = ["sweep=study"]
 """Arguments of every run; the grids differ from this one in what they sweep alone."""
@@ -184,7 +184,7 @@ def jobs_of(table: Table) -> list[Job]:
     """Return the runs of a table, seed after seed."""
     return [
         Job(table.pair, world, row.changes, seed)
-        for seed, row, world in itertools.product(SEEDS[table.pair], rows(table.grid), table.worlds)
+        for seed, row, world in itertools.product(SEEDS, rows(table.grid), table.worlds)
     ]
 
 

@@ -51,7 +51,7 @@ def status(folder: Path) -> str:
     for table in TABLES:
         wanted = [[job for job in jobs_of(table) if job.seed in stage] for stage in STAGES]
         counts = [(sum(job in done for job in jobs), len(jobs)) for jobs in wanted]
-        cells = [f"{made} of {number}" if number else "-" for made, number in counts]
+        cells = [f"{made} of {number}" for made, number in counts]
         lines.append(f"{table.grid:20} {table.pair:8}" + "".join(f"{cell:>18}" for cell in cells))
     if done:
         seconds = statistics.fmean(run.measures["seconds"] for run in done.values())
