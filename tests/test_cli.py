@@ -1,5 +1,7 @@
 """The command line: one line and exit code 2 for a mistake, nothing written."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -311,6 +313,24 @@ def test_help_lists_groups_and_examples(command: Command) -> None:
     assert outcome.code == 0
     assert "scheduler: adaptive, cosine, exponential, fixed" in outcome.out
     assert "python -m dccc_lightning dataset=msmt17 trainer.devices=4" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("argument", "code"), [("--help", 0), ("--cfg=job", 0), ("epochs=ten", 2), ("datset=last", 2)]
+)
+def test_who_trains_nothing_does_not_wait_for_torch(
+    argument: str, code: int, tmp_path: Path
+) -> None:
+    program = """
+import sys
+from dccc_lightning.cli import main
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+"""
+    command = [sys.executable, "-c", program, argument]
+    assert subprocess.run(command, check=False, cwd=tmp_path).returncode == code
 
 
 def test_of_commands_that_begin_at_once_in_one_folder_one_goes_on(

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
 
 import hydra
-import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_method
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,7 +27,7 @@ from dccc_lightning import __version__, composition, sweeping
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.beginnings import is_first_process, process_name, started_from_outside
 from dccc_lightning.console import CONSOLE, progress_shown
-from dccc_lightning.errors import UserError
+from dccc_lightning.errors import UserError, is_misconfiguration
 from dccc_lightning.kinds import check_kinds
 from dccc_lightning.resumption import resumed_arguments
 
@@ -165,7 +163,7 @@ def _job(config: DictConfig) -> float | None:
     except Exception as error:
         if is_sweep:
             _record_failure(output, error)
-        elif isinstance(error, (UserError, OmegaConfBaseException, MisconfigurationException)):
+        elif isinstance(error, (UserError, OmegaConfBaseException)) or is_misconfiguration(error):
             _discard(output)
             _fail(str(error))
         raise
@@ -276,8 +274,9 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
         sys.argv = argv
         with read_write(config):
             config.run.dir = run_dir
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        from dccc_lightning import distributed  # noqa: PLC0415  (imports torch, which jobs alone need)
+
+        distributed.leave()
         for name in _PROCESS_VARIABLES:
             os.environ.pop(name, None)
         os.environ.update(environment)

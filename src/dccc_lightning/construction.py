@@ -5,9 +5,8 @@ from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from dccc_lightning.errors import UserError
+from dccc_lightning.errors import UserError, is_misconfiguration
 
 T = TypeVar("T")
 
@@ -27,7 +26,7 @@ def construct(group: str, settings: Settings, **arguments: Any) -> Any:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, (ValueError, TypeError, ImportError, MisconfigurationException)):
+        if _is_refusal(cause) or isinstance(cause, ImportError):
             raise UserError(placed(first_line(cause), group, {group: settings})) from cause
         raise UserError(f"{group}: {first_line(error)}") from cause
 
@@ -42,7 +41,9 @@ def checked(place: str, build: Callable[[], T], settings: Settings | None = None
     """
     try:
         return build()
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
         raise UserError(placed(first_line(error), place, settings or {})) from error
 
 
@@ -66,6 +67,10 @@ def placed(message: str, place: str, settings: Settings) -> str:
         if isinstance(values, Mapping) and name in values:
             return f"{section}.{message}"
     return message if name in {place, *settings} else f"{place}: {message}"
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, (ValueError, TypeError)) or is_misconfiguration(error)
 
 
 def first_line(error: BaseException) -> str:

@@ -12,6 +12,12 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
+def leave() -> None:
+    """Give up the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def shard(length: int, rank: int, processes: int) -> range:
     """Return the contiguous positions of ``rank``; lengths of ranks differ by at most one.
 

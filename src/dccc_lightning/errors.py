@@ -15,3 +15,12 @@ class UnreadableImageError(UserError):
 
 class UnwritableFileError(UserError):
     """A file that cannot be written; what was there before is as it was."""
+
+
+def is_misconfiguration(error: BaseException) -> bool:
+    """Tell whether Lightning refused a setting.
+
+    By the name of the exception: to import it takes seconds, which a command line that is wrong, or
+    asks for help, need not wait for.
+    """
+    return any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__)

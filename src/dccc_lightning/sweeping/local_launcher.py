@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
 from typing import Any
 
-import torch
-
 from dccc_lightning import checks
 from dccc_lightning.construction import checked
 from dccc_lightning.errors import UserError
@@ -119,6 +117,8 @@ def gpu_slots(trainers: Sequence[Mapping[str, Any]], jobs: int | None) -> list[S
 
 def visible_gpus() -> list[str]:
     """Return the names by which a process may be given the GPUs that this one sees."""
+    import torch  # noqa: PLC0415  (slow to import, and asked by sweeps alone)
+
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     if given is None:
