@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -191,7 +192,7 @@ def test_gpus_are_shared_out_without_overlap(monkeypatch):
 
 
 def test_the_gpus_of_a_process_are_those_that_it_was_given(monkeypatch):
-    monkeypatch.setattr(local_launcher.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, 4")
     assert local_launcher.visible_gpus() == ["GPU-a", "4"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
