@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import statistics
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ MEASURES = {
 
 SHOWN = ("student mAP", "teacher mAP", "ARI", "cameras")
 """On the page; the CSV file has all."""
+
+WIDTH = 112
+"""Of a line of the documentation."""
 
 Finished = Mapping[Job, SweepJob]
 
@@ -75,7 +79,7 @@ def write_tables(folder: Path, page: Path) -> None:
     made = ", ".join(f"{number} by version {name}" for name, number in commits)
     count = f"{len(done)} of {len(plan())} runs are finished" + (f": {made}." if made else ".")
     tables = [table_text(table, done) for table in TABLES]
-    text = "\n".join([head + mark, f"{count}\n", *(t for t in tables if t)])
+    text = "\n".join([head + mark, f"{_wrapped(count)}\n", *(t for t in tables if t)])
     write_atomically(page, text.encode())
     write_atomically(page.with_suffix(".csv"), runs_to_csv(folder, done).encode())
 
@@ -102,7 +106,12 @@ def table_text(table: Table, done: Finished) -> str:
     start = ["before training", *[""] * (len(names) - 1), *before(table, jobs, done), ""]
     body = "\n".join(f"| {' | '.join(line)} |" for line in [*header, start, *lines])
     worlds = f"Worlds: {table.pair} (`{PAIRS[table.pair]}`)."
-    return f"## {table.grid}, {table.pair}\n\n{title(table.grid)} {worlds}\n\n{body}\n"
+    said = _wrapped(f"{title(table.grid)} {worlds}")
+    return f"## {table.grid}, {table.pair}\n\n{said}\n\n{body}\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def compared(jobs: Sequence[Job]) -> Sequence[Job]:
