@@ -54,6 +54,11 @@ TABLES = (
     Table("instances", "report", DEFAULT),
     Table("parts_plus", "report", DEFAULT),
     Table("dcps", "report", DEFAULT),
+    Table("adaptive_starts", "report", DEFAULT),
+    Table("adaptive_plus", "report", DEFAULT),
+    Table("clustering_plus", "report", DEFAULT),
+    Table("features_plus", "report", DEFAULT),
+    Table("refine_plus", "report", DEFAULT),
 )
 
 STAGES = ((1, 2, 3), (4, 5))
@@ -95,9 +100,9 @@ class Row(NamedTuple):
 
 
 @cache
-def composed(preset: str) -> DictConfig:
-    """Compose the settings of a sweep, Hydra's own included."""
-    return compose_all([f"sweep={preset}"])
+def composed(preset: str, *options: str) -> DictConfig:
+    """Compose the settings of a sweep with options of groups, Hydra's own included."""
+    return compose_all([f"sweep={preset}", *options])
 
 
 def compose_all(arguments: list[str]) -> DictConfig:
@@ -126,15 +131,16 @@ def swept_values(argument: str) -> list[str]:
 
 
 def changes(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Return those of a row's arguments that say something else than the shared settings."""
-    shared = composed("study")
-    groups = shared.hydra.runtime.choices
+    """Return those of a row's arguments that are neither shared settings nor defaults."""
+    groups = composed("study").hydra.runtime.choices
+    options = [f"{key}={text}" for key, text in row.items() if key in groups]
+    chosen = composed("study", *options)
     different = []
     for key, text in row.items():
         if key == "experiment":
             different += parts_of(text)
             continue
-        usual = groups[key] if key in groups else OmegaConf.select(shared, key)
+        usual = groups[key] if key in groups else OmegaConf.select(chosen, key)
         if OmegaConf.is_config(usual):
             usual = OmegaConf.to_container(usual, resolve=True)
         if parsed(f"{key}={text}").value() != usual:
