@@ -371,6 +371,7 @@ def test_two_processes_choose_as_one(whole, tiny, tmp_path):
         ({"step": 0.0}, "step must be in"),
         ({"neighbors": 1}, "neighbors must be at least 2"),
         ({"reach": 0}, "reach must be at least 1"),
+        ({"reach": 71, "step": 0.01, "start": 0.7}, "reach must be at most 70"),
     ],
 )
 def test_refuses_what_makes_no_sense(arguments, message):

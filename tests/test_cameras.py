@@ -20,7 +20,7 @@ from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.clustering.outliers import attach, renumbered
 from dccc_lightning.clustering.proxies import LinkedProxies, camera_graph
-from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler
 from dccc_lightning.clustering.refinement import refine
 from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
@@ -295,6 +295,11 @@ class TestPseudoLabels:
             graph = penalize(plain, cameras, penalty)
             assert found[-1] == DBSCAN().fit_predict(graph, 0.6).tolist()
         assert found[0] != found[1] != found[2] != found[0]
+        absurd = PseudoLabeler(k1=12, k2=3, camera="penalty", penalty=5.0)
+        with pytest.raises(
+            NoClustersError, match=r"try a lower clustering\.penalty \(now 5\.0\), a hi"
+        ):
+            absurd(rows, FixedSchedule(0.6), 0, cameras=np.zeros_like(cameras))
 
     def test_proxies_are_clustered_within_their_cameras_and_linked(self):
         rows, _, cameras = two_cameras(20, 8)

@@ -1,7 +1,9 @@
 """The command line: one line and exit code 2 for a mistake, nothing written."""
 
+import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -12,7 +14,7 @@ import wandb
 from PIL import Image
 
 from conftest import Command
-from dccc_lightning import __version__, cli
+from dccc_lightning import __version__, beginnings, cli
 
 MISTAKES = {
     "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
@@ -331,6 +333,42 @@ finally:
 """
     command = [sys.executable, "-c", program, argument]
     assert subprocess.run(command, check=False, cwd=tmp_path).returncode == code
+
+
+FIRST = """
+import os, subprocess, sys, time
+from dccc_lightning import beginnings
+beginnings.WATCH_EVERY = 0.05
+beginnings.end_with_first()
+if sys.argv[1:]:
+    subprocess.Popen([sys.executable, *sys.orig_argv[1:-1]], env=os.environ | {"LOCAL_RANK": "1"})
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_ends_with_the_first_one_that_was_killed() -> None:
+    command = [sys.executable, "-c", FIRST, "another"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert [first.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+        first.kill()
+        first.communicate(timeout=30)  # until nobody holds its output any more
+
+
+def test_a_process_that_lightning_did_not_start_outlives_whoever_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: begun.append(thread.name))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for first in ("", "1234567"):
+        monkeypatch.setenv(beginnings._FIRST, first)
+        beginnings.end_with_first()
+    assert begun == []
+    monkeypatch.setenv(beginnings._FIRST, str(os.getppid()))
+    beginnings.end_with_first()
+    assert begun == [beginnings._FIRST]
 
 
 def test_of_commands_that_begin_at_once_in_one_folder_one_goes_on(

@@ -59,6 +59,7 @@ TABLES = (
     Table("clustering_plus", "report", DEFAULT),
     Table("features_plus", "report", DEFAULT),
     Table("refine_plus", "report", DEFAULT),
+    Table("test_time", "report", DEFAULT),
 )
 
 STAGES = ((1, 2, 3), (4, 5))

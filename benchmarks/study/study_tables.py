@@ -124,8 +124,12 @@ def compared(jobs: Sequence[Job]) -> Sequence[Job]:
 
 
 def before(table: Table, jobs: Sequence[Job], done: Finished) -> list[str]:
-    """Return the cells of the start, which is the same for all runs on a world."""
-    scores = {job.world: f"{100 * done[job].rows[0]['val/mAP']:.1f}" for job in jobs}
+    """Return the cells of the start: that of the first row, which is the same for all rows.
+
+    Unless they are evaluated otherwise; the first one is as usual.
+    """
+    first = reversed(jobs)
+    scores = {job.world: f"{100 * done[job].rows[0]['val/mAP']:.1f}" for job in first}
     cells = itertools.product(table.worlds, SHOWN)
     return [scores.get(w, "") if column == SHOWN[0] else "" for w, column in cells]
 

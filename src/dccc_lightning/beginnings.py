@@ -1,6 +1,13 @@
 """Which of several processes this is, by the variables of whoever began them."""
 
 import os
+import threading
+import time
+
+WATCH_EVERY = 5.0
+"""Seconds between two looks at whether the process that began this one is still there."""
+
+_FIRST = "DCCC_FIRST_PROCESS"
 
 
 def is_first_process() -> bool:
@@ -21,6 +28,27 @@ def started_from_outside() -> bool:
     """
     by_hand = "NODE_RANK" in os.environ and "LOCAL_RANK" not in os.environ
     return "TORCHELASTIC_RUN_ID" in os.environ or _in_slurm() or by_hand
+
+
+def end_with_first() -> None:
+    """Let a process that Lightning starts end once the first one, which started it, is gone.
+
+    If that is killed before they have met, the other would wait for it for half an hour, and hold a
+    GPU. Only the first process writes, so there is nothing to finish.
+    """
+    if is_first_process():
+        os.environ[_FIRST] = str(os.getpid())  # Lightning's processes inherit it
+        return
+    first = os.getppid()
+    if os.environ.get(_FIRST) != str(first):
+        return
+
+    def watch() -> None:
+        while os.getppid() == first:
+            time.sleep(WATCH_EVERY)
+        os._exit(1)
+
+    threading.Thread(target=watch, name=_FIRST, daemon=True).start()
 
 
 def _in_slurm() -> bool:

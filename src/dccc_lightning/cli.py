@@ -23,7 +23,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from dccc_lightning import __version__, composition, sweeping
+from dccc_lightning import __version__, beginnings, composition, sweeping
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.beginnings import is_first_process, process_name, started_from_outside
 from dccc_lightning.console import CONSOLE, progress_shown
@@ -100,6 +100,7 @@ _NOISE = (
 def main() -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
+    beginnings.end_with_first()
     sweeping.register()
     try:
         if "--version" in sys.argv[1:]:

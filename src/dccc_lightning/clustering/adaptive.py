@@ -25,6 +25,7 @@ which is stable indeed.
 Of equal scores the largest eps wins: without a valley, ``start``.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -85,7 +86,7 @@ class AdaptiveSchedule:
         step: between two candidates, about: the grid has both ends.
         neighbors: of ``knee``: which nearest image, the image itself counted as the first. With the
             ``min_samples`` of DBSCAN it is a neighbour of the same camera, and eps is too small.
-        reach: of ``valley`` and ``stability``, in steps.
+        reach: of ``valley`` and ``stability``, in steps; no further than from 0 to ``start``.
     """
 
     start: float = 0.7
@@ -103,7 +104,7 @@ class AdaptiveSchedule:
         checks.choice("criterion", self.criterion, tuple(CRITERIA))
         checks.real("step", self.step, 1e-3, 1)
         checks.integer("neighbors", self.neighbors, low=2)
-        checks.integer("reach", self.reach, low=1)
+        checks.integer("reach", self.reach, low=1, high=math.ceil(self.start / self.step))
 
     def __call__(self, epoch: int) -> float:
         """Return ``start``: what holds where there is no graph."""

@@ -232,10 +232,12 @@ class PseudoLabeler:
             if clusters >= 2:
                 return PseudoLabels(labels, eps, scheduled, clusters)
         found, start = ("outliers", "higher") if sparse else ("one cluster", "lower")
+        penalized = sparse and self.camera == "penalty"
+        less = f"a lower clustering.penalty (now {self.penalty}), " if penalized else ""
         raise NoClustersError(
             f"{len(graph)} images give nearly only {found} at every eps from {bottom:.3f} to "
-            f"{top:.3f}: try a {start} scheduler.start, another clustering.k1 (now {self.k1}), a "
-            "lower min_samples, or more images"
+            f"{top:.3f}: try {less}a {start} scheduler.start, another clustering.k1 (now "
+            f"{self.k1}), a lower min_samples, or more images"
         )
 
     def _steps(self, start: float, end: float) -> Iterator[float]:
