@@ -55,13 +55,22 @@ def test_the_wheel_runs_from_any_folder(
         "# @package _global_\nepochs: 1\niterations: 1\n"
     )
     arguments = [a for a in tiny if not a.startswith(("epochs", "iterations"))]
-    outcome = subprocess.run(
-        [sys.executable, "-m", "dccc_lightning", "--config-dir", "mine", "experiment=short",
-         "output=run", *arguments],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stderr
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        outcome = subprocess.run(
+            [sys.executable, "-m", "dccc_lightning", *words],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert outcome.returncode == 0, outcome.stderr
+        return outcome
+
+    own = ["--config-dir", "mine", "experiment=short"]
+    outcome = call(*own, "output=run", *arguments)
     assert outcome.stdout.splitlines()[-1] == f"outputs: {tmp_path / 'run'}"
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 3
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"--config-dir {tmp_path / 'mine'} experiment=short" in page
+    call("resume=run", "epochs=2")
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 4
+    call("-m", *own, *arguments, "hydra/launcher=local", "hydra.sweep.dir=sweep")
+    assert (tmp_path / "sweep" / "0" / "results.json").exists()

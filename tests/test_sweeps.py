@@ -268,6 +268,23 @@ def test_a_job_is_a_command_that_can_be_repeated(name: str, tmp_path: Path) -> N
         assert read(resumed_arguments([resume])) == goes_on
 
 
+def test_a_configuration_of_ones_own_goes_along_with_jobs_and_resumes(tmp_path: Path) -> None:
+    own = ["--config-dir", "/mine"]
+    fresh = job(tmp_path / "run")._replace(flags=tuple(own))
+    assert fresh.command()[3:5] == fresh.repeatable_command()[3:5] == own
+    fresh.note_failure("no room")
+    assert fresh.command()[3:5] == own
+    sources = [{"path": "a", "provider": "main"}, {"path": "/mine", "provider": "command-line"}]
+    saved = {"hydra": {"runtime": {"config_sources": sources}}}
+    (tmp_path / "run" / ".hydra" / "hydra.yaml").write_text(json.dumps(saved))
+    resume = path_argument("resume", tmp_path / "run")
+    assert resumed_arguments([resume])[:2] == own
+    for other in (["--config-dir=b"], ["--config-dir", "b"], ["-cd", "b"]):
+        found = resumed_arguments(["seed=1", *other, resume])
+        assert found[: len(other)] == other
+        assert all("=" in argument for argument in found[len(other) :])
+
+
 @given(path=st.text("a1e_/.-+@%: 'ä\\\"(=,null", min_size=1))
 @example(path="null")
 @example(path="1e5")

@@ -1,13 +1,21 @@
-"""Paths as arguments of a command line that Hydra reads."""
+"""Paths as arguments of a command line that Hydra reads, and what is no argument but a flag."""
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 _PLAIN = re.compile(
     r"(?!(?:null|true|false|inf|nan)\Z)(?:[a-z_]|[\w.@%+:-]*/)[\w./@%+:-]*",
     re.ASCII | re.IGNORECASE,
 )
 """Paths that Hydra reads as they are; a number, say, would not stay the text that it is."""
+
+_WITH_VALUE = {
+    "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c",
+    "--package", "-p", "--experimental-rerun",
+}  # fmt: skip
+"""Flags of Hydra whose value may be a word of its own."""
 
 
 def path_argument(key: str, path: str | Path) -> str:
@@ -22,3 +30,25 @@ def path_argument(key: str, path: str | Path) -> str:
     doubled = re.sub(r"\\+(?='|\Z)", r"\g<0>\g<0>", text)  # as escapes they count before a quote
     escaped = doubled.replace("'", r"\'")
     return f"{key}='{escaped}'"
+
+
+def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the flags of a command line with their values, and its settings.
+
+    Hydra reads settings on one side of its flags alone.
+
+    >>> split_flags(["epochs=3", "--config-dir", "mine", "-m", "seed=1,2"])
+    (['--config-dir', 'mine', '-m'], ['epochs=3', 'seed=1,2'])
+    """
+    flags: list[str] = []
+    settings: list[str] = []
+    for word in words:
+        is_value = bool(flags) and flags[-1] in _WITH_VALUE
+        (flags if is_value or word.startswith("-") else settings).append(word)
+    return flags, settings
+
+
+def config_dir_flags(sources: Iterable[Any]) -> list[str]:
+    """Return the flag that names the user's own configuration, from Hydra's ``config_sources``."""
+    own = [source["path"] for source in sources if source["provider"] == "command-line"]
+    return [word for path in own for word in ("--config-dir", path)]

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import __version__, beginnings, composition, sweeping
-from dccc_lightning.arguments import path_argument
+from dccc_lightning.arguments import config_dir_flags, path_argument
 from dccc_lightning.beginnings import is_first_process, process_name, started_from_outside
 from dccc_lightning.console import CONSOLE, progress_shown
 from dccc_lightning.errors import UserError, is_misconfiguration
@@ -266,7 +266,7 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
     argv, environment = sys.argv, {n: os.environ[n] for n in _PROCESS_VARIABLES if n in os.environ}
     config = cast(DictConfig, HydraConfig.get())  # typed as the dataclass that it is checked by
     run_dir = config.run.dir
-    sys.argv = [argv[0], *overrides]
+    sys.argv = [argv[0], *config_dir_flags(config.runtime.config_sources), *overrides]
     with read_write(config):
         config.run.dir = str(output)
     try:

@@ -74,5 +74,10 @@ def _is_refusal(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, else its type."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    r"""Return the first line of what an error says, and the next if it leads there; else its type.
+
+    >>> first_line(ValueError("k1 is 0\nsee above")), first_line(ImportError("No a.B:\nwhy"))
+    ('k1 is 0', 'No a.B: why')
+    """
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

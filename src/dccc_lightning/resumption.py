@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dccc_lightning.arguments import path_argument
+from dccc_lightning.arguments import config_dir_flags, path_argument, split_flags
 from dccc_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
@@ -16,6 +16,8 @@ OUTPUTS = Path("outputs")
 def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     """Return the arguments that continue a run, if ``arguments`` ask for it.
 
+    Flags come first: Hydra reads settings on one side of them alone.
+
     ``resume=FOLDER`` names the run; ``ckpt_path=last`` means the one in ``output``, if there is one
     yet, or without ``output`` the newest. The arguments that the run was started with come first;
     new ones win over them.
@@ -23,7 +25,8 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: There is no such run, or the arguments contradict each other.
     """
-    arguments = list(arguments)
+    flags, settings = split_flags(arguments)
+    arguments = [*flags, *settings]
     folder = _value(arguments, "resume")
     if folder is None:
         return _continued_if_begun(arguments)
@@ -35,14 +38,16 @@ def resumed_arguments(arguments: Sequence[str]) -> list[str]:
     output = _value(arguments, "output")
     if output is not None and Path(output).resolve() != Path(folder).resolve():
         raise UserError(f"resume={folder} goes on in that folder; leave output out")
-    by_key = {argument.partition("=")[0].lstrip("+"): argument for argument in [*saved, *arguments]}
+    if not any(flag.startswith(("--config-dir", "-cd")) for flag in flags):
+        flags += _saved_flags(Path(folder))
+    by_key = {argument.partition("=")[0].lstrip("+"): argument for argument in [*saved, *settings]}
     # A shell takes the quotes away that Hydra wants to see, so resume gets its own anew.
     by_key |= {key: path_argument(key, folder) for key in ("resume", "output")}
     if (which := _value(arguments, "ckpt_path")) is not None:
         _check_which(which)
     else:
         by_key["ckpt_path"] = "ckpt_path=last"
-    return list(by_key.values())
+    return [*flags, *by_key.values()]
 
 
 def _continued_if_begun(arguments: list[str]) -> list[str]:
@@ -91,6 +96,13 @@ def _saved_arguments(folder: Path) -> list[str] | None:
     """Return what the run in ``folder`` was started with; None if there is none."""
     path = folder / ".hydra" / "overrides.yaml"
     return list(yaml.safe_load(path.read_text())) if path.is_file() else None
+
+
+def _saved_flags(folder: Path) -> list[str]:
+    """Return the flags that the run in ``folder`` was started with, and needs again."""
+    path = folder / ".hydra" / "hydra.yaml"
+    saved = yaml.safe_load(path.read_text()) if path.is_file() else None
+    return config_dir_flags(saved["hydra"]["runtime"]["config_sources"]) if saved else []
 
 
 def _value(arguments: Sequence[str], key: str) -> str | None:

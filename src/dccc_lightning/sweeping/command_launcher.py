@@ -11,6 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from dccc_lightning.arguments import config_dir_flags
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.errors import UserError
 from dccc_lightning.sweeping.job_commands import Job, varying
@@ -42,7 +43,9 @@ class CommandLauncher(Launcher):
             assert outcome.hydra_cfg is not None
             folder = Path(outcome.hydra_cfg.hydra.runtime.output_dir)
             trainer = dict(outcome.cfg.trainer)
-            jobs.append(Job(number, tuple(arguments), folder, logs / f"{number}.txt", trainer))
+            flags = tuple(config_dir_flags(outcome.hydra_cfg.hydra.runtime.config_sources))
+            log = logs / f"{number}.txt"
+            jobs.append(Job(number, tuple(arguments), folder, log, trainer, flags))
         waiting = [job for job in jobs if not job.is_finished()]
         for outcome in returns.values():
             outcome.status = JobStatus.COMPLETED

@@ -17,24 +17,26 @@ PYTHON = (sys.executable, "-m", "dccc_lightning")
 
 
 class Job(NamedTuple):
-    """A job: its number, its arguments, where it writes and prints, and its ``trainer``."""
+    """A job: its number, arguments, where it writes and prints, its ``trainer``, and flags."""
 
     number: int
     arguments: tuple[str, ...]
     folder: Path
     log: Path
     trainer: Mapping[str, Any]
+    flags: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
         """Return the command line that starts the job, or goes on with it where it has begun."""
         if self._saved.exists():
-            return [*PYTHON, path_argument("resume", self.folder.absolute())]
-        return [*PYTHON, *self.arguments, self._place()]
+            return [*PYTHON, *self.flags, path_argument("resume", self.folder.absolute())]
+        return [*PYTHON, *self.flags, *self.arguments, self._place()]
 
     def repeatable_command(self) -> list[str]:
         """Return a command line that does either, whenever it is called; a queue repeats it."""
         place = path_argument("output", self.folder.absolute())
-        return [*PYTHON, *self.arguments, place, "ckpt_path=last", self._place()]
+        begun = [*PYTHON, *self.flags, *self.arguments]
+        return [*begun, place, "ckpt_path=last", self._place()]
 
     def is_finished(self) -> bool:
         """Tell whether there is nothing left to do."""

@@ -12,6 +12,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 
 from dccc_lightning import metrics_table
+from dccc_lightning.arguments import config_dir_flags
 from dccc_lightning.construction import Settings
 from dccc_lightning.presets import differences, is_place
 from dccc_lightning.reports.code_version import code_version
@@ -51,10 +52,8 @@ def command(overrides: Sequence[str]) -> str:
     Args:
         overrides: Its arguments. Where it was to write, and who started it, are left out.
     """
-    words = ["python", "-m", "dccc_lightning"]
-    for source in HydraConfig.get().runtime.config_sources:
-        if source.provider == "command-line":
-            words += ["--config-dir", source.path]
+    own = config_dir_flags(HydraConfig.get().runtime.config_sources)
+    words = ["python", "-m", "dccc_lightning", *own]
     words += [given for given in overrides if not is_place(given.partition("=")[0])]
     if any(given.startswith("sweep=") for given in overrides):
         words.append("hydra.run.dir=outputs/repeated")  # a sweep's settings for one run

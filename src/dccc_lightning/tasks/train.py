@@ -44,6 +44,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     datamodule = build_datamodule(settings)
     splits = datamodule.dataset.splits()
     _check_splits(splits, settings)
+    chosen = settings
     if not splits.labelled:
         settings = _without_evaluation(settings)
     trainer = build_trainer(settings, str(output))
@@ -76,7 +77,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         write_results(output / "results.json", results)
         title = noted(settings["dataset"]["name"], results.get("note"))
         plot_curves(rows, output / "curves.png", title=title)
-        write_run_report(settings, output, results)
+        write_run_report(chosen, output, results)
         CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
     return results
 
