@@ -277,6 +277,44 @@ def test_wrong_input_is_refused():
         memory.update(features, torch.tensor([0]))
 
 
+def test_embeddings_that_are_not_finite_are_named_unless_they_are_outliers():
+    memory = ClusterMemory(2)
+    features = torch.eye(2).repeat(4, 1)
+    features[[1, 4, 6], 0] = torch.tensor([torch.nan, torch.inf, torch.nan])
+    labels = torch.tensor([0, 1, 1, 0, 0, 1, -1, 1])
+    with pytest.raises(ValueError, match="NaN or infinity in 2 rows: 1, 4"):
+        memory.rebuild(features, labels)
+    labels[[1, 4]] = -1
+    memory.rebuild(features, labels)
+    assert memory.centroids.isfinite().all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_labels_may_be_any_integers(rule, dtype):
+    found = []
+    for labels in (torch.tensor([1, 0, 1, 2]), torch.tensor([1, 0, 1, 2]).to(dtype)):
+        memory = ClusterMemory(3, update=rule)
+        memory.rebuild(torch.eye(3), torch.arange(3))
+        memory.update(torch.arange(12.0).reshape(4, 3), labels)
+        found.append(memory.centroids)
+    assert torch.equal(*found)
+
+
+@pytest.mark.filterwarnings("error")
+def test_embeddings_may_be_arrays_of_any_make():
+    rows = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    expected = ClusterMemory(3)
+    expected.rebuild(rows, labels)
+    fixed = rows.copy()
+    fixed.flags.writeable = False
+    for odd, numbers in ((rows[::-1], labels[::-1]), (rows.astype(">f4"), labels), (fixed, labels)):
+        memory = ClusterMemory(3)
+        memory.rebuild(odd, numbers)
+        torch.testing.assert_close(memory.centroids, expected.centroids)
+
+
 @pytest.mark.parametrize(
     "arguments", [{"momentum": 1.5}, {"temperature": 0}, {"tau_w": 0}, {"update": "median"}]
 )

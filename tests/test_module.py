@@ -1,6 +1,7 @@
 """One training step after another, against the method written down as plainly as possible."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from torch.utils.data import DataLoader
 from dccc_lightning.callbacks import Recluster
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.data.augmentation import BatchAugmentation
 from dccc_lightning.data.batches import TrainBatch
+from dccc_lightning.data.synthetic import SyntheticPedestrians
+from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.losses import SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
@@ -120,6 +124,32 @@ def test_steps_are_those_of_the_method() -> None:
         for name, value in expected.items():
             if not name.endswith("num_batches_tracked"):
                 torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_datamodule_that_was_trained_with_is_clustered_anew(tmp_path: Path) -> None:
+    people = SyntheticPedestrians(
+        root=str(tmp_path), seed=3, train_identities=8, test_identities=4, cameras=3
+    )
+    datamodule = ReIDDataModule(
+        people, height=32, width=16, clusters=2, instances=4, iterations=2,
+        augmentation=BatchAugmentation(32, 16, padding=2), workers=0,
+    )  # fmt: skip
+    clustered = []
+    for _ in range(2):
+        embedder = make_embedder()
+        memory = ClusterMemory(embedder.feature_dim)
+        module = DCCCModule(embedder, memory, SoftContrastiveLoss(SMOOTHING), Optimization())
+        callback = Recluster(FixedSchedule(0.6), PseudoLabeler(k1=10, k2=3))
+        callback.watchers.append(lambda epoch, *_: clustered.append(epoch))
+        trainer = pl.Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, callbacks=[callback],
+            reload_dataloaders_every_n_epochs=1, limit_val_batches=0,
+        )  # fmt: skip
+        trainer.fit(module, datamodule=datamodule)
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(module, datamodule=datamodule)  # goes on
+    assert clustered == [0, 0, 1]
 
 
 def test_a_trainer_that_would_not_recluster_is_refused() -> None:

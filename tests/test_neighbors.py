@@ -82,6 +82,14 @@ def test_takes_torch_tensors_of_any_float_type(dtype):
         np.testing.assert_array_equal(distances, expected[0])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_k_may_be_an_integer_of_numpy(backend):
+    features = np.random.default_rng(5).normal(size=(40, 8))
+    np.testing.assert_array_equal(
+        knn(features, np.int64(5), backend)[1], knn(features, 5, backend)[1]
+    )
+
+
 def test_lengths_do_not_matter():
     rng = np.random.default_rng(3)
     features = rng.normal(size=(50, 8))

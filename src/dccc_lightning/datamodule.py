@@ -181,6 +181,12 @@ class ReIDDataModule(pl.LightningDataModule):
         )
         self._labels_on_device = None
 
+    def forget_labels(self) -> None:
+        """Begin anew: labels of another training are none of this one's."""
+        self.labels, self.labels_epoch = None, -1
+        self._labels_on_device = None
+        self._begun = BegunEpoch()
+
     def train_dataloader(self) -> DataLoader[RawBatch]:
         """Return the loader of the current epoch, after asking for its pseudo labels."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dccc_lightning import checks
+from dccc_lightning.tensors import as_tensor
 
 RULES = ("dycl", "mean", "hard", "instance")
 
@@ -90,10 +91,11 @@ class ClusterMemory(nn.Module):
             labels: (N,) integers, -1 = outlier (ignored); 0 to C - 1 must all occur.
 
         Raises:
-            ValueError: Shapes do not fit, or the labels are no gapless numbering.
+            ValueError: Shapes do not fit, the labels are no gapless numbering, or a feature of a
+                cluster is NaN or infinite.
         """
-        features = torch.as_tensor(features).cpu()
-        labels = torch.as_tensor(labels).cpu().long()
+        features = as_tensor(features).cpu()
+        labels = as_tensor(labels).cpu().long()
         if features.ndim != 2 or features.shape[1] != self.feature_dim:
             raise ValueError(
                 f"features must be (N, {self.feature_dim}), got {tuple(features.shape)}"
@@ -117,6 +119,12 @@ class ClusterMemory(nn.Module):
         dtype = _compute_dtype(self.centroids)
         sums = torch.zeros(len(counts), self.feature_dim, dtype=dtype)
         sums.index_add_(0, labels + 1, features.to(dtype))
+        if not sums[1:].isfinite().all():
+            bad = ((labels >= 0) & ~features.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
+            shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+            raise ValueError(
+                f"features must be finite, got NaN or infinity in {len(bad)} rows: {shown}"
+            )
         means = sums[1:] / counts[1:, None]
         self.centroids = F.normalize(means, dim=1).to(self.centroids.device)
 
@@ -145,7 +153,7 @@ class ClusterMemory(nn.Module):
 
         Args:
             x: (B, D) student embeddings, normalised inside.
-            labels: (B,) int64 in [0, C).
+            labels: (B,) integers in [0, C).
 
         Raises:
             ValueError: Lengths differ, or a label is out of range (seen on the CPU only; a check
@@ -159,6 +167,7 @@ class ClusterMemory(nn.Module):
             )
         if len(labels) == 0:
             return
+        labels = labels.long()
         if labels.device.type == "cpu" and not 0 <= labels.min() <= labels.max() < len(
             self.centroids
         ):

@@ -90,6 +90,8 @@ class Recluster(Callback):
                 f"clustering.camera={self.labeler.camera}: no camera is known to have taken two of "
                 "the training images; it must be none"
             )
+        if stage == "fit" and datamodule.labels_epoch >= trainer.current_epoch:
+            datamodule.forget_labels()  # a checkpoint's come after this
         datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
 
     def refresh(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> None:

@@ -91,8 +91,8 @@ def jaccard_graph(
     >>> graph.distances.nnz, float(graph.distances.max())
     (48, 0.0)
     """
-    checks.integer("k1", k1, low=1)
-    checks.integer("k2", k2, low=1, high=k1)
+    k1 = checks.integer("k1", k1, low=1)
+    k2 = checks.integer("k2", k2, low=1, high=k1)
     checks.real("max_distance", max_distance, 0, 1, open_low=True, open_high=True)
     checks.choice("backend", backend, BACKENDS)
     device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")

@@ -71,7 +71,7 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     checks.choice("backend", backend, BACKENDS)
     device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
     unit = unit_rows(features)
-    checks.integer("k", k, low=1, high=len(unit))
+    k = checks.integer("k", k, low=1, high=len(unit))
     if backend == "auto":
         backend = _pick(len(unit), device)
         _log.info("kNN of %d x %d embeddings, k = %d: %s", *unit.shape, k, backend)

@@ -126,7 +126,8 @@ class GalleryTable:
             ValueError: Not a Parquet file, other columns, empty cells, or ids that do not ascend.
         """
         try:
-            table = pyarrow.parquet.read_table(pa.BufferReader(content))
+            # read_table with its threads sometimes aborts a process that has torch, as it ends
+            table = pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"not a Parquet file ({type(error).__name__})") from error
         if not table.schema.remove_metadata().equals(_SCHEMA):

@@ -15,6 +15,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from dccc_lightning import checks
 from dccc_lightning.retrieval.ranking import AVERAGE_PRECISIONS, evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.tensors import as_tensor
 
 
 class ReIDRetrieval(Metric):
@@ -87,16 +88,16 @@ class ReIDRetrieval(Metric):
         Raises:
             ValueError: Shapes do not fit.
         """
-        features = torch.as_tensor(features, device=self.device).detach().float()
+        features = as_tensor(features, device=self.device).detach().float()
         if features.ndim != 2:
             raise ValueError(f"features must be (B, D), got {tuple(features.shape)}")
         if indices is None:
             indices = torch.full((len(features),), -1)
         columns = {
-            "identities": torch.as_tensor(identities, device=self.device).long(),
-            "cameras": torch.as_tensor(cameras, device=self.device).long(),
-            "is_query": torch.as_tensor(is_query, device=self.device).bool(),
-            "indices": torch.as_tensor(indices, device=self.device).long(),
+            "identities": as_tensor(identities, device=self.device).long(),
+            "cameras": as_tensor(cameras, device=self.device).long(),
+            "is_query": as_tensor(is_query, device=self.device).bool(),
+            "indices": as_tensor(indices, device=self.device).long(),
         }
         for name, column in columns.items():
             if column.shape != features.shape[:1]:

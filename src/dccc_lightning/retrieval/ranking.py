@@ -18,6 +18,7 @@ from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.retrieval.positions import positions
 from dccc_lightning.retrieval.reranking import Rerank, reranked_distances
 from dccc_lightning.retrieval.similarity import products
+from dccc_lightning.tensors import as_tensor
 
 AVERAGE_PRECISIONS = ("non_interpolated", "oxford", "both")
 
@@ -199,11 +200,11 @@ def _embedded(
     cameras: Tensor | NDArray[Any],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return normalised features, identities and cameras as tensors on one device."""
-    features = torch.as_tensor(features).detach()
+    features = as_tensor(features).detach()
     if features.ndim != 2:
         raise ValueError(f"{name}_features must be (images, D), got {tuple(features.shape)}")
-    identities = torch.as_tensor(identities, device=features.device).long()
-    cameras = torch.as_tensor(cameras, device=features.device).long()
+    identities = as_tensor(identities, device=features.device).long()
+    cameras = as_tensor(cameras, device=features.device).long()
     if not identities.shape == cameras.shape == features.shape[:1]:
         raise ValueError(
             f"{name}_identities and {name}_cameras must be ({len(features)},), one a feature, got "
