@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 import subprocess
 import sys
 import threading
@@ -259,13 +260,21 @@ def test_a_job_of_a_sweep_is_in_the_group_of_its_sweep(tmp_path: Path) -> None:
 
 
 def exit_codes(folder: Path) -> list[int]:
-    """Of the runs below a folder, in the order of their folders."""
-    return [
-        record.exit.exit_code
-        for path in record_files(folder)
-        for record in read_records(path)
-        if record.WhichOneof("record_type") == "exit"
-    ]
+    """Of the runs below a folder, in the order of their folders.
+
+    W&B's own process may write them a moment after the run is finished.
+    """
+    until = time.monotonic() + 20
+    while True:
+        codes = [
+            record.exit.exit_code
+            for path in record_files(folder)
+            for record in read_records(path)
+            if record.WhichOneof("record_type") == "exit"
+        ]
+        if codes or time.monotonic() > until:
+            return codes
+        time.sleep(0.1)
 
 
 def test_a_job_that_failed_before_it_trained_leaves_its_run_to_no_other(tmp_path: Path) -> None:
