@@ -2,10 +2,10 @@
 
 import json
 import shutil
-import time
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
