@@ -486,7 +486,8 @@ def fakes(records, teacher=None):
     module.__dict__ |= {"teacher": teacher, "_modules": {}, "_parameters": {}, "_buffers": {}}
     datamodule = object.__new__(ReIDDataModule)
     datamodule._splits = SimpleNamespace(train=records)
+    datamodule.labels_epoch = -1
     trainer = SimpleNamespace(
-        datamodule=datamodule, reload_dataloaders_every_n_epochs=1, world_size=1
+        datamodule=datamodule, reload_dataloaders_every_n_epochs=1, world_size=1, current_epoch=0
     )
     return trainer, module, datamodule
