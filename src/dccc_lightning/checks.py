@@ -108,3 +108,23 @@ def path(name: str, value: object) -> Path:
     if isinstance(value, bool) or not isinstance(value, (str, os.PathLike, int, float)):
         raise TypeError(f"{name} must be a path, got {value!r}")
     return Path(str(value) if isinstance(value, (int, float)) else value).expanduser()
+
+
+def finite_rows(name: str, bad: Sequence[int]) -> None:
+    """Refuse embeddings of which rows are not finite.
+
+    Args:
+        name: What to call them.
+        bad: Those rows.
+
+    Raises:
+        ValueError: There are any; the message names the first of them.
+
+    >>> finite_rows("features", [3, 4, 5, 6, 7, 9])
+    Traceback (most recent call last):
+    ...
+    ValueError: features must be finite, got NaN or infinity in 6 rows: 3, 4, 5, 6, 7, ...
+    """
+    if bad:
+        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise ValueError(f"{name} must be finite, got NaN or infinity in {len(bad)} rows: {shown}")

@@ -182,7 +182,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self._labels_on_device = None
 
     def forget_labels(self) -> None:
-        """Begin anew: labels of another training are none of this one's."""
+        """Begin anew: labels of another training, or of other images, are none of this one's."""
         self.labels, self.labels_epoch = None, -1
         self._labels_on_device = None
         self._begun = BegunEpoch()
@@ -193,7 +193,7 @@ class ReIDDataModule(pl.LightningDataModule):
         images = len(self.splits.train)
         start = self._begun.first_step(epoch, self.iterations, self._parts(), images)
         if self.labels is not None and len(self.labels) != images:
-            self.labels, self.labels_epoch = None, -1  # cluster the images that there are now
+            self.forget_labels()  # cluster the images that there are now
         if self.label_source is not None and self.labels_epoch != epoch:
             self.label_source(epoch)
         if self.labels is None:

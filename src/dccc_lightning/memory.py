@@ -120,11 +120,8 @@ class ClusterMemory(nn.Module):
         sums = torch.zeros(len(counts), self.feature_dim, dtype=dtype)
         sums.index_add_(0, labels + 1, features.to(dtype))
         if not sums[1:].isfinite().all():
-            bad = ((labels >= 0) & ~features.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
-            shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-            raise ValueError(
-                f"features must be finite, got NaN or infinity in {len(bad)} rows: {shown}"
-            )
+            bad = (labels >= 0) & ~features.isfinite().all(dim=1)
+            checks.finite_rows("features", bad.nonzero()[:, 0].tolist())
         means = sums[1:] / counts[1:, None]
         self.centroids = F.normalize(means, dim=1).to(self.centroids.device)
 

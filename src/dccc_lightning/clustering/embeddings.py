@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dccc_lightning import checks
+
 Features: TypeAlias = NDArray[Any] | torch.Tensor
 """Embeddings (N, D), NumPy or torch, on any device, of any real type."""
 
 _BLOCK_BYTES = 1 << 24
-_SHOWN = 5
 
 _ROUNDING = 2.0**-23
 """How far from one the length of a float32 row of length one may be, and more."""
@@ -48,9 +49,7 @@ def unit_rows(features: Features, name: str = "features") -> NDArray[np.float32]
         part /= np.where(kept, 1.0, norms)[:, None]
         part += 0.0  # -0.0 becomes 0.0: equal rows are equal in every bit
         unit[first : first + block] = part
-    if bad:
-        shown = ", ".join(map(str, bad[:_SHOWN])) + (", ..." if len(bad) > _SHOWN else "")
-        raise ValueError(f"{name} must be finite, got NaN or infinity in {len(bad)} rows: {shown}")
+    checks.finite_rows(name, bad)
     return unit
 
 

@@ -126,7 +126,7 @@ class GalleryTable:
             ValueError: Not a Parquet file, other columns, empty cells, or ids that do not ascend.
         """
         try:
-            # read_table with its threads sometimes aborts a process that has torch, as it ends
+            # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
             table = pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"not a Parquet file ({type(error).__name__})") from error

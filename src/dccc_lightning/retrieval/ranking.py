@@ -210,11 +210,7 @@ def _embedded(
             f"{name}_identities and {name}_cameras must be ({len(features)},), one a feature, got "
             f"{tuple(identities.shape)} and {tuple(cameras.shape)}"
         )
-    bad = (~features.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
-    if bad:
-        shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise ValueError(
-            f"{name}_features must be finite, got NaN or infinity in {len(bad)} rows: {shown}"
-        )
+    bad = ~features.isfinite().all(dim=1)
+    checks.finite_rows(f"{name}_features", bad.nonzero()[:, 0].tolist())
     dtype = torch.promote_types(features.dtype, torch.float32)
     return F.normalize(features.to(dtype), dim=1), identities, cameras
