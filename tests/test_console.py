@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from rich.table import Table
 
 from dccc_lightning import cli, console, progress
 from dccc_lightning.callbacks.console import EpochLine
@@ -139,6 +140,31 @@ def test_the_environment_decides_how_plain_it_is(environ, is_terminal, has_color
     made = console.make_console()
     assert made.is_terminal is is_terminal
     assert (made.color_system is not None and not made.no_color) is has_color
+
+
+NAMES = ("/data/[cam1]/gallery", "[/bold]", ":cat: [red]", "a\\\\[b]")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_the_users_are_printed_as_they_are(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    table = Table(name, title=f"title {name}", caption=f"caption {name}")
+    table.add_row(f"cell {name}")
+    for environ in ({"TERM": "xterm-256color", "FORCE_COLOR": "1"}, {"TERM": "dumb"}):
+        made = console.make_console({"COLUMNS": "200"} | environ)
+        with made.capture() as printed:
+            made.print(f"gallery: {name}", style="dim")
+            made.print(table)
+        said = CONTROL.sub("", printed.get())
+        assert [said.count(f"{part}{name}") for part in ("gallery: ", "title ", "cell ")] == [1] * 3
+        assert said.count(f"caption {name}") == 1
+        assert said.count(name) == 5  # the head, too
+
+
+def test_there_is_one_console():
+    package = Path(console.__file__).parent
+    made = {p.name for p in package.rglob("*.py") if re.search(r"\bConsole\(", p.read_text())}
+    assert made == {"console.py"}
 
 
 SCRIPT = textwrap.dedent("""

@@ -36,13 +36,17 @@ _RATE_AND_TIME = len(" , 9,999/s, 59:59 left") + 1
 def make_console(environ: Mapping[str, str] = os.environ) -> Console:
     """Return a console as the environment wants it: CI and TERM=dumb are plain on a terminal too.
 
-    NO_COLOR, FORCE_COLOR and COLUMNS are heeded by rich.
+    NO_COLOR, FORCE_COLOR and COLUMNS are heeded by rich. Strings are printed as they are, in tables
+    too: in paths and names of the user's, rich would take ``[cam1]`` for a style and ``:cat:`` for
+    a picture.
     """
     is_ci = environ.get("CI", "").lower() not in ("", "0", "false")
     is_plain = is_ci or environ.get("TERM") in ("dumb", "unknown")
     is_watched = sys.stdout.isatty() and not is_plain
     return Console(
         highlight=False,
+        markup=False,
+        emoji=False,
         soft_wrap=True,
         force_terminal=False if is_plain else None,
         width=None if is_watched or "COLUMNS" in environ else PLAIN_WIDTH,

@@ -58,7 +58,7 @@ class CommandLauncher(Launcher):
                     returns[job.number].status = JobStatus.FAILED
                     returns[job.number].return_value = UserError(told)
                 what = varying(job_overrides, job.arguments)
-                CONSOLE.print(f"{told} ({done} of {len(waiting)}) {what}", markup=False)
+                CONSOLE.print(f"{told} ({done} of {len(waiting)}) {what}")
         return list(returns.values())
 
     @abstractmethod

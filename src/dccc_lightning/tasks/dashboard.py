@@ -55,6 +55,6 @@ def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
             f"task=dashboard: {first_line(error)}; wandb login, or dashboard.upload=false"
         ) from error
     for name, address in addresses.items():
-        CONSOLE.print(f"{name}: {address or output / f'{name}.json'}", markup=False)
+        CONSOLE.print(f"{name}: {address or output / f'{name}.json'}")
     write_results(output / "results.json", addresses)
     return addresses

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings
@@ -89,7 +88,7 @@ def show(table: SweepTable) -> None:
         grid.add_column(title, justify="left" if place < len(table.varying) else "right")
     for row in table.rows:
         style = "bold green" if row is table.best else ""
-        grid.add_row(*(Text(cell) for cell in table.cells(row)[:shown]), style=style)
+        grid.add_row(*table.cells(row)[:shown], style=style)
     CONSOLE.print(grid)
     for job, given, why in excuses(table):
-        CONSOLE.print(f"job {job} has no results ({given}): {why}", markup=False)
+        CONSOLE.print(f"job {job} has no results ({given}): {why}")

@@ -90,14 +90,14 @@ def show(splits: Splits, report: Report) -> None:
     lines = [f"{splits.name}: {shown(splits.root)}"]
     if splits.layout:
         lines.append(f"layout: {splits.layout}")
-    CONSOLE.print(Text("\n".join(lines)))
+    CONSOLE.print("\n".join(lines))
     CONSOLE.print(counts_table(report.figures))
     CONSOLE.print(checks_table(report.checks))
     for check in report.checks:
         if check.items:
-            CONSOLE.print(Text(f"{check.title}:", _style(check.is_fatal)))
+            CONSOLE.print(f"{check.title}:", style=_style(check.is_fatal))
             more = len(check.items) - EXAMPLES
-            CONSOLE.print(Text("\n".join(f"  {item}" for item in check.items[:EXAMPLES])))
+            CONSOLE.print("\n".join(f"  {item}" for item in check.items[:EXAMPLES]))
             if more > 0:
                 CONSOLE.print(f"  and {more:,} more in {RESULT}")
     judgement = "not fit" if report.errors else "fit"
