@@ -13,6 +13,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from dccc_lightning import cli
+from dccc_lightning.cli.run_folder import OutputGuard
 
 # The same examples every time, so that what passed once passes; `make fuzz` looks for others.
 hypothesis.settings.register_profile("fuzz", derandomize=False)
@@ -70,8 +71,8 @@ def command(
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["dccc_lightning", *arguments])
-        monkeypatch.setattr(cli.OutputGuard, "sweep", None)
-        monkeypatch.setattr(cli.OutputGuard, "absent", [])
+        monkeypatch.setattr(OutputGuard, "sweep", None)
+        monkeypatch.setattr(OutputGuard, "absent", [])
         GlobalHydra.instance().clear()
         code = 0
         try:

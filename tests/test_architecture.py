@@ -28,7 +28,7 @@ LAYERS = (
     ("loggers", "presets", "processes"),
     ("assembly",),
     ("tasks",),
-    ("composition", "kinds", "resumption", "sweeping"),
+    ("sweeping",),
     ("cli",),
     ("__main__",),
 )  # fmt: skip

@@ -14,7 +14,8 @@ import wandb
 from PIL import Image
 
 from conftest import Command
-from dccc_lightning import __version__, beginnings, cli
+from dccc_lightning import __version__, beginnings
+from dccc_lightning.cli import run_folder
 
 MISTAKES = {
     "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
@@ -159,9 +160,9 @@ def test_what_a_preset_leaves_null_may_be_null(command: Command, tmp_path: Path)
 def test_a_run_in_a_folder_called_wandb_is_a_run(tmp_path: Path) -> None:
     run = tmp_path / "wandb" / "run"
     run.mkdir(parents=True)
-    assert not cli._has_begun(run)
+    assert not run_folder.has_begun(run)
     (run / "metrics.csv").write_text("epoch\n0\n")
-    assert cli._has_begun(run)
+    assert run_folder.has_begun(run)
 
 
 def test_the_reasons_of_failed_jobs_stay_wherever_the_jobs_are(
@@ -379,7 +380,7 @@ def test_of_commands_that_begin_at_once_in_one_folder_one_goes_on(
     def begin(folder: Path) -> int:
         together.wait()
         try:
-            cli._guard(folder, "output", cli.RUN_LOG)
+            run_folder.guard(folder, "output", run_folder.RUN_LOG)
         except SystemExit as stop:
             return int(stop.code or 0)
         return 0

@@ -24,10 +24,10 @@ from conftest import Command
 from dccc_lightning import cli, sweeping
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.callbacks.pruning import Pruning
+from dccc_lightning.cli.resume import resumed_arguments
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
 from dccc_lightning.reports.objective import run_objective
-from dccc_lightning.resumption import resumed_arguments
 from dccc_lightning.sweeping import job_commands, local_launcher, slurm_launcher
 from dccc_lightning.sweeping.job_commands import Job, start
 from dccc_lightning.sweeping.local_launcher import gpu_slots, variables

@@ -124,7 +124,7 @@ def finished(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def _let_speak(processes: Sequence[Popen[bytes]]) -> None:
-    """Wait for the process that has failed: it says why after a pause (``cli.SILENCE``)."""
+    """Wait for the process that has failed: it says why after a pause (``cli.exits.SILENCE``)."""
     until = time.monotonic() + LAST_WORDS
     while time.monotonic() < until and all(process.poll() is None for process in processes):
         time.sleep(0.1)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from dccc_lightning.cli.schema import compare
 from dccc_lightning.errors import UserError
-from dccc_lightning.kinds import compare
 
 USUAL = {
     "epochs": 16,
