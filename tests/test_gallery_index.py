@@ -237,6 +237,25 @@ class TestAddingAndRemoving:
             assert index.table.ids.tolist() == sorted(alive)
             assert {h.id for h in index.search(np.ones((1, 4)), 99)[0]} == alive
 
+    @pytest.mark.parametrize("kind", ["flat", "hnsw"])
+    def test_of_no_embeddings_nothing_is_found_and_nothing_added(self, kind, tmp_path):
+        index = build(np.eye(3), kind)
+        for none in (np.empty((0, 3)), torch.empty(0, 3)):
+            assert index.search(none, 2, fingerprint=MODEL) == []
+            assert index.search(none, exclude_camera=[]) == []
+            ids = index.add(none, [], cameras=[], identities=[])
+            assert (ids.shape, ids.dtype) == ((0,), np.int64)
+        assert (len(index), index.next_id) == (3, 3)
+        assert index.remove([]) == 0
+        index.save(tmp_path / "g")
+        assert GalleryIndex.load(tmp_path / "g").add(np.ones((1, 3)), ["new"]).tolist() == [3]
+        with pytest.raises(ValueError, match=r"embeddings must be \(N, 3\), got \(0, 4\)"):
+            index.search(np.empty((0, 4)))
+        with pytest.raises(ValueError, match="got 1 for 0 embeddings"):
+            index.add(np.empty((0, 3)), ["a.jpg"])
+        with pytest.raises(UserError, match="not by other"):
+            index.search(np.empty((0, 3)), fingerprint="other")
+
     def test_refusals_change_nothing(self):
         index = build(np.eye(3))
         with pytest.raises(ValueError, match=r"'0001.jpg' is in the gallery"):

@@ -290,8 +290,8 @@ def test_arguments_that_cannot_be_are_named(tmp_path):
     embedder = load_embedder(path, device="cpu")
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         embedder.embed([], batch_size=0)
-    with pytest.raises(TypeError, match="images must be paths or PIL images, got int"):
-        embedder.embed([3])
+    with pytest.raises(TypeError, match=r"images\[1\] must be a file or a PIL image, got int"):
+        embedder.embed(["a.png", 3])
     for wrong in (torch.zeros(2, 3, HEIGHT, WIDTH), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)):
         with pytest.raises(ValueError, match=r"images must be \(B, 3, 32, 16\) uint8, got \(2, 3"):
             embedder.embed(wrong)
@@ -303,6 +303,35 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
     paths[3].write_bytes(b"no image")
     with pytest.raises(UnreadableImageError, match=r"3\.png: not an image of a known format"):
         embedder.embed(paths, batch_size=2)
+
+
+@pytest.mark.parametrize("box", [(10, 5, 10, 25), (10, 5, 15, 5), (10, 5, 10, 5)])
+def test_a_crop_without_pixels_is_refused_by_its_position(tmp_path, box):
+    embedder = load_embedder(save(tmp_path / "a.ckpt"), device="cpu")
+    frame = Image.new("RGB", (20, 30), "gray")
+    crops = [frame.crop((0, 0, 5, 9)), frame.crop(box)]
+    with pytest.raises(ValueError, match=r"images\[1\] has no pixels"):
+        embedder.embed(crops)
+    with pytest.raises(ValueError, match=r"images\[0\] has no pixels"):
+        embedder.embed(crops[1])
+    (outcome,) = next(decoded_batches(crops[1:], HEIGHT, WIDTH, 1))
+    assert isinstance(outcome, UnreadableImageError)
+    assert embedder.embed(crops[:1]).shape == (1, embedder.feature_dim)
+
+
+def test_arrays_are_refused_by_their_position_and_the_advice_holds(tmp_path):
+    embedder = load_embedder(save(tmp_path / "a.ckpt"), device="cpu")
+    crop = np.full((9, 5, 3), 7, dtype=np.uint8)
+    for wrong in ([Image.fromarray(crop), crop[:, :0]], [Image.fromarray(crop), crop],
+                  [Image.fromarray(crop), torch.zeros(3, 0, 5, dtype=torch.uint8)]):  # fmt: skip
+        with pytest.raises(TypeError, match=r"images\[1\] must be .* PIL\.Image\.fromarray makes"):
+            embedder.embed(wrong)
+    for empty in (crop[:0], crop[None, :0], np.empty((0, 3, HEIGHT, WIDTH), np.uint8)):
+        with pytest.raises(TypeError, match="got an array; PIL"):
+            embedder.embed(empty)
+    for empty in (torch.zeros(1, 3, 0, WIDTH), torch.zeros(1, 3, HEIGHT, 0), torch.zeros(0)):
+        with pytest.raises(ValueError, match="images must be"):
+            embedder.embed(empty.byte())
 
 
 def test_absurd_dimensions_are_refused_before_decoding(tmp_path, monkeypatch):

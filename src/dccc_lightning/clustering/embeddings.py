@@ -17,7 +17,9 @@ _ROUNDING = 2.0**-23
 """How far from one the length of a float32 row of length one may be, and more."""
 
 
-def unit_rows(features: Features, name: str = "features") -> NDArray[np.float32]:
+def unit_rows(
+    features: Features, name: str = "features", may_be_empty: bool = False
+) -> NDArray[np.float32]:
     """Return the L2-normalised rows of ``features``; a zero row stays zero.
 
     Norms are taken in float64, so rows that are multiples of each other become equal in nearly all
@@ -27,6 +29,7 @@ def unit_rows(features: Features, name: str = "features") -> NDArray[np.float32]
     Args:
         features: embeddings (N, D), N and D at least 1.
         name: what to call the argument in errors.
+        may_be_empty: accept N = 0, as of a frame without detections.
 
     Returns:
         (N, D) float32, C-contiguous; a new array.
@@ -36,6 +39,9 @@ def unit_rows(features: Features, name: str = "features") -> NDArray[np.float32]
         ValueError: not two-dimensional, empty, or with NaN or infinite entries.
     """
     rows = _as_array(features, name)
+    if rows.ndim != 2 or 0 in rows.shape[may_be_empty:]:
+        wanted = "an" if may_be_empty else "a non-empty"
+        raise ValueError(f"{name} must be {wanted} (N, D) array, got shape {rows.shape}")
     unit = np.empty(rows.shape, dtype=np.float32)
     block = max(1, _BLOCK_BYTES // (8 * rows.shape[1]))
     bad: list[int] = []
@@ -63,6 +69,4 @@ def _as_array(features: Features, name: str) -> NDArray[Any]:
         rows = np.asarray(features)
     if rows.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got dtype {rows.dtype}")
-    if rows.ndim != 2 or 0 in rows.shape:
-        raise ValueError(f"{name} must be a non-empty (N, D) array, got shape {rows.shape}")
     return rows

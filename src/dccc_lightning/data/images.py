@@ -67,9 +67,11 @@ def check_size(image: Image.Image) -> None:
     """Refuse an image by its header, before its pixels are decoded.
 
     Raises:
-        ValueError: it has more than ``MAX_PIXELS`` pixels.
+        ValueError: it has more than ``MAX_PIXELS`` pixels, or none.
     """
     width, height = image.size
+    if width * height == 0:
+        raise ValueError(f"{height:,} x {width:,}, so without pixels")
     if width * height > MAX_PIXELS:
         raise ValueError(f"{height:,} x {width:,} pixels, more than {MAX_PIXELS:,} in all")
 
@@ -103,7 +105,8 @@ def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint
         (3, height, width) uint8.
 
     Raises:
-        ValueError: it has more than ``MAX_PIXELS`` pixels, or values that are none of an image.
+        ValueError: it has more than ``MAX_PIXELS`` pixels or none, or values that are none of an
+            image.
     """
     check_size(image)
     resized = to_rgb(image).resize((width, height), Image.Resampling.BICUBIC)

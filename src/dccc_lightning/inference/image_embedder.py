@@ -21,6 +21,8 @@ from dccc_lightning.errors import UnreadableImageError
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.progress import announced
 
+_FROM_ARRAY = "PIL.Image.fromarray makes an image of a (height, width, 3) uint8 array of RGB"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -110,17 +112,19 @@ class ImageEmbedder:
 
         Raises:
             UnreadableImageError: A file that cannot be decoded, or is larger than ``MAX_PIXELS``.
-            TypeError: Something that is no image.
-            ValueError: A tensor of another shape, or a batch size below 1.
+            TypeError: Something that is no image; the message names its position.
+            ValueError: An image without pixels, as a box of no width is cropped to; a tensor of
+                another shape, or a batch size below 1.
         """
         checks.integer("batch_size", batch_size, 1)
         if isinstance(images, Tensor):
             return self._embed_tensor(images, batch_size)
         if isinstance(images, (str, os.PathLike, Image.Image)):
             images = [images]
-        for image in images:
-            if not isinstance(image, (str, os.PathLike, Image.Image)):
-                raise TypeError(f"images must be paths or PIL images, got {type(image).__name__}")
+        if isinstance(images, np.ndarray):  # an empty one would pass for a list of no images
+            raise TypeError(f"images must be files or PIL images, got an array; {_FROM_ARRAY}")
+        for position, image in enumerate(images):
+            _check_source(position, image)
         embeddings = torch.empty((len(images), self.feature_dim))
         batches = decoded_batches(images, self.height, self.width, batch_size)
         start = 0
@@ -147,6 +151,20 @@ class ImageEmbedder:
         with torch.inference_mode():
             features: Tensor = self.network(normalize(pixels.to(self.device, non_blocking=True)))
             return features.cpu()
+
+
+def _check_source(position: int, image: object) -> None:
+    """Refuse anything that is no image, and an image that has no pixels to embed."""
+    if not isinstance(image, (str, os.PathLike, Image.Image)):
+        remedy = f"; {_FROM_ARRAY}" if isinstance(image, (np.ndarray, Tensor)) else ""
+        raise TypeError(
+            f"images[{position}] must be a file or a PIL image, got {type(image).__name__}{remedy}"
+        )
+    if isinstance(image, Image.Image) and 0 in image.size:
+        raise ValueError(
+            f"images[{position}] has no pixels, it is {image.height} x {image.width}; "
+            "leave out boxes without height or width"
+        )
 
 
 def _require(image: Decoded) -> NDArray[np.uint8]:

@@ -199,9 +199,10 @@ class GalleryIndex:
         table = _table(self.next_id, rows, paths, cameras, identities)
         if known := set(table.paths) & set(self.table.paths):
             raise ValueError(f"paths must be new, {min(known)!r} is in the gallery")
-        self._search.add(rows, table.ids)
-        self.table = self.table.joined(table)
-        self.next_id += len(table)
+        if len(table):
+            self._search.add(rows, table.ids)
+            self.table = self.table.joined(table)
+            self.next_id += len(table)
         return table.ids
 
     def remove(self, ids: Iterable[int]) -> int:
@@ -276,7 +277,7 @@ class GalleryIndex:
     def _unit(self, embeddings: Features, fingerprint: str | None) -> NDArray[np.float32]:
         if fingerprint is not None:
             self.check_fingerprint(fingerprint)
-        rows = unit_rows(embeddings, "embeddings")
+        rows = unit_rows(embeddings, "embeddings", may_be_empty=True)
         if rows.shape[1] != self.feature_dim:
             raise ValueError(f"embeddings must be (N, {self.feature_dim}), got {rows.shape}")
         return rows
