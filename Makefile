@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train pretrain test test-slow fuzz lint format check bench docs profile wheel constraints clean
@@ -28,11 +30,11 @@ pretrain: $(READY)  ## Remake the weights that come with the package
 	@$(BIN)/python -m dccc_lightning experiment=pretrain_synthetic \
 		pretrain.copy_to=src/dccc_lightning/weights/resnet10_synthetic.pt $(ARGS)
 
-test: $(READY)  ## Run the tests, apart from the slow ones
-	@$(BIN)/python -m pytest -q $(ARGS)
+test: $(READY)  ## Run the tests, apart from the slow ones, in WORKERS=2 processes
+	@$(PYTEST) $(ARGS)
 
 test-slow: $(READY)  ## Run the slow tests alone
-	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+	@$(PYTEST) -m slow $(ARGS)
 
 fuzz: $(READY)  ## Run the property tests with examples that they have not seen
 	@$(BIN)/python -m pytest -q -m "hypothesis and not slow" --hypothesis-profile=fuzz $(ARGS)

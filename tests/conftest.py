@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,8 +14,18 @@ import hypothesis
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from dccc_lightning import cli
-from dccc_lightning.cli.run_folder import OutputGuard
+from environment import own_environment
+
+# Before anything is imported that reads the environment; workers of pytest-xdist inherit it.
+HOME = None
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    HOME = Path(tempfile.mkdtemp(prefix="home-of-tests-"))
+    given = own_environment(os.environ, HOME)
+    os.environ.clear()
+    os.environ.update(given)
+
+from dccc_lightning import cli  # noqa: E402
+from dccc_lightning.cli.run_folder import OutputGuard  # noqa: E402
 
 # The same examples every time, so that what passed once passes; `make fuzz` looks for others.
 hypothesis.settings.register_profile("fuzz", derandomize=False)
@@ -35,10 +47,36 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
+def pytest_unconfigure() -> None:
+    if HOME is not None:
+        shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def restored_environment() -> Iterator[None]:
+    """Give the next test the environment that this one found."""
+    found = dict(os.environ)
+    yield
+    if os.environ != found:
+        os.environ.clear()
+        os.environ.update(found)
+
+
 @pytest.fixture(scope="session")
-def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold what is made once for all tests, whichever process of pytest-xdist runs them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world_folder(shared_folder: Path) -> Path:
     """Hold the worlds that tests draw, once for all of them."""
-    return tmp_path_factory.mktemp("worlds")
+    folder = shared_folder / "worlds"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Several processes on the processor: the same run as one, and sweeps of such runs."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -12,24 +11,20 @@ import pytest
 import torch
 
 from dccc_lightning.metrics_table import read_rows
+from environment import with_modules
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 
 
 TESTS = Path(__file__).parent
 LENGTH = ["batch.clusters=8", "batch.instances=8", "epochs=3", "iterations=3", "eval_every=2"]
-STARTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
-def environment(**values: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if name not in STARTED}
-    return clean | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)} | values
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dccc_lightning", *arguments],
-        cwd=folder, env=environment(), capture_output=True, text=True, timeout=500, check=False,
+        cwd=folder, env=with_modules(TESTS), capture_output=True, text=True, timeout=500,
+        check=False,
     )  # fmt: skip
 
 
@@ -38,8 +33,8 @@ def start(
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        cwd=folder, env=environment(**values), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        cwd=folder, env=with_modules(TESTS, **values), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 

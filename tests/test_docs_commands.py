@@ -6,7 +6,6 @@ before, ``SMALLER`` for arguments that make it small, ``NOT_RUN`` for what canno
 """
 
 import itertools
-import os
 import re
 import shlex
 import shutil
@@ -365,7 +364,6 @@ def torchrun(arguments: list[str], folder: Path) -> Outcome:
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone",
          "-m", "dccc_lightning", *arguments],
         cwd=folder, capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     return Outcome(started.returncode, started.stdout, started.stderr)
 

@@ -34,7 +34,7 @@ from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
 from dccc_lightning.reports.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.thumbnails import Thumbnails
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
-from test_ddp import environment
+from environment import with_modules
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = "</script><img src=x onerror=console.error(1)>"
@@ -583,7 +583,8 @@ def test_two_processes_make_the_panels_once(tiny, tmp_path):
         [sys.executable, "-m", "dccc_lightning", *tiny, "epochs=1", "trainer.devices=2",
          "output=run", "+callbacks.notes._target_=rank_notes.PanelNotes",
          f"+callbacks.notes.folder={tmp_path}"],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, env=with_modules(Path(__file__).parent), capture_output=True,
+        text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.glob("made_*")) == ["made_0"]

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from PIL import Image
 
 from dccc_lightning.cli import conf_dir
 from dccc_lightning.metrics_table import write_rows
+from environment import with_modules
 
 STUDY = Path(__file__).parents[1] / "benchmarks" / "study"
 
@@ -191,7 +191,7 @@ sys.exit(study_runner.run(study_runner.Path(sys.argv[1]), at_once=1))
 def test_a_study_that_was_stopped_makes_what_is_missing(tiny, tmp_path):
     folder = tmp_path / "study"
     command = [sys.executable, "-c", SMALL, str(folder), *tiny]
-    environment = os.environ | {"PYTHONPATH": str(STUDY), "OMP_NUM_THREADS": "1"}
+    environment = with_modules(STUDY)
     options = {"env": environment, "stdout": subprocess.PIPE, "text": True}
 
     first = subprocess.Popen(command, **options)
@@ -222,7 +222,7 @@ def test_a_study_that_was_stopped_makes_what_is_missing(tiny, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_fails_is_told_and_the_others_go_on(tiny, tmp_path):
     folder = tmp_path / "study"
-    environment = os.environ | {"PYTHONPATH": str(STUDY), "OMP_NUM_THREADS": "1"}
+    environment = with_modules(STUDY)
     script = SMALL.replace("memory", "loss")
     bad = [*tiny, "epochs=1", "model.weights=missing.pt"]
     command = [sys.executable, "-c", script, str(folder), *bad]
