@@ -337,6 +337,23 @@ def test_the_layout_is_told(tmp_path):
     assert MSMT17(v2).splits().layout.startswith("{mask_train_v2,mask_test_v2} with list_")
 
 
+def test_junk_and_distractors_are_settings(tmp_path):
+    home = grow(tmp_path / "a", MARKET)
+    usual = Market1501(home)
+    assert (usual.junk, usual.distractors) == ((-1,), (0,))
+    assert -1 not in usual.splits().gallery.identities
+    assert 0 in usual.splits().gallery.identities
+    both = Market1501(home, junk=[-1, 0], distractors=[]).splits()
+    assert {-1, 0}.isdisjoint(both.gallery.identities.tolist())
+    kept = Market1501(home, junk=[]).splits()
+    assert -1 in kept.gallery.identities
+    strange = grow(tmp_path / "b", MARKET | {"query": ["0000_c4s6_015641_00.jpg"]})
+    assert "1 query image(s) of a distractor, the first is " in refusal(Market1501(strange))
+    assert len(Market1501(strange, distractors=[]).splits().query) == 1
+    with pytest.raises(TypeError, match="junk must be an integer, got 'x'"):
+        Market1501(home, junk="x")
+
+
 def test_official_counts():
     """DATASETS.md's figures; those with a question mark there are ``Unverified``."""
     duke, msmt, veri = DukeMTMC.facts, MSMT17.facts, VeRi776.facts
@@ -349,7 +366,7 @@ def test_official_counts():
         veri: (37_778, 1_678, 11_579),
         labeled: (7_368, 1_400, 5_328),
         detected: (7_365, 1_400, 5_332),
-        LaST.facts: (70_923, 10_176, 123_041),
+        LaST.facts: (71_248, 10_176, 125_353),
         OccludedDuke.facts: (15_618, 2_210, 17_661),
     }
     doubtful = set()
@@ -357,7 +374,7 @@ def test_official_counts():
         found = (facts.train.images, facts.query.images, facts.gallery.images)
         assert found == counts
         doubtful |= {count for count in found if isinstance(count, Unverified)}
-    assert doubtful == {37_778, 70_923, 10_176, 123_041, 15_618, 2_210, 17_661}
+    assert doubtful == {37_778, 15_618, 2_210, 17_661}
     assert not isinstance(duke.gallery.images, Unverified)
     identities = {
         Market1501.facts: (751, 750),

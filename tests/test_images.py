@@ -79,7 +79,16 @@ def test_a_file_of_sixteen_bits_is_not_white(tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [("png", "RGB"), ("png", "P"), ("png", "I;16"), ("jpg", "CMYK"), ("webp", "RGB")],
+    [
+        ("png", "RGB"),
+        ("png", "P"),
+        ("png", "I;16"),
+        ("jpg", "CMYK"),
+        ("webp", "RGB"),
+        ("tif", "RGB"),
+        ("tif", "I;16"),
+        ("tif", "CMYK"),
+    ],
 )
 def test_images_are_upright_as_exif_has_it(tmp_path, kind, mode, orientation):
     plain, path = write_images(tmp_path, 1, (20, 60))[0], tmp_path / f"turned.{kind}"
@@ -98,14 +107,57 @@ def test_damaged_exif_is_no_reason_to_refuse_an_image(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_numbers_that_are_no_eight_bits_are_refused(dtype):
+def test_numbers_of_32_bits_are_an_image_or_stretched(dtype):
     grey = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
     fits = np.minimum(grey, 255)
     found = resize_image(Image.fromarray(fits), HEIGHT, WIDTH)
     np.testing.assert_array_equal(found, [fits.astype(np.uint8)] * 3)
-    for wrong in (grey, grey - 1000):
-        with pytest.raises(ValueError, match="not 0 to 255; convert it to 8 bits"):
-            resize_image(Image.fromarray(wrong), HEIGHT, WIDTH)
+    whole = np.rint(grey / grey.max() * 255).astype(np.uint8)
+    for values in (grey, grey - 1000, grey + 30_000):
+        found = resize_image(Image.fromarray(values), HEIGHT, WIDTH)
+        np.testing.assert_array_equal(found, [whole] * 3)
+
+
+def test_floats_up_to_one_are_no_black_image_and_those_that_are_not_finite_are_refused():
+    grey = np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    found = resize_image(Image.fromarray(grey), HEIGHT, WIDTH)
+    np.testing.assert_array_equal(found, [np.rint(255 * grey).astype(np.uint8)] * 3)
+    grey[0, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        resize_image(Image.fromarray(grey), HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("white", [1, 0], ids=["black is zero", "white is zero"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_thermal_tiff_has_contrast_and_its_polarity(tmp_path, dtype, white):
+    """Centikelvins of 22 to 37 degrees: 6 grey levels if scaled by 65,535."""
+    heat = np.linspace(29_500, 31_000, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
+    Image.fromarray(heat).save(tmp_path / "a.tif", tiffinfo={262: white})
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.tag_v2[262] == white
+    (found, *_) = decode_image(tmp_path / "a.tif", HEIGHT, WIDTH).astype(int)
+    if not white:
+        found = 255 - found
+    assert (found.min(), found.max()) == (0, 255)
+    assert np.abs(found.ravel() - np.linspace(0, 255, found.size)).max() < 1
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "jpeg"])
+def test_tiffs_of_every_compression_and_their_first_page(tmp_path, compression):
+    red, blue = (Image.new("RGB", (16, 32), colour) for colour in ("red", "blue"))
+    red.save(
+        tmp_path / "a.TIFF", format="TIFF", compression=compression, save_all=True,
+        append_images=[blue],
+    )  # fmt: skip
+    pixels = decode_image(tmp_path / "a.TIFF", HEIGHT, WIDTH)
+    assert np.abs(pixels.mean(axis=(1, 2)) - [255, 0, 0]).max() < 3
+
+
+def test_an_image_of_another_kind_is_named(tmp_path):
+    Image.new("RGB", (8, 16)).save(tmp_path / "a.gif")
+    (tmp_path / "a.gif").rename(tmp_path / "a.jpg")
+    with pytest.raises(UnreadableImageError, match=r"a\.jpg: GIF, of a sort that is not read"):
+        decode_image(tmp_path / "a.jpg", HEIGHT, WIDTH)
 
 
 def test_unreadable_files_are_named_in_one_line(tmp_path):

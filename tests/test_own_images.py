@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dccc_lightning.data.folder import ImageFolder
+from dccc_lightning.data.image_kinds import READ, SUFFIXES, kind_of
 from dccc_lightning.data.image_labels import ImageLabels, PathPattern, read_table
 from dccc_lightning.data.image_tree import walk_images
 from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.last import LaST
+from dccc_lightning.data.market1501 import Market1501
 from dccc_lightning.data.partition import assign_splits, choose_identities, choose_queries
 from dccc_lightning.errors import UserError
-from trees import touch
+from trees import LAST, MARKET, grow, touch
 
 NAMES = r"(?P<camera>cam[^/]*)/(?P<identity>[a-z]+)_\d+\."
 
@@ -57,17 +60,22 @@ def sorted_tree(root, outside=False):
 
 class TestTree:
     def test_images_are_found_by_suffix_in_any_case_sorted_and_without_hidden_ones(self, tmp_path):
-        touch(tmp_path, "b/2.JPG", "b/1.jpeg", "a.PnG", "c/d/e/x.bmp", "z.WEBP")
+        touch(tmp_path, "b/2.JPG", "b/1.jpeg", "a.PnG", "c/d/e/x.bmp", "z.WEBP", "d.TIF", "d.JFIF")
         touch(tmp_path, ".hidden.jpg", ".git/x.jpg", "b/._1.jpeg", "notes.txt", "x.gif", "jpg")
-        assert sorted_tree(tmp_path) == ["a.PnG", "b/1.jpeg", "b/2.JPG", "c/d/e/x.bmp", "z.WEBP"]
+        assert sorted_tree(tmp_path) == [
+            "a.PnG", "b/1.jpeg", "b/2.JPG", "c/d/e/x.bmp", "d.JFIF", "d.TIF", "z.WEBP",
+        ]  # fmt: skip
 
-    def test_all_four_kinds_are_decoded(self, tmp_path):
-        for suffix in ("jpg", "png", "bmp", "webp"):
-            Image.new("RGB", (8, 16), (200, 0, 0)).save(tmp_path / f"x.{suffix}", quality=100)
+    def test_every_suffix_is_decoded(self, tmp_path):
+        for kind, suffixes in READ.items():
+            for suffix in suffixes:
+                image = Image.new("RGB", (8, 16), (200, 0, 0))
+                image.save(tmp_path / f"x{suffix}", format=kind, quality=100)
         store = ImageStore(ImageFolder(root=tmp_path).splits().train.paths, 16, 8)
         assert store.preload() == []
-        red = store.load(range(4)).float().mean(dim=(2, 3))
-        assert np.allclose(red, [[200, 0, 0]] * 4, atol=3)
+        assert len(store) == len(SUFFIXES) == 9
+        red = store.load(range(9)).float().mean(dim=(2, 3))
+        assert np.allclose(red, [[200, 0, 0]] * 9, atol=3)
 
     def test_a_link_to_somewhere_inside_is_left_out(self, tmp_path):
         touch(tmp_path, "real/a.jpg")
@@ -121,6 +129,94 @@ class TestTree:
         (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
         with pytest.raises(UserError, match=r"caf\\xe9\.jpg' is not UTF-8; rename it"):
             sorted_tree(tmp_path)
+
+
+def save_as(path, kind):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 16)).save(path, format=kind)
+
+
+class TestOtherKinds:
+    """Images that the readers leave out for their suffix are counted, and named in one line."""
+
+    @pytest.fixture
+    def crops(self, tmp_path):
+        root = tmp_path / "crops"
+        touch(root, "a.jpg", "notes.txt", "labels.csv")
+        (root / "notes.txt").write_text("BM25 is a ranking; P5 is a prime. II* MM")
+        save_as(root / "b/one", "JPEG")
+        save_as(root / "c.gif", "GIF")
+        save_as(root / "d.png.bak", "PNG")
+        save_as(root / ".hidden", "PNG")
+        return root
+
+    def test_a_tree_says_so_once_at_its_end(self, crops):
+        with pytest.warns(UserWarning, match="by the first bytes") as caught:
+            assert sorted_tree(crops) == ["a.jpg"]
+        (line,) = [str(warning.message) for warning in caught]
+        assert line.startswith(
+            f"{crops}: 3 files are images by the first bytes (1 GIF, 1 JPEG, 1 PNG) but not by the "
+            "suffix, and left out, the first is 'c.gif'; rename those that are read (.bmp, .jfif,"
+        )
+        assert line.endswith("and convert the others to JPEG or PNG")
+
+    @pytest.mark.parametrize("kind", ["JPEG", "GIF"])
+    def test_the_remedy_is_the_one_that_works(self, tmp_path, kind):
+        save_as(tmp_path / "x", kind)
+        with pytest.warns(UserWarning, match="1 file is an image") as caught:
+            sorted_tree(tmp_path)
+        line = str(caught[0].message)
+        assert ("rename" in line, "convert" in line) == (kind == "JPEG", kind == "GIF")
+
+    def test_what_is_behind_links_is_looked_at_with_permission_alone(self, tmp_path, recwarn):
+        save_as(tmp_path / "elsewhere/x", "JPEG")
+        touch(tmp_path, "root/a.jpg")
+        (tmp_path / "root/link").symlink_to(tmp_path / "elsewhere/x")
+        os.mkfifo(tmp_path / "root/pipe")
+        assert sorted_tree(tmp_path / "root") == ["a.jpg"]
+        assert not recwarn
+        with pytest.warns(UserWarning, match="'link'"):
+            sorted_tree(tmp_path / "root", outside=True)
+
+    def test_datasets_with_folders_of_their_own_say_so_too(self, tmp_path):
+        market = grow(tmp_path / "market", MARKET)
+        for folder in ("bounding_box_train", "query"):
+            save_as(market / folder / "0001_c1s1_000001_00", "JPEG")
+        last = grow(tmp_path / "last", LAST)
+        save_as(last / "train/000010/x.gif", "GIF")
+        for dataset, line in (
+            (Market1501(market), r"^market1501: 2 files are images .*2 JPEG"),
+            (LaST(last), r"^last: 1 file is an image .*1 GIF"),
+        ):
+            with pytest.warns(UserWarning, match=line) as caught:
+                dataset.splits()
+            assert len([w for w in caught if re.match(line, str(w.message))]) == 1
+
+    @pytest.mark.parametrize(
+        "kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM"]
+    )
+    def test_kinds_are_known_by_their_first_bytes(self, tmp_path, kind):
+        save_as(tmp_path / "x", kind)
+        names = {"JPEG2000": "JPEG 2000", "PPM": "PNM"}
+        assert kind_of((tmp_path / "x").read_bytes()[:32]) == names.get(kind, kind)
+
+    @pytest.mark.parametrize(
+        ("head", "kind"),
+        [
+            (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIF"),
+            (b"MM\0+\0\x08\0\0", "TIFF"),
+            (b"\0\0\0\x18ftypmp42", None),
+            (b"", None),
+        ],
+    )
+    def test_kinds_that_not_every_pillow_writes(self, head, kind):
+        assert kind_of(head) == kind
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.text(alphabet=string.printable, max_size=40))
+    def test_text_is_no_image(self, text):
+        assert kind_of(text.encode()) in (None, "PNM")
 
 
 class TestPattern:

@@ -102,13 +102,15 @@ def test_files(home):
     assert items == {}, "an empty or a broken file is nothing else besides"
 
 
-def test_what_training_cannot_turn_to_rgb_is_unreadable(home, monkeypatch):
-    monkeypatch.setattr(inspection, "FORMATS", ("JPEG", "TIFF"))  # as some readers of PNG: 32 bits
-    for place, value in ((0, 200), (1, 300)):
+def test_what_training_cannot_turn_to_rgb_is_unreadable(home):
+    for place, value in ((0, 200), (1, np.nan)):
         pixels = np.full((16, 8), value, dtype=np.float32)
         Image.fromarray(pixels).save(home / TREE[place], format="TIFF")
-    (item,) = found(report_of(home))["unreadable"]
-    assert item == f"{TREE[1]}: values from 300 to 300, not 0 to 255; convert it to 8 bits"
+    Image.new("RGB", (8, 16)).save(home / TREE[2], format="GIF")
+    assert found(report_of(home))["unreadable"] == (
+        f"{TREE[1]}: values that are not finite; convert it to 8 bits",
+        f"{TREE[2]}: GIF, of a sort that is not read; convert it to JPEG or PNG",
+    )
 
 
 def test_a_file_that_is_gone(home):

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from dccc_lightning import checks
+from dccc_lightning.data.image_kinds import SUFFIXES
 from dccc_lightning.data.image_labels import (
     GALLERY,
     QUERY,
@@ -13,14 +14,14 @@ from dccc_lightning.data.image_labels import (
     PathPattern,
     read_table,
 )
-from dccc_lightning.data.image_tree import TREE_SUFFIXES, walk_images
+from dccc_lightning.data.image_tree import walk_images
 from dccc_lightning.data.partition import assign_splits
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
 from dccc_lightning.errors import UserError
 
 
 class ImageFolder:
-    """Any tree of JPEG, PNG, BMP and WebP files.
+    """Any tree of JPEG, PNG, BMP, TIFF and WebP files.
 
     Cameras and identities are strings, numbered in their sorted order (``Splits.camera_names`` and
     ``Splits.identity_names``); unknown ones are ``UNKNOWN``. Without identities, query and gallery
@@ -83,7 +84,7 @@ class ImageFolder:
             raise UserError(f"{self.name}: {self.root} is {kind}; set dataset.root")
         images = self._labelled()
         if not images:
-            kinds = ", ".join(sorted(TREE_SUFFIXES))
+            kinds = ", ".join(sorted(SUFFIXES))
             place = self.root if self.table is None else f"the table {self.table}"
             raise UserError(f"{self.name}: no images ({kinds}) in {place}; set dataset.root")
         assigned = assign_splits(images, self.test_share)

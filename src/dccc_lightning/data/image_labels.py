@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dccc_lightning.data.image_tree import has_image_suffix, is_inside
+from dccc_lightning.data.image_kinds import READ, has_image_suffix
+from dccc_lightning.data.image_tree import is_inside
 from dccc_lightning.errors import UserError
 
 TRAIN, TEST, QUERY, GALLERY = "train", "test", "query", "gallery"
@@ -110,7 +111,7 @@ def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabel
         if not path or "\0" in path:
             raise UserError(f"{place}: {'an empty path' if not path else f'no path: {path!r}'}")
         if not has_image_suffix(path):
-            raise UserError(f"{place}: {path!r} is not named like a JPEG, PNG, BMP or WebP image")
+            raise UserError(f"{place}: {path!r} is not named like an image ({', '.join(READ)})")
         real = os.path.realpath(root / path)
         if not outside and not is_inside(real, real_root):
             raise UserError(

@@ -4,19 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dccc_lightning.data.image_kinds import OtherImages, has_image_suffix
 from dccc_lightning.errors import UserError
-
-TREE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-"""Suffixes, in lower case, of the files that are images: BMP, JPEG, PNG and WebP."""
-
-
-def has_image_suffix(name: str) -> bool:
-    """Tell whether a file is an image by its name; upper case counts as lower case.
-
-    >>> has_image_suffix("a/IMG_0001.JPG"), has_image_suffix("notes.txt")
-    (True, False)
-    """
-    return Path(name).suffix.lower() in TREE_SUFFIXES
 
 
 def is_inside(real_path: str, real_root: str) -> bool:
@@ -31,7 +20,8 @@ def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
     Files and folders whose name begins with a dot are left out, and so are links that lead to
     somewhere inside the root: what is there is read in its own place. No folder is read twice, so
     links cannot make the search run in circles. A broken link named like an image is yielded:
-    whoever reads it will say so.
+    reading it will say so. Other files that are images by their first bytes are counted, and named
+    in a warning at the end.
 
     Args:
         root: A folder; may itself be a link.
@@ -42,7 +32,7 @@ def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
             or the path of an image is not UTF-8.
     """
     real_root = os.path.realpath(root)
-    pending, seen = [""], {real_root}
+    pending, seen, others = [""], {real_root}, OtherImages()
     while pending:
         prefix = pending.pop()
         folders: list[str] = []
@@ -65,9 +55,14 @@ def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
                 if (folder := os.path.realpath(target)) not in seen:
                     seen.add(folder)
                     folders.append(f"{path}/")
-            elif has_image_suffix(path) and entry.is_file():
+            elif not entry.is_file():
+                continue
+            elif has_image_suffix(path):
                 yield _utf8(path)
+            elif outside or not entry.is_symlink():
+                others.look(target, path)
         pending += reversed(folders)
+    others.warn(os.fspath(root))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

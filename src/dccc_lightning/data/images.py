@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dccc_lightning import checks
+from dccc_lightning.data.deep_pixels import shallow
+from dccc_lightning.data.image_kinds import READ, head_of, kind_of
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.progress import track
 
@@ -27,7 +29,7 @@ SHARED_MEMORY = Path("/dev/shm")
 MAX_PIXELS = 2**26
 """Largest image, height times width, that is decoded: 201 MB as RGB; any photograph is smaller."""
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+FORMATS = tuple(READ)
 """What may be in a file, whatever its name: other readers of Pillow start programs (EPS)."""
 
 # What Pillow raises on damaged files: broken PNG chunks are a SyntaxError, bombs an error apart.
@@ -47,10 +49,12 @@ class UnreadableImage:
     error: UnreadableImageError
 
 
-def problem_of(error: BaseException) -> str:
-    """Say in one line why Pillow could not read an image."""
+def problem_of(error: BaseException, head: bytes = b"") -> str:
+    """Say in one line why Pillow could not read an image, whose first bytes are ``head``."""
     if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
+        if (kind := kind_of(head)) is None:
+            return "not an image of a known format"
+        return f"{kind}, of a sort that is not read; convert it to JPEG or PNG"
     if isinstance(error, Image.DecompressionBombError):  # before check_size could refuse it
         return f"more than {MAX_PIXELS:,} pixels in all"
     if isinstance(error, OSError) and error.strerror:
@@ -60,7 +64,8 @@ def problem_of(error: BaseException) -> str:
 
 def unreadable(path: str | os.PathLike[str], error: BaseException) -> UnreadableImageError:
     """Return the one-line error for a file that Pillow could not read."""
-    return UnreadableImageError(f"cannot read the image {os.fspath(path)}: {problem_of(error)}")
+    problem = problem_of(error, head_of(path) if isinstance(error, UnidentifiedImageError) else b"")
+    return UnreadableImageError(f"cannot read the image {os.fspath(path)}: {problem}")
 
 
 def check_size(image: Image.Image) -> None:
@@ -79,20 +84,13 @@ def check_size(image: Image.Image) -> None:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Bring an image of any mode to RGB, upright as viewers show it (EXIF orientation).
 
-    16 bits are scaled to 8, which Pillow would cut off.
+    Grey images of 16 or 32 bits are scaled to 8 by ``eight_bits``, where Pillow would cut them off.
+    A file of several pages gives the first.
 
     Raises:
-        ValueError: integers of 32 bits, or floats, that are not within 0 to 255.
+        ValueError: values that are not finite.
     """
-    if image.mode.startswith("I;16"):
-        about = image.info
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-        image.info = about
-    elif image.mode in ("I", "F"):
-        low, high = image.getextrema()
-        if not 0 <= low <= high <= 255:  # type: ignore[operator]
-            raise ValueError(f"values from {low:g} to {high:g}, not 0 to 255; convert it to 8 bits")
-    rgb = image.convert("RGB")
+    rgb = shallow(image).convert("RGB")
     with suppress(Exception):  # damaged EXIF trips Pillow's reader in all kinds of ways
         ImageOps.exif_transpose(rgb, in_place=True)
     return rgb

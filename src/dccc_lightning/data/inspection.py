@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dccc_lightning.data.image_kinds import HEAD_BYTES
 from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, problem_of, to_rgb
 from dccc_lightning.progress import track
 
@@ -46,7 +47,7 @@ def inspect(path: Path) -> Inspection:
             check_size(image)
             to_rgb(image)  # as training does: what it refuses is refused here
     except DECODING_ERRORS as error:
-        return Inspection(digest, problem=problem_of(error))
+        return Inspection(digest, problem=problem_of(error, content[:HEAD_BYTES]))
     return Inspection(digest)
 
 

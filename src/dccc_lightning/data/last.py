@@ -10,7 +10,8 @@ from itertools import count
 from pathlib import Path
 
 from dccc_lightning import checks
-from dccc_lightning.data.facts import Counts, Facts, Unverified
+from dccc_lightning.data.facts import Counts, Facts
+from dccc_lightning.data.image_kinds import OtherImages
 from dccc_lightning.data.layout import (
     MAX_DIGITS,
     build_splits,
@@ -28,9 +29,9 @@ PARTS = ("train", "test/query", "test/gallery")
 """Train, query and gallery; the validation split (val/query, val/gallery) is not used."""
 
 FACTS = Facts(
-    train=Counts(Unverified(70_923), Unverified(5_000)),
-    query=Counts(Unverified(10_176)),
-    gallery=Counts(Unverified(123_041)),
+    train=Counts(71_248, 5_000),
+    query=Counts(10_176),
+    gallery=Counts(125_353),
 )
 LAYOUT = "{train/<id>,test/query,test/gallery/<id>} with queries as <id>_<anything>.jpg"
 FOLDER = re.compile(rf"(\d{{1,{MAX_DIGITS}}})", re.ASCII)
@@ -66,7 +67,13 @@ class LaST:
                     "set dataset.root"
                 )
         train, query, gallery = (home / part for part in PARTS)
-        people = [self._by_folder(train), self._by_name(query), self._by_folder(gallery)]
+        others = OtherImages()
+        people = [
+            self._by_folder(train, others),
+            self._by_name(query, others),
+            self._by_folder(gallery, others),
+        ]
+        others.warn(self.name)
         cameras = count()
         rows = [[(path, person, next(cameras)) for path, person in part] for part in people]
         splits = build_splits(self.name, home, rows, layout=LAYOUT, one_numbering=False)
@@ -74,7 +81,7 @@ class LaST:
         FACTS.warn_if_different(splits)
         return splits
 
-    def _by_folder(self, folder: Path) -> list[tuple[Path, int]]:
+    def _by_folder(self, folder: Path, others: OtherImages) -> list[tuple[Path, int]]:
         """Return the images in the folders of ``folder``, each named by an identity, by path."""
         try:
             homes = sorted(home for home in folder.iterdir() if home.is_dir())
@@ -85,12 +92,12 @@ class LaST:
         return [
             (home / name, identity)
             for home, identity in zip(homes, identities, strict=True)
-            for name in list_images(home)
+            for name in list_images(home, others)
         ]
 
-    def _by_name(self, folder: Path) -> list[tuple[Path, int]]:
+    def _by_name(self, folder: Path, others: OtherImages) -> list[tuple[Path, int]]:
         """Return the images in ``folder``, whose names begin with an identity, by name."""
-        names = list_images(folder)
+        names = list_images(folder, others)
         identities = self._identities(folder, names, QUERY, "000001_0001.jpg")
         return [(folder / name, identity) for name, identity in zip(names, identities, strict=True)]
 

@@ -9,17 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from dccc_lightning.data.facts import Facts
+from dccc_lightning.data.image_kinds import OtherImages, has_image_suffix
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-"""Suffixes, in lower case, of the files that are images; others in the folders are ignored."""
 
 MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 """Train, query and gallery folder of the Market-1501 layout."""
 
-JUNK = -1
-"""Identity of Market-1501's badly detected boxes: neither right nor wrong, hence not read."""
+JUNK = (-1,)
+"""Identities of badly detected boxes: neither right nor wrong, hence not read."""
 
 MAX_DIGITS = 9
 """Digits of the longest number that is an identity or a camera: what int64 can count on with."""
@@ -107,26 +105,30 @@ def shown(name: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def list_images(folder: Path) -> list[str]:
+def list_images(folder: Path, others: OtherImages) -> list[str]:
     """Return the sorted names of the images in ``folder``; hidden and other files are ignored.
+
+    Args:
+        folder: to list.
+        others: counts the images among the other files.
 
     Raises:
         UserError: the folder cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted(
-                entry.name
-                for entry in entries
-                if not entry.name.startswith(".")
-                and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
-                and entry.is_file()
-            )
+            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
     except OSError as error:
         raise UserError(f"cannot list {shown(folder)}: {error.strerror}") from error
+    for name in names:
+        if not has_image_suffix(name):
+            others.look(folder / name)
+    return [name for name in names if has_image_suffix(name)]
 
 
-def read_folder(dataset: str, folder: Path, rule: NameRule) -> list[Row]:
+def read_folder(
+    dataset: str, folder: Path, rule: NameRule, others: OtherImages, junk: Sequence[int] = JUNK
+) -> list[Row]:
     """Return the rows of the images in ``folder``, by name, without the junk.
 
     Raises:
@@ -134,11 +136,11 @@ def read_folder(dataset: str, folder: Path, rule: NameRule) -> list[Row]:
     """
     rows: list[Row] = []
     strangers: list[str] = []
-    for name in list_images(folder):
+    for name in list_images(folder, others):
         parsed = rule.parse(name)
         if parsed is None:
             strangers.append(name)
-        elif parsed[0] != JUNK:
+        elif parsed[0] not in junk:
             rows.append((folder / name, *parsed))
     if strangers:
         raise UserError(
@@ -211,10 +213,10 @@ def read_market_layout(
     facts: Facts = NO_FACTS,
     require_test: bool = True,
     one_numbering: bool = True,
+    junk: Sequence[int] = JUNK,
+    distractors: Sequence[int] = (),
 ) -> Splits:
     """Read a dataset laid out as Market-1501: three folders of images.
-
-    Junk (identity -1) is dropped, distractors (identity 0) are kept.
 
     Args:
         name: of the dataset, for ``Splits.name`` and messages.
@@ -225,23 +227,33 @@ def read_market_layout(
         facts: official counts; another number of images is worth a warning.
         require_test: False when the query and gallery folders may be missing or empty.
         one_numbering: whether the same number is the same identity in training and test.
+        junk: identities that are not read.
+        distractors: identities of strangers, which are in the gallery alone.
 
     Raises:
-        UserError: a folder is missing, a name does not parse, or a split is empty.
+        UserError: a folder is missing, a name does not parse, a distractor is a query, or a split
+            is empty.
     """
     home, official = find_home(root, folders, parts)
     layout = f"{{{','.join(parts)}}} with names as {rule.example}"
     expected = f"{official}/{layout}"
     rows: list[list[Row]] = []
+    others = OtherImages()
     for position, folder in enumerate(parts):
         if (home / folder).is_dir():
-            rows.append(read_folder(name, home / folder, rule))
+            rows.append(read_folder(name, home / folder, rule, others, junk))
         elif require_test or position == 0:
             raise UserError(
                 f"{name}: {place(home, folder, 'folder')}; expected {expected}; set dataset.root"
             )
         else:
             rows.append([])
+    others.warn(name)
+    if strangers := [path for path, identity, _ in rows[1] if identity in distractors]:
+        raise UserError(
+            f"{name}: {len(strangers)} query image(s) of a distractor, the first is "
+            f"{shown(strangers[0])}; move them to {parts[2]}, or correct dataset.distractors"
+        )
     splits = build_splits(name, home, rows, layout=layout, one_numbering=one_numbering)
     require_images(splits, expected, test=require_test)
     facts.warn_if_different(splits)

@@ -9,6 +9,7 @@ class Market1501(MarketLayout):
 
     name = "market1501"
     folders = ("Market-1501-v15.09.15", "Market-1501", "market1501")
+    distractors = (0,)
     facts = Facts(
         train=Counts(12_936, 751),
         query=Counts(3_368, 750),

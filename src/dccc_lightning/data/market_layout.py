@@ -1,11 +1,13 @@
 """Datasets in the layout of Market-1501: three folders whose file names tell who is on an image."""
 
 import os
+from collections.abc import Sequence
 from typing import ClassVar
 
 from dccc_lightning import checks
 from dccc_lightning.data.facts import Facts
 from dccc_lightning.data.layout import (
+    JUNK,
     MARKET_FOLDERS,
     MARKET_NAMES,
     NO_FACTS,
@@ -21,6 +23,11 @@ class MarketLayout:
     Args:
         root: the dataset's folder, or the folder that contains it.
         name: what the dataset is called in logs and reports; None: as usual.
+        junk: identities that are not read; None: as usual.
+        distractors: identities of strangers, which are in the gallery alone; None: as usual.
+
+    Raises:
+        TypeError: an identity is no number.
 
     Attributes:
         name: the usual one.
@@ -28,6 +35,8 @@ class MarketLayout:
         parts: names of the train, query and gallery folder.
         rule: how file names tell identity and camera.
         facts: official counts.
+        junk: the usual ones.
+        distractors: the usual ones.
     """
 
     name: str
@@ -35,10 +44,22 @@ class MarketLayout:
     parts: ClassVar[tuple[str, str, str]] = MARKET_FOLDERS
     rule: ClassVar[NameRule] = MARKET_NAMES
     facts: ClassVar[Facts] = NO_FACTS
+    junk: Sequence[int] = JUNK
+    distractors: Sequence[int] = ()
 
-    def __init__(self, root: str | os.PathLike[str], name: str | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        name: str | None = None,
+        junk: Sequence[int] | None = None,
+        distractors: Sequence[int] | None = None,
+    ) -> None:
         self.root = checks.path("root", root)
         self.name = name or self.name
+        if junk is not None:
+            self.junk = _numbers("junk", junk)
+        if distractors is not None:
+            self.distractors = _numbers("distractors", distractors)
 
     def splits(self) -> Splits:
         """Read the three folders.
@@ -53,4 +74,12 @@ class MarketLayout:
             parts=self.parts,
             rule=self.rule,
             facts=self.facts,
+            junk=self.junk,
+            distractors=self.distractors,
         )
+
+
+def _numbers(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Return identities as numbers; a single one stands for a list of one."""
+    listed = values if isinstance(values, Sequence) and not isinstance(values, str) else [values]
+    return tuple(checks.integer(name, value) for value in listed)

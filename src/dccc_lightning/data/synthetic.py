@@ -24,7 +24,7 @@ import numpy as np
 from dccc_lightning import checks, progress
 from dccc_lightning.data.drawing.camera import Camera, cameras
 from dccc_lightning.data.drawing.wardrobe import Person, person
-from dccc_lightning.data.image_tree import has_image_suffix
+from dccc_lightning.data.image_kinds import has_image_suffix
 from dccc_lightning.data.layout import MARKET_FOLDERS, read_market_layout
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
@@ -153,7 +153,10 @@ class SyntheticPedestrians:
         if not self.folder.is_dir():
             self._build()
         splits = read_market_layout(
-            self.name, self.folder, require_test=self.world.test_identities > 0
+            self.name,
+            self.folder,
+            require_test=self.world.test_identities > 0,
+            distractors=(0,),
         )
         sizes = (len(splits.train), len(splits.query), len(splits.gallery))
         manifest = self.folder / MANIFEST

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dccc_lightning import checks
 from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked, construct
+from dccc_lightning.data.image_kinds import has_image_suffix
 from dccc_lightning.data.image_labels import PathPattern
-from dccc_lightning.data.image_tree import has_image_suffix
 from dccc_lightning.data.layout import MARKET_NAMES
 from dccc_lightning.data.listing import ListedImage, listed_folder, listed_split, read_table
 from dccc_lightning.data.stream import decoded_batches
