@@ -1,9 +1,17 @@
 import argparse
+import collections
+import datetime
+import enum
+import functools
+import gzip
+import io
 import logging
 import os
 import pickle
+import tarfile
+import zipfile
 from collections import OrderedDict
-from pathlib import Path, PosixPath
+from pathlib import Path, PosixPath, PureWindowsPath
 from urllib.error import URLError
 
 import numpy as np
@@ -12,12 +20,16 @@ import torch
 import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from safetensors.torch import save as safetensors_bytes
 from safetensors.torch import save_file
+from torch import nn
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.models.state_files import read_state
 from dccc_lightning.models.trunk import PositionGrid
 from dccc_lightning.models.vit import resize_positions
 from dccc_lightning.models.weights import WeightsReport, load_weights
@@ -188,7 +200,162 @@ def test_a_file_of_something_else_is_refused(tmp_path, content):
 
 def test_a_missing_file_is_named(tmp_path):
     assert f"{tmp_path / 'w.pt'}: no such file" in refusal(tmp_path / "w.pt")
-    assert "no such file" in refusal(tmp_path)  # a folder is no file
+    assert "no such file" in refusal(tmp_path / ("long" * 100))
+
+
+def test_of_a_folder_the_file_to_give_is_named(tmp_path):
+    assert f"model.weights={tmp_path}: a folder without a file" in refusal(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    save(trunk_state(), tmp_path / "checkpoints" / "best.ckpt")
+    named = refusal(tmp_path).rpartition("such as ")[2]
+    assert load_weights(small(), named, "resnet10").missing == NEW
+
+
+class Config(dict):
+    """A dictionary of another make, as configuration packages have them."""
+
+
+class Names(list):
+    """A list of another make."""
+
+
+Color = enum.Enum("Color", ["RED"])
+EXTRAS = {
+    "array": np.array([0.5, 0.6]),
+    "long": np.zeros(2, dtype=np.longdouble),
+    "letters": np.array(["a", "b"]),
+    "objects": np.array([1, None], dtype=object),
+    "structured": np.zeros(2, dtype=[("x", "f4")]),
+    "masked": np.ma.array([1, 2]),
+    "number": np.float64(0.83),
+    "type": np.dtype("f4"),
+    "generator": np.random.default_rng(0),
+    "omegaconf": OmegaConf.create({"lr": 1, "steps": [1, "${lr}"]}),
+    "date": datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC),
+    "history": collections.defaultdict(list, {"loss": [1.0]}),
+    "nested": collections.defaultdict(dict),
+    "queue": collections.deque([1, 2], maxlen=3),
+    "path": PureWindowsPath("data"),
+    "config": Config(lr=1),
+    "names": Names(["a"]),
+    "enum": {Color.RED: Color.RED},
+    "set": frozenset([1]),
+    "partial": functools.partial(int, base=2),
+    "optimizer": torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0),
+    "module": torch.nn.Linear(2, 2),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("name", EXTRAS)
+def test_other_objects_are_left_out_beside_the_tensors(tmp_path, name, legacy):
+    if name == "module" and legacy:
+        pytest.skip("holds the source of the module, and is refused below")
+    path, embedder = tmp_path / "w.pth", small()
+    content = {"state_dict": trunk_state(), "extra": EXTRAS[name]}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    load_weights(embedder, str(path), "resnet10")
+    assert same(embedder.backbone.state_dict(), trunk_state())
+
+
+def test_of_objects_that_are_left_out_one_line_tells(tmp_path, caplog):
+    content = {"state_dict": trunk_state(), "hyper_parameters": EXTRAS["omegaconf"]}
+    with caplog.at_level(logging.INFO):
+        load_weights(small(), save(content, tmp_path / "w.ckpt"), "resnet10")
+    assert "left out, for they are no tensors: omegaconf.dictconfig.DictConfig" in caplog.text
+
+
+@pytest.mark.parametrize("make", [dict, Config, OrderedDict])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("bytes_first", [">", "<"])
+def test_arrays_are_weights_too(tmp_path, make, order, bytes_first):
+    arrays = {}
+    for key, value in trunk_state().items():
+        array = value.numpy()
+        kind = array.dtype.newbyteorder(bytes_first)
+        arrays[key] = np.asarray(array, dtype=kind, order=order) if array.ndim else array
+    embedder = small()
+    path = save(make(state_dict=make(arrays)), tmp_path / "w.pth")
+    load_weights(embedder, path, "resnet10")
+    assert same(embedder.backbone.state_dict(), trunk_state())
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", "i2", "u2", "i4", "i8", "f2", "f4", "f8"])
+def test_arrays_keep_their_values(tmp_path, dtype):
+    array = np.array([[0, 1, 1], [1, 0, 1]], dtype=dtype)
+    tensor = read_state(Path(save({"a": array}, tmp_path / "w.pt")))["a"]
+    assert tensor.numpy().dtype == array.dtype
+    np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+def test_a_whole_module_is_named(tmp_path):
+    path = tmp_path / "w.pt"
+    for content in (torch.nn.Linear(2, 2), {"model": torch.nn.Linear(2, 2), "epoch": 1}):
+        for legacy in (False, True):
+            torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+            message = refusal(path)
+            assert "torch.nn.modules.linear.Linear" in message
+            assert "torch.save(model.state_dict(), FILE)" in message
+
+
+def archive(*names):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name in names:
+            file.writestr(name, b"content")
+    return stream.getvalue()
+
+
+def tar():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as file:
+        file.addfile(tarfile.TarInfo("weights.pth"))
+    return stream.getvalue()
+
+
+def saved(write):
+    stream = io.BytesIO()
+    write(stream)
+    return stream.getvalue()
+
+
+STATE = {"conv1.weight": torch.zeros(40, 30)}
+OTHER_FILES = {
+    "an HTML page, not weights": b"<!DOCTYPE html><title>Virus scan warning</title>",
+    "an HTML page, not": b"\xef\xbb\xbf\n <HTML><head>",
+    "an XML page": b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>",
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n",
+    "an empty file": b"",
+    "JSON text, not weights": b'{"a": 1}',
+    "JSON text that lists": b'{"metadata": {}, "weight_map": {}}',
+    "JSON text": b'[{"a":1{',
+    "text file, not weights: 'Zu viele Zugriffe'": b"Zu viele Zugriffe\nheute",
+    "gzip archive": gzip.compress(b"weights"),
+    "tar archive": tar(),
+    "ZIP archive of a/weights.pth": archive("a/weights.pth"),
+    "TorchScript archive": saved(lambda s: torch.jit.save(torch.jit.script(nn.ReLU()), s)),
+    "arrays of NumPy": saved(lambda s: np.savez(s, a=np.zeros(2))),
+    "an array of NumPy": saved(lambda s: np.save(s, np.zeros(2))),
+    "torch.save did not write": pickle.dumps({"a": np.zeros(2)}),
+    "in protocol 4": saved(lambda s: torch.save(STATE, s, pickle_protocol=4)),
+    "its end is missing": saved(lambda s: torch.save(STATE, s))[:-400],
+    "end is missing": saved(lambda s: torch.save(STATE, s, _use_new_zipfile_serialization=False))[
+        :-400
+    ],
+    "missing, or it is damaged": safetensors_bytes(STATE)[:-100],
+    "written neither by": bytes(600),
+}
+
+
+@pytest.mark.parametrize("named", OTHER_FILES)
+def test_a_file_of_another_kind_is_called_by_its_name(tmp_path, named):
+    path = tmp_path / "w.pth"
+    path.write_bytes(OTHER_FILES[named])
+    message = refusal(path)
+    assert named in message
+    if named == "TorchScript archive":  # the remedy
+        torch.save(torch.jit.load(path).state_dict(), path)
+        assert read_state(path) == {}
 
 
 class Intruder:
@@ -208,6 +375,7 @@ def test_a_file_of_arbitrary_objects_is_refused_and_never_run(tmp_path, plain):
     path.write_bytes(pickle.dumps(content)) if plain else torch.save(content, path)
     message = refusal(path)
     assert "read safely" in message
+    assert plain or "open" in message
     assert "weights_only" not in message  # torch's own text advises to run the code
     assert not trace.exists()
 
@@ -243,7 +411,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "w.pt"
     torch.save(trunk_state(), path)
     path.write_bytes(path.read_bytes()[:-500])
-    assert "not a file of tensors" in refusal(path)
+    assert "its end is missing" in refusal(path)
 
 
 MAPPINGS = st.recursive(

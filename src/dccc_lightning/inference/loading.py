@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 import yaml
@@ -15,6 +14,8 @@ from dccc_lightning import checks
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.models.embedder import Embedder, build_embedder
+from dccc_lightning.models.file_kinds import describe_file
+from dccc_lightning.models.foreign_objects import ForeignObjectError, load_tensors
 from dccc_lightning.models.weights import BUNDLED
 
 __all__ = ["ImageEmbedder", "Origin", "load_embedder"]
@@ -100,25 +101,16 @@ def _find(path: Path) -> Path:
 
 def _read(file: Path) -> Mapping[Any, Any]:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        content, _ = load_tensors(file, mmap=True)
+    except ForeignObjectError as error:
+        raise UserError(f"{file}: not a checkpoint that can be read safely: it {error}") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({_first_line(error)})") from error
     except Exception as error:  # a damaged file trips torch's reader in all kinds of ways
-        if file.stat().st_size == 0 or (_begins_like_zip(file) and not is_zipfile(file)):
-            raise UserError(f"{file}: its end is missing; copy or download it again") from error
-        raise UserError(
-            f"{file}: not a checkpoint that can be read safely: it is damaged, or holds other "
-            f"objects than tensors ({type(error).__name__})"
-        ) from error
+        raise UserError(f"{file}: {describe_file(file)}") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{file}: holds a {type(content).__name__}, not a checkpoint")
     return content
-
-
-def _begins_like_zip(file: Path) -> bool:
-    """Tell whether a file was meant to be an archive, as ``torch.save`` writes them."""
-    with file.open("rb") as stream:
-        return stream.read(2) == b"PK"
 
 
 def _networks(content: Mapping[Any, Any]) -> dict[str, dict[str, Tensor]]:

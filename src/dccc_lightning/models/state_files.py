@@ -1,5 +1,6 @@
 """Tensors by name from a file, whoever wrote it, without running anything that it holds."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,41 +11,26 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
+from dccc_lightning.models.file_kinds import describe_file, describe_folder, is_safetensors
+from dccc_lightning.models.foreign_objects import (
+    STATE_DICT,
+    ForeignObjectError,
+    few,
+    load_tensors,
+)
+
+log = logging.getLogger(__name__)
 
 _WRAPPERS = ("state_dict", "model", "teacher", "student")
 """Entries that hold the state dict in files with more than it; DINO evaluates its teacher."""
-
-
-class _Discarded:
-    """Stands for an object that files carry along and nothing here reads."""
-
-    def __init__(self, *args: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-_SIDE_DISHES: list[Any] = [
-    (_Discarded, name)
-    for name in (
-        "argparse.Namespace",
-        "numpy.dtype",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "pathlib.PosixPath",
-        "pathlib._local.PosixPath",
-    )
-]
-"""The best mAP as a NumPy number, the arguments of the command: found beside the tensors in files
-of this field. They are replaced by nothing, not built."""
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
     """Read the tensors of a file written by ``torch.save`` or by safetensors.
 
     A state dict may be the file or lie in it under ``state_dict``, ``model``, ``teacher`` or
-    ``student``, one inside another too. Reading never runs code of the file.
+    ``student``, one inside another too. Arrays of NumPy count as tensors. Reading never runs code
+    of the file: other objects are left out.
 
     Args:
         path: Of any name; the content tells the format.
@@ -54,36 +40,44 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
 
     Raises:
         UserError: No such file, a damaged one, one with objects that could run code, or one
-            without a state dict.
+            without a state dict; the message names the object, or the kind of the file.
     """
-    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises for names that are too long
+    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises for names that are too long
+        raise UserError(f"{_named(path)}: {describe_folder(path)}")
+    if not os.path.isfile(path):  # noqa: PTH113
         raise UserError(f"{_named(path)}: no such file; pass imagenet, bundled or a file")
+    left_out: tuple[str, ...] = ()
     try:
-        content: Any = load_file(path) if _is_safetensors(path) else _load(path)
+        if is_safetensors(path):
+            content: Any = load_file(path)
+        else:
+            content, left_out = load_tensors(path)
+        for wrapper in _WRAPPERS:
+            if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+                content = content[wrapper]
+        is_state = isinstance(content, Mapping)
+        items = content.items() if is_state else ()
+        tensors = {str(name): value.detach() for name, value in items if _is_plain(value)}
+    except ForeignObjectError as error:
+        raise UserError(
+            f"{_named(path)}: not a file of tensors that can be read safely: it {error}"
+        ) from error
     except OSError as error:
         raise UserError(f"{_named(path)}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged file trips the readers in all kinds of ways
         raise UserError(
-            f"{_named(path)}: not a file of tensors that can be read safely: it is damaged, "
-            "or holds other objects"
+            f"{_named(path)}: not a file of tensors that can be read safely: {describe_file(path)}"
         ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping):
+    if left_out and not tensors:
+        raise UserError(
+            f"{_named(path)}: holds {few(left_out)} and no state dict; in the code that wrote it, "
+            f"{STATE_DICT} writes one"
+        )
+    if not is_state:
         raise UserError(f"{_named(path)}: holds a {type(content).__name__}, no state dict")
-    return {str(name): value.detach() for name, value in content.items() if _is_plain(value)}
-
-
-def _load(path: Path) -> Any:
-    with torch.serialization.safe_globals(_SIDE_DISHES):
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Tell by the JSON header that follows its length; torch's files begin otherwise."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
+    if left_out:
+        log.info("%s: left out, for they are no tensors: %s", _named(path), few(left_out))
+    return tensors
 
 
 def _is_plain(value: object) -> bool:
