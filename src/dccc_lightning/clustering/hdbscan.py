@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.csgraph import connected_components
-from sklearn import cluster
 
 from dccc_lightning import checks
-from dccc_lightning.clustering.algorithms import OUTLIER, checked_eps, numbered
+from dccc_lightning.clustering.algorithms import checked_eps, numbered
+from dccc_lightning.clustering.cluster_tree import densest_clusters
 from dccc_lightning.clustering.core_distances import core_distances
 from dccc_lightning.clustering.jaccard import NeighborGraph
 
@@ -35,8 +33,9 @@ class HDBSCAN:
     of the ``cluster_selection_epsilon`` of Malzer and Baum (MFI 2020), who decide first and undo
     closer splits afterwards.
 
-    Of equal distances either may be merged first, so where there are some, and ``closest`` and
-    ``min_samples`` make some, the order of the points has a say.
+    Equal distances, and ``closest`` and ``min_samples`` make some, are cut at once: a point that is
+    as near to two clusters that split is an outlier, whatever the order of the points and whatever
+    the processor. scikit-learn gives it to one of them, by the order that sorting happens to leave.
 
     Attributes:
         min_samples: as in DBSCAN, the point itself included.
@@ -71,50 +70,17 @@ class HDBSCAN:
         Raises:
             ValueError: ``eps`` is beyond what the graph knows.
         """
-        reachability = self._reachability(graph, checked_eps(graph, eps))
-        _, parts = connected_components(reachability, directed=False)
-        points = np.flatnonzero(numbered(parts, self.min_cluster_size) != OUTLIER)
-        labels = np.full(len(graph), OUTLIER, dtype=np.int64)
-        if not points.size:
-            return labels
-        found = cluster.HDBSCAN(
-            min_cluster_size=self.min_cluster_size,
-            min_samples=1,  # the distances have it already
-            metric="precomputed",
-            copy=True,
-        ).fit_predict(self._joined(reachability[points][:, points], parts[points]))
-        labels[points] = found[: points.size]
-        return numbered(labels, 1)
+        edges = self._edges(graph, checked_eps(graph, eps))
+        found = densest_clusters(*edges, len(graph), self.min_cluster_size, _APART)
+        return numbered(found, 1)
 
-    def _reachability(self, graph: NeighborGraph, eps: np.float32) -> csr_matrix:
-        """The mutual reachability distances (N, N) within eps, none below ``closest``."""
+    def _edges(
+        self, graph: NeighborGraph, eps: np.float32
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+        """Return the pairs within eps and their reachability, none below ``closest``."""
         edges = graph.distances.tocoo()
         cores = core_distances(graph, self.min_samples)
         distances = np.maximum(edges.data, np.maximum(cores[edges.row], cores[edges.col]))
-        kept = (edges.row != edges.col) & (distances <= eps)
-        values = np.maximum(distances[kept], self.closest).astype(np.float64)
-        return csr_matrix((values, (edges.row[kept], edges.col[kept])), edges.shape)
-
-    def _joined(self, parts_apart: csr_matrix, parts: NDArray[np.int32]) -> csr_matrix:
-        """Join the parts by edges longer than all, for scikit-learn wants one tree.
-
-        One more part of ``min_cluster_size`` points is added at the end. The whole is never a
-        cluster, and with it a part that is alone in the graph is not the whole.
-        """
-        n, more = parts_apart.shape[0], self.min_cluster_size
-        _, first = np.unique(parts, return_index=True)
-        added = n + np.arange(more)
-        rows = np.concatenate([first, added[1:]])
-        columns = np.concatenate([np.full(len(first), n), added[:-1]])
-        lengths = np.concatenate([np.full(len(first), _APART), np.ones(more - 1)])
-        inner = parts_apart.tocoo()
-        return coo_matrix(
-            (
-                np.concatenate([inner.data, lengths, lengths]),
-                (
-                    np.concatenate([inner.row, rows, columns]),
-                    np.concatenate([inner.col, columns, rows]),
-                ),
-            ),
-            shape=(n + more, n + more),
-        ).tocsr()
+        kept = (edges.row < edges.col) & (distances <= eps)
+        lengths = np.maximum(distances[kept], self.closest).astype(np.float64)
+        return edges.row[kept], edges.col[kept], lengths

@@ -19,6 +19,10 @@ _BLOCK = 1 << 22
 """Products of outliers and centroids at a time: memory stays linear."""
 
 
+_ROUNDING = 1e-12
+"""Of a cosine in double precision, and more."""
+
+
 def as_singles(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give every outlier a cluster of its own, numbered after the others in the order of images.
 
@@ -57,7 +61,8 @@ def attach(labels: NDArray[np.int64], features: Features, within: float = 1.3) -
 
     Close enough is ``within`` times the mean distance of the cluster's own images from the
     centroid, Euclidean, of unit vectors: a threshold that tightens as the embeddings do. Centroids
-    and mean distances are those from before; the order of the images does not matter.
+    and mean distances are those from before; the order of the images does not matter. Of clusters
+    at the same distance the first takes it.
 
     Args:
         labels: (N,) clusters from 0 without gaps, -1 for outliers; at least one cluster.
@@ -83,7 +88,9 @@ def attach(labels: NDArray[np.int64], features: Features, within: float = 1.3) -
     block = max(1, _BLOCK // len(middles))
     for first in range(0, len(others), block):
         images = others[first : first + block]
-        nearest = np.argmax(unit[images].astype(np.float64) @ middles.T, axis=1)
+        cosines = unit[images].astype(np.float64) @ middles.T
+        # Of equals the first, which rounding must not choose: it varies with the processor.
+        nearest = np.argmax(cosines >= cosines.max(axis=1, keepdims=True) - _ROUNDING, axis=1)
         close = np.linalg.norm(unit[images] - middles[nearest], axis=1) <= reach[nearest]
         attached[images[close]] = nearest[close]
     return attached

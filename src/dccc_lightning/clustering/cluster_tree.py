@@ -1,0 +1,156 @@
+"""The hierarchy of single linkage, condensed to splits of a size, and the best clusters of it.
+
+Source: Campello, Moulavi and Sander, "Density-Based Clustering Based on Hierarchical Density
+Estimates", PAKDD 2013. As there, edges of equal length are cut at the same moment: a cluster falls
+into all of its parts at once. So the clusters depend on the distances alone, on the order neither
+of the points nor of the edges, which sorting leaves open where lengths are equal.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning.clustering.compiled import compiled
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+NOWHERE = -1
+"""Stands for no node, no cluster and no parent."""
+
+
+def densest_clusters(
+    rows: NDArray[np.int32], columns: NDArray[np.int32], lengths: Floats, n: int, size: int,
+    longest: float,
+) -> Ints:  # fmt: skip
+    """Return the cluster of each point, chosen by excess of mass.
+
+    Args:
+        rows: One end of each edge.
+        columns: The other.
+        lengths: Of the edges, above 0.
+        n: Points.
+        size: Points that make a cluster, at least 2.
+        longest: At which the connected parts of the graph are born; at least any length.
+
+    Returns:
+        (n,) numbers from 0 in no order, ``NOWHERE`` for none.
+    """
+    order = np.argsort(lengths, kind="stable")
+    children, merged_at, sizes, tops = _linked(rows[order], columns[order], lengths[order], n)
+    of_point, parents, masses = _condensed(children, merged_at, sizes, tops, n, size, longest)
+    return _chosen(parents, masses)[of_point]
+
+
+@compiled
+def _root(links: Ints, node: int) -> int:
+    while links[node] != node:
+        links[node] = links[links[node]]
+        node = links[node]
+    return node
+
+
+@compiled
+def _linked(
+    rows: NDArray[np.int32], columns: NDArray[np.int32], lengths: Floats, n: int
+) -> tuple[Ints, Floats, Ints, Ints]:
+    """Merge points and clusters in the order of the edges.
+
+    Returns:
+        the two nodes that each node above the n points was made of, and the length at which; the
+        points in every node; the nodes that nothing joins.
+    """
+    links = np.arange(2 * n)
+    children = np.empty((n, 2), dtype=np.int64)
+    merged_at = np.empty(n, dtype=np.float64)
+    sizes = np.ones(2 * n, dtype=np.int64)
+    made = n
+    for edge in range(lengths.size):
+        one, other = _root(links, rows[edge]), _root(links, columns[edge])
+        if one != other:
+            children[made - n] = min(one, other), max(one, other)
+            merged_at[made - n] = lengths[edge]
+            sizes[made] = sizes[one] + sizes[other]
+            links[one] = links[other] = made
+            made += 1
+    nodes = np.arange(made)
+    return children[: made - n], merged_at[: made - n], sizes[:made], nodes[links[:made] == nodes]
+
+
+@compiled
+def _condensed(
+    children: Ints, merged_at: Floats, sizes: Ints, tops: Ints, n: int, size: int, longest: float
+) -> tuple[Ints, Ints, Floats]:
+    """Follow each cluster as it loses points, until it splits into clusters or is gone.
+
+    Returns:
+        the last cluster of each point, or ``NOWHERE``; the cluster that each one split off from, or
+        ``NOWHERE``; the excess of mass of each, the sum of 1 / length over its life and points.
+    """
+    of_point = np.full(n, NOWHERE, dtype=np.int64)
+    parents = np.empty(sizes.size, dtype=np.int64)
+    masses = np.zeros(sizes.size)
+    births = np.empty(sizes.size)
+    # What is left to be followed: nodes of at least ``size`` points, and their clusters.
+    nodes, clusters = np.empty(sizes.size, dtype=np.int64), np.empty(sizes.size, dtype=np.int64)
+    inner, parts = np.empty(sizes.size, dtype=np.int64), np.empty(sizes.size, dtype=np.int64)
+    waiting = known = 0
+    for top in tops:
+        if sizes[top] >= size:
+            parents[known], births[known] = NOWHERE, 1 / longest
+            nodes[waiting], clusters[waiting] = top, known
+            waiting, known = waiting + 1, known + 1
+    while waiting:
+        waiting -= 1
+        node, cluster = nodes[waiting], clusters[waiting]
+        length = merged_at[node - n]
+        density = 1 / length
+        # What was merged at one length falls apart at once, however it was merged.
+        found, left, large = 0, 1, 0
+        inner[0] = node
+        while left:
+            left -= 1
+            for child in children[inner[left] - n]:
+                if child >= n and merged_at[child - n] == length:
+                    inner[left] = child
+                    left += 1
+                else:
+                    parts[found] = child
+                    found += 1
+                    large += sizes[child] >= size
+        stays = 1 if large == 1 else 0
+        for part in parts[:found]:
+            if sizes[part] >= size:
+                if not stays:
+                    parents[known], births[known] = cluster, density
+                    masses[cluster] += (density - births[cluster]) * sizes[part]
+                nodes[waiting], clusters[waiting] = part, cluster if stays else known
+                waiting, known = waiting + 1, known + 1 - stays
+                continue
+            masses[cluster] += (density - births[cluster]) * sizes[part]
+            left = 1
+            inner[0] = part
+            while left:
+                left -= 1
+                member = inner[left]
+                if member < n:
+                    of_point[member] = cluster
+                else:
+                    inner[left], inner[left + 1] = children[member - n, 0], children[member - n, 1]
+                    left += 2
+    return of_point, parents[:known], masses[:known]
+
+
+@compiled
+def _chosen(parents: Ints, masses: Floats) -> Ints:
+    """Return the chosen cluster that each cluster is in, ``NOWHERE`` at the end for no cluster."""
+    inside = np.zeros(parents.size)
+    whole = np.zeros(parents.size, dtype=np.bool_)
+    for cluster in range(parents.size - 1, -1, -1):  # what splits off comes after its parent
+        whole[cluster] = masses[cluster] >= inside[cluster]
+        if parents[cluster] != NOWHERE:
+            inside[parents[cluster]] += max(masses[cluster], inside[cluster])
+    chosen = np.full(parents.size + 1, NOWHERE, dtype=np.int64)
+    for cluster in range(parents.size):
+        above = NOWHERE if parents[cluster] == NOWHERE else chosen[parents[cluster]]
+        chosen[cluster] = above if above != NOWHERE else cluster if whole[cluster] else NOWHERE
+    return chosen
