@@ -77,6 +77,21 @@ def _linked(
 
 
 @compiled
+def _leave(node: int, cluster: int, children: Ints, waiting: Ints, of_point: Ints) -> None:
+    """Note for the points of a node that ``cluster`` was their last."""
+    n, left = of_point.size, 1
+    waiting[0] = node
+    while left:
+        left -= 1
+        member = waiting[left]
+        if member < n:
+            of_point[member] = cluster
+        else:
+            waiting[left], waiting[left + 1] = children[member - n]
+            left += 2
+
+
+@compiled
 def _condensed(
     children: Ints, merged_at: Floats, sizes: Ints, tops: Ints, n: int, size: int, longest: float
 ) -> tuple[Ints, Ints, Floats]:
@@ -127,16 +142,7 @@ def _condensed(
                 waiting, known = waiting + 1, known + 1 - stays
                 continue
             masses[cluster] += (density - births[cluster]) * sizes[part]
-            left = 1
-            inner[0] = part
-            while left:
-                left -= 1
-                member = inner[left]
-                if member < n:
-                    of_point[member] = cluster
-                else:
-                    inner[left], inner[left + 1] = children[member - n, 0], children[member - n, 1]
-                    left += 2
+            _leave(part, cluster, children, inner, of_point)
     return of_point, parents[:known], masses[:known]
 
 
