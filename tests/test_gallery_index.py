@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dccc_lightning.errors import UserError
 from dccc_lightning.retrieval import gallery_folder, proposals
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.retrieval.gallery_manifest import MANIFEST
 
 MODEL = "0123456789abcdef"
 
@@ -305,7 +306,7 @@ class TestFolder:
         index.remove([0])
 
         def fail(path, content):
-            if path.name == gallery_folder.MANIFEST:
+            if path.name == MANIFEST:
                 raise OSError(28, "No space left on device")
             path.write_bytes(content)
 
@@ -351,7 +352,7 @@ class TestFolder:
         assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
     def test_another_format_says_so(self, folder):
-        path = folder / gallery_folder.MANIFEST
+        path = folder / MANIFEST
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
         with pytest.raises(UserError, match=r"of format 2, this version of the package reads .* 1"):
             GalleryIndex.load(folder)
@@ -382,7 +383,7 @@ class TestFolder:
         ),
     )  # fmt: skip
     def test_a_manifest_of_any_content_loads_or_is_refused_in_one_line(self, original, key, value):
-        manifest = original / gallery_folder.MANIFEST
+        manifest = original / MANIFEST
         before, said = manifest.read_text(), ""
         try:
             manifest.write_text(json.dumps({**json.loads(before), key: value}))
@@ -400,7 +401,7 @@ class TestFolder:
 
         import hashlib
 
-        manifest = json.loads((folder / gallery_folder.MANIFEST).read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
         np.save(tmp_path / "object.npy", np.array([Trap()], dtype=object), allow_pickle=True)
         for part in ("embeddings", "table", "proposals"):
             for content in ((tmp_path / "object.npy").read_bytes(), pickle.dumps(Trap())):
@@ -409,15 +410,13 @@ class TestFolder:
                 name = f"{part}-{digest[:16]}.{suffix}"
                 (folder / name).write_bytes(content)
                 files = {**manifest["files"], part: {"name": name, "sha256": digest}}
-                (folder / gallery_folder.MANIFEST).write_text(
-                    json.dumps({**manifest, "files": files})
-                )
+                (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}))
                 with pytest.raises(UserError, match="damaged"):
                     GalleryIndex.load(folder)
         assert not (tmp_path / "sprung").exists()
 
     def test_paths_out_of_the_folder_are_refused(self, folder):
-        path = folder / gallery_folder.MANIFEST
+        path = folder / MANIFEST
         manifest = json.loads(path.read_text())
         manifest["files"]["table"]["name"] = "../table-0123456789abcdef.parquet"
         path.write_text(json.dumps(manifest))

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from PIL import Image
 
 from dccc_lightning import GalleryIndex, cli, load_embedder
 from dccc_lightning.errors import UserError
-from dccc_lightning.retrieval.gallery_folder import MANIFEST
+from dccc_lightning.retrieval.gallery_manifest import MANIFEST
 from dccc_lightning.tasks.calibrate import calibrate
 from dccc_lightning.tasks.index import index
 from dccc_lightning.tasks.search import search
@@ -55,6 +57,16 @@ def settings_of(tiny):
                 del config.callbacks, config.logger  # they need Hydra's own settings
             composed[task] = OmegaConf.to_container(config, resolve=True)
     return composed
+
+
+def perform(settings_of, task, arguments, output):
+    """Run a task without a command line; return its results."""
+    settings = copy.deepcopy(settings_of[task])
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group, _, leaf = key.rpartition(".")
+        (settings[group] if group else settings)[leaf] = yaml.safe_load(value)
+    return TASKS[task](settings, output)
 
 
 @pytest.fixture
@@ -256,17 +268,38 @@ def test_mistakes_are_one_line(gallery, settings_of, tmp_path, task, arguments, 
     (tmp_path / "notes.txt").write_text("people/1_c1.png\nno image\n")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     before = {path: path.read_bytes() for path in (tmp_path / "g").iterdir()}
-    settings = copy.deepcopy(settings_of[task])
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        group, _, leaf = key.rpartition(".")
-        (settings[group] if group else settings)[leaf] = yaml.safe_load(value)
     with pytest.raises(UserError) as refused:
-        TASKS[task](settings, tmp_path / "out")
+        perform(settings_of, task, arguments, tmp_path / "out")
     assert said in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
     assert {path: path.read_bytes() for path in (tmp_path / "g").iterdir()} == before
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("harm", ["flipped embeddings", "no table", "no index.json", "a format"])
+def test_the_remedy_for_a_damaged_gallery_works(gallery, settings_of, tmp_path, harm):
+    folder = tmp_path / "my g"
+    gallery.save(folder)
+    if harm == "flipped embeddings":
+        path = next(folder.glob("embeddings-*"))
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(content)
+    elif harm == "a format":
+        path = folder / MANIFEST
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
+    else:
+        next(folder.glob("table-*" if harm == "no table" else MANIFEST)).unlink()
+    query = [f"index={folder}", "query=people/1_c1.png"]
+    with pytest.raises(UserError) as refused:
+        perform(settings_of, "search", query, tmp_path / "a")
+    task, *advised = shlex.split(re.search(r"task=index .* replace=true", str(refused.value))[0])
+    values = {"input=IMAGES": "input=people", "ckpt=CHECKPOINT": "ckpt=bundled"}
+    perform(settings_of, task.removeprefix("task="), [values.get(a, a) for a in advised],
+            tmp_path / "b")  # fmt: skip
+    found = perform(settings_of, "search", query, tmp_path / "c")
+    assert found["images"] == 6
+    assert found["queries"][0]["hits"][0]["path"].endswith("1_c2.png")
 
 
 def test_unreadable_images_can_be_skipped(ask, people):

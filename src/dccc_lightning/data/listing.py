@@ -1,6 +1,5 @@
 """Lists of images on disk: any number of paths, cameras and identities in constant memory."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from dccc_lightning.data.image_tree import walk_images
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
 from dccc_lightning.errors import UserError
+from dccc_lightning.files import replacing
 
 ROWS = 65_536
 """Rows that are in memory at a time."""
@@ -80,18 +80,15 @@ def write_table(
         UserError: The name of a file is not text.
     """
     remaining, rows = iter(images), 0
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    schema = SCHEMA.with_metadata(metadata or {})
     try:
-        with pq.ParquetWriter(temporary, SCHEMA.with_metadata(metadata or {})) as writer:
+        with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
             while chunk := list(islice(remaining, ROWS)):
                 columns = [list(column) for column in zip(*chunk, strict=True)]
                 writer.write_table(pa.table(columns, schema=writer.schema))
                 rows += len(chunk)
-        temporary.replace(path)
     except UnicodeEncodeError as error:
         raise UserError(f"the name {error.object!r} is not text; rename the file") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return rows
 
 

@@ -2,19 +2,18 @@
 
 The manifest (``index.json``) names the data files and their SHA-256, and a data file carries part
 of its SHA-256 in its name. So a gallery is replaced in one step, by renaming the new manifest over
-the old one; files that are no longer named are removed afterwards. Nothing is unpickled: the files
-are JSON, NPY, Parquet and faiss's own format, which is only read where its SHA-256 is right.
+the old one; files that are no longer named are removed afterwards. The SHA-256 finds damage; it is
+no protection from forgery, since it lies beside the files. Nothing is unpickled: the files are
+JSON, NPY, Parquet and faiss's own format.
 """
 
 import fcntl
 import hashlib
-import io
 import json
 import os
-import re
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +21,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.files import write_atomically
-
-FORMAT = 1
-"""Layout of the folder; raise it with every change that older versions cannot read."""
-
-MANIFEST = "index.json"
-_SUFFIXES = {"embeddings": ".npy", "table": ".parquet", "proposals": ".faiss"}
-_DATA_FILE = re.compile(r"(embeddings|table|proposals)-[0-9a-f]{16}\.(npy|parquet|faiss)")
-_LARGEST_MANIFEST = 1 << 20
-_ATTEMPTS = 3
+from dccc_lightning.files import remove_temporaries, write_atomically
+from dccc_lightning.retrieval.gallery_manifest import (
+    DATA_FILE,
+    FORMAT,
+    MANIFEST,
+    OWN_FILE,
+    SUFFIXES,
+    Manifest,
+    damaged,
+    file_names,
+    opened_manifest,
+    parsed,
+    read_manifest,
+    unreadable,
+)
 
 Parts = Mapping[str, bytes | memoryview]
-Manifest = Mapping[str, Any]
-
-
-def is_gallery(folder: Path) -> bool:
-    """Tell whether a folder holds a gallery."""
-    return (folder / MANIFEST).is_file()
 
 
 def write_gallery(
     folder: Path, facts: Mapping[str, Any], parts: Parts, expected: Manifest | None = None
 ) -> Manifest:
-    """Write a gallery; one that is there already is replaced in one step.
+    """Write a gallery; one that is there already, damaged or not, is replaced in one step.
 
     Args:
-        folder: Made under a temporary name if it is not there.
+        folder: Made if it is not there.
         facts: What the manifest says beside format and files.
         parts: Contents of the data files, by ``embeddings``, ``table`` and ``proposals``.
         expected: The manifest that a gallery there must still have; None replaces any.
@@ -60,123 +58,156 @@ def write_gallery(
         UserError: The folder holds something else or another manifest, or cannot be written to.
     """
     try:
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            if not is_gallery(folder):
-                raise UserError(f"{folder}: exists and is no gallery; choose another folder")
-            with _locked(folder):
-                if expected is not None and read_manifest(folder) != expected:
-                    raise UserError(
-                        f"{folder}: changed by another process since it was read, so nothing was "
-                        "written; run the command again"
-                    )
+        is_new = not folder.exists()
+        if not is_new and not _may_be_replaced(folder):
+            raise UserError(f"{folder}: exists and is no gallery; choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder, fcntl.LOCK_EX):
+            if expected is not None and not is_new and read_manifest(folder) != expected:
+                raise UserError(
+                    f"{folder}: changed by another process since it was read, so nothing was "
+                    "written; run the command again"
+                )
+            try:
                 return _write_files(folder, facts, parts)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-        try:
-            temporary.mkdir(parents=True)
-            manifest = _write_files(temporary, facts, parts)
-            temporary.rename(folder)
-            return manifest
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            except BaseException:
+                if is_new and not any(folder.iterdir()):
+                    folder.rmdir()
+                raise
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read what a gallery says of itself.
+@contextmanager
+def opened_gallery(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, BufferedReader]]]:
+    """Open a gallery: its manifest, and the data files that it names, each as it was written.
 
-    Raises:
-        UserError: No gallery, a damaged manifest, or one of another format.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise UserError(
-            f"{folder}: no gallery there ({MANIFEST} is missing); task=index builds one"
-        )
-    try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise ValueError("too large")
-        manifest = json.loads(path.read_text())
-        number = manifest["format"]
-        if not isinstance(number, int) or not isinstance(manifest["files"], dict):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise damaged(folder, f"{MANIFEST} cannot be read") from error
-    if number != FORMAT:
-        raise UserError(
-            f"{folder}: a gallery of format {number}, this version of the package reads format "
-            f"{FORMAT}; build it anew with task=index"
-        )
-    return dict(manifest)
+    All are of one state, whatever other processes write meanwhile: a file is opened once, and stays
+    readable when it is removed. Where one is removed before that, the manifest is another file now,
+    and is read again.
 
-
-def read_gallery(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Read the manifest and check every data file that it names.
-
-    Returns:
-        The manifest and the paths of the data files by part.
+    Yields:
+        The manifest and the data files by part.
 
     Raises:
         UserError: No gallery, another format, or a file missing or changed.
     """
-    for attempt in range(_ATTEMPTS):
-        manifest = read_manifest(folder)
-        paths = {}
-        for part, facts in manifest["files"].items():
-            name = facts.get("name") if isinstance(facts, dict) else None
-            if not isinstance(name, str) or not _DATA_FILE.fullmatch(name):
-                raise damaged(folder, f"{MANIFEST} names no file of a gallery as its {part}")
-            paths[str(part)] = folder / name
-        try:
-            for part, path in paths.items():
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                if digest != manifest["files"][part].get("sha256"):
-                    raise damaged(folder, f"{path.name} is not what was written")
-            return manifest, paths
-        except FileNotFoundError as error:
-            if attempt + 1 == _ATTEMPTS:  # before that, another process may have replaced it
-                raise damaged(folder, f"{Path(error.filename).name} is missing") from error
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    raise AssertionError("unreachable")
+    with ExitStack() as stack:
+        missing: OSError | None = None
+        before: os.stat_result | None = None
+        while True:
+            file = stack.enter_context(opened_manifest(folder))
+            here = os.fstat(file.fileno())  # of an open file: no other can have its number
+            if missing is not None and before is not None and os.path.samestat(before, here):
+                raise damaged(folder, f"{Path(missing.filename).name} is missing") from missing
+            manifest = parsed(folder, file)
+            try:
+                files: dict[str, BufferedReader] = {
+                    part: stack.enter_context((folder / name).open("rb"))
+                    for part, name in file_names(folder, manifest).items()
+                }
+                break
+            except FileNotFoundError as error:
+                missing, before = error, here
+            except OSError as error:
+                raise unreadable(folder, error) from error
+        for part, data in files.items():
+            try:
+                digest = hashlib.file_digest(data, "sha256").hexdigest()
+                data.seek(0)
+            except OSError as error:
+                raise unreadable(folder, error) from error
+            if digest != manifest["files"][part].get("sha256"):
+                raise damaged(folder, f"{Path(data.name).name} is not what was written")
+        yield manifest, files
 
 
-def damaged(folder: Path, reason: str) -> UserError:
-    """Return the error for a gallery that is not what was written."""
-    return UserError(f"{folder}: the gallery is damaged, {reason}; build it anew with task=index")
+def remove_remains(folder: Path) -> None:
+    """Remove from a gallery what killed processes have left there.
+
+    These are temporary files, and data files of an earlier state. A data file that is newer than
+    the manifest may be of a change that goes on, on another host even: it stays for the next
+    change to remove.
+    """
+    _remove_temporaries(folder)
+    with suppress(OSError, UserError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        names = set(file_names(folder, read_manifest(folder)).values())
+        written = (folder / MANIFEST).stat().st_mtime_ns
+        for path in _data_files(folder, names):
+            if path.stat().st_mtime_ns < written:
+                path.unlink()
 
 
 def npy(array: NDArray[np.float32]) -> memoryview:
     """Return an array as a NPY file."""
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getbuffer()
 
 
+def mapped_npy(file: BufferedReader) -> "np.memmap[Any, np.dtype[np.float32]]":
+    """Return the array of a NPY file that ``npy`` made, memory-mapped.
+
+    Raises:
+        ValueError: Another file, or an array of another type.
+    """
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("its embeddings are of another NPY format")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.float32 or is_fortran:
+        raise ValueError("its embeddings are not float32")
+    return np.memmap(file, np.float32, mode="c", offset=file.tell(), shape=shape)
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    """Tell a gallery, damaged or not, from a folder that holds something else."""
+    if not folder.is_dir():
+        return False
+    if all(OWN_FILE.fullmatch(path.name) for path in folder.iterdir()):
+        return True
+    with suppress(UserError):
+        return bool(read_manifest(folder))
+    return False
+
+
 def _write_files(folder: Path, facts: Mapping[str, Any], parts: Parts) -> Manifest:
-    files = {}
-    for part, content in parts.items():
-        digest = hashlib.sha256(content).hexdigest()
-        name = f"{part}-{digest[:16]}{_SUFFIXES[part]}"
-        if not (folder / name).exists():
-            write_atomically(folder / name, content)
-        files[part] = {"name": name, "bytes": len(content), "sha256": digest}
+    files: dict[str, dict[str, Any]] = {}
+    before = {path.name for path in folder.iterdir()}
     manifest = {"format": FORMAT, **facts, "files": files}
-    write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-    kept = {entry["name"] for entry in files.values()}
-    for path in folder.iterdir():
-        if _DATA_FILE.fullmatch(path.name) and path.name not in kept:
-            path.unlink()
+    try:
+        for part, content in parts.items():
+            digest = hashlib.sha256(content).hexdigest()
+            name = f"{part}-{digest[:16]}{SUFFIXES[part]}"
+            # One of this name that is there already may be damaged.
+            write_atomically(folder / name, content)
+            files[part] = {"name": name, "bytes": len(content), "sha256": digest}
+        write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    except BaseException:
+        for name in {entry["name"] for entry in files.values()} - before:
+            (folder / name).unlink(missing_ok=True)
+        raise
+    for path in _data_files(folder, {entry["name"] for entry in files.values()}):
+        path.unlink()
+    _remove_temporaries(folder)
     return manifest
 
 
+def _remove_temporaries(folder: Path) -> None:
+    for name in (*(f"{part}-*" for part in SUFFIXES), MANIFEST):
+        remove_temporaries(folder, name)
+
+
+def _data_files(folder: Path, names: set[str]) -> list[Path]:
+    """Return the data files that have none of these names."""
+    return [p for p in folder.iterdir() if DATA_FILE.fullmatch(p.name) and p.name not in names]
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, operation: int) -> Iterator[None]:
     """Let one process at a time write into a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, operation)
         yield
     finally:
         os.close(descriptor)

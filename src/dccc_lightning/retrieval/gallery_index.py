@@ -11,12 +11,8 @@ from dccc_lightning import __version__, checks
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.errors import UserError
 from dccc_lightning.retrieval.exact_search import NOBODY
-from dccc_lightning.retrieval.gallery_folder import (
-    Manifest,
-    damaged,
-    read_gallery,
-    write_gallery,
-)
+from dccc_lightning.retrieval.gallery_folder import opened_gallery, remove_remains, write_gallery
+from dccc_lightning.retrieval.gallery_manifest import Manifest, damaged
 from dccc_lightning.retrieval.gallery_search import GallerySearch
 from dccc_lightning.retrieval.gallery_table import (
     GalleryTable,
@@ -84,7 +80,7 @@ class GalleryIndex:
         """
         checks.choice("kind", kind, ("auto", *KINDS))
         rows = unit_rows(embeddings, "embeddings")
-        table = _table(0, rows, paths, cameras, identities)
+        table = make_table(0, len(rows), paths, cameras, identities)
         search = GallerySearch.build(kind, rows, table.ids)
         return cls(table, search, fingerprint, len(table))
 
@@ -196,7 +192,7 @@ class GalleryIndex:
             ValueError: As ``build``, or a path is there already; nothing is added then.
         """
         rows = self._unit(embeddings, fingerprint)
-        table = _table(self.next_id, rows, paths, cameras, identities)
+        table = make_table(self.next_id, len(rows), paths, cameras, identities)
         if known := set(table.paths) & set(self.table.paths):
             raise ValueError(f"paths must be new, {min(known)!r} is in the gallery")
         if len(table):
@@ -249,6 +245,9 @@ class GalleryIndex:
     def load(cls, folder: str | os.PathLike[str], fingerprint: str | None = None) -> "GalleryIndex":
         """Read a gallery; nothing of it is unpickled, the embeddings stay on disk until needed.
 
+        Other processes may change it meanwhile: it is read as it was before a change, or after it.
+        Files that a killed change has left there are removed.
+
         Args:
             folder: What ``save`` wrote.
             fingerprint: Of the model that is going to embed the queries; None trusts the caller.
@@ -258,17 +257,18 @@ class GalleryIndex:
                 model.
         """
         folder = Path(folder)
-        facts, files = read_gallery(folder)
-        try:
-            table = GalleryTable.from_parquet(files["table"].read_bytes())
-            search = GallerySearch.unpack(facts, files, table.ids)
-            newest = int(table.ids.max(initial=-1))
-            next_id = checks.integer("next_id", facts["next_id"], newest + 1)
-            index = cls(table, search, str(facts["fingerprint"]), next_id)
-        except KeyError as error:
-            raise damaged(folder, f"it lacks {error.args[0]}") from error
-        except (ValueError, TypeError, EOFError, OSError) as error:
-            raise damaged(folder, str(error).splitlines()[0] if str(error) else "") from error
+        with opened_gallery(folder) as (facts, files):
+            try:
+                table = GalleryTable.from_parquet(files["table"].read())
+                search = GallerySearch.unpack(facts, files, table.ids)
+                newest = int(table.ids.max(initial=-1))
+                next_id = checks.integer("next_id", facts["next_id"], newest + 1)
+                index = cls(table, search, str(facts["fingerprint"]), next_id)
+            except KeyError as error:
+                raise damaged(folder, f"it lacks {error.args[0]}") from error
+            except (ValueError, TypeError, EOFError, OSError) as error:
+                raise damaged(folder, str(error).splitlines()[0] if str(error) else "") from error
+        remove_remains(folder)
         index._seen = folder.absolute(), facts
         if fingerprint is not None:
             index.check_fingerprint(fingerprint)
@@ -281,17 +281,3 @@ class GalleryIndex:
         if rows.shape[1] != self.feature_dim:
             raise ValueError(f"embeddings must be (N, {self.feature_dim}), got {rows.shape}")
         return rows
-
-
-def _table(
-    first_id: int,
-    rows: NDArray[np.float32],
-    paths: Sequence[str | os.PathLike[str]],
-    cameras: Labels | None,
-    identities: Labels | None,
-) -> GalleryTable:
-    if len(paths) != len(rows):
-        raise ValueError(
-            f"paths must have one entry an embedding, got {len(paths)} for {len(rows)} embeddings"
-        )
-    return make_table(first_id, paths, cameras, identities)

@@ -1,7 +1,7 @@
 """Searching a gallery of any size: exactly where it is small, among proposals where it is large."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from io import BufferedReader
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dccc_lightning import checks, progress
 from dccc_lightning.retrieval import exact_search
 from dccc_lightning.retrieval.exact_search import NOBODY
-from dccc_lightning.retrieval.gallery_folder import npy
+from dccc_lightning.retrieval.gallery_folder import mapped_npy, npy
 from dccc_lightning.retrieval.proposals import Proposals, pick_kind
 
 Floats = NDArray[np.float32]
@@ -134,7 +134,7 @@ class GallerySearch:
 
     @classmethod
     def unpack(
-        cls, facts: Mapping[str, Any], files: Mapping[str, Path], ids: Ints
+        cls, facts: Mapping[str, Any], files: Mapping[str, BufferedReader], ids: Ints
     ) -> "GallerySearch":
         """Take what ``pack`` returned, from files; the embeddings stay there until needed.
 
@@ -142,13 +142,13 @@ class GallerySearch:
             KeyError: A fact or a file is missing.
             ValueError, TypeError, OSError, EOFError: They cannot be read, or do not fit together.
         """
-        embeddings = np.load(files["embeddings"], mmap_mode="c", allow_pickle=False)
+        embeddings = mapped_npy(files["embeddings"])
         dim, kind = facts["feature_dim"], facts["kind"]
-        if embeddings.dtype != np.float32 or embeddings.shape != (len(ids), dim):
+        if embeddings.shape != (len(ids), dim):
             raise ValueError("its parts do not belong together")
         proposals = None
         if kind != "flat":
-            content = files["proposals"].read_bytes()
+            content = files["proposals"].read()
             proposals = Proposals.from_bytes(kind, content, facts["breadth"], dim)
         return cls(embeddings, ids, proposals, checks.real("recall", facts["recall"], 0, 1))
 

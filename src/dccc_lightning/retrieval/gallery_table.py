@@ -142,6 +142,7 @@ class GalleryTable:
 
 def make_table(
     first_id: int,
+    count: int,
     paths: Iterable[str | os.PathLike[str]],
     cameras: Labels | None,
     identities: Labels | None,
@@ -150,14 +151,19 @@ def make_table(
 
     Args:
         first_id: Of the first image.
+        count: N, of the embeddings.
         paths: N files, all different.
         cameras: N names or numbers, or None where nobody knows.
         identities: The same.
 
     Raises:
-        ValueError: Not one camera or identity a path, or a path twice.
+        ValueError: Not one path an embedding or one camera or identity a path, or a path twice.
     """
     files = [os.fspath(path) for path in paths]
+    if len(files) != count:
+        raise ValueError(
+            f"paths must have one entry an embedding, got {len(files)} for {count} embeddings"
+        )
     seen: set[str] = set()
     for path in files:
         if path in seen:

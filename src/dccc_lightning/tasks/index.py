@@ -9,8 +9,8 @@ from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.results import versions, write_results
-from dccc_lightning.retrieval.gallery_folder import is_gallery
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.retrieval.gallery_manifest import is_gallery
 from dccc_lightning.tasks.gallery_inputs import (
     embed_images,
     embedded_before,
