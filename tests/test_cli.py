@@ -50,6 +50,7 @@ MISTAKES = {
     "+trainer.speed=9": ["trainer", "speed"],
     "trainer=gpu": ["CUDA"],
     "+trainer.strategy=fsdp": ["trainer.strategy=fsdp", "auto or ddp"],
+    "+trainer.fast_dev_run=true": ["trainer.fast_dev_run=true", "epochs=1 iterations=1"],
     "trainer.precision=bf16-true": ["trainer.precision", "bf16-mixed"],
     "model.bn_group_size=1": ["bn_group_size=1", "no variance"],
     "model.bn_group_size=21": ["bn_group_size=21", "group of one"],

@@ -15,6 +15,7 @@ from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.tasks.evaluate import _plain_network
 
 
 class Columns:
@@ -196,6 +197,19 @@ class TestMatrix:
 
 
 WORLD = ("dataset.train_identities=16", "dataset.test_identities=6", "dataset.cameras=3")
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 32), (256, 128), (16, 48)])
+def test_a_network_without_a_checkpoint_is_built_for_the_images_that_it_gets(height, width):
+    model = {"_target_": "dccc_lightning.models.embedder.build_embedder",
+             "backbone": "vit_small", "weights": None}  # fmt: skip
+    settings = {"model": model, "image": {"height": height, "width": width}}
+    embedder = _plain_network(settings, torch.device("cpu"))
+    images = torch.zeros(2, 3, height, width, dtype=torch.uint8)
+    assert embedder.embed(images).shape == (2, 384)
+    settings["image"]["height"] = 40
+    with pytest.raises(UserError, match="image_size must be multiples of 16, got 40 x"):
+        _plain_network(settings, torch.device("cpu"))
 
 
 class TestCommand:

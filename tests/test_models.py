@@ -282,6 +282,15 @@ def test_resnet10_at_half_width():
     assert embedder.eval()(images(2, 3, 64, 32)).shape == (2, 256)
 
 
+@pytest.mark.parametrize("name", [name for name in BACKBONES if "ibn_a" in name])
+def test_instance_norm_needs_more_than_a_pixel(name):
+    with pytest.raises(ValueError, match="image_size must be above 16 x 16"):
+        build_backbone(name, image_size=(16, 16))
+    backbone = build_backbone(name, image_size=(17, 8)).eval()
+    with torch.no_grad():
+        assert backbone(torch.zeros(1, 3, 17, 8)).isfinite().all()
+
+
 def test_impossible_backbones_are_refused():
     for wrong, nearest in {"resnet51": "resnet50", "Resnet50-IBN-a": "resnet50_ibn_a"}.items():
         with pytest.raises(ValueError, match=f"'{wrong}' is unknown; the nearest are .*{nearest}"):

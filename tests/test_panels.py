@@ -9,14 +9,18 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytorch_lightning.trainer.states import TrainerFn
 from scipy.sparse import csr_matrix
 
 from dccc_lightning import progress
+from dccc_lightning.callbacks.panels import Panels
 from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
@@ -592,3 +596,20 @@ def test_two_processes_make_the_panels_once(tiny, tmp_path):
     assert_complete(tmp_path / "run", epoch=0)
     assert done.stdout.count("1/1 ") == 1
     assert not re.search(r"[\x1b\r]", done.stdout + done.stderr)
+
+
+def test_a_part_of_the_test_images_makes_no_pictures_of_rankings(tmp_path):
+    module = DCCCModule.__new__(DCCCModule)
+    torch.nn.Module.__init__(module)
+    splits = SimpleNamespace(query=range(2), gallery=range(4))
+    trainer = SimpleNamespace(
+        state=SimpleNamespace(fn=TrainerFn.FITTING), current_epoch=0, max_epochs=1,
+        datamodule=SimpleNamespace(splits=splits),
+    )  # fmt: skip
+    for rows, keeps in ((6, True), (4, False)):
+        panels = Panels(tmp_path)
+        is_query = torch.arange(rows) < 2
+        metric = SimpleNamespace(features=[torch.zeros(rows, 3)], is_query=[is_query])
+        module.retrieval = {"val": metric}
+        panels.on_validation_epoch_end(trainer, module)
+        assert (panels._evaluation is not None) is keeps

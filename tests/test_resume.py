@@ -313,6 +313,8 @@ def test_what_an_epoch_was_begun_with_cannot_change_within_it(
     for argument, message in {
         "iterations=1": "iterations=1: the epoch to go on with has made 2 steps already",
         "trainer.accumulate_grad_batches=2": "was begun with 1; change it after the end",
+        "seed=9": "seed=9: the epoch to go on with was begun with 0; change it after the end",
+        "batch.clusters=2": "batch.clusters=2: the epoch to go on with was begun with 4",
         "trainer.accumulate_grad_batches=3": "cannot be cut into 3 parts",
     }.items():
         outcome = command("resume=run", argument)

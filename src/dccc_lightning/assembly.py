@@ -22,6 +22,23 @@ from dccc_lightning.processes import PROCESS_TIMEOUT, check_devices, check_share
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
+_LENGTH = "epochs= and iterations= are the length of a run; epochs=1 iterations=1 is the shortest"
+_WHOLE = "scores need every query and the whole gallery; eval_every= makes evaluations rarer"
+_LIMITS = {
+    "fast_dev_run": (False, _LENGTH),
+    "limit_train_batches": (1.0, _LENGTH),
+    "overfit_batches": (0.0, _LENGTH),
+    "max_steps": (-1, _LENGTH),
+    "min_steps": (None, _LENGTH),
+    "max_time": (None, _LENGTH),
+    "limit_val_batches": (1.0, _WHOLE),
+    "limit_test_batches": (1.0, _WHOLE),
+    "limit_predict_batches": (1.0, _WHOLE),
+    "val_check_interval": (1.0, "eval_every= counts the epochs between two evaluations"),
+    "check_val_every_n_epoch": (1, "eval_every= counts the epochs between two evaluations"),
+}
+"""Lightning's arguments that cut epochs or evaluations: value without effect, and remedy."""
+
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """What the forward passes may run in; statistics, memory, losses and scores stay in single."""
 
@@ -102,6 +119,7 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
         UserError: An unknown or impossible argument, or more devices than there are.
     """
     arguments = dict(settings["trainer"])
+    _check_limits(arguments)
     processes = check_devices(arguments)
     size = settings["batch"]["clusters"] * settings["batch"]["instances"]
     group = checked(
@@ -158,3 +176,16 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
         ),
         {"epochs": settings["epochs"]},
     )
+
+
+def _check_limits(arguments: Settings) -> None:
+    """Refuse what would cut an epoch short, or score a part of the test images.
+
+    No evaluation at all (``limit_val_batches=0``) is a choice.
+    """
+    for name, (neutral, remedy) in _LIMITS.items():
+        value = arguments.get(name)
+        is_off = name == "limit_val_batches" and not isinstance(value, bool) and value == 0
+        if value is None or is_off or (value == neutral and type(value) is type(neutral)):
+            continue
+        raise UserError(f"trainer.{name}={str(value).lower()}: {remedy}")

@@ -158,13 +158,12 @@ class ReIDDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the pseudo labels, their epoch, and the steps made in it, for the checkpoint."""
-        labels = None if self.labels is None else torch.from_numpy(self.labels)
         return {
-            "labels": labels,
+            "labels": None if self.labels is None else torch.from_numpy(self.labels),
             "labels_epoch": self.labels_epoch,
             "steps": self._steps_made(),
             "iterations": self.iterations,
-            "parts": self._parts(),
+            "begun_with": self._drawn_by(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -173,12 +172,9 @@ class ReIDDataModule(pl.LightningDataModule):
         self.labels = None if labels is None else labels.numpy()
         self.labels_epoch = state_dict["labels_epoch"]
         self._begun = BegunEpoch(
-            self.labels_epoch,
-            state_dict["steps"],
-            state_dict["iterations"],
-            state_dict["parts"],
-            0 if labels is None else len(labels),
-        )
+            self.labels_epoch, state_dict["steps"], state_dict["iterations"],
+            0 if self.labels is None else len(self.labels), state_dict.get("begun_with", {}),
+        )  # fmt: skip
         self._labels_on_device = None
 
     def forget_labels(self) -> None:
@@ -191,7 +187,7 @@ class ReIDDataModule(pl.LightningDataModule):
         """Return the loader of the current epoch, after asking for its pseudo labels."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         images = len(self.splits.train)
-        start = self._begun.first_step(epoch, self.iterations, self._parts(), images)
+        start = self._begun.first_step(epoch, self.iterations, images, self._drawn_by())
         if self.labels is not None and len(self.labels) != images:
             self.forget_labels()  # cluster the images that there are now
         if self.label_source is not None and self.labels_epoch != epoch:
@@ -266,6 +262,15 @@ class ReIDDataModule(pl.LightningDataModule):
             positions,
         )
 
+    def _drawn_by(self) -> dict[str, int]:
+        """Return what a batch depends on, by the names of the settings."""
+        return {
+            "seed": self.seed,
+            "batch.clusters": self.clusters, "batch.instances": self.instances,
+            "image.height": self.height, "image.width": self.width,
+            "trainer.accumulate_grad_batches": self._parts(),
+        }  # fmt: skip
+
     def _parts(self) -> int:
         """Return into how many parts gradient accumulation cuts a batch."""
         return self.trainer.accumulate_grad_batches if self.trainer is not None else 1
@@ -273,8 +278,7 @@ class ReIDDataModule(pl.LightningDataModule):
     def _steps_made(self) -> int:
         if self.trainer is None:
             return 0
-        parts_made: int = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return parts_made // self._parts()
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready // self._parts()
 
     def _warn_if_clusters_repeat(self) -> None:
         found = int(self.labels.max()) + 1 if self.labels is not None else 0

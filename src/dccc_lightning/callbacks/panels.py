@@ -77,7 +77,10 @@ class Panels(EpochRow):
         return is_last or (self.every is not None and (epoch + 1) % self.every == 0)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the embeddings of the evaluation; the module forgets them right after this."""
+        """Keep the embeddings of the evaluation; the module forgets them right after this.
+
+        None of a part of the images, which a trainer of one's own may ask for (``fast_dev_run``).
+        """
         is_first = trainer.state.fn == TrainerFn.VALIDATING  # before training
         if is_first or not self.is_due(trainer, trainer.current_epoch):
             return
@@ -87,12 +90,10 @@ class Panels(EpochRow):
         metric = pl_module.retrieval[prefix]
         # Each process holds its shard, in order.
         rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)
-        self._evaluation = (
-            distributed.gather_shards(rows[is_query], len(splits.query)).cpu(),
-            distributed.gather_shards(rows[~is_query], len(splits.gallery)).cpu(),
-            _NETWORKS[prefix],
-            pl_module.camera_center,
-        )
+        query = distributed.gather_shards(rows[is_query], len(splits.query)).cpu()
+        gallery = distributed.gather_shards(rows[~is_query], len(splits.gallery)).cpu()
+        if (len(query), len(gallery)) == (len(splits.query), len(splits.gallery)):
+            self._evaluation = query, gallery, _NETWORKS[prefix], pl_module.camera_center
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         """Make the panels and write them; images that have gone are a warning."""

@@ -1,6 +1,7 @@
 """An epoch that a checkpoint has interrupted, and what it cannot go on without."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dccc_lightning.errors import UserError
 
@@ -15,18 +16,26 @@ class BegunEpoch:
         epoch: Counted from 0; -1 for none.
         steps: Optimiser steps made.
         iterations: Optimiser steps that it was to have.
-        parts: Parts of a batch (gradient accumulation).
         images: Training images, one pseudo label each.
+        settings: What its batches are drawn by, by the names of the settings.
     """
 
     epoch: int = -1
     steps: int = 0
     iterations: int = 0
-    parts: int = 1
     images: int = 0
+    settings: Mapping[str, int] = field(default_factory=dict)
 
-    def first_step(self, epoch: int, iterations: int, parts: int, images: int) -> int:
+    def first_step(
+        self, epoch: int, iterations: int, images: int, settings: Mapping[str, int]
+    ) -> int:
         """Return the step with which ``epoch`` begins here: 0 unless it is the one interrupted.
+
+        Args:
+            epoch: The one that begins.
+            iterations: Optimiser steps that an epoch has now.
+            images: Training images now.
+            settings: As the attribute, now.
 
         Raises:
             UserError: It is, and the settings or the images are others than it was begun with.
@@ -39,11 +48,12 @@ class BegunEpoch:
                     f"iterations={iterations}: the epoch to go on with has made {self.steps} steps "
                     f"already; {LATER}"
                 )
-            if self.parts != parts:
-                raise UserError(
-                    f"trainer.accumulate_grad_batches={parts}: the epoch to go on with was begun "
-                    f"with {self.parts}; {LATER}"
-                )
+            for name, begun_with in self.settings.items():
+                if (now := settings.get(name, begun_with)) != begun_with:
+                    raise UserError(
+                        f"{name}={now}: the epoch to go on with was begun with {begun_with}; "
+                        f"{LATER}"
+                    )
             if self.images != images:
                 raise UserError(
                     f"{images} training images can be read, {self.images} when the epoch to go on "

@@ -15,6 +15,9 @@ BACKBONES = (*RESNETS, *MOBILE, *TRANSFORMERS)
 IMAGE_SIZE = (256, 128)
 """Height and width in pixels of the published method."""
 
+IBN_STRIDE = 16
+"""Pixels of the image for one of the last map with instance norm, of the IBN-a networks."""
+
 
 def build_backbone(
     name: str,
@@ -39,6 +42,11 @@ def build_backbone(
     height, across = IMAGE_SIZE if image_size is None else image_size
     size = checks.integer("image_size", height, 1), checks.integer("image_size", across, 1)
     if name in RESNETS:
+        if name.endswith("_ibn_a") and max(size) <= IBN_STRIDE:
+            raise ValueError(
+                f"image_size must be above {IBN_STRIDE} x {IBN_STRIDE} for {name}, got "
+                f"{size[0]} x {size[1]}: instance norm of a single pixel is nothing"
+            )
         return build_resnet(name, width, bn_group_size)
     known = name in BACKBONES or str(name).startswith(TIMM)
     if known and width != 1.0:

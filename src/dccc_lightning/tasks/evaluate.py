@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import checks
+from dccc_lightning.assembly import build_student
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked, construct, first_line
 from dccc_lightning.data.records import ReIDDataset
@@ -133,7 +134,7 @@ def _plain_network(settings: Settings, device: torch.device) -> ImageEmbedder:
         width=image["width"],
         dataset="unknown",
     )
-    return checked("image", lambda: ImageEmbedder(construct("model", model), origin, device))
+    return checked("image", lambda: ImageEmbedder(build_student(settings), origin, device))
 
 
 def _described(embedder: ImageEmbedder) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""An epoch that goes on is the epoch that was begun."""
+
+import pytest
+
+from dccc_lightning.data.continuation import BegunEpoch
+from dccc_lightning.errors import UserError
+
+SETTINGS = {"seed": 1, "batch.clusters": 4, "image.height": 64}
+BEGUN = BegunEpoch(epoch=2, steps=3, iterations=10, images=100, settings=SETTINGS)
+
+
+def test_the_epoch_that_was_begun_goes_on_and_others_begin_anew():
+    assert BEGUN.first_step(2, 10, 100, SETTINGS) == 3
+    assert BEGUN.first_step(3, 10, 90, SETTINGS | {"seed": 2}) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 2}, "seed=2: the epoch to go on with was begun with 1; change it after"),
+        ({"batch.clusters": 8}, "batch.clusters=8: the epoch to go on with was begun with 4"),
+        ({"image.height": 32}, "image.height=32: the epoch to go on with was begun with 64"),
+    ],
+)
+def test_other_batches_are_refused_within_an_epoch(change, said):
+    with pytest.raises(UserError, match=said):
+        BEGUN.first_step(2, 10, 100, SETTINGS | change)
+
+
+def test_an_epoch_that_was_over_or_not_begun_binds_nobody():
+    for steps in (0, 10):
+        begun = BegunEpoch(2, steps, 10, 100, SETTINGS)
+        assert begun.first_step(2, 10, 100, {"seed": 9}) == steps
+
+
+def test_a_checkpoint_that_does_not_tell_its_settings_goes_on():
+    assert BegunEpoch(2, 3, 10, 100).first_step(2, 10, 100, SETTINGS) == 3
