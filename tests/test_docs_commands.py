@@ -43,7 +43,7 @@ NOT_RUN = {
 PLACEHOLDERS = {
     "DATA": "data", "PATH": "data", "CROPS": "crops", "QUERIES": "queries", "FOLDER": "started",
     "FILE": "weights.pth", "PROJECT": "people", "A": "runs/first", "B": "runs/second",
-    "PARTITION": "a100",
+    "PARTITION": "a100", "MARKET": "market",
     "PATH/0101_c2s1_010824_01.jpg": "2",  # an image of the world that is not drawn here, by its id
 }  # fmt: skip
 """Words that the reader replaces, by what is here."""
@@ -170,6 +170,10 @@ class Workshop:
     def datasets(self, folder: Path) -> None:
         grow_datasets(folder)
 
+    def market(self, folder: Path) -> None:
+        grow_datasets(folder.with_name("all"))
+        folder.with_name("all").joinpath("Market-1501-v15.09.15").rename(folder)
+
     def crops(self, folder: Path) -> None:
         grow_crops(folder)
 
@@ -190,7 +194,7 @@ PREPARED = {
     "runs/3/calibration.json": "calibration",
     "source/weights.pt": "pretrained", "weights.pth": "imagenet",
     "exported/model.onnx": "exported", "exported/model.pt2": "exported",
-    "data": "datasets", "crops": "crops", "queries": "crops", "many": "crops",
+    "data": "datasets", "market": "market", "crops": "crops", "queries": "crops", "many": "crops",
     "labels.csv": "table",
     "crops/0001_c2s1_064863_00.jpg": "crop", "crops/0001_c2s1_064888_01.jpg": "crop",
     "crop.jpg": "crop", "query.jpg": "crop",

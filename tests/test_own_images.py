@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,9 +18,11 @@ from dccc_lightning.data.image_kinds import READ, SUFFIXES, kind_of
 from dccc_lightning.data.image_labels import ImageLabels, PathPattern, read_table
 from dccc_lightning.data.image_tree import walk_images
 from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.label_rules import DISTRACTORS, JUNK, LabelRules
 from dccc_lightning.data.last import LaST
 from dccc_lightning.data.market1501 import Market1501
 from dccc_lightning.data.partition import assign_splits, choose_identities, choose_queries
+from dccc_lightning.data.unknown import UNKNOWN_WORDS
 from dccc_lightning.errors import UserError
 from trees import LAST, MARKET, grow, touch
 
@@ -260,10 +263,6 @@ class TestPattern:
         with pytest.raises(UserError, match=r"fits none of the 26 images .* 'cam1/a_0\.jpg'"):
             ImageFolder(root=market, pattern=r"(?P<camera>kamera\d+)").splits()
 
-    def test_an_unknown_split_names_the_path(self, market):
-        with pytest.raises(UserError, match=r"'cam1/a_0\.jpg'.* one of train, .*, got 'cam1'"):
-            ImageFolder(root=market, pattern=r"(?P<split>cam\d)/").splits()
-
     def test_a_group_may_tell_the_split(self, tmp_path):
         touch(tmp_path, "Train/a_1.jpg", "query/b_1.jpg", "gallery/b_2.jpg", "gallery/c_2.jpg")
         pattern = r"(?P<split>\w+)/(?P<identity>\w)_(?P<camera>\d)"
@@ -329,7 +328,6 @@ class TestTable:
             (f"path\n{'a' * 5000}.jpg\n", 2, "no file"),
             ("path\n../secret.jpg\n", 2, r"outside .*dataset\.outside=true"),
             ("path\n../root-2/a.jpg\n", 2, "outside"),
-            ("path,split\na.jpg,val\n", 2, "one of train, test, query, gallery, got 'val'"),
             ('path\n"a.jpg\n', 2, "unexpected end of data"),
             ('path\n"a.jpg"x\n', 2, "expected after"),
             (b"path,camera\na.jpg,1\nb/c.png,S\xfcd\n", 3, "not UTF-8 .*; save it as UTF-8"),
@@ -429,16 +427,12 @@ class TestDivision:
     def test_a_split_column_decides_and_test_is_divided_by_the_rule(self, market):
         rows = ["path,camera,identity,split"]
         rows += [f"cam{c}/a_{i}.jpg,{c},a,test" for c in (1, 2) for i in (0, 1)]
-        rows += [
-            "cam1/solo_0.jpg,1,solo,test",
-            "cam1/b_0.jpg,1,b,query",
-            "cam2/b_0.jpg,2,b,gallery",
-        ]
+        rows += ["cam1/solo_0.jpg,1,solo,test", "cam2/b_0.jpg,2,b,gallery"]
         rows += ["cam1/c_0.jpg,1,c,", "cam2/c_0.jpg,2,c,", "cam1/d_0.jpg,,,gallery"]
         file = table(market, "\n".join(rows))
         splits = ImageFolder(root=market, table=file).splits()
         assert relative(market, splits.train) == ["cam1/c_0.jpg", "cam2/c_0.jpg"]
-        assert relative(market, splits.query) == ["cam1/a_0.jpg", "cam1/b_0.jpg", "cam2/a_0.jpg"]
+        assert relative(market, splits.query) == ["cam1/a_0.jpg", "cam2/a_0.jpg"]
         gallery = dict(
             zip(relative(market, splits.gallery), splits.gallery.identities, strict=True)
         )
@@ -514,6 +508,193 @@ class TestDivision:
         assert bool(queries) == possible
 
 
+class TestRules:
+    """Words for unknown ones, junk, distractors and names of splits."""
+
+    def said(self, images, **rules):
+        """The labels that are left, and what was said of them."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            kept = LabelRules(**rules).applied("own", [ImageLabels(*image) for image in images])
+        return [tuple(image) for image in kept], [str(warning.message) for warning in caught]
+
+    def test_words_for_nobody_are_empty_cells_and_counted(self):
+        words = ["unknown", " NaN", "None", "n/a", "?", "-1", "NULL", "<NA>", "", "Unidentified"]
+        images = [(f"{i}.png", "2", word, "") for i, word in enumerate([*words, "unknown"])]
+        images.append(("x.png", "N/A", "anna", "-"))
+        kept, lines = self.said(images)
+        assert [image[2] for image in kept] == [""] * 11 + ["anna"]
+        assert kept[-1] == ("x.png", "", "anna", "")
+        (line,) = lines
+        assert line.startswith("own: taken as unknown: identity 'unknown' of 2 images, ")
+        assert "identity 'NaN' of 1 image," in line
+        assert line.endswith(" more; dataset.unknown lists such words")
+
+    def test_the_words_are_one_setting(self):
+        images = [("a.png", "c", "unknown", ""), ("b.png", "Nobody", "x", "")]
+        assert self.said(images, unknown=["nobody"]) == (
+            [("a.png", "c", "unknown", ""), ("b.png", "", "x", "")],
+            ["own: taken as unknown: camera 'Nobody' of 1 image; dataset.unknown lists such words"],
+        )
+        for nothing in (None, []):
+            kept, lines = self.said(images, unknown=nothing)
+            assert [tuple(image) for image in kept] == images
+            assert lines == []
+
+    @pytest.mark.parametrize("word", ["unknown", "nan", "None", "n/a", "?", "-1"])
+    def test_the_division_is_that_of_empty_cells(self, market, word):
+        def divided(label):
+            rows = [
+                f"{path},{path[:4]},{'' if n % 3 == 0 and label == '' else name}\n"
+                for n, path in enumerate(sorted_tree(market))
+                for name in [label if n % 3 == 0 else path.split("/")[1][0]]
+            ]
+            file = table(market, "path,camera,identity\n" + "".join(rows))
+            splits = ImageFolder(root=market, table=file).splits()
+            return [relative(market, r) for r in (splits.train, splits.query, splits.gallery)]
+
+        plain = divided("")
+        with pytest.warns(UserWarning, match=re.escape(f"identity '{word}' of 9 images")):
+            assert divided(word) == plain
+
+    def test_groups_of_a_pattern_and_folders_are_cleaned_too(self, tmp_path):
+        touch(tmp_path, *(f"{who}/{c}_0.jpg" for who in ("Unknown", "anna ", "NaN") for c in "12"))
+        folder = ImageFolder(root=tmp_path, pattern=r"(?P<identity>[^/]+)/(?P<camera>\d)")
+        with pytest.warns(UserWarning, match="identity 'NaN' of 2 .*identity 'Unknown' of 2"):
+            splits = folder.splits()
+        assert splits.identity_names == ("anna",)
+
+    def test_names_that_differ_in_case_alone_get_a_line(self):
+        images = [("1", "Left_Face", "a", ""), ("2", "left_face", "A", ""), ("3", "b", "b", "")]
+        kept, lines = self.said(images)
+        assert kept == images
+        assert lines == [
+            "own: cameras that differ in case alone count as different ones: 'Left_Face' and "
+            "'left_face'; spell them alike if they are the same",
+            "own: identities that differ in case alone count as different ones: 'A' and 'a'; "
+            "spell them alike if they are the same",
+        ]
+
+    def test_junk_is_left_out_of_the_test_and_trains_without_identity(self):
+        images = [(f"{split}.png", "1", "00-1", split) for split in ("", "train", "query", "test")]
+        kept, lines = self.said([*images, ("x.png", "1", "0001", "gallery")])
+        assert kept == [
+            (".png", "1", "", ""), ("train.png", "1", "", "train"),
+            ("x.png", "1", "0001", "gallery"),
+        ]  # fmt: skip
+        assert lines == [
+            "own: left out of query and gallery as junk: '00-1' of 2 images; dataset.junk lists "
+            "such identities"
+        ]
+        kept, lines = self.said(images, junk=[])
+        assert [tuple(image) for image in kept] == images
+        assert lines == []
+
+    def test_distractors_are_searched_and_search_for_nothing(self):
+        images = [(f"{split}.png", "1", "0000", split) for split in ("train", "query", "gallery")]
+        kept, lines = self.said(images)
+        assert [image[2:] for image in kept] == [("", "train"), ("", "gallery"), ("", "gallery")]
+        assert lines == [
+            "own: taken as strangers, searched but right for no query: '0000' of 3 images; "
+            "dataset.distractors lists such identities, [] is none"
+        ]
+        assert self.said(images, distractors=[]) == (images, [])
+        kept, _ = self.said([("a", "1", "7", "query")], distractors=7)
+        assert kept == [("a", "1", "", "gallery")]
+
+    MARKET_TREE = (
+        "bounding_box_train/0001_c1_1.jpg", "bounding_box_train/0001_c2_1.jpg",
+        "query/0002_c1_1.jpg", "bounding_box_test/0002_c1_2.jpg",
+        "bounding_box_test/0002_c2_1.jpg", "bounding_box_test/0000_c1_9.jpg",
+        "bounding_box_test/0000_c2_9.jpg", "bounding_box_test/-1_c1_7.jpg",
+    )  # fmt: skip
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_test_is_the_gallery_where_there_are_queries(self, tmp_path):
+        touch(tmp_path, *self.MARKET_TREE)
+        label = r"/(?P<identity>-?\d+)_c(?P<camera>\d)"
+        found = [
+            ImageFolder(root=tmp_path, pattern=pattern + label, splits=names).splits()
+            for pattern, names in (
+                (r"(?P<split>train|query|test)", None),
+                (
+                    r"(?P<split>\w+)",
+                    {"train": "bounding_box_train", "gallery": ["test", "bounding_box_test"]},
+                ),
+            )
+        ]
+        for splits in found:
+            assert relative(tmp_path, splits.train) == sorted(self.MARKET_TREE[:2])
+            assert relative(tmp_path, splits.query) == ["query/0002_c1_1.jpg"]
+            assert relative(tmp_path, splits.gallery) == sorted(self.MARKET_TREE[3:7])
+            assert (splits.gallery.identities == -1).sum() == 2
+        file = table(
+            tmp_path,
+            "path,camera,identity,split\nquery/0002_c1_1.jpg,1,2,query\n"
+            "bounding_box_test/0002_c2_1.jpg,2,2,TEST\nbounding_box_test/0002_c1_2.jpg,1,2,test\n",
+        )
+        assert len(ImageFolder(root=tmp_path, table=file).splits().query) == 1
+
+    def test_without_queries_test_is_divided(self):
+        images = [ImageLabels(f"{c}{i}", c, "a", "test") for c in "12" for i in range(2)]
+        assert assign_splits(images, 0.5) == ["query", "gallery", "query", "gallery"]
+
+    def test_splits_without_a_meaning_are_one_line_whose_advice_works(self, tmp_path):
+        touch(tmp_path, *(f"{split}/{i}.jpg" for split in ("Val", "holdout", "my train")
+                          for i in range(2)), "train/0.jpg")  # fmt: skip
+        pattern = r"^(?P<split>[^/]+)/"
+        with pytest.raises(UserError) as caught:
+            ImageFolder(root=tmp_path, pattern=pattern).splits()
+        assert str(caught.value) == (
+            "folder: splits without a meaning: 'Val' of 2 images, 'holdout' of 2 images, "
+            "'my train' of 2 images; map them to some of train, query, gallery, test, ignore, for "
+            """example 'dataset.splits={ignore: [holdout, val], train: ["my train"]}'"""
+        )
+        names = {"ignore": ["holdout", "val"], "train": ["my train"]}
+        splits = ImageFolder(root=tmp_path, pattern=pattern, splits=names).splits()
+        assert relative(tmp_path, splits.train) == [
+            "my train/0.jpg", "my train/1.jpg", "train/0.jpg",
+        ]  # fmt: skip
+        ignored = ImageFolder(root=tmp_path, pattern=r"(?P<split>\d)", splits={"ignore": [0, 1]})
+        with pytest.raises(UserError, match=r"all images in .* are junk or of ignored splits"):
+            ignored.splits()
+
+    def test_empty_groups_and_words_for_nothing_are_no_split(self):
+        images = [("a", "1", "x", ""), ("b", "2", "x", "NaN")]
+        kept, _ = self.said(images)
+        assert [image[3] for image in kept] == ["", ""]
+        kept, lines = self.said(images, splits={"gallery": "nan"})
+        assert [image[3] for image in kept] == ["", "gallery"]
+        assert lines == []
+
+    @pytest.mark.parametrize(
+        ("rules", "message"),
+        [
+            ({"splits": {"valid": ["a"]}}, r"splits must map to some of train, .*, got 'valid'"),
+            ({"splits": {"train": ["a"], "test": ["A "]}}, "splits must give 'a' one meaning"),
+            ({"splits": ["a"]}, r"splits must be \{train: \[NAME\], ...\}"),
+            ({"unknown": {"a": 1}}, "unknown must be words"),
+            ({"junk": [None]}, "junk must be words"),
+        ],
+    )
+    def test_rules_are_checked(self, tmp_path, rules, message):
+        with pytest.raises((ValueError, TypeError), match=message):
+            ImageFolder(root=tmp_path, **rules)
+
+    def test_the_settings_are_those_of_the_code_and_take_what_the_advice_says(self, command):
+        plain = command("--cfg", "job", "dataset=folder", "dataset.root=x")
+        dataset = yaml.safe_load(plain.out)["dataset"]
+        assert tuple(dataset["unknown"]) == UNKNOWN_WORDS
+        assert (tuple(dataset["junk"]), tuple(dataset["distractors"])) == (JUNK, DISTRACTORS)
+        own = command(
+            "--cfg", "job", "dataset=folder", "dataset.root=x", "dataset.junk=[-1]",
+            'dataset.splits={ignore: [holdout, val], train: ["my train"]}',
+        )  # fmt: skip
+        dataset = yaml.safe_load(own.out)["dataset"]
+        assert dataset["splits"] == {"ignore": ["holdout", "val"], "train": ["my train"]}
+        assert LabelRules(junk=dataset["junk"]).junk == {"-1"}
+
+
 class TestFolder:
     def test_no_root_is_named(self):
         with pytest.raises(UserError, match=r"dataset\.root=PATH"):
@@ -563,7 +744,7 @@ class TestFolder:
         assert again.query.paths == first.query.paths
 
     @pytest.mark.parametrize(
-        "names", [string.ascii_letters, ["ü", "名", "a b", "-1", "\U0001f600"]]
+        "names", [string.ascii_lowercase, ["ü", "名", "a b", "-2", "\U0001f600"]]
     )
     def test_names_are_any_strings_numbered_in_sorted_order(self, tmp_path, names):
         touch(tmp_path, *(f"{name}/{i}.png" for name in names for i in (0, 1)))

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dccc_lightning import checks
 from dccc_lightning.data.image_kinds import SUFFIXES
@@ -15,8 +15,10 @@ from dccc_lightning.data.image_labels import (
     read_table,
 )
 from dccc_lightning.data.image_tree import walk_images
+from dccc_lightning.data.label_rules import DISTRACTORS, JUNK, LabelRules
 from dccc_lightning.data.partition import assign_splits
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
+from dccc_lightning.data.unknown import UNKNOWN_WORDS
 from dccc_lightning.errors import UserError
 
 
@@ -34,13 +36,18 @@ class ImageFolder:
         table: A CSV of labels, see ``read_table``; its rows alone are then the dataset.
         test_share: Part of the identities that can be evaluated that query and gallery get, where
             neither pattern nor table tells the split.
+        unknown: Words for an unknown identity, camera or split.
+        junk: Identities whose query and gallery images are left out.
+        distractors: Identities of strangers, see ``LabelRules``.
+        splits: Names that mean ``train``, ``query``, ``gallery``, ``test`` or ``ignore``, where
+            pattern or table has others.
         outside: Allow links and paths of the table that lead out of ``root``.
         name: What the dataset is called in logs and reports.
 
     Raises:
         UserError: ``root`` is None.
         TypeError: An argument is of another type.
-        ValueError: An argument is out of its range, or both pattern and table are given.
+        ValueError: An argument is out of its range, or arguments contradict each other.
     """
 
     def __init__(
@@ -50,6 +57,10 @@ class ImageFolder:
         pattern: str | None = None,
         table: str | os.PathLike[str] | None = None,
         test_share: float = 0.5,
+        unknown: Sequence[str] | str | None = UNKNOWN_WORDS,
+        junk: Sequence[str] | str | None = JUNK,
+        distractors: Sequence[str] | str | None = DISTRACTORS,
+        splits: Mapping[str, object] | None = None,
         outside: bool = False,
         name: str = "folder",
     ) -> None:
@@ -64,6 +75,7 @@ class ImageFolder:
         self.pattern = None if pattern is None else PathPattern(pattern)
         self.table = None if table is None else checks.path("table", table)
         self.test_share = checks.real("test_share", test_share, 0, 1)
+        self.rules = LabelRules(unknown, junk, distractors, splits)
         self.outside = outside
         self._splits: Splits | None = None
 
@@ -87,6 +99,9 @@ class ImageFolder:
             kinds = ", ".join(sorted(SUFFIXES))
             place = self.root if self.table is None else f"the table {self.table}"
             raise UserError(f"{self.name}: no images ({kinds}) in {place}; set dataset.root")
+        images = self.rules.applied(self.name, images)
+        if not images:
+            raise UserError(f"{self.name}: all images in {self.root} are junk or of ignored splits")
         assigned = assign_splits(images, self.test_share)
         self._warn_of_shared_identities(images, assigned)
         cameras = _names(image.camera for image in images)
@@ -142,7 +157,8 @@ class ImageFolder:
         if strangers:
             warnings.warn(
                 f"{self.name}: {len(strangers)} of {len(paths)} images do not fit dataset.pattern "
-                f"and have neither camera nor identity, the first is {strangers[0]!r}",
+                "and train without camera and identity, the first is "
+                f"{strangers[0]!r}",
                 stacklevel=1,
             )
         return [labels or ImageLabels(path) for path, labels in zip(paths, found, strict=True)]

@@ -14,8 +14,7 @@ from dccc_lightning.data.image_tree import is_inside
 from dccc_lightning.errors import UserError
 
 TRAIN, TEST, QUERY, GALLERY = "train", "test", "query", "gallery"
-SPLITS = (TRAIN, TEST, QUERY, GALLERY)
-"""What a split may be called; ``test`` images are divided into query and gallery by a rule."""
+"""Splits; ``partition`` says what ``test`` images are."""
 
 LABELS = ("camera", "identity", "split")
 """Groups of a pattern and columns of a table."""
@@ -28,7 +27,7 @@ class ImageLabels(NamedTuple):
         path: Of the file, relative to the root or absolute.
         camera: Any string.
         identity: Any string.
-        split: One of ``SPLITS``, or empty.
+        split: Any string, that ``SplitNames`` gives a meaning.
     """
 
     path: str
@@ -70,17 +69,11 @@ class PathPattern:
             )
 
     def labels(self, path: str) -> ImageLabels | None:
-        """Return what ``path`` tells; None if the pattern is not found in it.
-
-        Raises:
-            UserError: The split is none of ``SPLITS``.
-        """
+        """Return the labels in ``path``; None if the pattern is not found in it."""
         match = self.expression.search(path)
         if match is None:
             return None
-        known = {name: value or "" for name, value in match.groupdict().items()}
-        if known.get("split"):
-            known["split"] = _split(known["split"], f"{path!r} in dataset.pattern")
+        known = {name: (value or "").strip() for name, value in match.groupdict().items()}
         return ImageLabels(path, **known)
 
 
@@ -123,7 +116,7 @@ def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabel
         if lines.setdefault(real, line) != line:
             raise UserError(f"{place}: {path!r} is the file of line {lines[real]} again")
         camera, identity, split = (row.get(name, "").strip() for name in LABELS)
-        images.append(ImageLabels(path, camera, identity, split and _split(split, place)))
+        images.append(ImageLabels(path, camera, identity, split))
     return sorted(images)
 
 
@@ -175,9 +168,3 @@ def _check_columns(columns: list[str], place: str) -> None:
     twice = next((name for name in ("path", *LABELS) if columns.count(name) > 1), None)
     if twice:
         raise UserError(f"{place}: two columns {twice}")
-
-
-def _split(name: str, place: str) -> str:
-    if name.lower() not in SPLITS:
-        raise UserError(f"{place}: the split must be one of {', '.join(SPLITS)}, got {name!r}")
-    return name.lower()

@@ -12,8 +12,9 @@ def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]
 
     Images with a split keep it, and where any image has one, those without train. Where none has,
     the test images are those of ``test_share`` of the identities that can be evaluated, chosen by
-    ``choose_identities``; all other images train. Test images are then divided identity by identity
-    by ``choose_queries``; test images without an identity are gallery, right for no query.
+    ``choose_identities``; all other images train. Test images are the gallery where any image is a
+    query. Else they are divided identity by identity by ``choose_queries``; those without an
+    identity are gallery, right for no query.
 
     Args:
         images: In the order of their paths.
@@ -26,6 +27,8 @@ def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]
     ['train', 'train', 'train', 'train']
     """
     splits = [image.split or TRAIN for image in images]
+    if QUERY in splits:
+        splits = [GALLERY if split == TEST else split for split in splits]
     members: dict[str, list[int]] = {}
     for position, image in enumerate(images):
         if image.identity:
