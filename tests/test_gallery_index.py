@@ -373,7 +373,7 @@ class TestFolder:
     @settings(max_examples=60, deadline=None)
     @given(
         st.sampled_from(["files", "kind", "feature_dim", "breadth", "recall", "next_id", "format",
-                         "fingerprint", "images"]),
+                         "fingerprint", "images", "pattern"]),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
             lambda inner: st.lists(inner, max_size=3)

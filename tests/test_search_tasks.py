@@ -22,7 +22,8 @@ from dccc_lightning.tasks.index import index
 from dccc_lightning.tasks.search import search
 
 TASKS = {"index": index, "search": search, "calibrate": calibrate}
-NAMES = r"pattern='(?P<identity>\d+)_c(?P<camera>\d+)'"
+PATTERN = r"(?P<identity>\d+)_c(?P<camera>\d+)"
+NAMES = f"pattern='{PATTERN}'"
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,54 @@ def test_images_are_added_and_removed_by_commands(ask, people, tmp_path):
     assert same_picture == {(1, "1"): pytest.approx(1), (8, "9"): pytest.approx(1)}
 
 
+def test_a_gallery_keeps_its_pattern(embedder, settings_of, people, tmp_path, capsys):
+    shutil.copy(people / "1_c1.png", people / "extra.png")
+    more = tmp_path / "more"
+    more.mkdir()
+    shutil.copy(people / "1_c2.png", more / "7_c2.png")
+    shutil.copy(people / "1_c2.png", more / "strange.png")
+
+    def did(task, *arguments):
+        number = len(list(tmp_path.glob("out*")))
+        return perform(settings_of, task, arguments, tmp_path / f"out{number}")
+
+    def names(folder="g"):
+        table = GalleryIndex.load(folder).table
+        named = zip(map(Path, table.paths), table.identities, table.cameras, strict=True)
+        return {path.name: (identity, camera) for path, identity, camera in named}
+
+    built = did("index", "input=people", "index=g", NAMES)
+    said = capsys.readouterr().out
+    assert "pattern does not fit 1 of 7 images of input=people" in " ".join(said.split())
+    assert (built["pattern"], names()["extra.png"]) == (PATTERN, ("", ""))
+    did("index", "index=g", "remove=0")
+    assert did("index", "index=g", "add=more")["pattern"] == PATTERN
+    said = capsys.readouterr().out
+    assert "own pattern does not fit 1 of 2 images of add=more" in " ".join(said.split())
+    assert names()["7_c2.png"] == ("7", "2")
+    found = did("search", "index=g", "query=more", "exclude_camera=same")["queries"]
+    assert [query["camera"] for query in found] == ["2", ""]
+    assert not {hit["camera"] for hit in found[0]["hits"]} & {"2"}
+    one = did("search", "index=g", "query=more/strange.png", "board.queries=0")["queries"]
+    assert one[0]["hits"]  # a query need not be named as the gallery's images are
+    none = did("search", "index=g", "query=more/7_c2.png", "pattern=false")["queries"]
+    assert none[0]["camera"] == ""
+
+    # one that was built without takes the first that it is given
+    did("index", "input=people", "index=plain")
+    did("index", "index=plain", "add=more/7_c2.png", NAMES)
+    shutil.copy(people / "1_c1.png", more / "8_c1.png")
+    did("index", "index=plain", "add=more/8_c1.png")
+    assert (names("plain")["8_c1.png"], names("plain")["1_c1.png"]) == (("8", "1"), ("", ""))
+
+
+def test_added_images_without_cameras_are_said(gallery, settings_of, people, tmp_path, capsys):
+    shutil.copy(people / "1_c1.png", people / "new.png")
+    perform(settings_of, "index", ["index=g", "add=people/new.png"], tmp_path / "a")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the gallery knows cameras, but add=people/new.png tells none of 1 image" in said
+
+
 def test_what_embed_has_written_becomes_a_gallery(ask, people):
     ask("embed", f"input={people}", output="embedded", results="embeddings.json")
     built = ask("index", "input=embedded", "index=g", "ckpt=null", output="built")
@@ -162,6 +211,11 @@ def test_what_embed_has_written_becomes_a_gallery(ask, people):
     one, other = GalleryIndex.load("g"), GalleryIndex.load("h")
     assert list(one.table.paths) == list(other.table.paths)
     np.testing.assert_allclose(one.embeddings, other.embeddings, atol=1e-5)
+    ask("index", "input=embedded", "index=i", "ckpt=null", NAMES, output="named")
+    assert GalleryIndex.load("i").table.cameras.tolist() == ["1", "2"] * 3
+    assert "fits none of the 6 images" in ask(
+        "index", "input=embedded", "index=j", "pattern='(?P<camera>x)'", output="none", code=2
+    )
 
 
 def test_a_calibration_is_the_minimum_score_of_a_search(ask):
@@ -258,6 +312,19 @@ def test_another_model_is_refused(ask, gallery, people):
         ("search", ["index=g", "query=people", "board.hits=0"], "board.hits must be at least 1"),
         ("search", ["index=g", "query=people", "pattern='(?P<camera>c.)'"],
          "it reads 'c1' where the gallery has '1'"),
+        ("index", ["input=people", "pattern='_x(?P<camera>.)'"],
+         "pattern='_x(?P<camera>.)' fits none of the 6 images of input=people, the first is '1_c1"),
+        ("index", ["input=people", "pattern='(?P<camera>x?)'"], "fits none of the 6 images"),
+        ("index", ["input=people", "pattern=true"], "pattern must be a string, got True"),
+        ("index", ["input=people", "pattern=''"], "pattern must have named groups"),
+        ("index", ["input=gallery", "pattern='(?P<camera>.)'"], "labels come from dataset=; omit"),
+        ("index", ["index=g", "add=people", "pattern='(?P<camera>c.)'"],
+         "it reads 'c1' where the gallery has '1'"),
+        ("index", ["index=named", "add=more"], "the gallery's own pattern='(?P<identity>\\\\d+)_c("
+         "?P<camera>\\\\d+)' fits none of the 1 image of add=more, the first is 'x.png'; give one"),
+        ("search", ["index=g", "query=people", "pattern='_x(?P<camera>.)'"],
+         "fits none of the 6 images of query=people"),
+        ("calibrate", ["input=people", "pattern='_x(?P<camera>.)'"], "fits none of the 6 images"),
         ("calibrate", [], "give either index=, a gallery, or input="),
         ("calibrate", ["index=g", "labels=guess"], "labels must be one of identities, pseudo"),
         ("calibrate", ["index=g", "false_match_rate=0"], "false_match_rate must be in (0, 1)"),
@@ -267,6 +334,10 @@ def test_another_model_is_refused(ask, gallery, people):
 def test_mistakes_are_one_line(gallery, settings_of, tmp_path, task, arguments, said):
     (tmp_path / "notes.txt").write_text("people/1_c1.png\nno image\n")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "more").mkdir()
+    shutil.copy(tmp_path / "people" / "1_c1.png", tmp_path / "more" / "x.png")
+    gallery.pattern = PATTERN
+    gallery.save(tmp_path / "named")
     before = {path: path.read_bytes() for path in (tmp_path / "g").iterdir()}
     with pytest.raises(UserError) as refused:
         perform(settings_of, task, arguments, tmp_path / "out")

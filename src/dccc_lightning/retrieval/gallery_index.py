@@ -37,14 +37,22 @@ class GalleryIndex:
         table: What is known of the images, a row each.
         fingerprint: Of the model that embedded them.
         next_id: Id of the image that is added next; ids of removed images never come back.
+        pattern: Regular expression that reads cameras and identities from paths, for images that
+            are added; None if they come from elsewhere.
     """
 
     def __init__(
-        self, table: GalleryTable, search: GallerySearch, fingerprint: str, next_id: int
+        self,
+        table: GalleryTable,
+        search: GallerySearch,
+        fingerprint: str,
+        next_id: int,
+        pattern: str | None = None,
     ) -> None:
         self.table = table
         self.fingerprint = fingerprint
         self.next_id = next_id
+        self.pattern = pattern
         self._search = search
         self._seen: tuple[Path, Manifest] | None = None  # where it lies on disk, and what was there
 
@@ -235,6 +243,7 @@ class GalleryIndex:
             "fingerprint": self.fingerprint,
             "images": len(self),
             "next_id": self.next_id,
+            "pattern": self.pattern,
         }
         parts["table"] = self.table.to_parquet()
         place = Path(folder).absolute()
@@ -263,7 +272,10 @@ class GalleryIndex:
                 search = GallerySearch.unpack(facts, files, table.ids)
                 newest = int(table.ids.max(initial=-1))
                 next_id = checks.integer("next_id", facts["next_id"], newest + 1)
-                index = cls(table, search, str(facts["fingerprint"]), next_id)
+                pattern = facts.get("pattern")
+                if not isinstance(pattern, str | None):
+                    raise TypeError("its pattern is no text")
+                index = cls(table, search, str(facts["fingerprint"]), next_id, pattern)
             except KeyError as error:
                 raise damaged(folder, f"it lacks {error.args[0]}") from error
             except (ValueError, TypeError, EOFError, OSError) as error:

@@ -20,13 +20,13 @@ from dccc_lightning.retrieval.calibration import Calibration, Rate
 from dccc_lightning.retrieval.calibration import calibrate as calibrate_scores
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
 from dccc_lightning.tasks.gallery_inputs import (
-    DISTRACTOR,
     embed_images,
     embedded_before,
     listed_images,
     loaded_embedder,
 )
 from dccc_lightning.tasks.inputs import path_of
+from dccc_lightning.tasks.path_labels import DISTRACTOR, PathLabels
 
 LABELS = ("identities", "pseudo")
 BIAS = (
@@ -99,11 +99,13 @@ def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.fl
         names = zip(table.paths, table.cameras, table.identities, strict=True)
         return gallery.fingerprint, list(map(ListedImage._make, names)), gallery.embeddings
     is_list = isinstance(settings["input"], list)
-    before = None if is_list else embedded_before(path_of(settings, "input"))
+    labels = PathLabels(settings)
+    before = None if is_list else embedded_before(path_of(settings, "input"), labels)
     if before is not None:
         return before
     embedder = loaded_embedder(settings)
-    return embedder.fingerprint, *embed_images(embedder, listed_images(settings, "input"), settings)
+    images = listed_images(settings, "input", labels)
+    return embedder.fingerprint, *embed_images(embedder, images, settings)
 
 
 def _identities(images: list[ListedImage]) -> NDArray[np.int64]:

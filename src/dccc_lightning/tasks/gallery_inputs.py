@@ -13,7 +13,6 @@ from dccc_lightning import checks
 from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.image_kinds import has_image_suffix
-from dccc_lightning.data.image_labels import PathPattern
 from dccc_lightning.data.layout import MARKET_NAMES
 from dccc_lightning.data.listing import ListedImage, listed_folder, listed_split, read_table
 from dccc_lightning.data.stream import decoded_batches
@@ -24,9 +23,7 @@ from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.progress import announced
 from dccc_lightning.tasks.embed import DEVICES
 from dccc_lightning.tasks.inputs import SPLITS, embedder_of, skips_unreadable, threads_of
-
-DISTRACTOR = "distractor"
-"""Name that stands for the identity of a stranger: Market-1501 calls all of them 0000."""
+from dccc_lightning.tasks.path_labels import DISTRACTOR, PathLabels
 
 Floats = NDArray[np.float32]
 
@@ -37,32 +34,36 @@ def loaded_embedder(settings: Settings) -> ImageEmbedder:
     return embedder_of(settings, DEVICES.get(accelerator, accelerator))
 
 
-def listed_images(settings: Settings, key: str) -> list[ListedImage]:
+def listed_images(
+    settings: Settings, key: str, labels: PathLabels, *, needed: bool = True
+) -> list[ListedImage]:
     """List the images that a setting names, by absolute paths, none of them twice.
 
     Args:
-        settings: The composed configuration; ``pattern`` reads cameras and identities from paths.
+        settings: The composed configuration.
         key: Of the setting: a split of ``dataset``, a folder, an image, a text file with a path a
             line (relative to it), or a list of such.
+        labels: Reads cameras and identities from paths; a split has its own.
+        needed: Of ``labels.check``.
 
     Raises:
-        UserError: One of them is not there, or there are no images.
+        UserError: One of them is not there, there are no images, or none of their paths tells what
+            should be read from it.
     """
     value = settings[key]
     entries = value if isinstance(value, list) else [value]
-    pattern = settings["pattern"]
-    rule = None if pattern is None else checked("pattern", lambda: PathPattern(pattern))
     images = {
-        image.path: image for entry in entries for image in _listed(settings, key, str(entry), rule)
+        image.path: image
+        for entry in entries
+        for image in _listed(settings, key, str(entry), labels)
     }
     if not images:
         raise UserError(f"{key}={value}: no images there")
+    labels.check(f"{key}={value}", needed=needed)
     return list(images.values())
 
 
-def _listed(
-    settings: Settings, key: str, entry: str, rule: PathPattern | None
-) -> Iterator[ListedImage]:
+def _listed(settings: Settings, key: str, entry: str, labels: PathLabels) -> Iterator[ListedImage]:
     if entry in SPLITS:
         dataset = dict(settings["dataset"])
         del dataset["on_error"], dataset["cache"]
@@ -78,10 +79,7 @@ def _listed(
         place, paths = place.parent, iter([str(place)])
     else:
         place, paths = place.parent, _lines(place, key)
-    for path in paths:
-        within = Path(path).relative_to(place) if Path(path).is_relative_to(place) else Path(path)
-        labels = None if rule is None else rule.labels(within.as_posix())
-        yield ListedImage(path, labels.camera, labels.identity) if labels else ListedImage(path)
+    yield from (labels(path, place) for path in paths)
 
 
 def _lines(file: Path, key: str) -> Iterator[str]:
@@ -148,14 +146,20 @@ def embed_images(
     return kept, rows[: len(kept)]
 
 
-def embedded_before(folder: Path) -> tuple[str, list[ListedImage], Floats] | None:
+def embedded_before(
+    folder: Path, labels: PathLabels
+) -> tuple[str, list[ListedImage], Floats] | None:
     """Read what ``task=embed`` has written: the model's fingerprint, the images, their embeddings.
+
+    Args:
+        folder: Of the run.
+        labels: Reads cameras and identities from paths, in place of those that were written.
 
     Returns:
         None if the folder is not one of these.
 
     Raises:
-        UserError: It is damaged, or holds safetensors.
+        UserError: It is damaged, or holds safetensors, or the paths do not tell their labels.
     """
     if not (folder / MANIFEST).is_file():
         return None
@@ -164,9 +168,13 @@ def embedded_before(folder: Path) -> tuple[str, list[ListedImage], Floats] | Non
         if manifest["file_format"] != "npy":
             raise UserError(f"{folder}: holds safetensors; a gallery takes format=npy")
         rows = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
-        images = list(read_table(folder / TABLE))
+        images = list(map(_without_zero, read_table(folder / TABLE)))
         if rows.shape != (len(images), manifest["feature_dim"]):
             raise ValueError
-        return str(manifest["fingerprint"]), list(map(_without_zero, images)), rows
+        fingerprint, source = str(manifest["fingerprint"]), Path(manifest["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: what task=embed has written is damaged; embed again") from error
+    if labels.pattern is not None:
+        images = [labels(image.path, source) for image in images]
+        labels.check(f"input={folder}")
+    return fingerprint, images, rows

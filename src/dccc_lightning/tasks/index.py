@@ -11,6 +11,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
 from dccc_lightning.retrieval.gallery_manifest import is_gallery
+from dccc_lightning.retrieval.gallery_table import NO_NAME
 from dccc_lightning.tasks.gallery_inputs import (
     embed_images,
     embedded_before,
@@ -18,6 +19,7 @@ from dccc_lightning.tasks.gallery_inputs import (
     loaded_embedder,
 )
 from dccc_lightning.tasks.inputs import path_of
+from dccc_lightning.tasks.path_labels import PathLabels
 
 
 def index(settings: Settings, output: Path) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
         "recall": gallery.recall,
         "feature_dim": gallery.feature_dim,
         "fingerprint": gallery.fingerprint,
+        "pattern": gallery.pattern,
         "versions": versions(),
     }
     write_results(output / "results.json", results)
@@ -77,15 +80,16 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
 def _build(settings: Settings) -> GalleryIndex:
     """Embed the images, unless ``task=embed`` has done it, and build the gallery."""
     is_list = isinstance(settings["input"], list)
-    before = None if is_list else embedded_before(path_of(settings, "input"))
+    labels = PathLabels(settings)
+    before = None if is_list else embedded_before(path_of(settings, "input"), labels)
     if before is None:
         embedder = loaded_embedder(settings)
-        images, rows = embed_images(embedder, listed_images(settings, "input"), settings)
+        images, rows = embed_images(embedder, listed_images(settings, "input", labels), settings)
         fingerprint = embedder.fingerprint
     else:
         fingerprint, images, rows = before
     paths, cameras, identities = zip(*images, strict=True)
-    return checked(
+    gallery = checked(
         "index",
         lambda: GalleryIndex.build(
             rows,
@@ -96,6 +100,8 @@ def _build(settings: Settings) -> GalleryIndex:
             kind=settings["kind"],
         ),
     )
+    gallery.pattern = labels.pattern
+    return gallery
 
 
 def _add(gallery: GalleryIndex, settings: Settings) -> int:
@@ -103,12 +109,20 @@ def _add(gallery: GalleryIndex, settings: Settings) -> int:
     embedder = loaded_embedder(settings)
     gallery.check_fingerprint(embedder.fingerprint)
     known = set(gallery.table.paths)
-    listed = listed_images(settings, "add")
+    labels = PathLabels(settings, gallery)
+    listed = listed_images(settings, "add", labels)
+    gallery.pattern = gallery.pattern or labels.pattern
     images = [image for image in listed if image.path not in known]
     if len(images) < len(listed):
         CONSOLE.print(f"in the gallery already: {counted(len(listed) - len(images), 'image')}")
     if not images:
         return 0
+    without = sum(not image.camera for image in images)
+    if without and labels.pattern is None and (gallery.table.cameras != NO_NAME).any():
+        CONSOLE.print(
+            f"note: the gallery knows cameras, but add={settings['add']} tells none of "
+            f"{counted(without, 'image')}; pattern= reads them from paths"
+        )
     images, rows = embed_images(embedder, images, settings)
     paths, cameras, identities = zip(*images, strict=True)
     return len(gallery.add(rows, paths, cameras=cameras, identities=identities))

@@ -3,28 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dccc_lightning import checks
 from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
-from dccc_lightning.data.image_labels import PathPattern
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.reports.search_board import SearchRow, write_board
 from dccc_lightning.retrieval.gallery_index import ABOVE_ALL, GalleryIndex
-from dccc_lightning.tasks.gallery_inputs import (
-    DISTRACTOR,
-    embed_images,
-    listed_images,
-    loaded_embedder,
-)
+from dccc_lightning.tasks.gallery_inputs import embed_images, listed_images, loaded_embedder
 from dccc_lightning.tasks.inputs import path_of
-
-_COMPARED = 1000  # images of the gallery, to see whether a pattern means the same names
+from dccc_lightning.tasks.path_labels import PathLabels
 
 SAME = "same"
 """Value of ``exclude_camera``: each query leaves out the images of its own camera."""
@@ -61,10 +53,11 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     embedder = loaded_embedder(settings)
     gallery = GalleryIndex.load(folder, embedder.fingerprint)
     minimum = _minimum_score(settings["minimum_score"], embedder.fingerprint)
-    if settings["pattern"] is not None:
-        _check_names(gallery, checked("pattern", lambda: PathPattern(settings["pattern"])))
+    labels = PathLabels(settings, gallery)
     _check_camera(settings["exclude_camera"], gallery)
-    queries, rows = embed_images(embedder, listed_images(settings, "query"), settings)
+    queries, rows = embed_images(
+        embedder, listed_images(settings, "query", labels, needed=False), settings
+    )
     cameras = _excluded(settings["exclude_camera"], queries)
     found = gallery.search(rows, k + 1, exclude_camera=cameras, minimum_score=minimum)
     rankings = [  # a query that is in the gallery itself is no find
@@ -91,22 +84,6 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
         write_board(output / "board.png", rankings[:drawn], columns, title)
         CONSOLE.print(f"board: {output / 'board.png'}")
     return results
-
-
-def _check_names(gallery: GalleryIndex, pattern: PathPattern) -> None:
-    """Refuse a pattern under which queries would speak of other cameras than the gallery does."""
-    table = gallery.table
-    for path, camera, identity in islice(
-        zip(table.paths, table.cameras, table.identities, strict=True), _COMPARED
-    ):
-        labels = pattern.labels(Path(path).as_posix())
-        pairs = ((labels.camera, camera), (labels.identity, identity)) if labels else ()
-        for ours, theirs in pairs:
-            if ours and theirs and theirs not in (ours, DISTRACTOR):
-                raise UserError(
-                    f"pattern: it reads {ours!r} where the gallery has {theirs!r}, from {path}; "
-                    "name cameras and identities of both alike: by one pattern, or by dataset="
-                )
 
 
 def _minimum_score(value: Any, fingerprint: str) -> float:

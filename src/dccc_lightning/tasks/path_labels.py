@@ -1,0 +1,102 @@
+"""Cameras and identities from the paths of images, by ``pattern`` or by a gallery's own."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dccc_lightning.console import CONSOLE, counted
+from dccc_lightning.construction import Settings, checked
+from dccc_lightning.data.image_labels import PathPattern
+from dccc_lightning.data.listing import ListedImage
+from dccc_lightning.errors import UserError
+from dccc_lightning.retrieval.gallery_index import GalleryIndex
+
+DISTRACTOR = "distractor"
+"""Name that stands for the identity of a stranger: Market-1501 calls all of them 0000."""
+
+_COMPARED = 1000  # images of the gallery, to see whether a pattern means the same names
+
+
+class PathLabels:
+    """Reader of cameras and identities that counts the paths that tell neither.
+
+    Args:
+        settings: The composed configuration; ``pattern`` is a regular expression, None for the
+            gallery's own, False for none at all.
+        gallery: Whose images, or queries, are read.
+
+    Attributes:
+        pattern: The regular expression; None where nothing is read.
+
+    Raises:
+        UserError: No pattern, or one that gives images of the gallery other names than it has.
+    """
+
+    def __init__(self, settings: Settings, gallery: GalleryIndex | None = None) -> None:
+        chosen: Any = settings["pattern"]
+        self._is_own = chosen is None and gallery is not None
+        if self._is_own and gallery is not None:
+            chosen = gallery.pattern
+        self.pattern: str | None = None if chosen is False else chosen
+        self._rule: PathPattern | None = None
+        if self.pattern is not None:
+            self._rule = checked("pattern", lambda: PathPattern(chosen))
+            if gallery is not None and not self._is_own:
+                _check_names(gallery, self._rule)
+        self._unread: dict[str, str | None] = {}  # by path, as the pattern sees it
+
+    def __call__(self, path: str, root: Path) -> ListedImage:
+        """Return an image with what its path, relative to ``root`` where it is below, tells."""
+        if self._rule is None:
+            return ListedImage(path)
+        within = Path(path).relative_to(root) if Path(path).is_relative_to(root) else Path(path)
+        labels = self._rule.labels(within.as_posix())
+        is_read = labels is not None and (labels.camera or labels.identity)
+        self._unread[path] = None if is_read else within.as_posix()
+        return ListedImage(path, labels.camera, labels.identity) if labels else ListedImage(path)
+
+    def check(self, source: str, *, needed: bool = True) -> None:
+        """Say how many paths told neither.
+
+        Args:
+            source: The setting that names the images, with its value.
+            needed: Refuse a gallery's own pattern too that fits none.
+
+        Raises:
+            UserError: None of them told anything.
+        """
+        if self._rule is None or (self._is_own and not self._unread):
+            return
+        unread = [path for path in self._unread.values() if path is not None]
+        own = "the gallery's own " if self._is_own else ""
+        fits = f"{own}pattern={self.pattern!r} fits"
+        if not self._unread:
+            raise UserError(f"{fits} no path of {source}, whose labels come from dataset=; omit it")
+        if len(unread) == len(self._unread) and (needed or not self._is_own):
+            remedy = "; give one that fits, or pattern=false for none" if self._is_own else ""
+            raise UserError(
+                f"{fits} none of the {counted(len(unread), 'image')} of {source}, the first is "
+                f"{unread[0]!r}{remedy}"
+            )
+        if unread:
+            CONSOLE.print(
+                f"note: {own}pattern does not fit {len(unread):,} of "
+                f"{counted(len(self._unread), 'image')} of {source}, which have neither camera nor "
+                f"identity; the first is {unread[0]!r}"
+            )
+
+
+def _check_names(gallery: GalleryIndex, pattern: PathPattern) -> None:
+    """Refuse a pattern that names other cameras and identities than the gallery does."""
+    table = gallery.table
+    for path, camera, identity in islice(
+        zip(table.paths, table.cameras, table.identities, strict=True), _COMPARED
+    ):
+        labels = pattern.labels(Path(path).as_posix())
+        pairs = ((labels.camera, camera), (labels.identity, identity)) if labels else ()
+        for ours, theirs in pairs:
+            if ours and theirs and theirs not in (ours, DISTRACTOR):
+                raise UserError(
+                    f"pattern: it reads {ours!r} where the gallery has {theirs!r}, from {path}; "
+                    "name cameras and identities of both alike: by one pattern, or by dataset="
+                )
