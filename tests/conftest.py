@@ -1,5 +1,6 @@
 """What the tests share: a tiny world of pedestrians, and the command line in this process."""
 
+import fcntl
 import logging
 import os
 import shutil
@@ -45,6 +46,7 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 def pytest_unconfigure() -> None:
@@ -69,6 +71,26 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_once(shared_folder: Path) -> MadeOnce:
+    """Return a function that makes a folder for all tests, for the first one that needs it."""
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder = shared_folder / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                try:
+                    fill(folder)
+                except BaseException:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from conftest import Command, MadeOnce
 from dccc_lightning.metrics_table import read_rows
 from environment import with_modules
 
@@ -18,6 +20,8 @@ pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 
 TESTS = Path(__file__).parent
 LENGTH = ["batch.clusters=8", "batch.instances=8", "epochs=3", "iterations=3", "eval_every=2"]
+PAIR = ["trainer.devices=2", "checkpoint.every_n_steps=1"]
+NOTES = ["+callbacks.notes._target_=rank_notes.RankNotes", "+callbacks.notes.folder=notes"]
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,13 +48,42 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
-    """Hold the run of one process that those of several are compared with."""
-    folder = tmp_path_factory.mktemp("single")
-    outcome = run(folder, *tiny, *LENGTH, "output=run")
-    assert outcome.returncode == 0, outcome.stderr
-    return folder / "run"
+Runs = Callable[..., Path]
+
+
+@pytest.fixture
+def alone(command: Command, made_once: MadeOnce, tiny: list[str]) -> Runs:
+    """Return a run of one process, made by the first test that compares with it."""
+
+    def get(bn_group_size: int = 64, epochs: int = 3) -> Path:
+        arguments = [f"model.bn_group_size={bn_group_size}", f"epochs={epochs}"]
+
+        def fill(folder: Path) -> None:
+            outcome = command(*tiny, *LENGTH, *arguments, f"output={folder / 'run'}")
+            assert outcome.code == 0, outcome
+
+        return made_once(f"alone_{bn_group_size}_{epochs}", fill) / "run"
+
+    return get
+
+
+@pytest.fixture
+def pair(made_once: MadeOnce, tiny: list[str]) -> Runs:
+    """Return the folder in which two processes made their run, with what they said."""
+
+    def get(bn_group_size: int = 64, epochs: int = 3) -> Path:
+        arguments = [f"model.bn_group_size={bn_group_size}", f"epochs={epochs}", "output=run"]
+
+        def fill(folder: Path) -> None:
+            folder.mkdir()
+            two = run(folder, *tiny, *LENGTH, *NOTES, *arguments, *PAIR)
+            assert two.returncode == 0, two.stderr
+            (folder / "out.txt").write_text(two.stdout)
+            (folder / "err.txt").write_text(two.stderr)
+
+        return made_once(f"pair_{bn_group_size}_{epochs}", fill)
+
+    return get
 
 
 def assert_same_results(one: Path, other: Path, epochs: int = 3) -> None:
@@ -74,38 +107,30 @@ def assert_same_results(one: Path, other: Path, epochs: int = 3) -> None:
 # two epochs of that, for in the third one rounding turns a ReLU over, and Adam makes 1e-4 of it.
 @pytest.mark.parametrize(("bn_group_size", "epochs"), [(64, 3), (24, 2), (16, 3)])
 def test_two_processes_train_the_same_model_as_one(
-    bn_group_size: int, epochs: int, tiny: list[str], tmp_path: Path
+    bn_group_size: int, epochs: int, alone: Runs, pair: Runs
 ) -> None:
-    arguments = [*tiny, *LENGTH, f"epochs={epochs}", f"model.bn_group_size={bn_group_size}"]
-    one = run(tmp_path, *arguments, "output=one")
-    notes = ["+callbacks.notes._target_=rank_notes.RankNotes", "+callbacks.notes.folder=notes"]
-    two = run(tmp_path, *arguments, *notes, "output=two", "trainer.devices=2")
-    assert one.returncode == 0, one.stderr
-    assert two.returncode == 0, two.stderr
-    assert_same_results(tmp_path / "one", tmp_path / "two", epochs)
-    assert two.stdout.count("outputs:") == 1
-    assert "warning" not in two.stderr.lower()
-    first, second = (torch.load(tmp_path / "notes" / f"centroids_{rank}.pt") for rank in (0, 1))
+    two = pair(bn_group_size, epochs)
+    assert_same_results(alone(bn_group_size, epochs), two / "run", epochs)
+    assert (two / "out.txt").read_text().count("outputs:") == 1
+    assert "warning" not in (two / "err.txt").read_text().lower()
+    first, second = (torch.load(two / "notes" / f"centroids_{rank}.pt") for rank in (0, 1))
     assert len(first) == len(second) == 3 * epochs
     for ours, theirs in zip(first, second, strict=True):
         assert torch.equal(ours, theirs)  # bit for bit, after every step
 
 
 def test_parts_of_a_batch_train_the_same_model(
-    single: Path, tiny: list[str], tmp_path: Path
+    alone: Runs, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [*tiny, *LENGTH, "model.bn_group_size=16"]
-    whole = run(tmp_path, *arguments, "output=whole")
-    assert whole.returncode == 0, whole.stderr
     parts = run(
-        tmp_path, *arguments, "output=parts", "trainer.accumulate_grad_batches=2",
-        "trainer.devices=2", "checkpoint.every_n_steps=1",
+        tmp_path, *tiny, *LENGTH, *PAIR, "model.bn_group_size=16", "output=parts",
+        "trainer.accumulate_grad_batches=2",
     )  # fmt: skip
     assert parts.returncode == 0, parts.stderr
-    assert_same_results(tmp_path / "whole", tmp_path / "parts")
+    assert_same_results(alone(16), tmp_path / "parts")
 
 
-def test_torchrun(single: Path, tiny: list[str], tmp_path: Path) -> None:
+def test_torchrun(alone: Runs, tiny: list[str], tmp_path: Path) -> None:
     arguments = [
         "--nproc-per-node=2", f"--master-port={free_port()}", "-m", "dccc_lightning", *tiny,
         *LENGTH, "trainer.devices=2",
@@ -118,7 +143,7 @@ def test_torchrun(single: Path, tiny: list[str], tmp_path: Path) -> None:
     out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert out.count("outputs:") == 1
-    assert_same_results(single, tmp_path / "run")
+    assert_same_results(alone(), tmp_path / "run")
     process = start(tmp_path, *arguments, "output=run", module="torch.distributed.run")
     _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
@@ -126,7 +151,7 @@ def test_torchrun(single: Path, tiny: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by", ["hand", "SLURM"])
-def test_several_nodes(by: str, single: Path, tiny: list[str], tmp_path: Path) -> None:
+def test_several_nodes(by: str, alone: Runs, tiny: list[str], tmp_path: Path) -> None:
     """Two nodes that are this machine twice."""
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     processes = []
@@ -143,11 +168,10 @@ def test_several_nodes(by: str, single: Path, tiny: list[str], tmp_path: Path) -
     results = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     assert sum(out.count("outputs:") for out, _ in results) == 1
-    assert_same_results(single, tmp_path / "run")
+    assert_same_results(alone(), tmp_path / "run")
 
 
-@pytest.mark.parametrize("kind", ["user", "defect"])
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("rank", "kind"), [(0, "user"), (1, "user"), (1, "defect")])
 def test_a_failing_process_ends_the_job_with_its_error(
     rank: int, kind: str, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -182,11 +206,10 @@ def test_a_nan_on_one_process_ends_the_job_before_anything_of_it_is_saved(
     assert all(value.isfinite().all() for value in state["state_dict"].values())
 
 
-def test_two_processes_killed_at_any_moment_can_be_resumed(tiny: list[str], tmp_path: Path) -> None:
-    arguments = [*tiny, *LENGTH, "trainer.devices=2", "checkpoint.every_n_steps=1"]
-    whole = run(tmp_path, *arguments, "output=whole")
-    assert whole.returncode == 0, whole.stderr
-    process = start(tmp_path, *arguments, "output=run")
+def test_two_processes_killed_at_any_moment_can_be_resumed(
+    pair: Runs, tiny: list[str], tmp_path: Path
+) -> None:
+    process = start(tmp_path, *tiny, *LENGTH, *PAIR, "output=run")
     deadline = time.monotonic() + 200
     while not (tmp_path / "run" / "checkpoints" / "previous.ckpt").exists():
         assert time.monotonic() < deadline
@@ -195,7 +218,7 @@ def test_two_processes_killed_at_any_moment_can_be_resumed(tiny: list[str], tmp_
     process.communicate(timeout=200)  # the other one ends because this one is gone
     resumed = run(tmp_path, "resume=run")
     assert resumed.returncode == 0, resumed.stderr
-    one, two = (tmp_path / name for name in ("whole", "run"))
+    one, two = pair() / "run", tmp_path / "run"
     assert (one / "metrics.csv").read_bytes() == (two / "metrics.csv").read_bytes()
     states = [
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -217,7 +240,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 128 + signal.SIGTERM
     assert errors.splitlines()[-1] == f"stopped by SIGTERM; resume={tmp_path / 'run'} continues"
 

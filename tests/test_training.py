@@ -8,7 +8,8 @@ import torch
 import yaml
 from PIL import Image
 
-from conftest import Command
+from conftest import Command, MadeOnce
+from dccc_lightning.data.synthetic import SyntheticPedestrians
 from dccc_lightning.metrics_table import read_rows
 
 TINY_MODEL = ["model.weights=null"]
@@ -18,20 +19,17 @@ def results_of(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold the folder of one finished run, made by the first test that needs it."""
-    return tmp_path_factory.mktemp("finished") / "run"
-
-
 @pytest.fixture
-def run_folder(finished: Path, command: Command, tiny: list[str]) -> Path:
-    if not finished.exists():
-        outcome = command(*tiny, *TINY_MODEL, "epochs=3", "eval_every=2", f"output={finished}")
+def run_folder(made_once: MadeOnce, command: Command, tiny: list[str]) -> Path:
+    """Hold the folder of one finished run."""
+
+    def fill(folder: Path) -> None:
+        outcome = command(*tiny, *TINY_MODEL, "epochs=3", "eval_every=2", f"output={folder}")
         assert outcome.code == 0, outcome
-        assert outcome.out.splitlines()[-1] == f"outputs: {finished}"
-        (finished / "terminal.txt").write_text(outcome.out)
-    return finished
+        assert outcome.out.splitlines()[-1] == f"outputs: {folder}"
+        (folder / "terminal.txt").write_text(outcome.out)
+
+    return made_once("finished", fill)
 
 
 def test_a_run_leaves_a_complete_folder(run_folder: Path) -> None:
@@ -95,8 +93,6 @@ def test_training_never_reads_identities(
     run_folder: Path, command: Command, tiny: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from dccc_lightning.data.synthetic import SyntheticPedestrians
-
     original = SyntheticPedestrians.splits
 
     def anonymous(self: SyntheticPedestrians):
@@ -228,11 +224,13 @@ def test_the_default_gains_fifteen_points(
 def test_images_without_identities_train_and_best_follows_the_label_free_rule(
     command: Command, tiny: list[str], world_folder: Path, tmp_path: Path
 ) -> None:
-    assert command(*tiny, "epochs=1", "output=labelled").code == 0  # the world is drawn now
+    world = SyntheticPedestrians(
+        root=world_folder, train_identities=16, test_identities=6, cameras=3
+    )  # the one of `tiny`
     crops = tmp_path / "crops"
-    for path in sorted(world_folder.rglob("bounding_box_train/*.jpg")):
-        crops.mkdir(exist_ok=True)
-        (crops / f"{len(list(crops.iterdir())):04d}.jpg").write_bytes(path.read_bytes())
+    crops.mkdir()
+    for number, path in enumerate(world.splits().train.paths):
+        (crops / f"{number:04d}.jpg").write_bytes(Path(path).read_bytes())
     small = [a for a in tiny if not a.startswith("dataset.")]
     arguments = ["dataset=folder", f"dataset.root={crops}", "model=resnet10", *small]
     outcome = command(*arguments, "epochs=3", "output=run")
