@@ -20,7 +20,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
-from conftest import Command, Outcome
+from conftest import Command, MadeOnce, Outcome
 from dccc_lightning.models.backbones import build_backbone
 from documents import COMMANDS, PAGES, ROOT, package_arguments, snippets
 
@@ -201,6 +201,9 @@ PREPARED = {
 }  # fmt: skip
 """Files and folders that commands and snippets read, and what of the ``Workshop`` makes each."""
 
+DRAWN = ("datasets", "crops", "table", "crop")
+"""What is made in no time, where it is needed; the others are made once for all tests."""
+
 WRITES = ("output", "index", "hydra.sweep.dir")
 """Arguments that name what a command makes; it must not be there before."""
 
@@ -214,15 +217,9 @@ def world(world_folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold what is prepared, once for all commands."""
-    return tmp_path_factory.mktemp("prepared")
-
-
 @pytest.fixture
 def prepare(
-    store: Path, tmp_path: Path, command: Command, world: list[str],
+    made_once: MadeOnce, tmp_path: Path, command: Command, world: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str], None]:  # fmt: skip
     """Put what a text names into the folder that it runs in."""
@@ -234,11 +231,18 @@ def prepare(
             if not re.search(rf"(?<![\w/.]){re.escape(name)}(?![\w/])", text):
                 continue
             target = tmp_path / name
-            source = store / ckpt / kind / (target.name if target.suffix else "it")
-            if not source.exists():
-                source.parent.mkdir(parents=True, exist_ok=True)
-                getattr(workshop, kind)(source)
             target.parent.mkdir(parents=True, exist_ok=True)
+            make = getattr(workshop, kind)
+            if kind in DRAWN:
+                make(target)
+                continue
+            place = target.name if target.suffix else "it"
+
+            def fill(folder: Path, make: Callable = make, place: str = place) -> None:
+                folder.mkdir()
+                make(folder / place)
+
+            source = made_once(f"prepared/{ckpt}/{kind}", fill) / place
             if source.is_dir():
                 shutil.copytree(source, target, dirs_exist_ok=True)
             else:

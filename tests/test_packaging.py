@@ -1,6 +1,7 @@
 """The wheel is complete: configuration, weights and types travel in it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -8,32 +9,32 @@ from pathlib import Path
 
 import pytest
 
+from conftest import MadeOnce
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def wheel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel_folder(made_once: MadeOnce) -> Path:
     """Unpack the wheel of this tree, built from a copy, so that no build folder is left behind."""
-    folder = tmp_path_factory.mktemp("wheel")
-    sources = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    for name in sources:
-        if name.startswith(("src/", "conf/")) or "/" not in name:
-            target = folder / "tree" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((ROOT / name).read_bytes())
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), "."],
-        cwd=folder / "tree", check=True, capture_output=True,
-    )  # fmt: skip
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+
+    def fill(folder: Path) -> None:
+        left_out = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        for name in ("src", "conf"):
+            shutil.copytree(ROOT / name, folder / "tree" / name, ignore=left_out)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, folder / "tree")
+        build = ["build", "--wheel", "--no-isolation", "--outdir", str(folder), "."]
+        subprocess.run(
+            [sys.executable, "-m", *build], cwd=folder / "tree", check=True, capture_output=True
+        )
+        (wheel,) = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder / "site")
+
+    return made_once("wheel", fill) / "site"
 
 
 def test_the_wheel_holds_every_file(wheel_folder: Path) -> None:
