@@ -38,13 +38,13 @@ def unit(rows):
 
 
 def ranking(query, gallery, k, eligible):
-    """The obvious way: every cosine by a loop, sorted by score and then by position."""
+    """The obvious way: every distance by a loop, sorted by score and then by position."""
     scores = []
     for row in gallery:
         total = 0.0
         for a, b in zip(query.tolist(), row.tolist(), strict=True):
-            total += a * b
-        scores.append(float(np.float32(total)))
+            total += (a - b) ** 2
+        scores.append(1 - float(np.float32(total)) / 2)
     order = sorted((i for i in range(len(gallery)) if eligible[i]), key=lambda i: (-scores[i], i))
     return [(i, scores[i]) for i in order[:k]]
 
@@ -71,6 +71,13 @@ class TestExactSearch:
             eligible = [camera == "" or other != camera for other in cameras]
             expected = ranking(query, unit(gallery), k, eligible)
             assert [(h.id, h.score) for h in hits] == [(i, s) for i, s in expected if s >= floor]
+
+    def test_a_zero_embedding_is_like_none(self):
+        rows = np.array([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [1.0, 0.1]])
+        for queries, expected in ([[1.0, 0.0]], [0, 3, 1, 2]), ([[0.0, 0.0]], [0, 1, 2, 3]):
+            hits = build(rows).search(np.array(queries), 4)[0]
+            assert [hit.id for hit in hits] == expected
+        assert {hit.score for hit in hits} == {0.0}
 
     def test_near_ties_beyond_single_precision_products_are_ordered(self):
         # More images than the spare candidates lie within rounding of each other.
@@ -217,6 +224,26 @@ class TestLargeGalleries:
         assert index.search(np.ones((2, 16)), 3) == [[], []]
         index.add(np.ones((1, 16)), ["back.jpg"])
         assert [h.id for h in index.search(np.ones((1, 16)), 3)[0]] == [1500]
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_of_equal_images_every_kind_finds_the_same(kind):
+    """Also where there are more of them than the structure proposes."""
+    rows, rng = people(900), np.random.default_rng(0)
+    chosen = np.split(rng.permutation(900)[:420], np.cumsum([3, 12, 27, 60]))
+    for same in chosen:
+        rows[same] = rows[same[0]]
+    cameras = rng.integers(3, size=900)
+    exact, proposed = build(rows, cameras=cameras), build(rows, kind, cameras=cameras)
+    queries = rows[[same[0] for same in chosen]]
+    for excluded in (None, 1):
+        for same, *found in zip(
+            chosen, *(index.search(queries, 10, exclude_camera=excluded)
+                      for index in (exact, proposed)), strict=True,
+        ):  # fmt: skip
+            number = min(10, int((cameras[same] != excluded).sum()))
+            hits = [[hit.id for hit in mine[:number]] for mine in found]
+            assert hits[0] == hits[1] == sorted(hits[0])
 
 
 class TestAddingAndRemoving:

@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 from sklearn import cluster
 from torch.overrides import TorchFunctionMode
 
 from dccc_lightning.clustering import jaccard, jaccard_torch
 from dccc_lightning.clustering.algorithms import DBSCAN
-from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
+from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.neighbors import knn
 
 BACKENDS = ["numba", "torch"]
@@ -316,7 +317,7 @@ def test_memory_stays_far_below_all_pairs(kind):
 import sys
 from pathlib import Path
 import numpy as np
-from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
+from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
 
 def peak():
     status = Path("/proc/self/status").read_text().splitlines()
@@ -341,3 +342,30 @@ except DenseGraphError:
 assert peak() - before < 400, peak() - before
 """
     subprocess.run([sys.executable, "-c", script, kind], check=True)
+
+
+@pytest.mark.parametrize("kept", [[], [0, 1, 3, 4, 5]])
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
+def test_a_graph_without_its_diagonal_is_refused_and_the_advice_holds(kept):
+    """Density counts the point itself: without it every point has one neighbour fewer."""
+    whole = jaccard_graph(np.repeat(np.eye(2), 3, axis=0), k1=3, k2=1)
+    entries = whole.distances.tocoo()
+    stays = (entries.row != entries.col) | np.isin(entries.row, kept)
+    ends = entries.row[stays], entries.col[stays]
+    matrix = csr_matrix((entries.data[stays], ends), shape=(6, 6))
+    first = min(set(range(6)) - set(kept))
+    with pytest.raises(ValueError, match=rf"point {first} has none: distances\.setdiag"):
+        NeighborGraph(matrix, 0.8)
+    matrix.setdiag(0)
+    labels = DBSCAN(3).fit_predict(NeighborGraph(matrix, 0.8), 0.5)
+    assert labels.tolist() == DBSCAN(3).fit_predict(whole, 0.5).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_graph_of_another_shape_is_refused():
+    itself = csr_matrix((np.array([0.5], np.float32), ([0], [0])), shape=(1, 1))
+    for matrix in (itself, csr_matrix((2, 3), dtype=np.float32)):
+        with pytest.raises(ValueError, match="distances must"):
+            NeighborGraph(matrix, 0.8)
+    for matrix in (np.zeros((2, 2)), itself.tocoo()):
+        with pytest.raises(TypeError, match="must be a CSR matrix, got"):
+            NeighborGraph(matrix, 0.8)

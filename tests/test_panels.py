@@ -208,7 +208,8 @@ def test_distances_are_counted_as_loops_count_them():
 
 
 def test_a_distance_beyond_the_last_edge_by_rounding_is_counted():
-    distances = csr_matrix(np.array([[0, 0.9], [0.9, 0]], dtype=np.float32))
+    every = np.array([0, 0.9, 0.9, 0], dtype=np.float32), np.array([0, 1, 0, 1]), [0, 2, 4]
+    distances = csr_matrix(every)
     one = np.zeros(2, dtype=np.int64)
     found = distance_histograms(NeighborGraph(distances, 0.9), one, one - 1, 0.5)
     assert sum(found["clusters"]["within"]) == 1

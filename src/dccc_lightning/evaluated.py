@@ -21,9 +21,11 @@ class EvaluatedModule(pl.LightningModule):
     Attributes:
         retrieval: The metric of each network while it is evaluated, this process's shard.
         camera_center: Whether embeddings are centred by camera before they are ranked.
+        collapse_told: A warning has said that the networks have collapsed; one is enough.
     """
 
     camera_center = False
+    collapse_told = False
 
     retrieval: dict[str, ReIDRetrieval]
 
@@ -54,11 +56,12 @@ class EvaluatedModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log mAP, mINP and CMC of every network, and the best mAP of them."""
         try:
-            scores = {
-                f"{name}/{key}": value
-                for name, metric in self.retrieval.items()
-                for key, value in metric.compute().items()
-            }
+            scores = {}
+            for name, metric in self.retrieval.items():
+                metric.warn = not self.collapse_told
+                found = metric.compute()
+                self.collapse_told |= metric.collapsed
+                scores |= {f"{name}/{key}": value for key, value in found.items()}
         except ValueError as error:
             raise UserError(f"evaluation: {error}") from error
         scores["val_best/mAP"] = max(scores[f"{name}/mAP"] for name in self.retrieval)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from dccc_lightning import distributed
 from dccc_lightning.clustering.adaptive import Choice
 from dccc_lightning.clustering.cameras import have_means
+from dccc_lightning.clustering.collapse import sampled, warn_of_collapse
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.outliers import as_singles
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
@@ -104,6 +105,9 @@ class Recluster(Callback):
         start = time.perf_counter()
         records = datamodule.splits.train
         embeddings, context = self.embed(module, datamodule, epoch)
+        if not getattr(module, "collapse_told", False):
+            rows = sampled(embeddings)
+            module.collapse_told = warn_of_collapse(rows, "training images", log)
         embedded = time.perf_counter()
         previous = datamodule.labels
         labels, figures = self._cluster(embeddings, context, previous, epoch)

@@ -48,10 +48,28 @@ class NeighborGraph:
         distances: (N, N) float32, symmetric, sorted; every stored entry is a distance, zeros and
             the diagonal included, and what is not stored is farther than ``max_distance``.
         max_distance: the largest distance kept, in (0, 1).
+
+    Raises:
+        TypeError: distances that are no CSR matrix.
+        ValueError: distances that are not square, or without a stored zero from each point to
+            itself: density counts the point.
     """
 
     distances: csr_matrix
     max_distance: float
+
+    def __post_init__(self) -> None:
+        matrix = self.distances
+        if getattr(matrix, "format", None) != "csr":
+            raise TypeError(f"distances must be a CSR matrix, got {type(matrix).__name__}")
+        if matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"distances must be (N, N), got {matrix.shape}")
+        point = _without_itself(matrix.indptr, matrix.indices, matrix.data)
+        if point >= 0:
+            raise ValueError(
+                f"distances must hold a zero from each point to itself, point {point} has none: "
+                "distances.setdiag(0) stores them"
+            )
 
     def __len__(self) -> int:
         return int(self.distances.shape[0])
@@ -183,6 +201,21 @@ def _refuse_above_cap(entries: int, max_distance: float) -> None:
             f"more than {MAX_ENTRIES:,} pairs of embeddings lie within {max_distance:g} of "
             "each other: they have collapsed; lower the learning rate or max_distance"
         )
+
+
+@compiled
+def _without_itself(
+    starts: NDArray[np.int32], columns: NDArray[np.int32], distances: NDArray[np.float32]
+) -> int:
+    """Return the first point without one stored distance of 0 to itself, -1 if there is none."""
+    for i in range(starts.size - 1):
+        zeros = 0
+        for p in range(starts[i], starts[i + 1]):
+            if columns[p] == i:
+                zeros += 1 if distances[p] == 0 else 2
+        if zeros != 1:
+            return i
+    return -1
 
 
 @compiled

@@ -23,6 +23,7 @@ def neighborhoods(
     k2: int,
     half: int | None = None,
     scales: Floats | None = None,
+    halves: Floats | None = None,
 ) -> Sparse:
     """Return V (N, N) as sparse rows, each of sum one.
 
@@ -30,24 +31,27 @@ def neighborhoods(
     when ``k2`` > 1, the mean of the rows of its ``k2`` nearest neighbours (query expansion).
 
     Args:
-        features: embeddings (N, D) float32 of length one.
+        features: embeddings (N, D) float32 of length one, or these about another origin.
         ranks: (N, >= k1) neighbours, the point itself first.
         k1: size of a neighbourhood, the point included.
         k2: neighbours averaged, the point included; at most ``k1``.
         half: size of the neighbourhoods that expand another, by default half of ``k1`` and one.
         scales: (N,) float32 above 0, by which the squared distances of each point are divided
             before the softmax; by default 1.
+        halves: (N,) float32, half the squared lengths of ``features``; by default those of one.
     """
     half = round(k1 / 2) + 1 if half is None else half  # half to even, as the method wants
     scales = np.ones(len(ranks), dtype=np.float32) if scales is None else scales
+    halves = np.full(len(ranks), 0.5, dtype=np.float32) if halves is None else halves
     mutual = _mutual(ranks, k1)
     mutual_half = mutual if half == k1 else _mutual(ranks, half)
     sizes = np.zeros(len(ranks) + 1, dtype=np.int64)
     nothing = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
-    _expand(features, scales, ranks, mutual, mutual_half, sizes, *nothing, False)
+    given = features, scales, halves, ranks, mutual, mutual_half
+    _expand(*given, sizes, *nothing, False)
     starts = np.cumsum(sizes)
     columns, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
-    _expand(features, scales, ranks, mutual, mutual_half, starts, columns, values, True)
+    _expand(*given, starts, columns, values, True)
     if k2 == 1:
         return starts, columns, values
     sizes[:] = 0
@@ -120,6 +124,7 @@ def _dot(features: Floats, i: int, j: int) -> float:
 def _expand(
     features: Floats,
     scales: Floats,
+    halves: Floats,
     ranks: Ints,
     mutual: NDArray[np.bool_],
     mutual_half: NDArray[np.bool_],
@@ -136,7 +141,8 @@ def _expand(
             continue
         weights = np.empty(members.size)
         for c in range(members.size):
-            weights[c] = np.exp((2.0 * _dot(features, i, members[c]) - 2.0) / scales[i])
+            squares = 2.0 * (halves[i] + halves[members[c]])
+            weights[c] = np.exp((2.0 * _dot(features, i, members[c]) - squares) / scales[i])
         total = weights.sum()
         for c in range(members.size):
             columns[starts[i] + c] = members[c]

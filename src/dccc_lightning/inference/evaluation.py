@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dccc_lightning.clustering.collapse import sampled, warn_of_collapse
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.data.stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
@@ -81,6 +82,11 @@ def evaluate_networks(
             scores[i] = _rank(
                 splits.name, query, query_features.to(device), gallery,
                 gallery_features.to(device), protocol,
+            )  # fmt: skip
+            origin = embedders[i].origin
+            warn_of_collapse(
+                sampled(gallery_features), f"gallery images of {splits.name}", log,
+                f"the {origin.network} of {origin.path}",
             )  # fmt: skip
     return [scores[i] for i in range(len(embedders))]
 
@@ -158,6 +164,7 @@ def _rank(
                 query_features, query.identities, query.cameras,
                 gallery_features, gallery.identities, gallery.cameras,
                 ap="both", rerank=settings, camera_center=protocol.camera_center,
+                warn=False,
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"{dataset}: {error}") from error

@@ -1,17 +1,24 @@
 """Searching a gallery of any size: exactly where it is small, among proposals where it is large."""
 
+import logging
 from collections.abc import Mapping
+from functools import cached_property
 from io import BufferedReader
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dccc_lightning import checks, progress
+from dccc_lightning.clustering.collapse import sampled, warn_of_collapse
 from dccc_lightning.retrieval import exact_search
-from dccc_lightning.retrieval.exact_search import NOBODY
+from dccc_lightning.retrieval.exact_search import NOBODY, Scores
 from dccc_lightning.retrieval.gallery_folder import mapped_npy, npy
 from dccc_lightning.retrieval.proposals import Proposals, pick_kind
+from dccc_lightning.retrieval.similarity import Origin, origin_of
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -43,6 +50,15 @@ class GallerySearch:
         self.ids = ids
         self.proposals = proposals
         self.recall = recall
+        self._is_collapsed = False
+
+    @cached_property
+    def origin(self) -> Origin | None:
+        """Of the products with the gallery; a model that has collapsed is one warning."""
+        rows = torch.from_numpy(self.embeddings)
+        if not self._is_collapsed:
+            self._is_collapsed = warn_of_collapse(sampled(rows), "images of the gallery", log)
+        return origin_of(rows)
 
     @property
     def kind(self) -> str:
@@ -58,7 +74,9 @@ class GallerySearch:
         """
         kind = pick_kind(len(ids)) if kind == "auto" else kind
         if kind == "flat":
-            return cls(embeddings, ids, None, 1.0)
+            search = cls(embeddings, ids, None, 1.0)
+            _ = search.origin  # whoever builds a gallery hears of a collapse
+            return search
         proposals = Proposals.build(kind, embeddings, ids)
         search = cls(embeddings, ids, proposals, 0.0)
         with progress.announced("measuring the recall"):
@@ -72,6 +90,7 @@ class GallerySearch:
             self.proposals.add(embeddings, ids)
         self.embeddings = np.concatenate([self.embeddings, embeddings])
         self.ids = np.concatenate([self.ids, ids])
+        self.__dict__.pop("origin", None)
 
     def remove(self, is_leaving: NDArray[np.bool_]) -> None:
         """Forget the images under the mask (N,)."""
@@ -80,25 +99,33 @@ class GallerySearch:
         self.ids = self.ids[~is_leaving]
         if self.proposals is not None:
             self.proposals.remove(leaving, self.ids)
+        self.__dict__.pop("origin", None)
 
     def nearest(
         self, queries: Floats, k: int, cameras: Ints, excluded: Ints
-    ) -> tuple[Floats, Ints]:
+    ) -> tuple[Scores, Ints]:
         """Find the images of highest cosine that each query may find, as ``exact_search.search``.
 
-        Where there are proposals, an image that they lack may be missed.
+        Where there are proposals, an image that they lack may be missed. Of equal images they may
+        hold any: where those at the end of the results are as near as the last one proposed,
+        everything is looked at.
         """
         if self.proposals is None:
-            return exact_search.search(queries, self.embeddings, k, cameras, excluded)
+            return self._among_all(queries, k, cameras, excluded)
         scores, found = exact_search.nothing_found(len(queries), k)
         for camera in np.unique(excluded):
             mine = np.flatnonzero(excluded == camera)
             allowed = np.flatnonzero(cameras != camera) if camera != NOBODY else slice(None)
-            scores[mine], found[mine] = self._among_proposals(queries[mine], k, self.ids[allowed])
-            short = mine[(found[mine] != NOBODY).sum(axis=1) < min(k, len(self.ids[allowed]))]
-            if short.size:  # what the structure has looked at held too few: look at everything
-                scores[short], found[short] = exact_search.search(
-                    queries[short], self.embeddings, k, cameras, excluded[short]
+            ids = self.ids[allowed]
+            near, positions = self._among_proposals(queries[mine], k, ids)
+            scores[mine], found[mine] = near[:, :k], positions[:, :k]
+            number = (positions != NOBODY).sum(axis=1)
+            last = near[np.arange(len(mine)), np.maximum(number - 1, 0)]
+            is_tied = (number < len(ids)) & (last == near[:, k - 1])
+            again = mine[(number < min(k, len(ids))) | is_tied]
+            if again.size:
+                scores[again], found[again] = self._among_all(
+                    queries[again], k, cameras, excluded[again]
                 )
         return scores, found
 
@@ -112,8 +139,8 @@ class GallerySearch:
         queries = self.embeddings[chosen]
         k = min(RECALL_AT + 1, n)  # an image finds itself, which is no merit
         nowhere, anywhere = np.zeros(n, dtype=np.int64), np.full(len(queries), NOBODY)
-        exact = exact_search.search(queries, self.embeddings, k, nowhere, anywhere)[1]
-        found = self._among_proposals(queries, k, self.ids)[1]
+        exact = self._among_all(queries, k, nowhere, anywhere)[1]
+        found = self._among_proposals(queries, k, self.ids)[1][:, :k]
         others = [row[row != own][: k - 1] for own, row in zip(chosen, exact, strict=True)]
         hits = sum(np.isin(row, mine).sum() for row, mine in zip(others, found, strict=True))
         self.recall = float(hits / (len(chosen) * (k - 1)))
@@ -152,10 +179,17 @@ class GallerySearch:
             proposals = Proposals.from_bytes(kind, content, facts["breadth"], dim)
         return cls(embeddings, ids, proposals, checks.real("recall", facts["recall"], 0, 1))
 
-    def _among_proposals(self, queries: Floats, k: int, allowed: Ints) -> tuple[Floats, Ints]:
-        """Rank what the structure proposes of the ``allowed`` ids by exact scores."""
+    def _among_all(
+        self, queries: Floats, k: int, cameras: Ints, excluded: Ints
+    ) -> tuple[Scores, Ints]:
+        """Compare every query with every image."""
+        return exact_search.search(queries, self.embeddings, k, cameras, excluded, self.origin)
+
+    def _among_proposals(self, queries: Floats, k: int, allowed: Ints) -> tuple[Scores, Ints]:
+        """Rank what the structure proposes of the ``allowed`` ids: ``k`` or more, exactly."""
         assert self.proposals is not None
         ids = self.proposals.propose(queries, k + exact_search.SPARE, allowed)
         positions = np.where(ids >= 0, np.searchsorted(self.ids, ids), NOBODY)
-        nothing_left_out = np.full(len(queries), -np.inf, dtype=np.float32)
-        return exact_search.rank(queries, self.embeddings, positions, nothing_left_out, k)[:2]
+        nothing_left_out = np.full(len(queries), np.inf)
+        width = positions.shape[1]
+        return exact_search.rank(queries, self.embeddings, positions, nothing_left_out, width)[:2]

@@ -3,19 +3,24 @@
 The arithmetic is in ``ranking``; this class gathers, removes duplicates and restores the order.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dccc_lightning import checks
+from dccc_lightning.clustering.collapse import sampled, warn_of_collapse
 from dccc_lightning.retrieval.ranking import AVERAGE_PRECISIONS, evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
 from dccc_lightning.tensors import as_tensor
+
+log = logging.getLogger(__name__)
 
 
 class ReIDRetrieval(Metric):
@@ -29,6 +34,10 @@ class ReIDRetrieval(Metric):
         ranks: Ranks of the CMC curve to report.
         rerank: Rank by k-reciprocal re-ranking with these settings; None ranks by cosine.
         camera_center: Centre the embeddings by camera first, see ``evaluate_retrieval``.
+
+    Attributes:
+        warn: Log a warning with the mean cosine if the model has collapsed.
+        collapsed: The last ``compute`` has logged it.
 
     >>> metric = ReIDRetrieval(ranks=(1,))
     >>> metric.update(
@@ -63,6 +72,8 @@ class ReIDRetrieval(Metric):
         self.ranks = tuple(checks.integer("ranks", rank, 1) for rank in ranks)
         self.rerank = rerank
         self.camera_center = checks.boolean("camera_center", camera_center)
+        self.warn = True
+        self.collapsed = False
         for state in ("features", "identities", "cameras", "is_query", "indices"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -124,6 +135,8 @@ class ReIDRetrieval(Metric):
         if (indices < 0).any() and (indices >= 0).any():
             raise ValueError("indices must be non-negative, and given in every update or in none")
         query, gallery = _distinct(indices, is_query), _distinct(indices, ~is_query)
+        sample = F.normalize(sampled(features[gallery]), dim=1)
+        self.collapsed = self.warn and warn_of_collapse(sample, "gallery images", log)
         return evaluate_retrieval(
             features[query],
             identities[query],
@@ -135,6 +148,7 @@ class ReIDRetrieval(Metric):
             ranks=self.ranks,
             rerank=self.rerank,
             camera_center=self.camera_center,
+            warn=False,
         )
 
     def _sync_dist(

@@ -4,6 +4,7 @@ Nothing is ranked as a whole. A query has a few true matches, and every measure 
 of their ranks alone; a match's rank is its position in the sorted row of scores.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,11 +15,14 @@ from torch import Tensor
 
 from dccc_lightning import checks, progress
 from dccc_lightning.clustering.cameras import center, checked_cameras, have_means
+from dccc_lightning.clustering.collapse import sampled, warn_of_collapse
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.retrieval.positions import positions
 from dccc_lightning.retrieval.reranking import Rerank, reranked_distances
-from dccc_lightning.retrieval.similarity import products
+from dccc_lightning.retrieval.similarity import origin_of, products
 from dccc_lightning.tensors import as_tensor
+
+log = logging.getLogger(__name__)
 
 AVERAGE_PRECISIONS = ("non_interpolated", "oxford", "both")
 
@@ -35,6 +39,7 @@ def evaluate_retrieval(
     block: int = 128,
     rerank: Rerank | None = None,
     camera_center: bool = False,
+    warn: bool = True,
 ) -> dict[str, Tensor]:
     """Rank the gallery by cosine similarity for each query and average over the queries.
 
@@ -56,6 +61,7 @@ def evaluate_retrieval(
         rerank: Rank by k-reciprocal re-ranking with these settings instead of by cosine.
         camera_center: Subtract from every embedding the mean of its camera in query and gallery
             together: statistics of the test images, which the plain protocol does not use.
+        warn: Log a warning with the mean cosine if the model has collapsed.
 
     Returns:
         ``mAP``, ``mINP`` (share of matches among the images up to the last match) and ``rank<k>``
@@ -88,6 +94,8 @@ def evaluate_retrieval(
             f"query and gallery features must have one length, got {queries.shape[1]} and "
             f"{features.shape[1]}"
         )
+    if warn:
+        warn_of_collapse(sampled(features), "gallery images", log)
     if camera_center:
         together = torch.cat([queries, features]), torch.cat([cameras, others[1]])
         every = checked_cameras(together[1].cpu().numpy(), len(together[0]))
@@ -128,9 +136,13 @@ def _scores(
     if rerank is not None:
         for distances in reranked_distances(queries, gallery, rerank, block):
             yield distances.neg_()
-    else:
-        for part in torch.split(queries, block):
-            yield products(part, gallery)
+        return
+    origin = origin_of(gallery)
+    if origin is not None:
+        queries, gallery = queries - origin.point, gallery - origin.point
+    for part in torch.split(queries, block):
+        scores = products(part, gallery)
+        yield scores if origin is None else scores.sub_(origin.halves)
 
 
 class _Gallery:

@@ -19,7 +19,7 @@ from dccc_lightning import checks, progress
 from dccc_lightning.clustering import reciprocal
 from dccc_lightning.clustering.compiled import parallel
 from dccc_lightning.clustering.neighbors import knn
-from dccc_lightning.retrieval.similarity import products
+from dccc_lightning.retrieval.similarity import half_squares, origin_of, products
 
 _BLOCK_BYTES = 1 << 26
 
@@ -75,15 +75,23 @@ def reranked_distances(
             f"k1 must be below the number of query and gallery images, {len(points)}, "
             f"got {rerank.k1}"
         )
-    farthest = _farthest(points)
-    neighborhoods = _neighborhoods(points, farthest, rerank)
+    ranks = knn(points, rerank.k1 + 1)[1]  # the image itself comes first
+    origin = origin_of(points)
+    if origin is not None:
+        points -= origin.point
+        queries, gallery = points[: len(queries)], points[len(queries) :]
+    halves = points.new_full((len(points),), 0.5) if origin is None else half_squares(points)
+    farthest = _farthest(points, halves)
+    neighborhoods = _neighborhoods(points, halves, ranks, farthest, rerank)
     del points
     own, holders = neighborhoods[: len(queries)], neighborhoods[len(queries) :].tocsc()
     own_arrays = own.indptr.astype(np.int64), own.indices, own.data
     holder_arrays = holders.indptr.astype(np.int64), holders.indices, holders.data
     for first in range(0, len(queries), block):
         part = queries[first : first + block]
-        original = (2 - 2 * products(part, gallery)) / farthest[first : first + len(part), None]
+        squares = halves[first : first + len(part), None] + halves[len(queries) :]
+        original = 2 * (squares - products(part, gallery))
+        original /= farthest[first : first + len(part), None]
         overlap = torch.from_numpy(
             _overlaps(first, first + len(part), len(gallery), *own_arrays, *holder_arrays)
         ).to(original.device)
@@ -91,33 +99,35 @@ def reranked_distances(
         yield (1 - rerank.weight) * jaccard + rerank.weight * original
 
 
-def _farthest(points: Tensor) -> Tensor:
+def _farthest(points: Tensor, halves: Tensor) -> Tensor:
     """Return the largest squared distance (N,) of each point to any; 1 where all points are one."""
     n = len(points)
-    least = points.new_ones(n)
+    farthest = points.new_zeros(n)
     block = max(1, _BLOCK_BYTES // (4 * n))
     for first in range(0, n, block):
         # The products are symmetric: what lies left of the diagonal was seen from its other side.
-        cosines = products(points[first : first + block], points[first:])
-        least[first:] = torch.minimum(least[first:], cosines.amin(dim=0))
-        rows = least[first : first + block]
-        torch.minimum(rows, cosines.amin(dim=1), out=rows)
-    farthest = 2 - 2 * least
+        near = products(points[first : first + block], points[first:])
+        near -= halves[first:]
+        near -= halves[first : first + block, None]
+        farthest[first:] = torch.maximum(farthest[first:], -2 * near.amin(dim=0))
+        rows = farthest[first : first + block]
+        torch.maximum(rows, -2 * near.amin(dim=1), out=rows)
     return torch.where(farthest > 0, farthest, 1.0)
 
 
-def _neighborhoods(points: Tensor, farthest: Tensor, rerank: Rerank) -> csr_matrix:
+def _neighborhoods(
+    points: Tensor, halves: Tensor, ranks: NDArray[np.int64], farthest: Tensor, rerank: Rerank
+) -> csr_matrix:
     """Return V (N, N), the weights of the expanded k-reciprocal neighbourhoods."""
-    width = rerank.k1 + 1  # the image itself comes first
-    ranks = knn(points, width)[1]
     with progress.announced("finding reciprocal neighbours"):
         starts, columns, values = reciprocal.neighborhoods(
             points.float().cpu().numpy(),
             ranks,
-            width,
+            rerank.k1 + 1,
             rerank.k2,
             half=round(rerank.k1 / 2) + 1,
             scales=farthest.float().cpu().numpy(),
+            halves=halves.float().cpu().numpy(),
         )
     return csr_matrix((values, columns, starts), shape=(len(points), len(points)))
 
