@@ -3,7 +3,7 @@
 from abc import abstractmethod
 
 import pytorch_lightning as pl
-from torch import nn
+from torch import Tensor, nn
 
 from dccc_lightning.data.batches import EvalBatch
 from dccc_lightning.errors import UserError
@@ -56,7 +56,7 @@ class EvaluatedModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log mAP, mINP and CMC of every network, and the best mAP of them."""
         try:
-            scores = {}
+            scores: dict[str, Tensor] = {}
             for name, metric in self.retrieval.items():
                 metric.warn = not self.collapse_told
                 found = metric.compute()
