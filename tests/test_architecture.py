@@ -17,6 +17,7 @@ TRAINING_LOOP = {"pytorch_lightning", "lightning", "lightning_fabric"}
 LAYERS = (
     ("", "arguments", "beginnings", "errors", "progress"),  # "": the package itself
     ("checks", "console", "distributed", "faults", "files", "tensors"),
+    ("ranges",),
     ("data.records",),  # plain data that everything may speak of
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
     ("data", "losses", "memory", "metrics_table", "models", "retrieval"),
@@ -26,6 +27,8 @@ LAYERS = (
     ("callbacks",),
     ("construction",),
     ("loggers", "presets", "processes"),
+    ("trainer_checks",),
+    ("preflight",),
     ("assembly",),
     ("tasks",),
     ("sweeping",),

@@ -9,8 +9,9 @@ import torchvision
 from torch import nn
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.backbones import BACKBONES, build_backbone
+from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.catalog import BACKBONES, MOBILE
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.grouping import group_batch_norms
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
@@ -65,6 +66,12 @@ def test_the_networks_that_people_ask_for_are_there():
     )
     assert len(set(BACKBONES)) == len(BACKBONES)
     assert {*OURS, *FAMILIES} <= set(BACKBONES)
+
+
+def test_the_families_of_torchvision_are_complete():
+    prefixes = ("mobilenet_", "efficientnet_", "regnet_")
+    theirs = torchvision.models.list_models(module=torchvision.models)
+    assert set(MOBILE) == {name for name in theirs if name.startswith(prefixes)}
 
 
 SLOW = {*BACKBONES} - {*OURS, *FAMILIES, "resnet50"}

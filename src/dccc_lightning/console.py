@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from rich.cells import cell_len
@@ -77,6 +78,7 @@ def progress_shown(enabled: bool = True) -> Iterator[None]:
     if not (enabled and CONSOLE.is_terminal and CONSOLE.file.isatty()):
         yield
         return
+    _watch_forks()
     errors = sys.stderr
     handlers: list[logging.StreamHandler[Any]] = [
         handler
@@ -117,8 +119,10 @@ def _draw_nothing() -> None:
                     handler.setStream(drawn.rich_proxied_file)
 
 
-os.register_at_fork(after_in_child=_draw_nothing)
-logging.raiseExceptions = False  # a reader that has left, as head does, is no fault to report
+@cache
+def _watch_forks() -> None:
+    """Register ``_draw_nothing``, which Python cannot take back: once, when a display begins."""
+    os.register_at_fork(after_in_child=_draw_nothing)
 
 
 class _Line:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dccc_lightning import checks, distributed
+from dccc_lightning import distributed, ranges
 from dccc_lightning.data.augmentation import BatchAugmentation, normalize
 from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch
 from dccc_lightning.data.continuation import BegunEpoch
@@ -72,19 +72,18 @@ class ReIDDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.dataset = dataset
-        self.height = checks.integer("height", height, 8)
-        self.width = checks.integer("width", width, 8)
-        self.clusters = checks.integer("clusters", clusters, 2)
-        self.instances = checks.integer("instances", instances, 2)
-        self.iterations = checks.integer("iterations", iterations, 1)
+        ranges.datamodule(
+            height, width, clusters, instances, iterations, seed, eval_batch_size, workers, cache,
+            on_error,
+        )  # fmt: skip
+        self.height, self.width = int(height), int(width)
+        self.clusters, self.instances = int(clusters), int(instances)
+        self.iterations = int(iterations)
         self.augmentation = augmentation
-        self.seed = checks.integer("seed", seed, 0, 2**32 - 1)
-        self.eval_batch_size = checks.integer("eval_batch_size", eval_batch_size, 1)
-        self.workers = None if workers is None else checks.integer("workers", workers, 0)
-        self.cache = cast(
-            Literal["auto", "ram", "none"], checks.choice("cache", cache, ("auto", "ram", "none"))
-        )
-        self.on_error = checks.choice("on_error", on_error, ("fail", "skip"))
+        self.seed = int(seed)
+        self.eval_batch_size = int(eval_batch_size)
+        self.workers = None if workers is None else int(workers)
+        self.cache, self.on_error = cache, on_error
         self.label_source: LabelSource | None = None
         self.labels: NDArray[np.int64] | None = None
         self.labels_epoch = -1

@@ -4,14 +4,15 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import torch
-import torch.distributed
+from traceback import walk_tb
 
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.errors import UnwritableFileError, UserError
 
 SMALLER_EVAL_BATCH = "lower loader.eval_batch_size"
+
+_KILLED = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
+"""Beginnings of torch's messages, which has no type for them, when a loader worker was killed."""
 
 
 @contextmanager
@@ -23,7 +24,9 @@ def enough_memory(remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; not imported for its name
+            raise
         raise UserError(f"out of GPU memory: {remedy}") from error
 
 
@@ -33,9 +36,9 @@ class LostProcessError(UserError):
 
 def is_lost_process(error: RuntimeError) -> bool:
     """Tell whether a collective failed because a process that takes part is gone."""
-    text = str(error)
-    return isinstance(error, torch.distributed.DistError) or any(
-        sign in text for sign in ("Connection closed by peer", "Connection reset by peer")
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # torch's; not imported for its name
+    return "DistError" in kinds or any(
+        sign in str(error) for sign in ("Connection closed by peer", "Connection reset by peer")
     )
 
 
@@ -62,10 +65,12 @@ def explained(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
                 "another process of this run has ended, and said why unless it was killed "
                 f"({first}); {resume} continues"
             ) from error
-        if not str(error).startswith("DataLoader worker (pid"):  # torch has no type for it
+        if not str(error).startswith(_KILLED):
             raise
         raise _killed_worker(goes_on) from error
-    except (ConnectionResetError, BrokenPipeError, EOFError) as error:  # what it leaves behind
+    except (ConnectionResetError, BrokenPipeError, EOFError) as error:
+        if not _comes_from_loader(error):
+            raise
         raise _killed_worker(goes_on) from error
     except UnwritableFileError as error:
         raise UserError(f"{error}; {goes_on}") from error
@@ -76,6 +81,14 @@ def explained(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
         raise UserError(
             f"{where} cannot be written: {error.strerror}; make room, {goes_on}"
         ) from error
+
+
+def _comes_from_loader(error: BaseException) -> bool:
+    """Tell whether the connection to a loader worker broke, and not a file or another program's."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return any(m.startswith("torch.utils.data") for m in modules) and any(
+        m.startswith(("multiprocessing.", "torch.multiprocessing")) for m in modules
+    )
 
 
 def _killed_worker(goes_on: str) -> UserError:

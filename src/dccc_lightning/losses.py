@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 
 
 class ContrastiveLoss(nn.Module):
@@ -80,8 +80,8 @@ class SoftContrastiveLoss(ContrastiveLoss):
     """
 
     def __init__(self, smoothing: float, weight: float = 1.0) -> None:
-        self.smoothing = checks.real("smoothing", smoothing, 0, 1)
-        self.weight = checks.real("weight", weight, 0, 1)
+        ranges.soft_contrastive(smoothing, weight)
+        self.smoothing, self.weight = float(smoothing), float(weight)
         super().__init__(self.weight * self.smoothing, uses_teacher=self.weight > 0)
 
     def extra_repr(self) -> str:

@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dccc_lightning import checks
+from dccc_lightning import checks, ranges
 from dccc_lightning.tensors import as_tensor
-
-RULES = ("dycl", "mean", "hard", "instance")
 
 
 class ClusterMemory(nn.Module):
@@ -65,10 +63,9 @@ class ClusterMemory(nn.Module):
     ) -> None:
         super().__init__()
         self.feature_dim = checks.integer("feature_dim", feature_dim, 1)
-        self.momentum = checks.real("momentum", momentum, 0, 1)
-        self.temperature = checks.real("temperature", temperature, 0, open_low=True)
-        self.rule = checks.choice("update", update, RULES)
-        self.tau_w = checks.real("tau_w", tau_w, 0, open_low=True)
+        ranges.memory(momentum, temperature, update, tau_w)
+        self.momentum, self.temperature = float(momentum), float(temperature)
+        self.rule, self.tau_w = update, float(tau_w)
         self.register_buffer("centroids", torch.empty(0, self.feature_dim))
         self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
             _resize_to_checkpoint

@@ -1,13 +1,11 @@
 """The optimiser and its warm-up, as settings that can be checked before anything runs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from torch import nn, optim
 
-from dccc_lightning import checks
-
-ALGORITHMS = ("adam", "adamw", "sgd")
+from dccc_lightning import ranges
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,7 @@ class Optimization:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        checks.choice("algorithm", self.algorithm, ALGORITHMS)
-        checks.real("lr", self.lr, 0.0, 10.0, open_low=True)
-        checks.real("weight_decay", self.weight_decay, 0.0, 1.0)
-        checks.integer("warmup_epochs", self.warmup_epochs, 0)
-        checks.real("warmup_start", self.warmup_start, 0.0, 1.0, open_low=True)
-        checks.real("momentum", self.momentum, 0.0, 1.0, open_high=True)
+        ranges.optimization(**asdict(self))
 
     def factor(self, epoch: int) -> float:
         """Return the factor on ``lr`` in ``epoch``."""

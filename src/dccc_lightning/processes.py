@@ -7,17 +7,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
 from subprocess import Popen
-from typing import Any
-
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from typing import TYPE_CHECKING
 
 from dccc_lightning import checks
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import LostProcessError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 PROCESS_TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others, clustering on rank 0 included, before it gives up."""
@@ -27,20 +25,20 @@ LAST_WORDS = 10.0
 """Seconds that a process that has failed gets to say why."""
 
 
-def check_devices(arguments: dict[str, Any]) -> int:
-    """Return the number of processes, after a look at what the machine has.
+def check_devices(arguments: Settings) -> int:
+    """Return the number of processes; unless on the processor, count the GPUs of the machine.
 
     Raises:
         UserError: More devices than there are.
     """
     devices, accelerator = arguments["devices"], arguments["accelerator"]
-    if devices == "auto":
-        devices = max(1, torch.cuda.device_count())
     if isinstance(devices, (list, tuple)):
         devices = len(devices)
-    number = checked("trainer", lambda: checks.integer("devices", devices, 1))
+    if devices != "auto":
+        checked("trainer", lambda: checks.integer("devices", devices, 1))
     nodes = checked("trainer", lambda: checks.integer("num_nodes", arguments["num_nodes"], 1))
-    available = torch.cuda.device_count()
+    available = 0 if accelerator == "cpu" else _count_gpus()
+    number = max(1, available) if devices == "auto" else int(devices)
     if accelerator in ("gpu", "cuda") and available == 0:
         raise UserError(f"trainer.accelerator={accelerator}: no CUDA device here; use trainer=cpu")
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and available > 0)
@@ -51,7 +49,13 @@ def check_devices(arguments: dict[str, Any]) -> int:
             f"trainer.devices={number}: this machine has no CUDA device; trainer.devices=1, or "
             "trainer=cpu for several processes on the processor"
         )
-    return int(number) * int(nodes)
+    return number * nodes
+
+
+def _count_gpus() -> int:
+    import torch  # noqa: PLC0415  slow to import
+
+    return torch.cuda.device_count()
 
 
 def check_shares(size: int, processes: int, arguments: Settings, group: int) -> None:
@@ -100,12 +104,17 @@ def less_memory(settings: Settings, processes: int) -> str:
 
 
 @contextmanager
-def finished(trainer: pl.Trainer) -> Iterator[None]:
+def finished(trainer: "pl.Trainer") -> Iterator[None]:
     """Leave nothing behind that outlives a run, whatever happens within.
 
     W&B runs are closed, as failed after a failure: the next job of a sweep would go on writing into
     them. The processes that Lightning started end after one: they would wait for this one.
     """
+    from pytorch_lightning.loggers import WandbLogger  # noqa: PLC0415  slow to import, as below
+    from pytorch_lightning.strategies.launchers.subprocess_script import (  # noqa: PLC0415
+        _SubprocessScriptLauncher,
+    )
+
     failed = False
     try:
         yield

@@ -5,7 +5,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.evaluated import EvaluatedModule
 from dccc_lightning.models.batchnorm import broadcast_running_statistics
@@ -57,7 +57,8 @@ class SupervisedModule(EvaluatedModule):
         self.embedder = embedder
         self.classifier = nn.Linear(embedder.feature_dim, identities, bias=False)
         self.optimization = optimization
-        self.label_smoothing = checks.real("label_smoothing", label_smoothing, 0, 1)
+        ranges.supervised(label_smoothing)
+        self.label_smoothing = float(label_smoothing)
 
     def networks(self) -> dict[str, nn.Module]:
         """Name the one network that is evaluated."""

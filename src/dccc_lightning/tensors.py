@@ -1,5 +1,8 @@
-"""Arrays of any make as tensors."""
+"""Arrays of any make as tensors, and their products in full precision."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,3 +23,32 @@ def as_tensor(values: Tensor | ArrayLike, device: torch.device | str | None = No
     if isinstance(values, np.ndarray):
         plain = np.require(values, values.dtype.newbyteorder("="), ["C", "W"])
     return torch.as_tensor(plain, device=device)
+
+
+class _Precision:
+    """State of ``full_precision``, which threads share as they share torch's setting."""
+
+    lock = threading.Lock()
+    users = 0
+    before = ""
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep TF32 out of matrix products; its rounding would misplace neighbours.
+
+    The setting of torch belongs to the process: the first thread that enters changes it, and the
+    last one that leaves restores it.
+    """
+    with _Precision.lock:
+        if _Precision.users == 0:
+            _Precision.before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("highest")
+        _Precision.users += 1
+    try:
+        yield
+    finally:
+        with _Precision.lock:
+            _Precision.users -= 1
+            if _Precision.users == 0:
+                torch.set_float32_matmul_precision(_Precision.before)

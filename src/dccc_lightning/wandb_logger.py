@@ -10,13 +10,11 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from dccc_lightning import checks
+from dccc_lightning import checks, ranges
 
 BY_EPOCH = ("train/", "cluster/", "val/", "val_teacher/", "val_best/", "system/", "panels/",
             "tables/")  # fmt: skip
 """Groups of figures whose axis is ``epoch``; that of others, and of ``..._step``, is the step."""
-
-CHECKPOINTS = ("none", "best", "all")
 
 
 class RunWandbLogger(WandbLogger):
@@ -38,7 +36,7 @@ class RunWandbLogger(WandbLogger):
     def __init__(self, checkpoints: str = "none", **arguments: Any) -> None:
         super().__init__(**arguments)
         self._wandb_init.pop("anonymous", None)  # Lightning gives it; wandb warns of it
-        self.checkpoints = checks.choice("checkpoints", checkpoints, CHECKPOINTS)
+        self.checkpoints = checks.choice("checkpoints", checkpoints, ranges.ARTIFACTS)
         self.is_before_training = False
         self._row = 0
         self._defined: set[str] = set()

@@ -5,7 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import Callback
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.evaluated import EvaluatedModule
 
@@ -21,8 +21,8 @@ class EvaluationEvery(Callback):
     """
 
     def __init__(self, epochs: int, camera_center: bool = False) -> None:
-        self.epochs = checks.integer("eval_every", epochs, 1)
-        self.camera_center = checks.boolean("evaluate.camera_center", camera_center)
+        ranges.evaluation(epochs, camera_center)
+        self.epochs, self.camera_center = int(epochs), camera_center
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Tell the module how to evaluate."""

@@ -10,13 +10,12 @@ import torch
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from dccc_lightning import checks, distributed
+from dccc_lightning import distributed, ranges
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import LostProcessError
 from dccc_lightning.files import write_atomically
 
-POLICIES = ("stop", "skip")
 MAX_WAITING = 4
 """Steps whose loss may be on its way from a GPU; their batches stay in its memory."""
 
@@ -45,7 +44,8 @@ class LossGuard(Callback):
 
     def __init__(self, folder: str | Path, policy: str = "stop") -> None:
         self.folder = Path(folder)
-        self.policy = checks.choice("on_nonfinite_loss", policy, POLICIES)
+        ranges.loss_guard(folder, policy)
+        self.policy = policy
         self._waiting: deque[Outcome] = deque()
 
     def on_train_batch_end(

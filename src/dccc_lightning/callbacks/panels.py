@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from dccc_lightning import checks, distributed
+from dccc_lightning import distributed, ranges
 from dccc_lightning.callbacks.epoch_row import EpochRow
 from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.data.records import Splits
@@ -47,7 +47,8 @@ class Panels(EpochRow):
 
     def __init__(self, folder: str | Path, every: int | None = None) -> None:
         self.folder = Path(folder) / "panels"
-        self.every = None if every is None else checks.integer("every", every, 1)
+        ranges.panels(folder, every)
+        self.every = None if every is None else int(every)
         self.latest: list[Panel] = []
         self.latest_epoch = -1
         self._ended = self._made = -1

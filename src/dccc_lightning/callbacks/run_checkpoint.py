@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.callbacks.stop_signals import StopSignals
 from dccc_lightning.checkpointing import LAST, PREVIOUS
@@ -42,9 +42,8 @@ class RunCheckpoint(Checkpoint):
     ) -> None:
         self.run = Path(folder)
         self.folder = self.run / "checkpoints"
-        self.every = (
-            None if every_n_steps is None else checks.integer("every_n_steps", every_n_steps, 1)
-        )
+        ranges.run_checkpoint(folder, every_n_steps)
+        self.every = None if every_n_steps is None else int(every_n_steps)
         self.requeue = requeue
         self._signals = StopSignals()
         self._keeps_last = True

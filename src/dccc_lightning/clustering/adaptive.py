@@ -25,15 +25,14 @@ which is stable indeed.
 Of equal scores the largest eps wins: without a valley, ``start``.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
+from dccc_lightning import checks, ranges
 from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.algorithms import ClusteringAlgorithm
 from dccc_lightning.clustering.core_distances import core_distances
@@ -82,7 +81,7 @@ class AdaptiveSchedule:
     Attributes:
         start: the largest eps; also what is said without any distances to look at.
         floor: the smallest.
-        criterion: one of ``CRITERIA``.
+        criterion: one of ``ranges.CRITERIA``.
         step: between two candidates, about: the grid has both ends.
         neighbors: of ``knee``: which nearest image, the image itself counted as the first. With the
             ``min_samples`` of DBSCAN it is a neighbour of the same camera, and eps is too small.
@@ -97,14 +96,7 @@ class AdaptiveSchedule:
     reach: int = 3
 
     def __post_init__(self) -> None:
-        checks.real("start", self.start, 0, 1, open_low=True, open_high=True)
-        checks.real("floor", self.floor, 0, 1, open_low=True, open_high=True)
-        if self.floor > self.start:
-            raise ValueError(f"floor must be at most start ({self.start}), got {self.floor}")
-        checks.choice("criterion", self.criterion, tuple(CRITERIA))
-        checks.real("step", self.step, 1e-3, 1)
-        checks.integer("neighbors", self.neighbors, low=2)
-        checks.integer("reach", self.reach, low=1, high=math.ceil(self.start / self.step))
+        ranges.adaptive_schedule(**asdict(self))
 
     def __call__(self, epoch: int) -> float:
         """Return ``start``: what holds where there is no graph."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
+from dccc_lightning import checks, ranges
 from dccc_lightning.clustering.compiled import compiled
 from dccc_lightning.clustering.jaccard import NeighborGraph
 
@@ -43,7 +43,7 @@ class DBSCAN:
     min_samples: int = 4
 
     def __post_init__(self) -> None:
-        checks.integer("min_samples", self.min_samples, low=1)
+        ranges.cluster_size(self.min_samples)
 
     def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
         """Cluster the points of ``graph``, which is not changed: any number of eps may follow.

@@ -18,9 +18,6 @@ from dccc_lightning import checks
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.clustering.jaccard import NeighborGraph
 
-MODES = ("none", "center", "whiten", "penalty", "proxies")
-"""What ``clustering.camera`` may be; ``proxies`` is in the module of that name."""
-
 _SAME = 1e-5
 """Distance from a mean, in an entry, that is rounding: such a remainder points nowhere."""
 
@@ -52,7 +49,7 @@ def have_means(cameras: ArrayLike) -> bool:
 
 
 def adapted(features: Features, cameras: ArrayLike | None, mode: str) -> Features:
-    """Return the embeddings (N, D) whose neighbours are searched in one of ``MODES``.
+    """Return the embeddings (N, D) whose neighbours are searched in one of ``ranges.CAMERA_MODES``.
 
     Proxies are of whitened embeddings: what links them compares centroids of different cameras.
     """

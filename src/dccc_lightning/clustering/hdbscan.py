@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 from dccc_lightning.clustering.algorithms import checked_eps, numbered
 from dccc_lightning.clustering.cluster_tree import densest_clusters
 from dccc_lightning.clustering.core_distances import core_distances
@@ -53,9 +53,7 @@ class HDBSCAN:
     closest: float = 0.2
 
     def __post_init__(self) -> None:
-        checks.integer("min_samples", self.min_samples, low=1)
-        checks.integer("min_cluster_size", self.min_cluster_size, low=2)
-        checks.real("closest", self.closest, 0, 1, open_low=True, open_high=True)
+        ranges.hdbscan(self.min_samples, self.min_cluster_size, self.closest)
 
     def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
         """Cluster the points of ``graph``, which is not changed.

@@ -4,7 +4,6 @@ Infomap is under the GPL (version 3 or later), so it is an optional extra. It ru
 loaded beside faiss, whose bindings are made by SWIG too, it ends Python with a segmentation fault.
 """
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 from dccc_lightning.clustering.algorithms import OUTLIER, checked_eps, numbered
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.errors import UserError
@@ -48,14 +47,7 @@ class Infomap:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        checks.integer("min_samples", self.min_samples, low=1)
-        checks.integer("trials", self.trials, low=1)
-        checks.integer("seed", self.seed, low=1)
-        if importlib.util.find_spec("infomap") is None:
-            raise UserError(
-                "clustering=infomap needs Infomap, which is under the GPL: pip install "
-                '"dccc-lightning[infomap]"'
-            )
+        ranges.infomap(self.min_samples, self.trials, self.seed)
 
     def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
         """Cluster the points of ``graph``, which is not changed.

@@ -12,17 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dccc_lightning import checks, progress
+from dccc_lightning import checks, progress, ranges
 from dccc_lightning.clustering import approximate, ranking
 from dccc_lightning.clustering.embeddings import Features, unit_rows
+from dccc_lightning.tensors import full_precision
 
 Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Distances and indices, (N, k) each."""
 
 _log = logging.getLogger(__name__)
-
-BACKENDS = ("auto", "faiss", "torch", "approximate")
-"""What searches; see ``knn``."""
 
 EXACT_UP_TO = {"cpu": 400_000, "cuda": 2_000_000}
 """Embeddings up to which ``auto`` compares all pairs, which costs N squared, by device."""
@@ -68,7 +66,7 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     >>> indices.tolist()
     [[0, 2], [1, 2], [2, 0]]
     """
-    checks.choice("backend", backend, BACKENDS)
+    checks.choice("backend", backend, ranges.BACKENDS)
     device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
     unit = unit_rows(features)
     k = checks.integer("k", k, low=1, high=len(unit))
@@ -153,23 +151,18 @@ def _search_blocks(index: Any, rows: NDArray[np.float32], k: int, block: int) ->
 
 def _search_torch(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
     """Squared distances and indices (N, k) by blocks of a matrix product on ``device``."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")  # TF32 would misplace neighbours
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            points = torch.from_numpy(rows).to(device)
-            norms = points.square().sum(dim=1)
-            budget = _BLOCK_BYTES.get(device.type, _BLOCK_BYTES["cpu"])
-            block = max(1, budget // (4 * len(rows)))
-            squares, indices = [], []
-            for rows_here in progress.blocks(_SEARCHING, len(rows), block):
-                part, norm = points[rows_here], norms[rows_here]
-                product = torch.addmm(norms.expand(len(part), -1), part, points.T, alpha=-2)
-                nearest = product.topk(k, dim=1, largest=False)
-                squares.append((nearest.values + norm[:, None]).cpu().numpy())
-                indices.append(nearest.indices.cpu().numpy())
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    with full_precision(), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        points = torch.from_numpy(rows).to(device)
+        norms = points.square().sum(dim=1)
+        budget = _BLOCK_BYTES.get(device.type, _BLOCK_BYTES["cpu"])
+        block = max(1, budget // (4 * len(rows)))
+        squares, indices = [], []
+        for rows_here in progress.blocks(_SEARCHING, len(rows), block):
+            part, norm = points[rows_here], norms[rows_here]
+            product = torch.addmm(norms.expand(len(part), -1), part, points.T, alpha=-2)
+            nearest = product.topk(k, dim=1, largest=False)
+            squares.append((nearest.values + norm[:, None]).cpu().numpy())
+            indices.append(nearest.indices.cpu().numpy())
     return np.concatenate(squares), np.concatenate(indices)
 
 

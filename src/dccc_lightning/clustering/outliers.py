@@ -12,9 +12,6 @@ from scipy.sparse import csr_matrix
 from dccc_lightning import checks
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 
-CHOICES = ("drop", "single", "attach")
-"""What ``clustering.outliers`` may be."""
-
 _BLOCK = 1 << 22
 """Products of outliers and centroids at a time: memory stays linear."""
 

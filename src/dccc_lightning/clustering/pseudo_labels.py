@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 from dccc_lightning.clustering import cameras as camera_aware
 from dccc_lightning.clustering import outliers, quality, refinement
 from dccc_lightning.clustering.adaptive import Choice, GraphSchedule
@@ -15,7 +15,7 @@ from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.embeddings import Features
 from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.neighbors import BACKENDS, knn
+from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.proxies import LinkedProxies, camera_graph
 from dccc_lightning.errors import UserError
 
@@ -23,9 +23,6 @@ _log = logging.getLogger(__name__)
 
 _LARGEST_DISTANCE = 0.999
 """A Jaccard distance of 1 means no common neighbour: no graph reaches that far."""
-
-FEATURES = ("student", "teacher", "average")
-"""Whose embeddings may be clustered; the average is that of both, of length one."""
 
 
 class NoClustersError(UserError):
@@ -76,14 +73,14 @@ class PseudoLabeler:
         backend: neighbour search, see ``neighbors.knn``.
         margin: how far eps may leave the bounds of the schedule.
         step: size of the steps.
-        camera: what is done about cameras, one of ``cameras.MODES``.
+        camera: what is done about cameras, one of ``ranges.CAMERA_MODES``.
         penalty: added to the distances within a camera, with ``camera="penalty"``.
-        outliers: what becomes of outliers, one of ``outliers.CHOICES``. Single centroids are the
+        outliers: what becomes of outliers, one of ``ranges.OUTLIERS``. Single centroids are the
             memory's: here such an image stays an outlier.
         attach_within: how close is close enough, see ``outliers.attach``.
         refine: the least agreement with which a label is kept, see ``refinement``; 0 keeps all.
         refine_neighbors: how many neighbours have to agree.
-        features: whose embeddings the caller should pass, one of ``FEATURES``.
+        features: whose embeddings the caller should pass, one of ``ranges.FEATURES``.
     """
 
     k1: int = 30
@@ -101,18 +98,7 @@ class PseudoLabeler:
     features: str = "student"
 
     def __post_init__(self) -> None:
-        checks.integer("k1", self.k1, low=1)
-        checks.integer("k2", self.k2, low=1, high=self.k1)
-        checks.choice("backend", self.backend, BACKENDS)
-        checks.real("margin", self.margin, 0, 1, open_high=True)
-        checks.real("step", self.step, 1e-4, 1)
-        checks.choice("camera", self.camera, camera_aware.MODES)
-        checks.real("penalty", self.penalty, 0)
-        checks.choice("outliers", self.outliers, outliers.CHOICES)
-        checks.real("attach_within", self.attach_within, 0)
-        checks.real("refine", self.refine, 0, 1)
-        checks.integer("refine_neighbors", self.refine_neighbors, low=1)
-        checks.choice("features", self.features, FEATURES)
+        ranges.labeler(**{item.name: getattr(self, item.name) for item in fields(self)})
 
     def __call__(
         self,

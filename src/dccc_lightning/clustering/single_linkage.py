@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 from dccc_lightning.clustering.algorithms import checked_eps, numbered
 from dccc_lightning.clustering.jaccard import NeighborGraph
 
@@ -34,7 +34,7 @@ class SingleLinkage:
     min_samples: int = 4
 
     def __post_init__(self) -> None:
-        checks.integer("min_samples", self.min_samples, low=1)
+        ranges.cluster_size(self.min_samples)
 
     def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
         """Cluster the points of ``graph``, which is not changed.

@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch.nn import functional
 
-from dccc_lightning import checks
+from dccc_lightning import checks, ranges
 from dccc_lightning.data.randomness import uniforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -77,15 +77,10 @@ class BatchAugmentation:
     def __post_init__(self) -> None:
         checks.integer("height", self.height, low=1)
         checks.integer("width", self.width, low=1)
-        checks.real("flip", self.flip, 0, 1)
-        checks.integer("padding", self.padding, low=0)
-        checks.real("erase", self.erase, 0, 1)
-        low, high = self.erase_area
-        checks.real("erase_area[1]", high, checks.real("erase_area[0]", low, 0, 1), 1)
-        low, high = self.erase_aspect
-        checks.real("erase_aspect[1]", high, checks.real("erase_aspect[0]", low, 0, open_low=True))
-        checks.integer("erase_attempts", self.erase_attempts, low=1)
-        checks.real("colour", self.colour, 0, 1, open_high=True)
+        ranges.augmentation(
+            self.flip, self.padding, self.erase, self.erase_area, self.erase_aspect,
+            self.erase_attempts, self.colour,
+        )  # fmt: skip
         checks.integer("seed", self.seed)
 
     def __call__(self, images: torch.Tensor, keys: torch.Tensor, view: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dccc_lightning import checks
 from dccc_lightning.errors import UserError
+from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.file_kinds import describe_file
@@ -26,9 +27,7 @@ KEY = "dccc_lightning"
 FORMAT = 1
 """Newest layout of that description that this version reads."""
 
-NETWORKS = ("auto", "student", "teacher")
 _PREFIXES = {"teacher": "teacher.network.", "student": "student."}
-_CANDIDATES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.pt")
 _BUILDER = "dccc_lightning.models.embedder.build_embedder"
 BUNDLED_MODEL = {"backbone": "resnet10", "width": 0.5, "pooling": "avg", "bn_group_size": 64}
 _BUNDLED_FILE = resources.files("dccc_lightning") / "weights" / BUNDLED
@@ -66,7 +65,7 @@ def load_embedder(
     checks.choice("network", network, NETWORKS)
     where = _device(device)
     bundled = os.fspath(path) == "bundled"
-    file = Path(str(_BUNDLED_FILE)) if bundled else _find(Path(path).expanduser())
+    file = Path(str(_BUNDLED_FILE)) if bundled else find_checkpoint(Path(path).expanduser())
     content = _read(file)
     networks = _networks(content)
     chosen = next(iter(networks)) if network == "auto" else network
@@ -85,18 +84,6 @@ def _device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device={device}: cannot be used ({_first_line(error)})") from error
     return chosen
-
-
-def _find(path: Path) -> Path:
-    """Return the file to read: ``path``, or the best that the folder of a run holds."""
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file; give a checkpoint, the folder of a run, or bundled")
-    for candidate in _CANDIDATES:
-        if (path / candidate).is_file():
-            return path / candidate
-    raise UserError(f"{path}: not the folder of a run, it holds none of {', '.join(_CANDIDATES)}")
 
 
 def _read(file: Path) -> Mapping[Any, Any]:

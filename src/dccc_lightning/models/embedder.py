@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.catalog import check_embedder, check_pooling
 from dccc_lightning.models.pooling import build_pooling
-from dccc_lightning.models.trunk import Trunk
 from dccc_lightning.models.weights import load_weights
 
 
@@ -66,7 +66,7 @@ def build_embedder(
     """Build an embedder by names and load its weights.
 
     Args:
-        backbone: One of ``models.backbones.BACKBONES``, or ``timm/NAME``.
+        backbone: One of ``models.catalog.BACKBONES``, or ``timm/NAME``.
         width: Factor on the number of channels (ResNets of basic blocks only).
         pooling: ``avg`` or ``gem``; transformers, which end in one token, take ``avg`` alone.
         weights: ``imagenet`` (torchvision's, IBN-Net's or timm's, by name), ``bundled`` (this
@@ -79,16 +79,11 @@ def build_embedder(
         ValueError: A name or number is out of range.
         UserError: The weights cannot be found, read or fitted, or timm is missing.
     """
+    check_embedder(backbone, width, pooling, weights, bn_group_size, image_size)
     trunk = build_backbone(backbone, width, bn_group_size, image_size)
-    embedder = Embedder(trunk, _build_pooling(pooling, trunk), trunk.out_channels, bn_group_size)
+    check_pooling(pooling, trunk.ends_in_map)
+    embedder = Embedder(trunk, build_pooling(pooling), trunk.out_channels, bn_group_size)
     if weights is not None:
         load_weights(embedder, weights, backbone)
     embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     return embedder
-
-
-def _build_pooling(name: str, trunk: Trunk) -> nn.Module:
-    pooling = build_pooling(name)
-    if name != "avg" and not trunk.ends_in_map:
-        raise ValueError(f"pooling must be avg for a backbone that ends in one token, got {name!r}")
-    return pooling

@@ -6,12 +6,6 @@ from torch import Tensor, nn
 from dccc_lightning.models.grouping import group_batch_norms
 from dccc_lightning.models.trunk import Trunk
 
-MOBILE = tuple(
-    name
-    for name in torchvision.models.list_models(module=torchvision.models)
-    if name.startswith(("mobilenet_", "efficientnet_", "regnet_"))
-)
-
 
 class FeatureTrunk(Trunk):
     """The ``features`` of a MobileNet or an EfficientNet, under torchvision's names."""
@@ -46,7 +40,7 @@ class RegNetTrunk(Trunk):
 
 
 def build_mobile(name: str, group_size: int) -> Trunk:
-    """Build one of ``MOBILE`` with random weights.
+    """Build one of ``catalog.MOBILE`` with random weights.
 
     The last of the five reductions gets stride 1, as in the ResNets: 16 x 8 positions for a
     256 x 128 image instead of 8 x 4. Stochastic depth is off: student and teacher would be

@@ -5,8 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dccc_lightning import checks
-
-POOLINGS = ("avg", "gem")
+from dccc_lightning.models.catalog import POOLINGS
 
 
 class GeneralizedMean(nn.Module):

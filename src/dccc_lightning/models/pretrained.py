@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.timm_trunk import TIMM, import_timm
+from dccc_lightning.models.catalog import TIMM
+from dccc_lightning.models.timm_trunk import import_timm
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def imagenet_state(backbone: str) -> Mapping[str, Tensor]:
                 _IBN_NET_URL + file, map_location="cpu", check_hash=True, weights_only=True
             ),
         )
+    from torchvision.models import get_model_weights  # noqa: PLC0415  slower to import than torch
+
     try:
         weights = get_model_weights(backbone)["IMAGENET1K_V1"]
     except (ValueError, KeyError):

@@ -1,7 +1,6 @@
 """ResNets of torchvision as trunks: no classifier, last stride 1, batch norm in groups."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,38 +8,11 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.catalog import RESNETS
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
 from dccc_lightning.models.trunk import Trunk
 
 Block = type[BasicBlock | Bottleneck]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How torchvision makes a ResNet, and whether it gets instance norm."""
-
-    block: Block
-    layers: tuple[int, int, int, int]
-    groups: int = 1
-    width_per_group: int = 64
-    ibn: bool = False
-
-
-RESNETS = {
-    "resnet10": _Plan(BasicBlock, (1, 1, 1, 1)),
-    "resnet18": _Plan(BasicBlock, (2, 2, 2, 2)),
-    "resnet34": _Plan(BasicBlock, (3, 4, 6, 3)),
-    "resnet50": _Plan(Bottleneck, (3, 4, 6, 3)),
-    "resnet101": _Plan(Bottleneck, (3, 4, 23, 3)),
-    "resnet152": _Plan(Bottleneck, (3, 8, 36, 3)),
-    "resnext50_32x4d": _Plan(Bottleneck, (3, 4, 6, 3), 32, 4),
-    "resnext101_32x8d": _Plan(Bottleneck, (3, 4, 23, 3), 32, 8),
-    "resnext101_64x4d": _Plan(Bottleneck, (3, 4, 23, 3), 64, 4),
-    "wide_resnet50_2": _Plan(Bottleneck, (3, 4, 6, 3), 1, 128),
-    "wide_resnet101_2": _Plan(Bottleneck, (3, 4, 23, 3), 1, 128),
-    "resnet50_ibn_a": _Plan(Bottleneck, (3, 4, 6, 3), ibn=True),
-    "resnet101_ibn_a": _Plan(Bottleneck, (3, 4, 23, 3), ibn=True),
-}
 
 
 class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no types
@@ -120,14 +92,9 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
 
 
 def build_resnet(name: str, width: float, group_size: int) -> ResNetTrunk:
-    """Build one of ``RESNETS`` with random weights.
-
-    Raises:
-        ValueError: A width other than 1 for a network of bottlenecks.
-    """
+    """Build one of ``catalog.RESNETS`` with random weights."""
     plan = RESNETS[name]
-    if width != 1.0 and plan.block is Bottleneck:
-        raise ValueError(f"width must be 1 for {name}, got {width}")
+    block = BasicBlock if plan.basic else Bottleneck
     return ResNetTrunk(
-        plan.block, plan.layers, width, group_size, plan.groups, plan.width_per_group, plan.ibn
+        block, plan.layers, width, group_size, plan.groups, plan.width_per_group, plan.ibn
     )

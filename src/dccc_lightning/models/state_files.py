@@ -1,7 +1,6 @@
 """Tensors by name from a file, whoever wrote it, without running anything that it holds."""
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.file_kinds import describe_file, describe_folder, is_safetensors
+from dccc_lightning.models.catalog import check_file
+from dccc_lightning.models.file_kinds import describe_file, is_safetensors
 from dccc_lightning.models.foreign_objects import (
     STATE_DICT,
     ForeignObjectError,
@@ -42,10 +42,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         UserError: No such file, a damaged one, one with objects that could run code, or one
             without a state dict; the message names the object, or the kind of the file.
     """
-    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises for names that are too long
-        raise UserError(f"{_named(path)}: {describe_folder(path)}")
-    if not os.path.isfile(path):  # noqa: PTH113
-        raise UserError(f"{_named(path)}: no such file; pass imagenet, bundled or a file")
+    check_file(path)
     left_out: tuple[str, ...] = ()
     try:
         if is_safetensors(path):

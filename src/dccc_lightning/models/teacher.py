@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dccc_lightning import checks
+from dccc_lightning import ranges
 
 
 class MeanTeacher(nn.Module):
@@ -26,8 +26,8 @@ class MeanTeacher(nn.Module):
 
     def __init__(self, student: nn.Module, start: int = 99, cap: float = 0.999) -> None:
         super().__init__()
-        self.start = checks.integer("start", start, 0)
-        self.cap = checks.real("cap", cap, 0, 1)
+        ranges.teacher(start, cap)
+        self.start, self.cap = int(start), float(cap)
         self.network = copy.deepcopy(student).requires_grad_(False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -7,14 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dccc_lightning import checks
-from dccc_lightning.errors import UserError
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.catalog import TIMM, missing_timm
 from dccc_lightning.models.grouping import group_batch_norms
 from dccc_lightning.models.trunk import PositionGrid, Trunk
-
-TIMM = "timm/"
-"""How the name of a backbone of timm begins; the rest is timm's own name."""
 
 
 def import_timm(name: str) -> Any:
@@ -26,9 +22,7 @@ def import_timm(name: str) -> Any:
     try:
         import timm  # noqa: PLC0415  # optional
     except ImportError as error:
-        raise UserError(
-            f'model.backbone={name} needs timm: pip install "dccc-lightning[timm]"'
-        ) from error
+        raise missing_timm(name) from error
     return timm
 
 
@@ -79,7 +73,6 @@ def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> TimmT
         ValueError: No such network, or one that cannot work on such images or in groups.
     """
     timm = import_timm(name)
-    checks.integer("bn_group_size", group_size, 1)
     architecture = name.removeprefix(TIMM)
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.0)

@@ -10,19 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dccc_lightning import checks
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.catalog import PATCH, TRANSFORMERS, check_patches
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
 from dccc_lightning.models.trunk import PositionGrid, Trunk
 
-TRANSFORMERS = {
-    "vit_small": (384, 6, False),
-    "vit_small_ics": (384, 6, True),
-    "vit_base_ics": (768, 12, True),
-}
-"""Embedding size, heads, convolution stem; the three for which LUP weights are published."""
-
-PATCH = 16
 DEPTH = 12
 
 
@@ -56,9 +48,8 @@ class VisionTransformer(Trunk):
         depth: int = DEPTH,
     ) -> None:
         super().__init__()
+        check_patches(image_size)
         height, width = image_size
-        if height % PATCH or width % PATCH:
-            raise ValueError(f"image_size must be multiples of {PATCH}, got {height} x {width}")
         self.image_size = (height, width)
         self.positions = PositionGrid(height // PATCH, width // PATCH, prefix=1)
         patches = self.positions.height * self.positions.width
@@ -170,7 +161,6 @@ class Attention(nn.Module):
 def build_vit(name: str, image_size: tuple[int, int], group_size: int) -> VisionTransformer:
     """Build one of ``TRANSFORMERS`` with random weights."""
     dim, heads, conv_stem = TRANSFORMERS[name]
-    checks.integer("bn_group_size", group_size, 1)
     return VisionTransformer(dim, heads, conv_stem, image_size, group_size)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dccc_lightning.clustering.collapse import mean_cosine, sampled
+from dccc_lightning.tensors import full_precision
 
 NARROW = 0.9
 """Mean cosine above which products are taken about the middle of the embeddings."""
@@ -23,13 +24,8 @@ def products(rows: Tensor, columns: Tensor) -> Tensor:
     Returns:
         (B, G) of the same type.
     """
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(rows.device.type, enabled=False):
-            return rows @ columns.T
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    with full_precision(), torch.autocast(rows.device.type, enabled=False):
+        return rows @ columns.T
 
 
 class Origin(NamedTuple):

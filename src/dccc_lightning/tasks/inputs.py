@@ -2,29 +2,48 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dccc_lightning import checks
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.listing import ListedImage, listed_folder, listed_split
 from dccc_lightning.errors import UserError
-from dccc_lightning.inference.image_embedder import ImageEmbedder
-from dccc_lightning.inference.loading import load_embedder
+from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
+
+if TYPE_CHECKING:
+    from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 SPLITS = ("train", "query", "gallery", "all")
 """What ``input`` may say besides a folder; of ``dataset=``."""
 
 
-def embedder_of(settings: Settings, device: str) -> ImageEmbedder:
+def embedder_of(settings: Settings, device: str) -> "ImageEmbedder":
     """Load the network that ``ckpt`` and ``network`` name.
 
     Raises:
         UserError: None is named, or it cannot be loaded.
     """
-    if settings["ckpt"] is None:
-        raise UserError("ckpt= is needed: a checkpoint, the folder of a run, or bundled")
+    check_checkpoint(settings)
+
+    from dccc_lightning.inference.loading import load_embedder
+
     return checked(
         "ckpt", lambda: load_embedder(str(settings["ckpt"]), settings["network"], device)
     )
+
+
+def check_checkpoint(settings: Settings) -> None:
+    """Check ``ckpt`` and ``network`` before torch is imported to load them.
+
+    Raises:
+        UserError: No network is named, or there is no such file.
+    """
+    if settings["ckpt"] is None:
+        raise UserError("ckpt= is needed: a checkpoint, the folder of a run, or bundled")
+    path = str(settings["ckpt"])
+    checked("ckpt", lambda: checks.choice("network", settings["network"], NETWORKS))
+    if path != "bundled":
+        find_checkpoint(Path(path).expanduser())
 
 
 def skips_unreadable(on_error: object) -> bool:

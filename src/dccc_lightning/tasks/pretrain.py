@@ -3,26 +3,26 @@
 import io
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytorch_lightning as pl
-import torch
+from numpy.typing import NDArray
 
-from dccc_lightning import metrics_table
-from dccc_lightning.assembly import build_datamodule, build_student, build_trainer
+from dccc_lightning import metrics_table, ranges
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked, construct
-from dccc_lightning.data.records import UNKNOWN
+from dccc_lightning.data.records import UNKNOWN, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
 from dccc_lightning.files import write_atomically
-from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.preflight import build_dataset, check_training
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.results import summarize_run, write_results
-from dccc_lightning.supervised import SupervisedModule
-from dccc_lightning.tasks.run_report import write_run_report
 from dccc_lightning.tasks.train import results_table
+from dccc_lightning.trainer_checks import check_processes
+
+if TYPE_CHECKING:
+    from dccc_lightning.models.embedder import Embedder
 
 
 def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
@@ -41,12 +41,22 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     if settings["resume"] is not None:
         raise UserError("resume: task=pretrain cannot go on where it was stopped; start it anew")
     start = time.perf_counter()
-    datamodule = build_datamodule(settings)
-    datamodule.prepare_data()
+    check_training(settings)
+    own = settings["pretrain"]
+    checked("pretrain", lambda: ranges.supervised(own["label_smoothing"]), {"pretrain": own})
+    dataset = build_dataset(settings["dataset"])
+    _identities(dataset.splits())
+    check_processes(settings)
+
+    import pytorch_lightning as pl
+
+    from dccc_lightning.assembly import build_datamodule, build_student, build_trainer
+    from dccc_lightning.supervised import SupervisedModule
+    from dccc_lightning.tasks.run_report import write_run_report
+
+    datamodule = build_datamodule(settings, dataset)
     datamodule.setup()
-    identities, labels = np.unique(datamodule.splits.train.identities, return_inverse=True)
-    if identities[0] == UNKNOWN or len(identities) < 2:
-        raise UserError(f"{settings['dataset']['name']}: no identities to pre-train with")
+    number, labels = _identities(datamodule.splits)
     datamodule.set_pseudo_labels(labels, 0)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     embedder = build_student(settings)
@@ -54,11 +64,11 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         "optimizer",
         lambda: SupervisedModule(
             embedder,
-            len(identities),
+            number,
             construct("optimizer", settings["optimizer"]),
-            settings["pretrain"]["label_smoothing"],
+            own["label_smoothing"],
         ),
-        {"pretrain": settings["pretrain"]},
+        {"pretrain": own},
     )
     trainer = build_trainer(settings, str(output))
     with finished(trainer), explained(output, less_memory(settings, trainer.world_size)):
@@ -70,7 +80,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     )  # fmt: skip
     if trainer.is_global_zero:
         content = _half_precision(embedder)
-        for path in (output / "weights.pt", settings["pretrain"]["copy_to"]):
+        for path in (output / "weights.pt", own["copy_to"]):
             if path is not None:
                 write_atomically(Path(path), content)
                 CONSOLE.print(f"weights: {path} ({len(content) / 1e6:.1f} MB)")
@@ -80,8 +90,22 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     return results
 
 
-def _half_precision(embedder: Embedder) -> bytes:
+def _identities(splits: Splits) -> tuple[int, NDArray[np.int64]]:
+    """Return the number of identities of the training images, and their labels from 0.
+
+    Raises:
+        UserError: There are none.
+    """
+    identities, labels = np.unique(splits.train.identities, return_inverse=True)
+    if len(identities) < 2 or identities[0] == UNKNOWN:
+        raise UserError(f"{splits.name}: no identities to pre-train with")
+    return len(identities), labels
+
+
+def _half_precision(embedder: "Embedder") -> bytes:
     """Serialise the weights in half precision, running statistics in single."""
+    import torch
+
     state = {
         name: value.half() if value.is_floating_point() and "running" not in name else value
         for name, value in embedder.cpu().state_dict().items()

@@ -5,23 +5,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from rich.table import Table
 
 from dccc_lightning import metrics_table
-from dccc_lightning.assembly import build_datamodule, build_module, build_trainer
-from dccc_lightning.callbacks.recluster import Recluster
-from dccc_lightning.checkpointing import checkpoint_of
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
+from dccc_lightning.preflight import build_dataset, check_training
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
-from dccc_lightning.reports.plots import plot_curves
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run, write_results
-from dccc_lightning.tasks.run_report import write_run_report
+from dccc_lightning.trainer_checks import check_processes
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +37,24 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting, the dataset or the weights cannot be used.
     """
     start = time.perf_counter()
-    datamodule = build_datamodule(settings)
-    splits = datamodule.dataset.splits()
+    check_training(settings)
+    dataset = build_dataset(settings["dataset"])
+    splits = dataset.splits()
     _check_splits(splits, settings)
+    check_processes(settings)
     chosen = settings
     if not splits.labelled:
         settings = _without_evaluation(settings)
+
+    import pytorch_lightning as pl
+
+    from dccc_lightning.assembly import build_datamodule, build_module, build_trainer
+    from dccc_lightning.callbacks.recluster import Recluster
+    from dccc_lightning.checkpointing import checkpoint_of
+    from dccc_lightning.reports.plots import plot_curves
+    from dccc_lightning.tasks.run_report import write_run_report
+
+    datamodule = build_datamodule(settings, dataset)
     trainer = build_trainer(settings, str(output))
     if not any(isinstance(callback, Recluster) for callback in vars(trainer)["callbacks"]):
         raise UserError("callbacks.recluster: training needs it, pseudo labels come from there")

@@ -1,0 +1,174 @@
+"""Backbones by name and the settings that each accepts, checked without torch."""
+
+import difflib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from dccc_lightning import checks
+from dccc_lightning.errors import UserError
+from dccc_lightning.models.file_kinds import describe_folder
+
+
+class ResNetPlan(NamedTuple):
+    """Stages and blocks of a ResNet; ``ibn``: instance norm on half of the channels."""
+
+    layers: tuple[int, int, int, int]
+    basic: bool = False
+    groups: int = 1
+    width_per_group: int = 64
+    ibn: bool = False
+
+
+RESNETS = {
+    "resnet10": ResNetPlan((1, 1, 1, 1), basic=True),
+    "resnet18": ResNetPlan((2, 2, 2, 2), basic=True),
+    "resnet34": ResNetPlan((3, 4, 6, 3), basic=True),
+    "resnet50": ResNetPlan((3, 4, 6, 3)),
+    "resnet101": ResNetPlan((3, 4, 23, 3)),
+    "resnet152": ResNetPlan((3, 8, 36, 3)),
+    "resnext50_32x4d": ResNetPlan((3, 4, 6, 3), groups=32, width_per_group=4),
+    "resnext101_32x8d": ResNetPlan((3, 4, 23, 3), groups=32, width_per_group=8),
+    "resnext101_64x4d": ResNetPlan((3, 4, 23, 3), groups=64, width_per_group=4),
+    "wide_resnet50_2": ResNetPlan((3, 4, 6, 3), width_per_group=128),
+    "wide_resnet101_2": ResNetPlan((3, 4, 23, 3), width_per_group=128),
+    "resnet50_ibn_a": ResNetPlan((3, 4, 6, 3), ibn=True),
+    "resnet101_ibn_a": ResNetPlan((3, 4, 23, 3), ibn=True),
+}
+
+MOBILE = (
+    *(f"efficientnet_{size}" for size in ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7")),
+    *(f"efficientnet_v2_{size}" for size in ("l", "m", "s")),
+    *(f"mobilenet_{size}" for size in ("v2", "v3_large", "v3_small")),
+    *(f"regnet_x_{size}gf" for size in ("16", "1_6", "32", "3_2")),
+    *(f"regnet_x_{size}" for size in ("400mf", "800mf", "8gf")),
+    *(f"regnet_y_{size}gf" for size in ("128", "16", "1_6", "32", "3_2")),
+    *(f"regnet_y_{size}" for size in ("400mf", "800mf", "8gf")),
+)
+"""The MobileNets, EfficientNets and RegNets of torchvision."""
+
+TRANSFORMERS = {
+    "vit_small": (384, 6, False),
+    "vit_small_ics": (384, 6, True),
+    "vit_base_ics": (768, 12, True),
+}
+"""Embedding size, heads, convolution stem; the three for which LUP weights are published."""
+
+IBN_STRIDE = 16
+"""Pixels of the image for one of the last map with instance norm, of the IBN-a networks."""
+
+PATCH = 16
+"""Pixels of a side of a transformer's patch."""
+
+TIMM = "timm/"
+"""Prefix of the names of timm's backbones; the rest is timm's own name."""
+
+BACKBONES = (*RESNETS, *MOBILE, *TRANSFORMERS)
+"""All names but those of timm."""
+
+POOLINGS = ("avg", "gem")
+
+IMAGE_SIZE = (256, 128)
+"""Height and width in pixels of the published method."""
+
+PACKAGED_WEIGHTS = ("imagenet", "bundled")
+"""Names that ``weights`` takes beside the path of a file."""
+
+
+def check_backbone(
+    name: str,
+    width: float = 1.0,
+    bn_group_size: int = 64,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[int, int]:
+    """Check the arguments of ``build_backbone`` and return the size of the images.
+
+    Raises:
+        ValueError: An unknown name, or a width or size that the network cannot have.
+        UserError: A network of timm, which is not installed.
+    """
+    checks.real("width", width, 1 / 64, 4.0)  # one of the 64 channels of the first layer remains
+    height, across = IMAGE_SIZE if image_size is None else image_size
+    size = checks.integer("image_size", height, 1), checks.integer("image_size", across, 1)
+    checks.integer("bn_group_size", bn_group_size, 1)
+    is_of_timm = isinstance(name, str) and name.startswith(TIMM)
+    if not is_of_timm and name not in BACKBONES:
+        near = difflib.get_close_matches(str(name), BACKBONES, n=3, cutoff=0.0)
+        raise ValueError(
+            f"backbone {name!r} is unknown; the nearest are {', '.join(near)}, and {TIMM}NAME is "
+            "any network of timm"
+        )
+    if width != 1.0 and not (name in RESNETS and RESNETS[name].basic):
+        raise ValueError(f"width must be 1 for {name}, got {width}")
+    if is_of_timm and find_spec("timm") is None:
+        raise missing_timm(name)
+    if name in RESNETS and RESNETS[name].ibn and max(size) <= IBN_STRIDE:
+        raise ValueError(
+            f"image_size must be above {IBN_STRIDE} x {IBN_STRIDE} for {name}, got "
+            f"{size[0]} x {size[1]}: instance norm of a single pixel is nothing"
+        )
+    if name in TRANSFORMERS:
+        check_patches(size)
+    return size
+
+
+def check_patches(size: tuple[int, int]) -> None:
+    """Check that a transformer's patches fill images of ``size``.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if size[0] % PATCH or size[1] % PATCH:
+        raise ValueError(f"image_size must be multiples of {PATCH}, got {size[0]} x {size[1]}")
+
+
+def check_embedder(
+    backbone: str = "resnet50",
+    width: float = 1.0,
+    pooling: str = "avg",
+    weights: str | None = "imagenet",
+    bn_group_size: int = 64,
+    image_size: tuple[int, int] | None = None,
+) -> None:
+    """Check the arguments of ``build_embedder``.
+
+    Raises:
+        ValueError: A name or number is out of range.
+        UserError: The file of the weights is missing, or timm is.
+    """
+    check_backbone(backbone, width, bn_group_size, image_size)
+    checks.choice("pooling", pooling, POOLINGS)
+    check_pooling(pooling, ends_in_map=backbone not in TRANSFORMERS)
+    if weights is not None and weights not in PACKAGED_WEIGHTS:
+        check_file(Path(str(weights)).expanduser())
+
+
+def check_pooling(pooling: str, ends_in_map: bool) -> None:
+    """Check that a backbone has the feature map that ``pooling`` needs.
+
+    Raises:
+        ValueError: It ends in one token.
+    """
+    if pooling != "avg" and not ends_in_map:
+        raise ValueError(
+            f"pooling must be avg for a backbone that ends in one token, got {pooling!r}"
+        )
+
+
+def check_file(path: Path) -> None:
+    """Check that a file of weights exists.
+
+    Raises:
+        UserError: It does not, or is a folder.
+    """
+    named = " ".join(f"model.weights={path}".splitlines())
+    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises for names that are too long
+        raise UserError(f"{named}: {describe_folder(path)}")
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise UserError(f"{named}: no such file; pass imagenet, bundled or a file")
+
+
+def missing_timm(name: str) -> UserError:
+    """Return the error for a backbone of timm where timm is not installed."""
+    return UserError(f'model.backbone={name} needs timm: pip install "dccc-lightning[timm]"')
