@@ -2,10 +2,11 @@
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dccc_lightning.models.foreign_objects import STATE_DICT, few
+STATE_DICT = "torch.save(model.state_dict(), FILE)"
+"""What writes a file that can be read, in the code that wrote this one."""
 
 _HEAD = 512
 
@@ -157,3 +158,14 @@ def _describe_zip(path: Path) -> str:
 
 def _has(names: Sequence[str], name: str) -> bool:
     return any(given.rpartition("/")[2] == name for given in names)
+
+
+def few(names: Iterable[str], limit: int = 3) -> str:
+    """Return the first of the names in one line.
+
+    >>> few(["a.B", "c.D"]), few("abcde")
+    ('a.B, c.D', 'a, b, c and 2 more')
+    """
+    shown = ["".join(c if c.isprintable() else "?" for c in name)[:100] for name in names]
+    more = f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + more

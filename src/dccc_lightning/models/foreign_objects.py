@@ -20,9 +20,7 @@ import torch
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
-
-STATE_DICT = "torch.save(model.state_dict(), FILE)"
-"""What writes a file that can be read, in the code that wrote this one."""
+from dccc_lightning.models.file_kinds import STATE_DICT, few
 
 _MOST_READINGS = 200
 """Each kind of object that is not in ``_KNOWN`` costs one."""
@@ -195,17 +193,6 @@ def _refused(names: Iterable[str]) -> str:
         f"holds {few(names)}, which is not read, for it could run code; save the tensors alone in "
         f"the code that wrote it: {STATE_DICT}"
     )
-
-
-def few(names: Iterable[str], limit: int = 3) -> str:
-    """Return the first of the names in one line.
-
-    >>> few(["a.B", "c.D"]), few("abcde")
-    ('a.B, c.D', 'a, b, c and 2 more')
-    """
-    shown = ["".join(c if c.isprintable() else "?" for c in name)[:100] for name in names]
-    more = f" and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + more
 
 
 def _with_tensors(content: Any) -> Any:

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.catalog import check_file
-from dccc_lightning.models.file_kinds import describe_file, is_safetensors
+from dccc_lightning.models.file_kinds import STATE_DICT, describe_file, few, is_safetensors
 from dccc_lightning.models.foreign_objects import (
-    STATE_DICT,
     ForeignObjectError,
-    few,
     load_tensors,
 )
 
