@@ -13,7 +13,8 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from dccc_lightning.data import images as module
-from dccc_lightning.data.images import ImageStore, available_memory, decode_image, resize_image
+from dccc_lightning.data.decoding import decode_image, resize_image
+from dccc_lightning.data.images import ImageStore, available_memory
 from dccc_lightning.errors import UnreadableImageError, UserError
 
 HEIGHT, WIDTH = 32, 16

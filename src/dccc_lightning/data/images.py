@@ -1,10 +1,9 @@
-"""Decoding image files, once where memory allows."""
+"""Decoded images, kept in memory where it allows."""
 
 import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,9 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dccc_lightning import checks
-from dccc_lightning.data.deep_pixels import shallow
-from dccc_lightning.data.image_kinds import READ, head_of, kind_of
+from dccc_lightning.data.decoding import check_header, decode_image
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.progress import track
 
@@ -25,15 +22,6 @@ Cache = Literal["auto", "ram", "none"]
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where Linux keeps the memory that processes share; containers often limit it to 64 MB."""
-
-MAX_PIXELS = 2**26
-"""Largest image, height times width, that is decoded: 201 MB as RGB; any photograph is smaller."""
-
-FORMATS = tuple(READ)
-"""What may be in a file, whatever its name: other readers of Pillow start programs (EPS)."""
-
-# What Pillow raises on damaged files: broken PNG chunks are a SyntaxError, bombs an error apart.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -47,98 +35,6 @@ class UnreadableImage:
 
     index: int
     error: UnreadableImageError
-
-
-def problem_of(error: BaseException, head: bytes = b"") -> str:
-    """Say in one line why Pillow could not read an image, whose first bytes are ``head``."""
-    if isinstance(error, UnidentifiedImageError):
-        if (kind := kind_of(head)) is None:
-            return "not an image of a known format"
-        return f"{kind}, of a sort that is not read; convert it to JPEG or PNG"
-    if isinstance(error, Image.DecompressionBombError):  # before check_size could refuse it
-        return f"more than {MAX_PIXELS:,} pixels in all"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def unreadable(path: str | os.PathLike[str], error: BaseException) -> UnreadableImageError:
-    """Return the one-line error for a file that Pillow could not read."""
-    problem = problem_of(error, head_of(path) if isinstance(error, UnidentifiedImageError) else b"")
-    return UnreadableImageError(f"cannot read the image {os.fspath(path)}: {problem}")
-
-
-def check_size(image: Image.Image) -> None:
-    """Refuse an image by its header, before its pixels are decoded.
-
-    Raises:
-        ValueError: it has more than ``MAX_PIXELS`` pixels, or none.
-    """
-    width, height = image.size
-    if width * height == 0:
-        raise ValueError(f"{height:,} x {width:,}, so without pixels")
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{height:,} x {width:,} pixels, more than {MAX_PIXELS:,} in all")
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Bring an image of any mode to RGB, upright as viewers show it (EXIF orientation).
-
-    Grey images of 16 or 32 bits are scaled to 8 by ``eight_bits``, where Pillow would cut them off.
-    A file of several pages gives the first.
-
-    Raises:
-        ValueError: values that are not finite.
-    """
-    rgb = shallow(image).convert("RGB")
-    with suppress(Exception):  # damaged EXIF trips Pillow's reader in all kinds of ways
-        ImageOps.exif_transpose(rgb, in_place=True)
-    return rgb
-
-
-def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-    """Bring an image to RGB and to a size (bicubic, antialiased, as torchvision does with Pillow).
-
-    Returns:
-        (3, height, width) uint8.
-
-    Raises:
-        ValueError: it has more than ``MAX_PIXELS`` pixels or none, or values that are none of an
-            image.
-    """
-    check_size(image)
-    resized = to_rgb(image).resize((width, height), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
-
-
-def decode_image(path: str | os.PathLike[str], height: int, width: int) -> NDArray[np.uint8]:
-    """Decode a file with ``resize_image``.
-
-    Returns:
-        (3, height, width) uint8.
-
-    Raises:
-        UnreadableImageError: the file is missing, empty, truncated, not an image, or larger than
-            ``MAX_PIXELS``, which is seen before anything is decoded.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            return resize_image(image, height, width)
-    except DECODING_ERRORS as error:
-        raise unreadable(path, error) from error
-
-
-def check_header(path: str | os.PathLike[str]) -> None:
-    """Open a file without decoding its pixels.
-
-    Raises:
-        UnreadableImageError: the file is missing, empty, not an image or too large.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            check_size(image)
-    except DECODING_ERRORS as error:
-        raise unreadable(path, error) from error
 
 
 def available_memory() -> int:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from dccc_lightning.data.decoding import DECODING_ERRORS, FORMATS, check_size, problem_of, to_rgb
 from dccc_lightning.data.image_kinds import HEAD_BYTES
-from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, problem_of, to_rgb
 from dccc_lightning.progress import track
 
 DIGEST_BYTES = 16

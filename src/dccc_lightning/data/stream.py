@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dccc_lightning import checks
-from dccc_lightning.data.images import DECODING_ERRORS, decode_image, resize_image, unreadable
+from dccc_lightning.data.decoding import DECODING_ERRORS, decode_image, resize_image, unreadable
 from dccc_lightning.errors import UnreadableImageError
 
 Source = str | os.PathLike[str] | Image.Image

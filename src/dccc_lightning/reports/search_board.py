@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from dccc_lightning.data.images import DECODING_ERRORS, FORMATS, check_size, to_rgb
+from dccc_lightning.data.decoding import DECODING_ERRORS, FORMATS, check_size, to_rgb
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.files import write_atomically
 from dccc_lightning.reports.boards import FRAME_COLORS

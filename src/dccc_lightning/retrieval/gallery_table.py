@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import torch
 from numpy.typing import NDArray
 
 from dccc_lightning.data.records import UNKNOWN
@@ -187,7 +186,7 @@ def names(labels: Labels) -> list[str]:
     >>> names([3, "hall", UNKNOWN, None])
     ['3', 'hall', '', '']
     """
-    values = labels.tolist() if isinstance(labels, (np.ndarray, torch.Tensor)) else labels
+    values = labels.tolist() if hasattr(labels, "tolist") else labels  # arrays and tensors
     return [NO_NAME if label is None or label == UNKNOWN else str(label) for label in values]
 
 

@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+from dccc_lightning import checks
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.faults import explained
-from dccc_lightning.inference.bulk_embedding import BulkEmbedding
+from dccc_lightning.inference.embedding_file import FORMATS
 from dccc_lightning.processes import check_devices
 from dccc_lightning.tasks.inputs import (
+    batch_size_of,
+    check_checkpoint,
     embedder_of,
     images_of,
     skips_unreadable,
@@ -36,8 +39,15 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
     Raises:
         UserError: A setting, the checkpoint, the folder or an image cannot be used.
     """
-    check_devices(dict(settings["trainer"]))
+    file_format, source = settings["format"], source_of(settings)
+    checked("settings", lambda: checks.choice("format", file_format, FORMATS), {"format": ""})
     threads, skips = threads_of(settings), skips_unreadable(settings["dataset"]["on_error"])
+    size = batch_size_of(settings)
+    check_checkpoint(settings)
+    check_devices(settings["trainer"])
+
+    from dccc_lightning.inference.bulk_embedding import BulkEmbedding
+
     accelerator = settings["trainer"]["accelerator"]
     embedder = embedder_of(settings, DEVICES.get(accelerator, accelerator))
     bulk = checked(
@@ -45,9 +55,9 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
         lambda: BulkEmbedding(
             embedder,
             output,
-            source_of(settings),
-            file_format=settings["format"],
-            batch_size=settings["loader"]["eval_batch_size"],
+            source,
+            file_format=file_format,
+            batch_size=size,
             threads=threads,
             skip_unreadable=skips,
         ),

@@ -16,7 +16,7 @@ from rich.table import Table
 from dccc_lightning import __version__, checks
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked
-from dccc_lightning.data.images import decode_image
+from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
 from dccc_lightning.inference.exporting import (

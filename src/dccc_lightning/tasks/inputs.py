@@ -56,6 +56,18 @@ def skips_unreadable(on_error: object) -> bool:
     return checked("dataset", lambda: checks.choice("on_error", on_error, options)) == "skip"
 
 
+def batch_size_of(settings: Settings) -> int:
+    """Return ``loader.eval_batch_size``.
+
+    Raises:
+        UserError: It is no number of images.
+    """
+    size = settings["loader"]["eval_batch_size"]
+    return checked(
+        "loader", lambda: checks.integer("eval_batch_size", size, 1), {"loader": settings["loader"]}
+    )
+
+
 def threads_of(settings: Settings) -> int | None:
     """Return how many threads decode, by ``loader.workers``; None for one a core.
 

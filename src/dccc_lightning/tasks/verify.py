@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dccc_lightning.console import CONSOLE, counted
-from dccc_lightning.construction import Settings, construct
+from dccc_lightning.construction import Settings
 from dccc_lightning.data.facts import CountWarning, Facts
 from dccc_lightning.data.layout import shown
-from dccc_lightning.data.records import ReIDDataset, Splits
+from dccc_lightning.data.records import Splits
 from dccc_lightning.data.verification import MEASURES, SPLITS, Check, Figure, Report, examine
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
+from dccc_lightning.preflight import build_dataset
 
 RESULT = "verify.json"
 EXAMPLES = 3
@@ -38,10 +39,7 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: The dataset is missing, laid out otherwise, or a split is empty.
     """
     start = time.perf_counter()
-    loading = ("on_error", "cache")  # of the datamodule's
-    dataset: ReIDDataset = construct(
-        "dataset", {key: value for key, value in settings["dataset"].items() if key not in loading}
-    )
+    dataset = build_dataset(settings["dataset"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CountWarning)  # the table tells
         splits = dataset.splits()
