@@ -128,6 +128,7 @@ def command(
     """Run ``python -m dccc_lightning ARGUMENTS`` in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["dccc_lightning", *arguments])

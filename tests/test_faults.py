@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from conftest import Command, Outcome
 from dccc_lightning.errors import UserError
+from dccc_lightning.faults import explained
 from dccc_lightning.losses import SoftContrastiveLoss
 from dccc_lightning.metrics_table import read_rows
 from dccc_lightning.models.embedder import Embedder
@@ -276,3 +278,22 @@ def test_settings_that_cannot_be(
     outcome = command(*tiny, *options, "output=run")
     assert_one_line(outcome, message)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_end_of_file_is_blamed_on_a_worker_only_where_it_comes_from_one(tmp_path: Path) -> None:
+    with pytest.raises(EOFError), explained(tmp_path):
+        raise EOFError("of a file")
+    with pytest.raises(BrokenPipeError), explained(tmp_path):
+        raise BrokenPipeError
+
+    class Cut:  # the queue of a loader whose worker is gone
+        def get(self, timeout: float) -> object:
+            ours, theirs = multiprocessing.Pipe()
+            theirs.close()
+            return ours.recv()
+
+    loader = DataLoader(range(4), num_workers=1)
+    batches = iter(loader)
+    batches._data_queue = Cut()
+    with pytest.raises(UserError, match="a loader worker was killed"), explained(tmp_path):
+        next(batches)

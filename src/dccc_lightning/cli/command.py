@@ -53,6 +53,7 @@ _NOISE = (
 def main() -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
+    logging.raiseExceptions = False  # a reader that has left, as head does, is no fault to report
     beginnings.end_with_first()
     sweeping.register()
     try:

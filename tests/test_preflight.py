@@ -1,0 +1,179 @@
+"""Mistakes are answered before torch is imported, and by the checks of the constructors."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+import dccc_lightning
+from dccc_lightning import ranges
+from dccc_lightning.cli import conf_dir
+from dccc_lightning.errors import UserError
+from dccc_lightning.models import catalog
+from dccc_lightning.preflight import CHECKS, LIGHT, PACKAGE, check_group
+
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "wandb", "sklearn",
+         "numba", "faiss", "matplotlib", "scipy")  # fmt: skip
+
+CPU = "trainer=cpu"
+MISTAKES = [  # each answered in one line, which has the second
+    (["dataset=msmt17", "dataset.root=."], "MSMT17"),
+    (["dataset=market1501", "dataset.root=nowhere"], "nowhere"),
+    (["dataset=folder", "dataset.root=nowhere"], "nowhere"),
+    (["task=verify", "dataset=msmt17", "dataset.root=."], "MSMT17"),
+    (["task=pretrain", "dataset=last", "dataset.root=."], "no folder train"),
+    (["scheduler.start=2"], "scheduler.start"),
+    (["scheduler=adaptive", "scheduler.criterion=elbow"], "scheduler.criterion"),
+    (["clustering.k1=0"], "clustering.k1"),
+    (["clustering.algorithm.min_samples=0"], "min_samples"),
+    (["clustering=hdbscan", "clustering.algorithm.closest=3"], "closest"),
+    (["memory.momentum=1.5"], "memory.momentum"),
+    (["+memory.moment=1"], "memory.moment: no such setting"),
+    (["loss.smoothing=2"], "loss.smoothing"),
+    (["optimizer.lr=0"], "optimizer.lr"),
+    (["model.backbone=resnet51"], "resnet51"),
+    (["model=resnet50", "model.weights=nowhere.pth"], "nowhere.pth: no such file"),
+    (["model=vit_small", "model.weights=null", "image.width=40"], "multiples of 16"),
+    (["batch.clusters=1"], "batch.clusters"),
+    (["augmentation.flip=2"], "augmentation.flip"),
+    (["teacher.cap=2"], "teacher.cap"),
+    (["epochs=0"], "epochs"),
+    (["eval_every=0"], "eval_every"),
+    (["trainer.precision=8"], "trainer.precision"),
+    ([CPU, "+trainer.fast_dev_run=true"], "trainer.fast_dev_run"),
+    ([CPU, "trainer.devices=3", "dataset=folder", "dataset.root=nowhere"], "nowhere"),
+    (["task=pretrain", "pretrain.label_smoothing=2"], "pretrain.label_smoothing"),
+    (["task=embed", "input=train"], "ckpt= is needed"),
+    (["task=embed", "ckpt=nowhere.ckpt", "input=train"], "nowhere.ckpt"),
+    (["task=embed", "ckpt=bundled", "input=nowhere"], "input=nowhere"),
+]
+
+SCRIPT = """
+import io, json, sys
+from contextlib import redirect_stderr
+from hydra.core.global_hydra import GlobalHydra
+from dccc_lightning import cli
+answers = []
+for words in json.load(sys.stdin):
+    sys.argv = ["dccc_lightning", *words]
+    GlobalHydra.instance().clear()
+    with redirect_stderr(io.StringIO()) as said:
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+    heavy = sorted(set(json.loads(sys.argv0)) & set(sys.modules))
+    answers.append([code, said.getvalue(), heavy])
+    if heavy:
+        break
+print(json.dumps(answers))
+""".replace("sys.argv0", repr(json.dumps(HEAVY)))
+
+
+def test_a_mistake_is_answered_without_torch(tmp_path: Path) -> None:
+    commands = [[*words, f"output=out{number}"] for number, (words, _) in enumerate(MISTAKES)]
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT], input=json.dumps(commands), cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    answers = json.loads(ended.stdout.splitlines()[-1])
+    for (words, expected), (code, said, heavy) in zip(MISTAKES, answers, strict=False):
+        assert not heavy, (words, heavy)
+        assert code == 2, (words, said)
+        assert expected in said.splitlines()[-1], (words, said)
+    assert len(answers) == len(MISTAKES)
+    assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def targets(node: object) -> list[str]:
+    """Every ``_target_`` in a configuration."""
+    if not isinstance(node, dict):
+        return []
+    own = [node["_target_"]] if "_target_" in node else []
+    return own + [target for part in node.values() for target in targets(part)]
+
+
+def test_every_part_that_is_configured_is_checked_early() -> None:
+    configured = {
+        target.removeprefix(PACKAGE)
+        for path in conf_dir().rglob("*.yaml")
+        for target in targets(yaml.safe_load(path.read_text()))
+        if target.startswith(PACKAGE)
+    }
+    without_values = {f"callbacks.{name}" for name in (
+        "console.EpochLine", "eps_curves.EpsCurves", "progress.PhaseProgress",
+        "recluster.Recluster", "table.MetricsTable", "timings.Timings",
+        "wandb_panels.WandbPanels",
+    )}  # fmt: skip
+    others = ("cli.", "sweeping.", "tasks.", "wandb_logger.")
+    checked = {t for t in configured if not t.startswith((*LIGHT, *others))} - without_values
+    assert checked == set(CHECKS)
+
+
+@pytest.mark.parametrize("target", sorted(CHECKS))
+def test_a_check_takes_what_its_class_takes(target: str) -> None:
+    module, name = target.rsplit(".", 1)
+    theirs = inspect.signature(getattr(import_module(PACKAGE + module), name)).parameters
+    ours = inspect.signature(CHECKS[target]).parameters
+    given = set(theirs) - {"feature_dim"}  # by the package itself
+    assert set(ours) == given
+    for key, parameter in ours.items():
+        if key not in ("algorithm",):
+            assert parameter.default == theirs[key].default, key
+
+
+def test_a_class_of_the_users_own_is_left_to_itself() -> None:
+    check_group("memory", {"_target_": "mine.Memory", "anything": 3})
+    with pytest.raises(UserError, match="no such setting"):
+        check_group("memory", {"_target_": "dccc_lightning.memory.ClusterMemory", "anything": 3})
+
+
+def test_light_modules_import_nothing_heavy() -> None:
+    for module in (ranges, catalog):
+        tree = ast.parse(Path(module.__file__ or "").read_text())
+        names = {n.names[0].name for n in ast.walk(tree) if isinstance(n, ast.Import)}
+        assert not names & set(HEAVY)
+
+
+def changes_something(node: ast.stmt) -> bool:
+    """Tell whether a statement of a module reaches out of it when it is imported."""
+    if isinstance(node, ast.Expr):
+        return not isinstance(node.value, ast.Constant)
+    if isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete)):
+        places = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else [node.target]
+        return any(not isinstance(place, (ast.Name, ast.Tuple)) for place in places)
+    if isinstance(node, (ast.If, ast.Try, ast.For, ast.With)):
+        return any(changes_something(inner) for inner in node.body)
+    return not isinstance(
+        node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AnnAssign)
+    )
+
+
+SOURCES = sorted(Path(dccc_lightning.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_importing_a_module_changes_nothing_of_the_process(path: Path) -> None:
+    found = [
+        f"line {node.lineno}"
+        for node in ast.parse(path.read_text()).body
+        if changes_something(node) and path.name != "__main__.py"
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["logging.raiseExceptions = False", "os.register_at_fork(f)", "os.environ['A'] = '1'",
+     "if x:\n    torch.set_num_threads(1)"],
+)  # fmt: skip
+def test_the_rule_knows_what_a_change_is(line: str) -> None:
+    assert any(changes_something(node) for node in ast.parse(line).body)
