@@ -1,0 +1,90 @@
+"""Time to the answer of a mistake, and of imports, beside another commit of this repository.
+
+``python benchmarks/startup.py --base COMMIT`` measures both in turns; the smallest of several runs
+counts, so that other programs on the machine have little say.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+HERE = Path(__file__).resolve().parents[1]
+IMPORT = "from dccc_lightning import load_embedder"
+MISTAKES = (
+    ("dataset=msmt17", "dataset.root=."),
+    ("scheduler.start=2",),
+    ("task=index", "index=nowhere", "remove=[1,2]"),
+    ("task=embed", "ckpt=nowhere.ckpt", "input=train"),
+)
+WITHIN_SECONDS = 3.0
+WITHIN_RATIO = 1.3
+
+
+def seconds(tree: Path, *words: str) -> float:
+    """Time one start of Python with the package of a checkout."""
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
+    with TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, *words], env=environment, cwd=folder, check=False,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        return time.perf_counter() - start
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[Path]:
+    """Check a commit out into a worktree of its own."""
+    with TemporaryDirectory() as folder:
+        tree = Path(folder) / "base"
+        subprocess.run(["git", "-C", HERE, "worktree", "add", "--quiet", "--detach", tree, commit],
+                       check=True)  # fmt: skip
+        try:
+            yield tree
+        finally:
+            subprocess.run(["git", "-C", HERE, "worktree", "remove", "--force", tree], check=True)
+
+
+def compare(base: Path | None, repeats: int) -> bool:
+    """Print a row for each command; return whether all limits hold."""
+    starts = {"import torch": ("-c", "import torch"), IMPORT: ("-c", IMPORT)}
+    starts |= {" ".join(m): ("-m", "dccc_lightning", *m, "output=run") for m in MISTAKES}
+    best: dict[str, float] = {}
+    before: dict[str, float] = {}
+    for _ in range(repeats):  # in turns: a busy minute meets all of them
+        for name, words in starts.items():
+            best[name] = min(best.get(name, float("inf")), seconds(HERE, *words))
+            if base is not None:
+                before[name] = min(before.get(name, float("inf")), seconds(base, *words))
+    print(f"{'':60}  now      base")
+    for name, now in best.items():
+        told = f"{before[name]:6.2f} s" if base is not None else ""
+        print(f"{name:60}  {now:5.2f} s  {told}")
+    ratio = best[IMPORT] / best["import torch"]
+    slowest = max(best[" ".join(mistake)] for mistake in MISTAKES)
+    print(f"load_embedder / torch: {ratio:.2f} (at most {WITHIN_RATIO})", end="")
+    print(f", base {before[IMPORT] / before['import torch']:.2f}" if base is not None else "")
+    print(f"slowest answer: {slowest:.2f} s (at most {WITHIN_SECONDS:.0f})")
+    return ratio <= WITHIN_RATIO and slowest <= WITHIN_SECONDS
+
+
+def main() -> None:
+    """Measure, and end with 1 where a limit is passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", default="HEAD", help="commit to compare with; none: no other")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    if options.base == "none":
+        sys.exit(not compare(None, options.repeats))
+    with checkout(options.base) as base:
+        sys.exit(not compare(base, options.repeats))
+
+
+if __name__ == "__main__":
+    main()
