@@ -143,7 +143,7 @@ def command(
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 
-    root, format_warning = logging.getLogger(), warnings.formatwarning
+    root, show_warning = logging.getLogger(), warnings.showwarning
     handlers, level = list(root.handlers), root.level
     yield run
     GlobalHydra.instance().clear()
@@ -155,7 +155,7 @@ def command(
         if handler not in root.handlers:
             root.addHandler(handler)
     root.setLevel(level)
-    warnings.formatwarning = format_warning
+    warnings.showwarning = show_warning
 
 
 @pytest.fixture

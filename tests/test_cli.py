@@ -11,6 +11,7 @@ from threading import Barrier
 import pytest
 import torch
 import wandb
+import yaml
 from PIL import Image
 
 from conftest import Command
@@ -177,11 +178,32 @@ def test_the_reasons_of_failed_jobs_stay_wherever_the_jobs_are(
     assert len(list((tmp_path / "s").rglob("error.txt"))) == 2
 
 
-def test_a_sweep_shows_no_settings(command: Command, tmp_path: Path) -> None:
-    outcome = command("-m", "sweep=study/parts", "--cfg", "job")
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "Only one of --run, --multirun, --cfg" in outcome.err
+def test_a_sweep_is_previewed(command: Command, tmp_path: Path) -> None:
+    grid = ("-m", "memory.tau_w=0.6,0.9", "scheduler.start=0.6,0.7", "seed=3")
+    outcome = command(*grid, "--cfg", "job")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[1] == "# job 2 of 4: tau_w=0.6 start=0.7"
+    shown = yaml.safe_load(outcome.out)
+    assert (shown["memory"]["tau_w"], shown["scheduler"]["start"], shown["seed"]) == (0.6, 0.6, 3)
+    preset = command("--multirun", "sweep=ablation", "--cfg", "job", "-p", "memory")
+    assert "# job 24 of 24: " in preset.out
+    assert "update: instance" in preset.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_is_previewed(command: Command) -> None:
+    pytest.importorskip("optuna")
+    outcome = command("-m", "sweep=dcps_range", "--cfg", "job", "-p", "scheduler")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("# 30 trials draw scheduler.start=interval(0.5,0.8) ")
+    assert yaml.safe_load(outcome.out)["start"] == 0.5
+
+
+def test_a_mistake_in_a_preview_is_told(command: Command) -> None:
+    outcome = command("-m", "seed=1,2", "memory.foo=3", "--cfg", "job")
+    assert outcome.code == 2
+    assert "memory.foo=3: no such setting" in outcome.err
 
 
 @pytest.mark.parametrize("argument", MISTAKES)

@@ -227,8 +227,8 @@ def test_jobs_run_beside_each_other_on_gpus_of_their_own_and_a_failed_one_is_tol
     )
     assert time.monotonic() - start < 20
     assert outcome.code == 2
-    assert "job 2 failed: boom" in outcome.err
-    assert "job 0 done" in outcome.out
+    assert "job 3 of 3 failed: boom" in outcome.err
+    assert "job 1 of 3 done" in outcome.out
     assert "scheduler=fixed" in outcome.out
     assert {(tmp_path / f"at_{number}").read_text() for number in (0, 1)} == {"4", "6"}
     assert (tmp_path / "sweep" / "2" / "error.txt").read_text() == "boom\n"
@@ -312,7 +312,7 @@ def test_a_job_that_still_runs_is_not_started_again(
     try:
         assert not (tmp_path / "run" / "error.txt").exists()
         one.note_failure("boom")
-        with pytest.raises(UserError, match=r"job 3 still runs \(it writes .*3.txt\)"):
+        with pytest.raises(UserError, match=r"job 4 still runs \(it writes .*3.txt\)"):
             start(one, {})
         assert (tmp_path / "run" / "error.txt").exists()
     finally:
@@ -401,7 +401,7 @@ def test_the_same_sweep_goes_on_with_what_is_not_finished(
     grid = [*GRID, "hydra/launcher=local", "trainer=cpu"]
     first = command(*grid)
     assert first.code == 2
-    assert "job 1 failed: no room" in first.err
+    assert "job 2 of 3 failed: no room" in first.err
     other = command(*grid, "seed=2")
     assert other.code == 2
     assert "hydra.sweep.dir=sweep: holds another sweep" in other.err
@@ -495,10 +495,10 @@ def test_slurm_gets_an_array_whose_jobs_are_put_back_by_themselves_and_a_failed_
     assert srun[0] == "srun"
     assert {"--cpus-per-task=6", "--kill-on-bad-exit=1", log} <= set(srun)
 
-    assert "job 1 failed: boom" in outcome.err
+    assert "job 2 of 3 failed: boom" in outcome.err
     assert (tmp_path / "sweep" / "1" / "error.txt").read_text() == "boom\n"
     for number in ("0", "2"):
-        assert f"job {number} done" in outcome.out
+        assert f"job {int(number) + 1} of 3 done" in outcome.out
         states = (cluster / f"100_{number}" / "states").read_text().split()
         assert states == ["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"]
         for rank in ("0", "1"):
@@ -527,10 +527,10 @@ def test_slurm_is_not_given_a_job_twice(
     user.start()
     outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
     user.join(10)
-    assert "job 1 is SLURM's 91 already, running" in outcome.out
-    assert "job 1 failed: SLURM says CANCELLED" in outcome.err
-    assert "job 0 done" in outcome.out
-    assert "job 2 done" in outcome.out
+    assert "job 2 is SLURM's 91 already, running" in outcome.out
+    assert "job 2 of 3 failed: SLURM says CANCELLED" in outcome.err
+    assert "job 1 of 3 done" in outcome.out
+    assert "job 3 of 3 done" in outcome.out
     options, _ = script_of(cluster)
     assert options["array"] == "0-1%2"
     assert "gpus-per-node" not in options
@@ -573,7 +573,7 @@ def test_a_job_that_slurm_has_forgotten_ends_with_its_results(
     (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(asked("trainer=cpu"))
     outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
     assert outcome.code == 0, outcome
-    assert "job 2 done" in outcome.out
+    assert "job 3 of 3 done" in outcome.out
     assert not (tmp_path / "sweep" / "1" / "error.txt").exists()
 
 

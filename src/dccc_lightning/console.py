@@ -56,6 +56,16 @@ def make_console(environ: Mapping[str, str] = os.environ) -> Console:
 
 CONSOLE = make_console()
 
+SAID: set[str] = set()
+"""Remarks that a command has printed: the jobs of a sweep do not repeat them."""
+
+
+def print_once(line: str, style: str | None = None) -> None:
+    """Print a remark, unless this command has printed it already."""
+    if line not in SAID:
+        CONSOLE.print(line, style=style)
+    SAID.add(line)
+
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number of things.
@@ -176,17 +186,22 @@ def describe(phase: Phase, now: float) -> str:
     '1:15'
     """
     if phase.total is None:
-        return _clock(now - phase.since)
+        return duration(now - phase.since)
     parts = [f"{phase.done:,.0f}/{phase.total:,} {phase.unit}"]
     rate, left = phase.rate(now), phase.seconds_left(now)
     if rate is not None:
         parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
     if left is not None:
-        parts.append(f"{_clock(left)} left")
+        parts.append(f"{duration(left)} left")
     return ", ".join(parts)
 
 
-def _clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds.
+
+    >>> duration(75), duration(3661)
+    ('1:15', '1:01:01')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

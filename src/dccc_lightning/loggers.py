@@ -1,6 +1,7 @@
 """Loggers beside metrics.csv."""
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.utilities import rank_zero_only
 from wandb.sdk.lib.runid import generate_id
 
+from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, construct, first_line
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
@@ -53,9 +55,18 @@ def build_logger(entry: Settings, output: Path) -> Any:
         )
         logger = construct("logger", arguments | {"mode": "offline"})
         _ = logger.experiment
-    if rank_zero_only.rank == 0 and not record.exists():  # type: ignore[attr-defined]
-        write_atomically(record, f"{run_id}\n".encode())
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        _announce(logger.experiment)
+        if not record.exists():
+            write_atomically(record, f"{run_id}\n".encode())
     return logger
+
+
+def _announce(run: Any) -> None:
+    """Print where a run is to be seen: the one line of W&B, which is silent itself."""
+    folder = Path(run.dir).parent
+    place = run.url or f"offline in {folder}; wandb sync {shlex.quote(str(folder))} uploads it"
+    CONSOLE.print(f"W&B: {place}", style="dim")
 
 
 def _sweep(output: Path) -> dict[str, Any]:

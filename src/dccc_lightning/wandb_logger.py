@@ -34,7 +34,7 @@ class RunWandbLogger(WandbLogger):
     """
 
     def __init__(self, checkpoints: str = "none", **arguments: Any) -> None:
-        super().__init__(**arguments)
+        super().__init__(**{"settings": wandb.Settings(silent=True), **arguments})
         self._wandb_init.pop("anonymous", None)  # Lightning gives it; wandb warns of it
         self.checkpoints = checks.choice("checkpoints", checkpoints, ranges.ARTIFACTS)
         self.is_before_training = False

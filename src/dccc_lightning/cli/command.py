@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -24,10 +23,13 @@ from dccc_lightning.arguments import config_dir_flags, path_argument
 from dccc_lightning.beginnings import is_first_process, started_from_outside
 from dccc_lightning.cli import messages
 from dccc_lightning.cli.exits import EXIT_INTERRUPTED, EXIT_TERMINATED, fail
+from dccc_lightning.cli.notices import quiet
+from dccc_lightning.cli.preview import is_preview, preview
+from dccc_lightning.cli.refusals import check_arguments
 from dccc_lightning.cli.resume import resumed_arguments
 from dccc_lightning.cli.run_folder import OutputGuard, discard, has_begun
 from dccc_lightning.cli.schema import check_kinds
-from dccc_lightning.console import CONSOLE, progress_shown
+from dccc_lightning.console import CONSOLE, SAID, progress_shown
 from dccc_lightning.errors import UserError, is_misconfiguration
 
 _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -40,28 +42,21 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-# Said by Lightning of its own inside and of things done on purpose; nobody can act on them.
-_NOISE = (
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
-    "`broadcast_buffers` is deprecated",
-    "The .*dataloader.* does not have many workers",
-    "Checkpoint directory .* exists and is not empty",
-    "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler goes on
-)
-
-
 def main() -> None:
     """Run the command line; exit code 2 and one line for a mistake of the user's."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
     logging.raiseExceptions = False  # a reader that has left, as head does, is no fault to report
+    SAID.clear()
     beginnings.end_with_first()
     sweeping.register()
     try:
         if "--version" in sys.argv[1:]:
             print(f"dccc-lightning {__version__}")
             return
-        messages.check_flags(sys.argv[1:])
+        check_arguments(sys.argv[1:], conf_dir())
         sys.argv[1:] = resumed_arguments(sys.argv[1:])
+        if is_preview(sys.argv[1:]):
+            sys.argv[1:] = preview(sys.argv[1:], conf_dir())
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
         sys.stdout.flush()
     except UserError as error:
@@ -95,7 +90,7 @@ def _job(config: DictConfig) -> float | None:
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(settings, dict)
         task = get_method(settings["task"]["_target_"])
-        _quiet()
+        quiet()
         if started_from_outside() and not any(a.startswith("output=") for a in sys.argv[1:]):
             raise UserError("give output=FOLDER: each process started from outside makes its own")
         if is_first_process():
@@ -135,26 +130,12 @@ def _objective(results: Mapping[str, Any]) -> float:
     return float((results.get("best") or {}).get("overall_silhouette", 0.0))
 
 
-def _quiet() -> None:
-    """Show warnings as one line each, and those of the first process alone.
-
-    After the imports: Lightning sets a format of its own.
-    """
-    if not is_first_process():
-        warnings.simplefilter("ignore")
-        for handler in logging.getLogger().handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(logging.CRITICAL)
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message)
-
-
 def _record_failure(output: Path, error: Exception) -> None:
     """Leave the reason in the folder of a failed job of a sweep; the other jobs go on."""
     text = str(error) if isinstance(error, UserError) else traceback.format_exc()
     (output / "error.txt").write_text(f"{text}\n")
-    print(f"job {output.name} failed: {text.strip().splitlines()[-1]}", file=sys.stderr, flush=True)
+    number = HydraConfig.get().job.num + 1
+    print(f"job {number} failed: {text.strip().splitlines()[-1]}", file=sys.stderr, flush=True)
 
 
 @contextmanager

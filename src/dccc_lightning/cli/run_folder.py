@@ -37,7 +37,7 @@ class OutputGuard(Callback):
             fail(f"sweep={config.hydra.runtime.choices.sweep}: several jobs; add -m")
         for group in ("hydra/launcher", "hydra/sweeper"):
             chosen = config.hydra.runtime.choices[group]
-            if chosen != "basic" and not (config.resume or started_by_another):
+            if chosen not in ("basic", "serial") and not (config.resume or started_by_another):
                 fail(f"{group}={chosen}: is for the jobs of a sweep; add -m")
         OutputGuard.continues = config.resume is not None
         folder = Path(config.hydra.run.dir)

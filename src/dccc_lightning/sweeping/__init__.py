@@ -10,10 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from dccc_lightning.sweeping.local_launcher import LocalLauncher
 from dccc_lightning.sweeping.optuna_sweeper import OptunaSweeper
+from dccc_lightning.sweeping.serial_launcher import SerialLauncher
 from dccc_lightning.sweeping.slurm_launcher import SlurmLauncher
 from dccc_lightning.sweeping.study import STUDY_FILE
 
-__all__ = ["SWEEP_FILE", "LocalLauncher", "OptunaSweeper", "SlurmLauncher", "continues", "register"]
+__all__ = [
+    "SWEEP_FILE", "LocalLauncher", "OptunaSweeper", "SerialLauncher", "SlurmLauncher",
+    "continues", "register",
+]  # fmt: skip
 
 SWEEP_FILE = "multirun.yaml"
 """In a sweep's folder: its configuration, as Hydra writes it."""
@@ -28,7 +32,7 @@ def register() -> None:
     plugins = Plugins.instance()  # has imported the packages of that name, if there are some
     namespace = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
     vars(namespace)["dccc_lightning"] = sys.modules[__name__]
-    for plugin in (LocalLauncher, OptunaSweeper, SlurmLauncher):
+    for plugin in (LocalLauncher, OptunaSweeper, SerialLauncher, SlurmLauncher):
         plugins.register(plugin)
 
 

@@ -14,11 +14,19 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from dccc_lightning.arguments import config_dir_flags
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.errors import UserError
-from dccc_lightning.sweeping.job_commands import Job, varying
+from dccc_lightning.sweeping.job_clock import JobClock, varying
+from dccc_lightning.sweeping.job_commands import Job
 
 
 class CommandLauncher(Launcher):
-    """Compose the jobs, run those that are not finished yet, and say how each ended."""
+    """Compose the jobs, run those that are not finished yet, and say how each ended.
+
+    Attributes:
+        clock: Names the jobs, and estimates the time that is left.
+    """
+
+    def __init__(self) -> None:
+        self.clock = JobClock()
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -51,14 +59,17 @@ class CommandLauncher(Launcher):
             outcome.status = JobStatus.COMPLETED
         if len(waiting) < len(jobs):
             CONSOLE.print(f"{len(jobs) - len(waiting)} of {len(jobs)} jobs are done already")
+        self.clock.begin(len(jobs), initial_job_idx, len(jobs) - len(waiting))
         with closing(self._ended(waiting)) as ended:
-            for done, (job, reason) in enumerate(ended, 1):
-                told = f"job {job.number} failed: {reason}" if reason else f"job {job.number} done"
+            for job, reason in ended:
+                self.clock.tick()
+                name = self.clock.name(job.number)
+                told = f"{name} failed: {reason}" if reason else f"{name} done"
                 if reason:
                     returns[job.number].status = JobStatus.FAILED
                     returns[job.number].return_value = UserError(told)
                 what = varying(job_overrides, job.arguments)
-                CONSOLE.print(f"{told} ({done} of {len(waiting)}) {what}")
+                CONSOLE.print(f"{told}: {what}{self.clock.left()}")
         return list(returns.values())
 
     @abstractmethod

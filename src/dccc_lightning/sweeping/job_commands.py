@@ -4,7 +4,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ def start(job: Job, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the job inherits it
         except BlockingIOError:
             raise UserError(
-                f"job {job.number} still runs (it writes {job.log}); wait, or end it"
+                f"job {job.number + 1} still runs (it writes {job.log}); wait, or end it"
             ) from None
         except OSError:  # a file system without locks
             pass
@@ -109,9 +109,3 @@ def failure(job: Job, code: int) -> str | None:
     reason = killed or job.last_words() or f"ended with exit code {code}"
     job.note_failure(reason)
     return reason
-
-
-def varying(jobs: Sequence[Sequence[str]], arguments: Sequence[str]) -> str:
-    """Return those of a job's arguments that not all jobs have, as one line."""
-    shared = set.intersection(*(set(job) for job in jobs)) if len(jobs) > 1 else set()
-    return " ".join(a for a in arguments if a not in shared and not a.startswith("+callbacks."))

@@ -32,6 +32,7 @@ class LocalLauncher(CommandLauncher):
     __module__ = "hydra_plugins.dccc_lightning"  # Hydra accepts plugins by such a name alone
 
     def __init__(self, jobs: int | None) -> None:
+        super().__init__()
         if jobs is not None:
             checked("hydra.launcher", lambda: checks.integer("jobs", jobs, 1))
         self.jobs = jobs

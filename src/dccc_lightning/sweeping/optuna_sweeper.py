@@ -20,6 +20,7 @@ from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.objective import OBJECTIVES, folder_objective
+from dccc_lightning.sweeping.job_clock import JobClock
 from dccc_lightning.sweeping.search_space import SearchSpace, parse_space
 from dccc_lightning.sweeping.study import STUDY_FILE, TrialSource, open_study
 
@@ -89,6 +90,9 @@ class OptunaSweeper(Sweeper):
         study = open_study(folder / STUDY_FILE)
         source = TrialSource(study, space, self.objective, self.seed, self.startup)
         returns: list[JobReturn] = []
+        clock = getattr(self.launcher, "clock", None)
+        if isinstance(clock, JobClock):
+            clock.total = self.trials
         while (missing := self.trials - source.drawn) > 0:
             drawn = [source.draw() for _ in range(min(missing, self.at_once))]
             jobs = [

@@ -99,6 +99,7 @@ class SlurmLauncher(CommandLauncher):
         setup: Sequence[str],
         sbatch: Mapping[str, Any],
     ) -> None:
+        super().__init__()
         place = "hydra.launcher"
         self.gpus = gpus and checked(place, lambda: checks.integer("gpus", gpus, 0))
         self.parameters: dict[str, Any] = {
@@ -190,8 +191,9 @@ def _submit(executor: "SlurmExecutor", jobs: Sequence[Job]) -> list[Submitted]:
     for job, part in zip(jobs, array, strict=True):
         write_atomically(_note(job), part.job_id.encode())
         job.forget_failure()
-    numbers = ", ".join(str(job.number) for job in jobs)
-    CONSOLE.print(f"SLURM's {array[0].job_id.partition('_')[0]} is job {numbers} of the sweep")
+    numbers = ", ".join(str(job.number + 1) for job in jobs)
+    number = array[0].job_id.partition("_")[0]
+    CONSOLE.print(f"submitted sweep jobs {numbers} as SLURM job {number}")
     return [Submitted.of(job, part) for job, part in zip(jobs, array, strict=True)]
 
 
@@ -217,13 +219,13 @@ def _earlier(job: Job) -> Submitted | None:
     state = earlier.state("force")
     if state == "UNKNOWN":
         raise UserError(
-            f"SLURM does not know its job {number}, which is job {job.number} of the sweep; if it "
-            f"does not run any more, remove {note}"
+            f"SLURM does not know its job {number}, which is job {job.number + 1} of the sweep; "
+            f"if it does not run any more, remove {note}"
         )
     if state in ENDED:
         return None
     job.forget_failure()
-    CONSOLE.print(f"job {job.number} is SLURM's {number} already, {state.lower()}")
+    CONSOLE.print(f"job {job.number + 1} is SLURM's {number} already, {state.lower()}")
     return earlier
 
 

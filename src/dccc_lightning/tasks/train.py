@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from dccc_lightning import metrics_table
-from dccc_lightning.console import CONSOLE
+from dccc_lightning.console import CONSOLE, print_once
 from dccc_lightning.construction import Settings
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
@@ -61,7 +61,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     module = build_module(settings)
     if trainer.is_global_zero and settings["notice"]:
-        CONSOLE.print(f"note: {settings['notice']}", style="dim")
+        print_once(f"note: {settings['notice']}", style="dim")
     checkpoint = None
     if settings["resume"] is not None:
         checkpoint = checkpoint_of(Path(settings["output"]), settings["ckpt_path"])

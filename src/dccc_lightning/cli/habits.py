@@ -1,0 +1,83 @@
+"""Commands for the habits of other programs: the same wish in the words of this command line."""
+
+from collections.abc import Sequence
+
+_TRANSLATIONS = {
+    "epochs={}": ("max_epochs", "num_epochs", "n_epochs", "epoch", "nepochs"),
+    "trainer=gpu trainer.devices={}": ("gpus", "num_gpus", "n_gpus", "ngpus", "gpu"),
+    "trainer.devices={}": ("devices", "num_devices", "nproc_per_node"),
+    "trainer.num_nodes={}": ("num_nodes", "nodes", "nnodes"),
+    "trainer.accelerator={}": ("accelerator", "device"),
+    "trainer.accumulate_grad_batches={}": ("accumulate_grad_batches", "accumulation_steps"),
+    "optimizer.lr={}": ("lr", "learning_rate", "base_lr"),
+    "optimizer.weight_decay={}": ("weight_decay", "wd"),
+    "optimizer.warmup_epochs={}": ("warmup_epochs", "warmup"),
+    "loader.workers={}": ("workers", "num_workers", "n_workers"),
+    "loader.eval_batch_size={}": ("eval_batch_size", "val_batch_size", "test_batch_size"),
+    "batch.instances={}": ("num_instances", "instances"),
+    "dataset={}": ("data", "datamodule", "data_module"),
+    "dataset.root={}": ("data_dir", "data_root", "data_path", "root", "path", "dir"),
+    "model={}": ("arch", "architecture", "net", "network_name"),
+    "scheduler.start={}": ("eps", "start"),
+    "memory.tau_w={}": ("tau_w",),
+    "output={}": (
+        "output_dir", "out", "out_dir", "save_dir", "log_dir", "work_dir", "exp_dir",
+        "default_root_dir", "logs_dir",
+    ),
+    "resume={}": ("resume_from_checkpoint", "resume_from"),
+    "epochs=1 iterations=1": ("fast_dev_run",),
+    "experiment={}": ("config", "cfg", "preset"),
+    "task={}": ("mode", "command", "cmd", "action"),
+}  # fmt: skip
+
+_COMMANDS = {name: command for command, names in _TRANSLATIONS.items() for name in names}
+
+_SECTIONS = (
+    "", "trainer", "data", "dataset", "datamodule", "model", "optim", "optimizer", "train",
+    "training", "solver", "loader", "args", "params", "run",
+)  # fmt: skip
+"""Sections that other programs keep such settings in; nothing stands for the root."""
+
+_PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "fp16": "16-mixed"}
+
+_TASKS = {
+    "fit": "train", "training": "train", "test": "evaluate", "eval": "evaluate",
+    "validate": "evaluate", "val": "evaluate", "predict": "embed", "extract": "embed",
+}  # fmt: skip
+"""Verbs of other programs, by task."""
+
+
+def command_for(setting: str, value: str) -> str:
+    """Return the arguments that say here what a setting says elsewhere; nothing if unknown.
+
+    >>> command_for("trainer.gpus", "2"), command_for("batch_size", "64"), command_for("a", "1")
+    ('trainer=gpu trainer.devices=2', 'batch.clusters=4 batch.instances=16', '')
+    """
+    value = value or "VALUE"
+    section, _, name = setting.lower().rpartition(".")
+    if section in ("hydra",) and name in ("sweeper", "launcher"):
+        return f"hydra/{name}={value}"
+    if section not in _SECTIONS:
+        return ""
+    if name in ("batch_size", "batchsize", "bs", "train_batch_size"):
+        return _batch(value)
+    if name == "precision" and value in _PRECISIONS:
+        return f"trainer.precision={_PRECISIONS[value]}"
+    if section == "dataset" and name not in ("path", "dir", "data_dir", "num_workers", "workers"):
+        return ""
+    return _COMMANDS.get(name, "").format(value)
+
+
+def task_for(word: str, tasks: Sequence[str]) -> str:
+    """Return the argument that chooses the task that a word means; nothing if it means none."""
+    name = word if word in tasks else _TASKS.get(word.lower(), "")
+    return f"task={name}" if name else ""
+
+
+def _batch(value: str) -> str:
+    """Divide a batch into clusters of 16 images, or of 4 where it has few."""
+    size = int(value) if value.isdecimal() else 0
+    for instances in (16, 4, 2):
+        if size and size % instances == 0 and size // instances > 1:
+            return f"batch.clusters={size // instances} batch.instances={instances}"
+    return "batch.clusters=P batch.instances=K, for P * K images"
