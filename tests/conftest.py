@@ -168,7 +168,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home, tools = tmp_path / "cluster", tmp_path / "bin"
     home.mkdir()
     tools.mkdir()
-    for name in ("sbatch", "srun", "sacct", "scancel", "scontrol"):
+    for name in ("sbatch", "srun", "sacct", "scancel", "scontrol", "squeue", "sinfo"):
         (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} {source} {name} "$@"\n')
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")

@@ -1,4 +1,4 @@
-"""A cluster of one machine: sbatch, srun, sacct, scancel and scontrol, as far as sweeps use them.
+"""A cluster of one machine: sbatch, srun, sacct, squeue, sinfo, scancel and scontrol.
 
 The first argument says which of them is called. What they share lies in ``STAND_IN_SLURM``: a
 folder a job, with the states that it has gone through.
@@ -100,6 +100,21 @@ def sacct(*arguments):
     print("JobID|State|NodeList")
     for states in sorted(HOME.glob("*/states")):
         print(f"{states.parent.name}|{states.read_text().splitlines()[-1]}|here")
+
+
+def squeue(*arguments):
+    for states in sorted(HOME.glob("*/states")):
+        state = states.read_text().splitlines()[-1]
+        note = states.with_name("reason")
+        reason = note.read_text() if note.exists() else "None"
+        if state in ("PENDING", "RUNNING"):
+            print(f"{states.parent.name}|{state}|{reason}")
+
+
+def sinfo(*arguments):
+    nodes = HOME / "nodes"
+    usual = "main*|16|gpu:a100:8|500000\na100|16|gpu:8|500000"
+    print(nodes.read_text() if nodes.exists() else usual)
 
 
 def scontrol(verb, job):

@@ -3,11 +3,14 @@
 import errno
 import fcntl
 import json
+import logging
+import re
 import shlex
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +28,7 @@ from dccc_lightning import cli, sweeping
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.callbacks.pruning import Pruning
 from dccc_lightning.cli.resume import resumed_arguments
+from dccc_lightning.console import print_once
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
 from dccc_lightning.reports.objective import run_objective
@@ -32,7 +36,9 @@ from dccc_lightning.sweeping import job_commands, local_launcher, slurm_launcher
 from dccc_lightning.sweeping.job_commands import Job, start
 from dccc_lightning.sweeping.local_launcher import gpu_slots, variables
 from dccc_lightning.sweeping.search_space import parse_space
+from dccc_lightning.sweeping.slurm_queue import QueueReport
 from dccc_lightning.sweeping.study import STUDY_FILE, TrialSource, open_study
+from dccc_lightning.tasks import verify as verify_task
 
 optuna = pytest.importorskip("optuna")
 
@@ -681,3 +687,89 @@ def test_the_rank_that_failed_is_heard_where_the_first_one_was_killed(tmp_path: 
     failed = job(tmp_path)._replace(log=logs[0])
     assert failed.last_words() == "starting"
     assert slurm_launcher._failure(failed, "FAILED") == "boom"
+
+
+def test_jobs_ask_for_what_a_node_has(cluster: Path, command: Command) -> None:
+    (cluster / "nodes").write_text("main*|2|(null)|8000\nbig|64|gpu:8|500000\n")
+    for arguments, cpus in ([], "2"), (["trainer.devices=2"], "1"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(slurm_launcher, "_endings", lambda running: iter(()))
+            command(*GRID[:2], "hydra/launcher=slurm", "trainer=cpu", *arguments,
+                    f"hydra.sweep.dir=s{cpus}")  # fmt: skip
+        script = max(cluster.glob("script_*")).read_text()
+        assert f"#SBATCH --cpus-per-task={cpus}\n" in script
+        assert f"--cpus-per-task={cpus} " in script.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hydra.launcher.cpus=8"], "the nodes have at most 2; hydra.launcher.cpus=2"),
+        (["trainer.accelerator=gpu"], "1 GPUs a node, and the nodes have at most 0"),
+        (["hydra.launcher.memory=64GB"], "hydra.launcher.memory=8000MB"),
+        (["trainer.num_nodes=2"], "trainer.num_nodes=1"),
+        (["trainer.devices=4"], "fewer trainer.devices"),
+    ],
+)
+def test_jobs_that_no_node_can_hold_are_refused_and_leave_nothing(
+    cluster: Path, command: Command, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (cluster / "nodes").write_text("main*|2|(null)|8000\n")
+    outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu", *arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert not list(cluster.glob("script_*"))
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_refused_submission_leaves_nothing(
+    cluster: Path, command: Command, tmp_path: Path
+) -> None:
+    refusal = "sbatch: error: Invalid account or account/partition combination specified"
+    (tmp_path / "bin" / "sbatch").write_text(f"#!/bin/sh\necho '{refusal}' >&2\nexit 1\n")
+    outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
+    assert outcome.code == 2
+    assert "Invalid account" in outcome.err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_why_jobs_wait_is_told_once(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for job_id, reason in (("100_0", "PartitionConfig"), ("100_1", "Priority"), ("100_2", "")):
+        (cluster / job_id).mkdir()
+        (cluster / job_id / "states").write_text("PENDING\n" if reason else "RUNNING\n")
+        (cluster / job_id / "reason").write_text(reason or "None")
+    report, ids = QueueReport(), {"100_0": 0, "100_1": 1, "100_2": 2, "99": 3}
+    report.update(ids)
+    said = capsys.readouterr().out
+    assert "job 1: pending (PartitionConfig)\n" in said
+    assert "PartitionConfig does not pass by waiting" in said
+    assert "job 2: pending (Priority)\n" in said
+    assert "job 3: running\n" in said
+    report.update(ids)
+    assert capsys.readouterr().out == ""
+    (cluster / "100_1" / "states").write_text("RUNNING\n")
+    (cluster / "100_1" / "reason").write_text("None")
+    report.update(ids)
+    assert capsys.readouterr().out == "job 2: running\n"
+
+
+def test_the_jobs_of_a_sweep_are_named_with_the_time_left_and_remarks_come_once(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def task(settings: dict, output: Path) -> dict:
+        warnings.warn("as before", stacklevel=1)
+        logging.getLogger("dccc_lightning").warning("and this")
+        print_once("note: the same")
+        return {}
+
+    monkeypatch.setattr(verify_task, "verify", task)
+    outcome = command("-m", "task=verify", "memory.tau_w=0.6,0.9", "scheduler.start=0.6,0.7",
+                      "hydra.sweep.dir=s")  # fmt: skip
+    assert outcome.code == 0, outcome
+    named = [line for line in outcome.out.splitlines() if line.startswith("job ")]
+    assert named[0] == "job 1 of 4: tau_w=0.6 start=0.6"
+    assert re.fullmatch(r"job 2 of 4: tau_w=0.6 start=0.7 \(\d+:\d\d left\)", named[1])
+    assert len(named) == 4
+    assert outcome.out.count("note: the same") == 1
+    assert outcome.err.count("warning: as before") == 1
+    assert outcome.err.count("and this") == 1

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,8 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
 from dccc_lightning.sweeping.command_launcher import CommandLauncher
 from dccc_lightning.sweeping.job_commands import Job
+from dccc_lightning.sweeping.slurm_nodes import Node, check_fit, default_cpus, read_nodes
+from dccc_lightning.sweeping.slurm_queue import QueueReport
 
 if TYPE_CHECKING:  # an extra
     from submitit import Job as SubmittedJob
@@ -37,6 +40,12 @@ class Resources(NamedTuple):
     nodes: int
     ntasks_per_node: int
     gpus_per_node: int | None
+    cpus_per_task: int | None
+
+    def srun_arguments(self) -> list[str]:
+        """Return srun's; it does not take the cores over from sbatch since SLURM 22.05."""
+        cores = [f"--cpus-per-task={self.cpus_per_task}"] if self.cpus_per_task else []
+        return [*cores, "--kill-on-bad-exit=1"]
 
 
 class Submitted(NamedTuple):
@@ -76,7 +85,7 @@ class SlurmLauncher(CommandLauncher):
         minutes: Time limit of a job; at its end it goes back into the queue and goes on.
         warning_seconds: How long before that the run is told to save; more than a step takes.
         gpus: On each node; None: ``trainer.devices``, none with ``trainer=cpu``.
-        cpus: Of each process.
+        cpus: Of each process; None: what a node has, at most ``slurm_nodes.MOST_CPUS``.
         memory: Of each node, as ``64GB``.
         at_once: Jobs that may run at the same time.
         setup: Shell lines before the job, as ``module load cuda``.
@@ -93,7 +102,7 @@ class SlurmLauncher(CommandLauncher):
         minutes: int,
         warning_seconds: int,
         gpus: int | None,
-        cpus: int,
+        cpus: int | None,
         memory: str | None,
         at_once: int,
         setup: Sequence[str],
@@ -102,18 +111,16 @@ class SlurmLauncher(CommandLauncher):
         super().__init__()
         place = "hydra.launcher"
         self.gpus = gpus and checked(place, lambda: checks.integer("gpus", gpus, 0))
+        self.cpus = cpus and checked(place, lambda: checks.integer("cpus", cpus, 1))
         self.parameters: dict[str, Any] = {
             "job_name": "dccc",
             "partition": partition,
             "account": account,
             "constraint": constraint,
             "time": checked(place, lambda: checks.integer("minutes", minutes, 1)),
-            "cpus_per_task": checked(place, lambda: checks.integer("cpus", cpus, 1)),
             "mem": memory,
             "array_parallelism": checked(place, lambda: checks.integer("at_once", at_once, 1)),
             "setup": list(setup),
-            # srun does not take the number of cores over from sbatch since SLURM 22.05
-            "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1"],
             "stderr_to_stdout": True,
             "wckey": None,
         }
@@ -121,35 +128,57 @@ class SlurmLauncher(CommandLauncher):
         self.sbatch = {"requeue": True, "signal": f"USR1@{seconds}", **sbatch}
 
     def _ended(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str | None], None, None]:
-        executor = _executor(Path(self.config.hydra.sweep.dir).absolute() / "logs")
+        logs = Path(self.config.hydra.sweep.dir).absolute() / "logs"
+        executor = _executor(logs)
+        nodes = read_nodes(self.parameters["partition"])
         running: list[Submitted] = []
         arrays: dict[Resources, list[Job]] = defaultdict(list)
         for job in jobs:
             earlier = _earlier(job)
             if earlier is None:
-                arrays[self._resources(job)].append(job)
+                arrays[self._resources(job, nodes)].append(job)
             else:
                 running.append(earlier)
         try:
-            for resources, array in arrays.items():
-                executor.update_parameters(
-                    **self.parameters, **resources._asdict(), additional_parameters=self.sbatch
-                )
-                running += _submit(executor, array)
+            with _nothing_left(logs):
+                for resources, array in arrays.items():
+                    executor.update_parameters(
+                        **self.parameters,
+                        **resources._asdict(),
+                        srun_args=resources.srun_arguments(),
+                        additional_parameters=self.sbatch,
+                    )
+                    running += _submit(executor, array)
             yield from _endings(running)
         except BaseException:
             for started in running:
                 started.slurm.cancel(check=False)
             raise
 
-    def _resources(self, job: Job) -> Resources:
+    def _resources(self, job: Job, available: Sequence[Node]) -> Resources:
         trainer, place = job.trainer, "trainer"
         devices = checked(place, lambda: checks.integer("devices", trainer["devices"], 1))
         nodes = checked(place, lambda: checks.integer("num_nodes", trainer["num_nodes"], 1))
         gpus = self.gpus
         if gpus is None:
             gpus = 0 if trainer["accelerator"] == "cpu" else devices
-        return Resources(nodes, devices, gpus or None)
+        cpus = self.cpus or default_cpus(available, devices)
+        check_fit(available, nodes, devices, cpus or 1, gpus, self.parameters["mem"])
+        return Resources(nodes, devices, gpus or None, cpus)
+
+
+@contextmanager
+def _nothing_left(logs: Path) -> Iterator[None]:
+    """Remove from the folder of the logs what a submission that fails has made there."""
+    before = set(logs.iterdir()) if logs.is_dir() else set()
+    try:
+        yield
+    except BaseException:
+        for path in set(logs.iterdir()) - before if logs.is_dir() else ():
+            path.unlink()
+        if logs.is_dir() and not any(logs.iterdir()):
+            logs.rmdir()
+        raise
 
 
 def _executor(logs: Path) -> "SlurmExecutor":
@@ -234,8 +263,10 @@ def _endings(
 ) -> Generator[tuple[Job, str | None], None, None]:
     """Yield each job when it has ended, with one line of what went wrong, or None."""
     running = list(running)
+    report = QueueReport()
     while running:
         running[0].state("force")  # one question for all
+        report.update({one.slurm.job_id: one.job.number for one in running})
         ended = [one for one in running if one.has_ended()]
         for one in ended:
             running.remove(one)
