@@ -216,7 +216,8 @@ def _submit(executor: "SlurmExecutor", jobs: Sequence[Job]) -> list[Submitted]:
         # In the place of submitit's process: nothing of it is between SLURM and the run.
         array = executor.map_array(os.execv, [command[0] for command in commands], commands)
     except (FailedJobError, FailedSubmissionError) as error:
-        raise UserError(f"sbatch: {str(error).strip().splitlines()[-1]}") from error
+        said = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
+        raise UserError(f"sbatch: {said}") from error
     for job, part in zip(jobs, array, strict=True):
         write_atomically(_note(job), part.job_id.encode())
         job.forget_failure()
