@@ -52,6 +52,17 @@ MISTAKES = [  # each answered in one line, which has the second
     (["task=embed", "input=train"], "ckpt= is needed"),
     (["task=embed", "ckpt=nowhere.ckpt", "input=train"], "nowhere.ckpt"),
     (["task=embed", "ckpt=bundled", "input=nowhere"], "input=nowhere"),
+    (["task=index"], "give either input="),
+    (["task=index", "remove=[1,2]"], "index= is needed"),
+    (["task=index", "index=nowhere", "remove=[1,2]"], "nowhere: no gallery there"),
+    (["task=index", "ckpt=bundled", "input=nowhere"], "input=nowhere"),
+    (["task=search", "ckpt=bundled", "index=nowhere", "query=a.jpg"], "nowhere: no gallery there"),
+    (["task=search", "index=nowhere"], "query= is needed"),
+    (["task=calibrate", "labels=pseudo", "input=train", "scheduler.start=2"], "scheduler.start"),
+    (["task=evaluate", "ckpt=nowhere.ckpt"], "nowhere.ckpt"),
+    (["task=evaluate", "model.backbone=resnet51"], "resnet51"),
+    (["task=evaluate", "ckpt=bundled", "dataset=msmt17", "dataset.root=."], "MSMT17"),
+    (["task=export"], "ckpt= is needed"),
 ]
 
 SCRIPT = """

@@ -87,8 +87,12 @@ def _job(config: DictConfig) -> float | None:
     is_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
         check_kinds(config, hydra_config.runtime.choices)
-        settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(settings, dict)
+        settings = cast(
+            dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        )
+        from dccc_lightning.tasks.early import check_task  # noqa: PLC0415  (imports Arrow)
+
+        check_task(settings)
         task = get_method(settings["task"]["_target_"])
         quiet()
         if started_from_outside() and not any(a.startswith("output=") for a in sys.argv[1:]):

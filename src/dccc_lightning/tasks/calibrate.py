@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.data.records import UNKNOWN
-from dccc_lightning.errors import UserError
 from dccc_lightning.progress import announced
 from dccc_lightning.reports.det_plot import plot_det
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.retrieval.calibration import Calibration, Rate
 from dccc_lightning.retrieval.calibration import calibrate as calibrate_scores
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.tasks.early import check_calibrate
 from dccc_lightning.tasks.gallery_inputs import (
     embed_images,
     embedded_before,
@@ -28,7 +27,6 @@ from dccc_lightning.tasks.gallery_inputs import (
 from dccc_lightning.tasks.inputs import path_of
 from dccc_lightning.tasks.path_labels import DISTRACTOR, PathLabels
 
-LABELS = ("identities", "pseudo")
 BIAS = (
     "pseudo labels stand for identities: pairs that the model confuses are taken for its own "
     "judgement, so the rates are guesses; calibrate with identities where there are any"
@@ -48,7 +46,8 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
     Raises:
         UserError: A setting, the images or the checkpoint cannot be used, or there are no pairs.
     """
-    kind = checked("settings", lambda: checks.choice("labels", settings["labels"], LABELS))
+    check_calibrate(settings)
+    kind = settings["labels"]
     fingerprint, images, rows = _embedded(settings)
     cameras = _numbered([image.camera for image in images])
     if kind == "identities":
@@ -91,8 +90,6 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
 
 def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.float32]]:
     """Return fingerprint, images and embeddings: of a gallery, of ``task=embed``, or made now."""
-    if (settings["index"] is None) == (settings["input"] is None):
-        raise UserError("give either index=, a gallery, or input=, images to embed with ckpt=")
     if settings["index"] is not None:
         gallery = GalleryIndex.load(path_of(settings, "index"))
         table = gallery.table

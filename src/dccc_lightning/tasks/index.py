@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
-from dccc_lightning.errors import UserError
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.gallery_manifest import is_gallery
 from dccc_lightning.retrieval.gallery_table import NO_NAME
+from dccc_lightning.tasks.early import check_index, removed_ids
 from dccc_lightning.tasks.gallery_inputs import (
     embed_images,
     embedded_before,
@@ -36,26 +33,18 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
     Raises:
         UserError: A setting, the gallery, the checkpoint or an image cannot be used.
     """
-    changes = settings["add"] is not None or settings["remove"] is not None
-    if changes == (settings["input"] is not None):
-        raise UserError("give either input=, to build a gallery, or add= and remove=, to change it")
-    if changes and settings["index"] is None:
-        raise UserError("index= is needed: the folder of the gallery to change")
+    check_index(settings)
+    changes = settings["input"] is None
     folder = output / "gallery" if settings["index"] is None else path_of(settings, "index")
     results: dict[str, Any] = {"gallery": str(folder.absolute()), "added": 0, "removed": 0}
     if changes:
         gallery = GalleryIndex.load(folder)
         if settings["remove"] is not None:
-            results["removed"] = gallery.remove(_ids(gallery, settings["remove"]))
+            results["removed"] = gallery.remove(removed_ids(gallery.table, settings["remove"]))
         if settings["add"] is not None:
             results["added"] = _add(gallery, settings)
         gallery.measure_recall()
     else:
-        if is_gallery(folder) and settings["replace"] is not True:
-            raise UserError(
-                f"{folder}: a gallery already; add= and remove= change it, replace=true makes it "
-                "anew"
-            )
         gallery = _build(settings)
         results["added"] = len(gallery)
     gallery.save(folder)
@@ -126,22 +115,3 @@ def _add(gallery: GalleryIndex, settings: Settings) -> int:
     images, rows = embed_images(embedder, images, settings)
     paths, cameras, identities = zip(*images, strict=True)
     return len(gallery.add(rows, paths, cameras=cameras, identities=identities))
-
-
-def _ids(gallery: GalleryIndex, value: Any) -> list[int]:
-    """Return the ids that ``remove`` names: by number, by path, or by a folder above the path."""
-    entries = value if isinstance(value, list) else [value]
-    table, chosen = gallery.table, set[int]()
-    if not entries or any(isinstance(entry, bool) or entry is None for entry in entries):
-        raise UserError(f"remove={value}: give ids, paths or folders, one or [several]")
-    for entry in entries:
-        if isinstance(entry, int):
-            found = table.ids[table.ids == entry]
-        else:
-            path = str(Path(str(entry)).expanduser().absolute())
-            is_meant = [own == path or own.startswith(f"{path}/") for own in table.paths]
-            found = table.ids[np.array(is_meant, dtype=np.bool_)]
-        if not len(found):
-            raise UserError(f"remove={entry}: no image of the gallery has this id, path or folder")
-        chosen.update(found.tolist())
-    return sorted(chosen)

@@ -1,7 +1,7 @@
 """``task=search``: the images of a gallery that show who is on the query images."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.reports.search_board import SearchRow, write_board
 from dccc_lightning.retrieval.gallery_index import ABOVE_ALL, GalleryIndex
+from dccc_lightning.tasks.early import check_search
 from dccc_lightning.tasks.gallery_inputs import embed_images, listed_images, loaded_embedder
 from dccc_lightning.tasks.inputs import path_of
 from dccc_lightning.tasks.path_labels import PathLabels
@@ -35,21 +36,8 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     Raises:
         UserError: A setting, the gallery, the checkpoint or an image cannot be used.
     """
-    needed = {"index": "the folder of a gallery", "query": "an image, a folder or a list of images"}
-    for key, what in needed.items():
-        if settings[key] is None:
-            raise UserError(f"{key}= is needed: {what}")
-    board, folder = settings["board"], path_of(settings, "index")
-    if not isinstance(board, Mapping):
-        raise UserError(f"board={board}: it has two settings; board.queries=0 draws none")
-    k, drawn, columns = checked(
-        "settings",
-        lambda: (
-            checks.integer("k", settings["k"], 1),
-            checks.integer("board.queries", board["queries"], 0),
-            checks.integer("board.hits", board["hits"], 1),
-        ),
-    )
+    k, drawn, columns = check_search(settings)
+    folder = path_of(settings, "index")
     embedder = loaded_embedder(settings)
     gallery = GalleryIndex.load(folder, embedder.fingerprint)
     minimum = _minimum_score(settings["minimum_score"], embedder.fingerprint)
