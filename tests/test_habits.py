@@ -33,6 +33,8 @@ HABITS = {
     "dataset.path=/data": "dataset.root=/data",
     "num_workers=4": "loader.workers=4",
     "precision=16": "trainer.precision=16-mixed",
+    "pretrained=true": "model.weights=imagenet",
+    "train.epochs=3": "epochs=3",
     "--config-name dccc": "experiment=dccc",
     "--config-name=experiment/dccc_plus": "experiment=dccc_plus",
     "-cn dccc": "experiment=dccc",

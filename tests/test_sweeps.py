@@ -33,6 +33,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
 from dccc_lightning.reports.objective import run_objective
 from dccc_lightning.sweeping import job_commands, local_launcher, slurm_launcher
+from dccc_lightning.sweeping.job_clock import JobClock
 from dccc_lightning.sweeping.job_commands import Job, start
 from dccc_lightning.sweeping.local_launcher import gpu_slots, variables
 from dccc_lightning.sweeping.search_space import parse_space
@@ -731,6 +732,21 @@ def test_a_refused_submission_leaves_nothing(
     assert outcome.code == 2
     assert "Invalid account" in outcome.err
     assert not (tmp_path / "sweep").exists()
+
+
+def test_the_clock_counts_batches_of_jobs_and_trials() -> None:
+    grid, trials = JobClock(), JobClock(total=30)
+    grid.begin(2, 0)
+    assert (grid.name(1), grid.left()) == ("job 2 of 2", "")
+    grid.tick()
+    assert grid.left().endswith(" left)")
+    grid.tick()
+    assert grid.left() == ""
+    grid.begin(2, 2)  # hydra.sweeper.max_batch_size
+    assert grid.name(2) == "job 3 of 4"
+    assert grid.left().endswith(" left)")
+    trials.begin(1, 4)
+    assert trials.name(4) == "job 5 of 30"
 
 
 def test_why_jobs_wait_is_told_once(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,8 @@ def test_an_offline_run_holds_everything_that_there_is_to_see(
 ) -> None:
     tiny = [argument for argument in tiny if argument != "callbacks.panels=null"]
     outcome = command(*tiny, *FAST, "logger.wandb.checkpoints=all", "output=run")
+    assert outcome.out.count("W&B: offline in ") == 1
+    assert "wandb: " not in outcome.out + outcome.err  # W&B itself is silent
     assert outcome.code == 0, outcome
     run = tmp_path / "run"
     (path,) = record_files(run)

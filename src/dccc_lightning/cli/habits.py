@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 _TRANSLATIONS = {
-    "epochs={}": ("max_epochs", "num_epochs", "n_epochs", "epoch", "nepochs"),
+    "epochs={}": ("epochs", "max_epochs", "num_epochs", "n_epochs", "epoch", "nepochs"),
     "trainer=gpu trainer.devices={}": ("gpus", "num_gpus", "n_gpus", "ngpus", "gpu"),
     "trainer.devices={}": ("devices", "num_devices", "nproc_per_node"),
     "trainer.num_nodes={}": ("num_nodes", "nodes", "nnodes"),
@@ -17,6 +17,7 @@ _TRANSLATIONS = {
     "batch.instances={}": ("num_instances", "instances"),
     "dataset={}": ("data", "datamodule", "data_module"),
     "dataset.root={}": ("data_dir", "data_root", "data_path", "root", "path", "dir"),
+    "model.weights={}": ("pretrained", "pretrained_path", "weights", "weights_path"),
     "model={}": ("arch", "architecture", "net", "network_name"),
     "scheduler.start={}": ("eps", "start"),
     "memory.tau_w={}": ("tau_w",),
@@ -38,6 +39,10 @@ _SECTIONS = (
 )  # fmt: skip
 """Sections that other programs keep such settings in; nothing stands for the root."""
 
+_OF_DATA = ("data_dir", "data_root", "data_path", "root", "path", "dir")
+"""Names that mean the dataset's folder, in sections about data alone."""
+
+_WEIGHTS = {"true": "imagenet", "false": "null"}
 _PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "fp16": "16-mixed"}
 
 _TASKS = {
@@ -63,7 +68,10 @@ def command_for(setting: str, value: str) -> str:
         return _batch(value)
     if name == "precision" and value in _PRECISIONS:
         return f"trainer.precision={_PRECISIONS[value]}"
-    if section == "dataset" and name not in ("path", "dir", "data_dir", "num_workers", "workers"):
+    if name == "pretrained" and value.lower() in _WEIGHTS:
+        value = _WEIGHTS[value.lower()]
+    is_data = section in ("", "data", "dataset", "datamodule")
+    if (name in _OF_DATA) > is_data or (section == "dataset" and name == "data"):
         return ""
     return _COMMANDS.get(name, "").format(value)
 

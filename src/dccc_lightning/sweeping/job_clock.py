@@ -20,18 +20,19 @@ class JobClock:
         self._done = 0
 
     def begin(self, jobs: int, first: int, finished: int = 0) -> None:
-        """Note that a launcher begins, at the first call alone.
+        """Note that a launcher begins with some of the jobs.
 
         Args:
             jobs: Of this call.
             first: Number of the first of them.
             finished: Those that an earlier sweep has done.
         """
-        if self.total is None:
-            self.total = first + jobs
         if self._remaining is None:
-            self._remaining = self.total - first - finished
+            self._remaining = (self.total or first + jobs) - first - finished
             self._began = time.monotonic()
+        elif self.total is not None and first + jobs > self.total:  # Hydra hands out batches
+            self._remaining += first + jobs - self.total
+        self.total = max(self.total or 0, first + jobs)
 
     def name(self, number: int) -> str:
         """Return how to call the job whose folder has a number.
