@@ -377,7 +377,7 @@ def test_a_process_ends_with_the_first_one_that_was_killed() -> None:
         assert first.stdout is not None
         assert [first.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
         first.kill()
-        first.communicate(timeout=30)  # until nobody holds its output any more
+        first.communicate(timeout=200)  # until nobody holds its output any more
 
 
 def test_a_process_that_lightning_did_not_start_outlives_whoever_did(

@@ -183,7 +183,7 @@ def test_a_failing_process_ends_the_job_with_its_error(
     )  # fmt: skip
     assert outcome.returncode != 0
     assert outcome.stderr.count("this one alone") == 1
-    assert time.monotonic() - since < 120  # and not after a time-out
+    assert time.monotonic() - since < 300  # and not after a time-out
     if kind == "user":
         where = " (process with LOCAL_RANK=1)" if rank else ""
         assert f"error: this one alone{where}\n" in outcome.stderr

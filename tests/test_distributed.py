@@ -32,7 +32,7 @@ def test_alone_every_collective_is_the_identity():
 def check(rank, processes, rendezvous):
     dist.init_process_group(
         "gloo", init_method=rendezvous, rank=rank, world_size=processes,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=200),
     )  # fmt: skip
     try:
         assert distributed.world() == (rank, processes)

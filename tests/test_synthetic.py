@@ -344,7 +344,7 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     builders = [context.Process(target=_count, args=(tmp_path, barrier, results)) for _ in range(2)]
     for builder in builders:
         builder.start()
-    counts = [results.get(timeout=60) for _ in builders]
+    counts = [results.get(timeout=200) for _ in builders]
     for builder in builders:
         builder.join()
         assert builder.exitcode == 0

@@ -266,7 +266,7 @@ def exit_codes(folder: Path) -> list[int]:
 
     W&B's own process may write them a moment after the run is finished.
     """
-    until = time.monotonic() + 20
+    until = time.monotonic() + 100
     while True:
         codes = [
             record.exit.exit_code
