@@ -153,7 +153,11 @@ def test_the_score_of_a_valley_is_its_depth_below_the_lower_hill(monkeypatch, me
 
 @pytest.mark.parametrize(
     ("max_distance", "floor", "top", "step"),
-    [(0.75, 0.31, 0.61, 0.03), (0.62, 0.31, 0.61, 0.03), (0.75, 0.1, 0.7, 0.1)],
+    [
+        (0.75, 0.1, 0.7, 0.1),
+        pytest.param(0.75, 0.31, 0.61, 0.03, marks=pytest.mark.slow),
+        pytest.param(0.62, 0.31, 0.61, 0.03, marks=pytest.mark.slow),
+    ],
 )
 def test_stability_takes_no_candidate_for_its_own_neighbour(
     features, max_distance, floor, top, step

@@ -185,6 +185,7 @@ def compare_with_one_process(rank, world, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 @pytest.mark.parametrize("world", [2])
 def test_processes_compute_what_one_process_computes(tmp_path, world):

@@ -96,6 +96,16 @@ MISTAKES = {
     "hydra/launcher=local": ["hydra/launcher=local: is for the jobs of a sweep; add -m"],
 }
 
+ALIKE = {
+    "scheduler.floor=0.9", "clustering.k2=31", "batch.clusters=1", "memory.tau_w=0",
+    "loss.smoothing=-0.1", "optimizer.lr=0", "teacher.cap=1.5", "augmentation.padding=-1",
+    "dataset.cameras=1", "trainer.precision=bf16-true", "model.bn_group_size=21", "seed=-1",
+    "clustering.k1=many", "recipe.tau_w=small", "evaluate=false", "image=[256,128]",
+    "augmentation=null", "~teacher", "teacher.start=-1", "image.height=0", "augmentation.flip=2",
+    "loader.workers=-1", "logger.wandb.entity=me", "model.bn_group_size=0",
+}  # fmt: skip
+"""Those that another one goes the same way as; the slow tests have them."""
+
 
 def test_a_folder_in_the_place_of_a_sweep_is_told_its_argument(
     command: Command, tmp_path: Path
@@ -206,7 +216,10 @@ def test_a_mistake_in_a_preview_is_told(command: Command) -> None:
     assert "memory.foo=3: no such setting" in outcome.err
 
 
-@pytest.mark.parametrize("argument", MISTAKES)
+@pytest.mark.parametrize(
+    "argument",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in MISTAKES],
+)
 def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(
     argument: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

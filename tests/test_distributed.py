@@ -67,6 +67,7 @@ def check(rank, processes, rendezvous):
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 @pytest.mark.parametrize("processes", [2])
 def test_collectives_of_several_processes(tmp_path, processes):

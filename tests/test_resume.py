@@ -87,13 +87,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
     ("stop_at", "options", "steps_left"),
     [
         ((0, 1), [], 12),  # before the first checkpoint: anew
-        ((1, 0), [], 9),
-        ((2, 2), [], 6),
-        ((0, 1), [EVERY_STEP], 11),
-        ((0, 2), [EVERY_STEP], 10),
         ((1, 2), [EVERY_STEP], 7),
         ((3, 2), ["checkpoint.every_n_steps=2"], 1),
-        ((2, 1), [EVERY_STEP, "loader.workers=2"], 5),
+        pytest.param((1, 0), [], 9, marks=pytest.mark.slow),
+        pytest.param((2, 2), [], 6, marks=pytest.mark.slow),
+        pytest.param((0, 1), [EVERY_STEP], 11, marks=pytest.mark.slow),
+        pytest.param((0, 2), [EVERY_STEP], 10, marks=pytest.mark.slow),
+        pytest.param((2, 1), [EVERY_STEP, "loader.workers=2"], 5, marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_ends_as_if_it_had_not_been(
@@ -142,7 +142,10 @@ def test_what_is_beyond_the_paper_goes_on_within_an_epoch_as_well(
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
-@pytest.mark.parametrize("place", ["clustering", "writing", "between two renames"])
+@pytest.mark.parametrize(
+    "place",
+    ["writing", "between two renames", pytest.param("clustering", marks=pytest.mark.slow)],
+)
 def test_a_run_stopped_outside_a_step_goes_on_as_well(
     place: str, whole: Path, command: Command, tiny: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

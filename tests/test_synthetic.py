@@ -47,8 +47,8 @@ def entries(root: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def default_world(tmp_path_factory: pytest.TempPathFactory) -> Splits:
-    return SyntheticPedestrians(root=tmp_path_factory.mktemp("worlds")).splits()
+def default_world(world_folder: Path) -> Splits:
+    return SyntheticPedestrians(root=world_folder).splits()
 
 
 @pytest.fixture(scope="session")
