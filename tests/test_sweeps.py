@@ -27,7 +27,7 @@ from conftest import Command
 from dccc_lightning import cli, sweeping
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.callbacks.pruning import Pruning
-from dccc_lightning.cli.resume import resumed_arguments
+from dccc_lightning.cli.resume import resumed
 from dccc_lightning.console import print_once
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
@@ -263,31 +263,35 @@ def test_a_job_is_a_command_that_can_be_repeated(name: str, tmp_path: Path) -> N
     assert read(fresh.command()[3:]) == whole
     repeatable = fresh.repeatable_command()[3:]
     assert read(repeatable) == whole | {"output": str(folder), "ckpt_path": "last"}
-    assert resumed_arguments(repeatable) == repeatable
+    assert resumed(repeatable).arguments == repeatable
     fresh.note_failure("no room")  # and has begun
-    assert read(fresh.command()[3:]) == {"resume": str(folder)}
+    assert read(fresh.command()[3:]) == {"epochs": 1, "resume": str(folder)}
     goes_on = {"epochs": 1, "resume": str(folder), "output": str(folder), "ckpt_path": "last"}
-    assert read(resumed_arguments(repeatable)) == goes_on | {"hydra.run.dir": str(folder)}
+    assert read(resumed(repeatable).arguments) == goes_on | {"hydra.run.dir": str(folder)}
     # As Hydra wants it, and as it is after a shell has taken the quotes away.
     for resume in (path_argument("resume", folder), f"resume={folder}"):
-        assert read(resumed_arguments([resume])) == goes_on
+        assert read(resumed([resume]).arguments) == goes_on
 
 
 def test_a_configuration_of_ones_own_goes_along_with_jobs_and_resumes(tmp_path: Path) -> None:
-    own = ["--config-dir", "/mine"]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    own = ["--config-dir", str(mine)]
     fresh = job(tmp_path / "run")._replace(flags=tuple(own))
     assert fresh.command()[3:5] == fresh.repeatable_command()[3:5] == own
     fresh.note_failure("no room")
     assert fresh.command()[3:5] == own
-    sources = [{"path": "a", "provider": "main"}, {"path": "/mine", "provider": "command-line"}]
+    sources = [{"path": "a", "provider": "main"}, {"path": str(mine), "provider": "command-line"}]
     saved = {"hydra": {"runtime": {"config_sources": sources}}}
     (tmp_path / "run" / ".hydra" / "hydra.yaml").write_text(json.dumps(saved))
     resume = path_argument("resume", tmp_path / "run")
-    assert resumed_arguments([resume])[:2] == own
+    assert resumed([resume]).arguments[:2] == own
     for other in (["--config-dir=b"], ["--config-dir", "b"], ["-cd", "b"]):
-        found = resumed_arguments(["seed=1", *other, resume])
+        found = resumed(["seed=1", *other, resume]).arguments
         assert found[: len(other)] == other
         assert all("=" in argument for argument in found[len(other) :])
+    mine.rmdir()  # not needed: the run goes on with its own settings
+    assert resumed([resume]).arguments[0] != "--config-dir"
 
 
 @given(path=st.text("a1e_/.-+@%: 'ä\\\"(=,null", min_size=1))
@@ -367,7 +371,7 @@ def test_no_jobs_at_once_are_refused() -> None:
 def test_a_job_that_has_begun_is_resumed_and_one_that_is_finished_is_left(tmp_path: Path) -> None:
     begun = job(tmp_path / "run")
     begun.note_failure("no room")
-    assert begun.command()[3:] == [f"resume={tmp_path / 'run'}"]
+    assert begun.command()[3:] == ["epochs=1", f"resume={tmp_path / 'run'}"]
     (tmp_path / "run" / "results.json").write_text("{}")
     assert not begun.is_finished()  # for it has failed since
     begun.forget_failure()

@@ -52,3 +52,16 @@ def config_dir_flags(sources: Iterable[Any]) -> list[str]:
     """Return the flag that names the user's own configuration, from Hydra's ``config_sources``."""
     own = [source["path"] for source in sources if source["provider"] == "command-line"]
     return [word for path in own for word in ("--config-dir", path)]
+
+
+def config_dir_of(flags: Sequence[str]) -> str | None:
+    """Return the user's own configuration that flags name, as ``split_flags`` returns them.
+
+    >>> config_dir_of(["-m", "--config-dir", "mine"]), config_dir_of(["--config-dir=mine"])
+    ('mine', 'mine')
+    """
+    for flag, word in zip(flags, [*flags, ""][1:], strict=True):
+        name, _, value = flag.partition("=")
+        if name in ("--config-dir", "-cd"):
+            return value or word
+    return None

@@ -1,8 +1,16 @@
-"""Which of several processes this is, by the variables of whoever began them."""
+"""Which of several processes this is, and of which job, by the variables of what started them."""
 
+import logging
 import os
+import signal
+import subprocess
 import threading
 import time
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What schedulers send before they take a machine away."""
 
 WATCH_EVERY = 5.0
 """Seconds between two looks at whether the process that began this one is still there."""
@@ -49,6 +57,20 @@ def end_with_first() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name=_FIRST, daemon=True).start()
+
+
+def requeue_job() -> None:
+    """Ask SLURM to start this job again; outside SLURM, say that there is no job."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if job is None:
+        log.warning("checkpoint.requeue=true, but this is no SLURM job; not put into the queue")
+        return
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        log.warning("SLURM job %s was not put into the queue again: %s", job, error)
 
 
 def _in_slurm() -> bool:

@@ -1,10 +1,8 @@
 """last.ckpt, from which a run goes on, and the one before it."""
 
-import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,11 +12,10 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from dccc_lightning import ranges
 from dccc_lightning.arguments import path_argument
+from dccc_lightning.beginnings import requeue_job
 from dccc_lightning.callbacks.stop_signals import StopSignals
 from dccc_lightning.checkpointing import LAST, PREVIOUS
 from dccc_lightning.files import remove_temporaries
-
-log = logging.getLogger(__name__)
 
 
 class RunCheckpoint(Checkpoint):
@@ -124,20 +121,6 @@ class RunCheckpoint(Checkpoint):
         if self.requeue and number == signal.SIGUSR1:
             requeue_job()
         raise SystemExit(128 + number)
-
-
-def requeue_job() -> None:
-    """Ask SLURM to start this job again; outside SLURM, say that there is no job."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    if job is None:
-        log.warning("checkpoint.requeue=true, but this is no SLURM job; not put into the queue")
-        return
-    try:
-        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        log.warning("SLURM job %s was not put into the queue again: %s", job, error)
 
 
 def _keep_as(path: Path, other: Path) -> None:

@@ -12,9 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dccc_lightning import distributed
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What schedulers send before they take a machine away."""
+from dccc_lightning.beginnings import STOP_SIGNALS
 
 
 class StopSignals:
@@ -40,7 +38,7 @@ class StopSignals:
         if distributed.world()[1] > 1:
             self._group = dist.new_group(backend="gloo")
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in STOP_SIGNALS:
                 self._handlers[number] = signal.signal(number, self._receive)
 
     def unwatch(self) -> None:

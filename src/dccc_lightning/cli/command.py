@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -21,25 +21,22 @@ from omegaconf.errors import OmegaConfBaseException
 from dccc_lightning import __version__, beginnings, sweeping
 from dccc_lightning.arguments import config_dir_flags, path_argument
 from dccc_lightning.beginnings import is_first_process, started_from_outside
-from dccc_lightning.cli import messages
+from dccc_lightning.cli import lock, messages
+from dccc_lightning.cli.configuration import conf_dir
+from dccc_lightning.cli.early_signals import Stopped, set_requeue
 from dccc_lightning.cli.exits import EXIT_INTERRUPTED, EXIT_TERMINATED, fail
+from dccc_lightning.cli.foreign_code import check_code
 from dccc_lightning.cli.notices import quiet
 from dccc_lightning.cli.preview import is_preview, preview
+from dccc_lightning.cli.record import take_over, write_settings
 from dccc_lightning.cli.refusals import check_arguments
-from dccc_lightning.cli.resume import resumed_arguments
-from dccc_lightning.cli.run_folder import OutputGuard, discard, has_begun
+from dccc_lightning.cli.resume import Start, resumed
+from dccc_lightning.cli.run_folder import RUN_LOG, OutputGuard, discard, has_begun, lock_run
 from dccc_lightning.cli.schema import check_kinds
 from dccc_lightning.console import CONSOLE, SAID, progress_shown
 from dccc_lightning.errors import UserError, is_misconfiguration
 
 _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
-def conf_dir() -> Path:
-    """Return the folder of the configuration: in the installed package, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
 def main() -> None:
@@ -54,10 +51,18 @@ def main() -> None:
             print(f"dccc-lightning {__version__}")
             return
         check_arguments(sys.argv[1:], conf_dir())
-        sys.argv[1:] = resumed_arguments(sys.argv[1:])
-        if is_preview(sys.argv[1:]):
+        start = resumed(sys.argv[1:])
+        sys.argv[1:] = start.arguments
+        if start.own:
+            set_requeue(start.own.settings["checkpoint"]["requeue"] is True)
+        elif is_preview(sys.argv[1:]):
             sys.argv[1:] = preview(sys.argv[1:], conf_dir())
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(_job)()
+        name = start.own.store() if start.own else "train"
+
+        def job(config: DictConfig) -> float | None:
+            return _job(start, config)
+
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
         sys.stdout.flush()
     except UserError as error:
         if OutputGuard.sweep is not None and not any(OutputGuard.sweep.rglob("error.txt")):
@@ -78,30 +83,26 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         fail(f"{error.filename or 'the output folder'}: {error.strerror}; make room, or output=")
+    finally:
+        lock.release()
 
 
-def _job(config: DictConfig) -> float | None:
+def _job(start: Start, config: DictConfig) -> float | None:
     """Run one job: the task that the configuration names, in the folder that Hydra made."""
     hydra_config = HydraConfig.get()
     output = Path(hydra_config.runtime.output_dir)
     is_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
-        check_kinds(config, hydra_config.runtime.choices)
-        settings = cast(
-            dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        )
-        from dccc_lightning.tasks.early import check_task  # noqa: PLC0415  (imports Arrow)
-
-        check_task(settings)
-        task = get_method(settings["task"]["_target_"])
-        quiet()
-        if started_from_outside() and not any(a.startswith("output=") for a in sys.argv[1:]):
-            raise UserError("give output=FOLDER: each process started from outside makes its own")
-        if is_first_process():
-            (output / "config.yaml").write_text(OmegaConf.to_yaml(settings))
+        settings, task = _begin(start, config, output, is_sweep)
         own = _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext()
         with own, progress_shown(is_first_process()):
-            results: dict[str, Any] = task(settings, output)
+            results = task(settings, output)
+    except (KeyboardInterrupt, Stopped) as stop:
+        if isinstance(stop, Stopped) and has_begun(output):
+            stop.continues = path_argument("resume", output)
+        if not OutputGuard.continues:
+            discard(output)
+        raise
     except SystemExit as stop:  # how Lightning ends after an interrupt, or SIGTERM in a validation
         if stop.code is None:
             raise SystemExit(EXIT_TERMINATED) from None
@@ -110,10 +111,6 @@ def _job(config: DictConfig) -> float | None:
         if has_begun(output) and is_first_process():
             print(f"stopped; {path_argument('resume', output)} continues", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
-    except KeyboardInterrupt:
-        if not OutputGuard.continues:
-            discard(output)
-        raise
     except Exception as error:
         if is_sweep:
             _record_failure(output, error)
@@ -121,9 +118,38 @@ def _job(config: DictConfig) -> float | None:
             discard(output)
             fail(str(error))
         raise
+    finally:
+        lock.release(output / RUN_LOG)
     if is_first_process():
         print(f"outputs: {output}", flush=True)
     return _objective(results)
+
+
+def _begin(
+    start: Start, config: DictConfig, output: Path, is_sweep: bool
+) -> tuple[dict[str, Any], Callable[..., dict[str, Any]]]:
+    """Check the settings and write them; return them with the task that they name."""
+    choices = HydraConfig.get().runtime.choices
+    if start.own:
+        take_over(start.own, start.all_given)
+    check_kinds(config, choices, start.own.settings if start.own else None)
+    settings = cast(
+        dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    )
+    set_requeue(settings["checkpoint"]["requeue"])
+    check_code(start, settings)
+    from dccc_lightning.tasks.early import check_task  # noqa: PLC0415  (imports Arrow)
+
+    check_task(settings)
+    task = get_method(settings["task"]["_target_"])
+    quiet()
+    if started_from_outside() and not any(a.startswith("output=") for a in sys.argv[1:]):
+        raise UserError("give output=FOLDER: each process started from outside makes its own")
+    if is_sweep:
+        lock_run(output)
+    if is_first_process():
+        write_settings(output, config, settings, start.own)
+    return settings, task
 
 
 def _objective(results: Mapping[str, Any]) -> float:

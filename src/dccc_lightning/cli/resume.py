@@ -1,72 +1,121 @@
-"""``resume=FOLDER`` and ``ckpt_path=last``: the arguments of a run, again, into the same folder."""
+"""``resume=FOLDER`` and ``ckpt_path=last``: a run goes on in its folder, with its own settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dccc_lightning.arguments import config_dir_flags, path_argument, split_flags
+from dccc_lightning.arguments import (
+    config_dir_flags,
+    config_dir_of,
+    path_argument,
+    split_flags,
+)
+from dccc_lightning.cli.own_settings import OwnSettings, own_settings
+from dccc_lightning.cli.run_folder import has_begun, never_began
 from dccc_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
 """Where runs are whose ``output`` was not given (conf/train.yaml)."""
 
 
-def resumed_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments that continue a run, if ``arguments`` ask for it.
+class Start(NamedTuple):
+    """How a command begins.
 
-    Flags come first: Hydra reads settings on one side of them alone.
+    Attributes:
+        arguments: For Hydra.
+        folder: Of the run that goes on; None for a new one.
+        own: The settings that it goes on with; None if the run has only its arguments yet.
+        given: The arguments of this command line, which the user answers for.
+        all_given: With those of earlier starts.
+        config_dir: The user's own configuration, where this command line names it.
+    """
+
+    arguments: list[str]
+    folder: Path | None = None
+    own: OwnSettings | None = None
+    given: Sequence[str] = ()
+    all_given: Sequence[str] = ()
+    config_dir: str | None = None
+
+
+def resumed(arguments: Sequence[str]) -> Start:
+    """Return how a command begins, which may be the middle of a run.
 
     ``resume=FOLDER`` names the run; ``ckpt_path=last`` means the one in ``output``, if there is one
-    yet, or without ``output`` the newest. The arguments that the run was started with come first;
-    new ones win over them.
+    yet, or without ``output`` the newest. It goes on with its own settings; arguments win over
+    them. Flags come first: Hydra reads settings on one side of them alone.
 
     Raises:
         UserError: There is no such run, or the arguments contradict each other.
     """
-    flags, settings = split_flags(arguments)
-    arguments = [*flags, *settings]
-    folder = _value(arguments, "resume")
-    if folder is None:
-        return _continued_if_begun(arguments)
-    saved = _saved_arguments(Path(folder))
-    if saved is None:
+    flags, given = split_flags(arguments)
+    config_dir = config_dir_of(flags)
+    new = Start([*flags, *given], given=given, config_dir=config_dir)
+    folder, which, output = (_value(given, key) for key in ("resume", "ckpt_path", "output"))
+    if which is not None:
+        _check_which(which)
+    if folder is None and which is None:
+        return new._replace(arguments=list(arguments))
+    asked = f"resume={folder}" if folder is not None else f"ckpt_path={which}"
+    if any(flag in ("-m", "--multirun") for flag in flags):
+        raise UserError(f"{asked}: continues one run, it cannot be part of a sweep")
+    if folder is None and output is None:
+        folder = str(_newest(_value(given, "dataset")))
+    elif folder is None:
+        assert output is not None
+        if not _is_run(Path(output)):
+            if which == "previous":
+                raise UserError(f"ckpt_path=previous: {output} holds no run")
+            return new
+        folder = output
+    return _going_on(new, flags, folder, which or "last")
+
+
+def _going_on(new: Start, flags: list[str], folder: str, which: str) -> Start:
+    """Return how the run in a folder goes on, or begins if it has only its arguments yet."""
+    saved, place = _saved_arguments(Path(folder)), path_argument("resume", folder)
+    if not _is_run(Path(folder)):
+        if never_began(Path(folder)):
+            raise UserError(
+                f"{place}: stopped before its settings were written, so nothing is lost; repeat "
+                f"its own command with {path_argument('output', folder)}"
+            )
         raise UserError(f"resume={folder}: not the folder of a run (no overrides.yaml in .hydra)")
-    if any(a in ("-m", "--multirun") for a in arguments):
-        raise UserError(f"resume={folder}: continues one run, it cannot be part of a sweep")
-    output = _value(arguments, "output")
+    output = _value(new.given, "output")
     if output is not None and Path(output).resolve() != Path(folder).resolve():
         raise UserError(f"resume={folder} goes on in that folder; leave output out")
-    if not any(flag.startswith(("--config-dir", "-cd")) for flag in flags):
-        flags += _saved_flags(Path(folder))
-    by_key = {argument.partition("=")[0].lstrip("+"): argument for argument in [*saved, *settings]}
-    # A shell takes the quotes away that Hydra wants to see, so resume gets its own anew.
-    by_key |= {key: path_argument(key, folder) for key in ("resume", "output")}
-    if (which := _value(arguments, "ckpt_path")) is not None:
-        _check_which(which)
-    else:
-        by_key["ckpt_path"] = "ckpt_path=last"
-    return [*flags, *by_key.values()]
+    own = own_settings(Path(folder))
+    if new.config_dir is None:
+        flags = [*flags, *_saved_flags(Path(folder))]
+    # A shell takes the quotes away that Hydra wants to see, so the places get their own anew.
+    places = [place, path_argument("output", folder), f"ckpt_path={which}"]
+    given = [a for a in new.given if _key(a) not in ("resume", "output", "ckpt_path")]
+    earlier = [a for a in saved or () if _key(a) != "trust" and not _key(a).startswith("hydra")]
+    rest = given
+    if own:
+        own.remember(earlier)
+        rest = own.choose(given, config_dir_of(flags))
+        earlier = [a for a in earlier if not _key(a).startswith(tuple(f"{g}." for g in own.groups))]
+    union = {_key(argument): argument for argument in [*earlier, *given, *places]}
+    if own is None:
+        rest = [a for key, a in union.items() if key not in ("resume", "output", "ckpt_path")]
+    return new._replace(
+        arguments=[*flags, *rest, *places], folder=Path(folder), own=own,
+        all_given=[a for key, a in union.items() if not key.startswith("hydra")],
+    )  # fmt: skip
 
 
-def _continued_if_begun(arguments: list[str]) -> list[str]:
-    """Resume for ``ckpt_path``, or start where ``output`` holds no run yet."""
-    which = _value(arguments, "ckpt_path")
-    if which is None:
-        return arguments
-    _check_which(which)
-    if any(a in ("-m", "--multirun") for a in arguments):
-        raise UserError(f"ckpt_path={which}: continues one run, it cannot be part of a sweep")
-    output = _value(arguments, "output")
-    if output is None:
-        newest = _newest(_value(arguments, "dataset"))
-        return resumed_arguments([*arguments, path_argument("resume", newest)])
-    if _saved_arguments(Path(output)) is not None:
-        return resumed_arguments([*arguments, path_argument("resume", output)])
-    if which == "previous":
-        raise UserError(f"ckpt_path=previous: {output} holds no run")
-    return arguments
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder has the settings of a run, or at least its arguments."""
+    has_settings = (folder / "config.yaml").is_file() and has_begun(folder)
+    return has_settings or _saved_arguments(folder) is not None
+
+
+def _key(argument: str) -> str:
+    return argument.partition("=")[0].lstrip("+~")
 
 
 def _check_which(which: str) -> None:
@@ -93,16 +142,26 @@ def _newest(dataset: str | None) -> Path:
 
 
 def _saved_arguments(folder: Path) -> list[str] | None:
-    """Return what the run in ``folder`` was started with; None if there is none."""
-    path = folder / ".hydra" / "overrides.yaml"
-    return list(yaml.safe_load(path.read_text())) if path.is_file() else None
+    """Return what the run in ``folder`` was started with; None if it was killed before it said."""
+    saved = _loaded(folder / ".hydra" / "overrides.yaml")
+    return [str(argument) for argument in saved] if isinstance(saved, list) else None
 
 
 def _saved_flags(folder: Path) -> list[str]:
-    """Return the flags that the run in ``folder`` was started with, and needs again."""
-    path = folder / ".hydra" / "hydra.yaml"
-    saved = yaml.safe_load(path.read_text()) if path.is_file() else None
-    return config_dir_flags(saved["hydra"]["runtime"]["config_sources"]) if saved else []
+    """Return the flags that the run in ``folder`` was started with, if they still mean a folder."""
+    saved = _loaded(folder / ".hydra" / "hydra.yaml")
+    try:
+        flags = config_dir_flags(saved["hydra"]["runtime"]["config_sources"])
+    except (KeyError, TypeError):  # no such file, or none of Hydra
+        return []
+    return flags if Path(config_dir_of(flags) or "").is_dir() else []
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
 
 
 def _value(arguments: Sequence[str], key: str) -> str | None:

@@ -1,17 +1,17 @@
-"""The folder that a command writes into: claimed before the run, emptied if it never began."""
+"""The folder that a command writes into: locked before the run, emptied if it never began."""
 
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from dccc_lightning import sweeping
 from dccc_lightning.arguments import path_argument
-from dccc_lightning.beginnings import is_first_process, started_from_outside
+from dccc_lightning.beginnings import is_first_process
+from dccc_lightning.cli import early_signals, lock
 from dccc_lightning.cli.exits import fail
 
 RUN_MARKER = ".hydra"
@@ -33,8 +33,9 @@ class OutputGuard(Callback):
         if config.output is None:
             fail("output=null: give a folder")
         started_by_another = any(a.startswith("hydra.run.dir=") for a in sys.argv[1:])
-        if config.hydra.runtime.choices.sweep and not (config.resume or started_by_another):
-            fail(f"sweep={config.hydra.runtime.choices.sweep}: several jobs; add -m")
+        sweep = config.hydra.runtime.choices.get("sweep")
+        if sweep and not (config.resume or started_by_another):
+            fail(f"sweep={sweep}: several jobs; add -m")
         for group in ("hydra/launcher", "hydra/sweeper"):
             chosen = config.hydra.runtime.choices[group]
             if chosen not in ("basic", "serial") and not (config.resume or started_by_another):
@@ -44,7 +45,9 @@ class OutputGuard(Callback):
         if not OutputGuard.continues:
             guard(folder, "output", RUN_LOG)
             return
-        saved = (folder / RUN_MARKER / "overrides.yaml", folder / "config.yaml")
+        lock_run(folder)
+        marks = [folder / RUN_MARKER / f"{n}.yaml" for n in ("config", "hydra", "overrides")]
+        saved = (*marks, folder / "config.yaml")
         OutputGuard.earlier = {path: path.read_bytes() for path in saved if path.is_file()}
         OutputGuard.progress = _progress(folder)
 
@@ -54,24 +57,29 @@ class OutputGuard(Callback):
         if not OutputGuard.continues:
             guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir", sweeping.SWEEP_FILE)
         OutputGuard.sweep = Path(config.hydra.sweep.dir)
+        if config.hydra.runtime.choices["hydra/launcher"] != "basic":
+            early_signals.give_back()
 
 
 def guard(folder: Path, setting: str, claim: str) -> None:
-    """Refuse a folder in use, begun at once by another command (``claim``), or impossible."""
+    """Lock a folder by its file ``claim``; refuse one in use, begun by another, or impossible.
+
+    A run that was killed before it did anything has left nothing but its log and settings: the
+    folder is as good as empty.
+    """
     path = folder.resolve()
     OutputGuard.absent = [p for p in (path, *path.parents) if not p.exists()]
     if not is_first_process():
         return
-    beside = started_from_outside()  # such a process may have come first, and made Hydra's files
     try:
         path.mkdir(parents=True, exist_ok=True)
         names = {content.name for content in path.iterdir()}
-        if not names - ({RUN_MARKER, RUN_LOG} if beside else set()):
-            with suppress(FileExistsError):
-                return (path / claim).touch(exist_ok=beside)
+        if not names or names == {claim} or (claim == RUN_LOG and never_began(path)):
+            if lock.take(path / claim):
+                return
             fail(f"{setting}={folder}: another command begins there now; choose another folder")
     except OSError as error:
-        fail(f"{setting}={folder}: cannot be written ({error.strerror}); choose another folder")
+        _fail_to_write(f"{setting}={folder}", error)
     if sweeping.SWEEP_FILE in names:
         hint = "or repeat its own command with a launcher (hydra/launcher=local) to continue it"
         fail(f"{setting}={folder}: holds another sweep; choose another folder, {hint}")
@@ -79,6 +87,26 @@ def guard(folder: Path, setting: str, claim: str) -> None:
     what = "holds a run" if ours else "is not empty and not ours"
     hint = f", or {path_argument('resume', folder)} to continue it" if ours else " or remove it"
     fail(f"{setting}={folder}: {what}; choose another folder{hint}")
+
+
+def lock_run(folder: Path) -> None:
+    """Refuse a run that another process writes into; of several processes of a run one asks."""
+    try:
+        if is_first_process() and not lock.take(folder / RUN_LOG):
+            fail(f"{folder}: another process of this run is at work; wait for its end, or end it")
+    except OSError as error:
+        _fail_to_write(str(folder), error)
+
+
+def never_began(folder: Path) -> bool:
+    """Tell whether a folder holds what a run leaves that was killed before it did anything."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    is_of_a_run = names == {RUN_LOG} or RUN_MARKER in names
+    return is_of_a_run and sweeping.SWEEP_FILE not in names and not has_begun(folder)
+
+
+def _fail_to_write(place: str, error: OSError) -> NoReturn:
+    fail(f"{place}: cannot be written ({error.strerror}); choose another folder")
 
 
 def discard(output: Path) -> None:

@@ -16,7 +16,9 @@ FREE = ("trainer", "logger", "callbacks")
 """Sections that others check, or in which a part may be left out."""
 
 
-def check_kinds(config: DictConfig, choices: Mapping[str, Any]) -> None:
+def check_kinds(
+    config: DictConfig, choices: Mapping[str, Any], own: Mapping[str, Any] | None = None
+) -> None:
     """Compare settings with those that the same choices of groups give by themselves.
 
     A constructor sees values alone: that ``compile=no`` is a word, and so true, or that a number
@@ -25,10 +27,14 @@ def check_kinds(config: DictConfig, choices: Mapping[str, Any]) -> None:
     Args:
         config: As composed from a command line, while Hydra runs.
         choices: Of groups.
+        own: Those of a run that goes on, which are compared with in their place.
 
     Raises:
         UserError: One line that names the setting and what it has to be.
     """
+    if own is not None:
+        compare(own, _plain(config))
+        return
     named = {group: choice for group, choice in choices.items() if choice and group.isidentifier()}
     try:
         usual = compose("train", [f"{group}={choice}" for group, choice in named.items()])

@@ -28,9 +28,10 @@ class Job(NamedTuple):
 
     def command(self) -> list[str]:
         """Return the command line that starts the job, or goes on with it where it has begun."""
-        if self._saved.exists():
-            return [*PYTHON, *self.flags, path_argument("resume", self.folder.absolute())]
-        return [*PYTHON, *self.flags, *self.arguments, self._place()]
+        begins = self._place()
+        if self._saved.exists():  # its arguments again: they tell whose code it is
+            begins = path_argument("resume", self.folder.absolute())
+        return [*PYTHON, *self.flags, *self.arguments, begins]
 
     def repeatable_command(self) -> list[str]:
         """Return a command line that does either, whenever it is called; a queue repeats it."""

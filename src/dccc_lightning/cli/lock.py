@@ -1,0 +1,42 @@
+"""A lock on a file of a run's folder, which ends with the process that holds it."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+_held: dict[Path, BinaryIO] = {}
+
+
+def take(path: Path) -> bool:
+    """Lock a file, which is made if there is none; False while another process holds it.
+
+    The kernel keeps the lock (flock) and gives it up when the process ends, however it does. On a
+    file system without locks, such as NFS mounted with ``nolock``, every process gets it.
+
+    Raises:
+        OSError: The file can be neither opened nor made.
+    """
+    while True:
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        except OSError:  # no locks here
+            pass
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            _held[path] = file
+            return True
+        file.close()  # removed in between, by a run that was refused
+
+
+def release(path: Path | None = None) -> None:
+    """Give up what this process has locked: one file, or all."""
+    for taken in list(_held) if path is None else [path]:
+        if file := _held.pop(taken, None):
+            file.close()
+
+
+os.register_at_fork(after_in_child=release)  # a loader's worker may outlive its run by seconds
