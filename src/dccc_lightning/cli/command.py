@@ -53,16 +53,9 @@ def main() -> None:
         check_arguments(sys.argv[1:], conf_dir())
         start = resumed(sys.argv[1:])
         sys.argv[1:] = start.arguments
-        if start.own:
-            set_requeue(start.own.settings["checkpoint"]["requeue"] is True)
-        elif is_preview(sys.argv[1:]):
+        if is_preview(sys.argv[1:]):
             sys.argv[1:] = preview(sys.argv[1:], conf_dir())
-        name = start.own.store() if start.own else "train"
-
-        def job(config: DictConfig) -> float | None:
-            return _job(start, config)
-
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
+        _compose(start)
         sys.stdout.flush()
     except UserError as error:
         if OutputGuard.sweep is not None and not any(OutputGuard.sweep.rglob("error.txt")):
@@ -85,6 +78,19 @@ def main() -> None:
         fail(f"{error.filename or 'the output folder'}: {error.strerror}; make room, or output=")
     finally:
         lock.release()
+
+
+def _compose(start: Start) -> None:
+    """Let Hydra compose the configuration, of presets or of a run's own, and run its jobs."""
+    name = "train"
+    if start.own:
+        set_requeue(start.own.settings["checkpoint"]["requeue"] is True)
+        name = start.own.store()
+
+    def job(config: DictConfig) -> float | None:
+        return _job(start, config)
+
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
 
 
 def _job(start: Start, config: DictConfig) -> float | None:
