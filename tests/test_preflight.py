@@ -62,6 +62,9 @@ MISTAKES = [  # each answered in one line, which has the second
     (["task=evaluate", "ckpt=nowhere.ckpt"], "nowhere.ckpt"),
     (["task=evaluate", "model.backbone=resnet51"], "resnet51"),
     (["task=evaluate", "ckpt=bundled", "dataset=msmt17", "dataset.root=."], "MSMT17"),
+    (["task=evaluate", "ckpt=bundled", "datasets=[msmt17]"], "MSMT17"),
+    (["task=evaluate", "ckpt=bundled", "datasets=[nowhere]"], "no dataset nowhere"),
+    (["task=evaluate", "ckpt=bundled", "reranking.weight=2"], "reranking.weight"),
     (["task=export"], "ckpt= is needed"),
 ]
 

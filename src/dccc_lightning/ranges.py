@@ -209,6 +209,13 @@ def teacher(start: int = 99, cap: float = 0.999) -> None:
     checks.real("cap", cap, 0, 1)
 
 
+def reranking(k1: int = 20, k2: int = 6, weight: float = 0.3) -> None:
+    """Check ``Rerank``."""
+    checks.integer("k1", k1, low=1)
+    checks.integer("k2", k2, low=1, high=k1)
+    checks.real("weight", weight, 0, 1)
+
+
 def supervised(label_smoothing: float = 0.1) -> None:
     """Check ``SupervisedModule``."""
     checks.real("label_smoothing", label_smoothing, 0, 1)

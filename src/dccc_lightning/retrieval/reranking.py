@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from dccc_lightning import checks, progress
+from dccc_lightning import progress, ranges
 from dccc_lightning.clustering import reciprocal
 from dccc_lightning.clustering.compiled import parallel
 from dccc_lightning.clustering.neighbors import knn
@@ -39,9 +39,7 @@ class Rerank:
     weight: float = 0.3
 
     def __post_init__(self) -> None:
-        checks.integer("k1", self.k1, low=1)
-        checks.integer("k2", self.k2, low=1, high=self.k1)
-        checks.real("weight", self.weight, 0, 1)
+        ranges.reranking(self.k1, self.k2, self.weight)
 
 
 def reranked_distances(

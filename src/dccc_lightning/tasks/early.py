@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from dccc_lightning import checks
+from dccc_lightning import checks, ranges
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import find_checkpoint
 from dccc_lightning.preflight import build_dataset, check_clustering, check_network
 from dccc_lightning.retrieval.gallery_manifest import file_names, is_gallery, read_manifest
 from dccc_lightning.retrieval.gallery_table import GalleryTable
-from dccc_lightning.tasks.inputs import SPLITS, check_checkpoint, path_of
+from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
+from dccc_lightning.tasks.inputs import SPLITS, batch_size_of, check_checkpoint, path_of
 
 LABELS = ("identities", "pseudo")
 _EMBEDDED = "embeddings.json"
@@ -94,19 +95,37 @@ def check_calibrate(settings: Settings) -> None:
 
 
 def check_evaluate(settings: Settings) -> None:
-    """Check the networks of ``task=evaluate``, and the dataset where there is one.
+    """Check the protocol, the networks and the datasets of ``task=evaluate``.
 
     Raises:
         UserError: One line with the setting.
     """
+    check_protocol(settings)
     chosen = settings["ckpt"]
     if chosen is None:
         check_network(settings)
     for path in map(str, chosen if isinstance(chosen, list) else [chosen or "bundled"]):
         if path != "bundled":
             find_checkpoint(Path(path).expanduser())
-    if settings["datasets"] is None:
-        build_dataset(settings["dataset"]).splits()
+    for dataset, _ in chosen_datasets(settings).values():
+        dataset.splits()
+
+
+def check_protocol(settings: Settings) -> None:
+    """Check how ``task=evaluate`` is to score.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+
+    def check() -> None:
+        for name in ("flip", "rerank"):
+            checks.boolean(name, settings[name])
+        checks.boolean("evaluate.camera_center", settings["evaluate"]["camera_center"])
+        ranges.reranking(**settings["reranking"])
+
+    checked("settings", check, {"reranking": settings["reranking"]})
+    batch_size_of(settings)
 
 
 EARLY: Mapping[str, Callable[[Settings], Any]] = {

@@ -1,23 +1,16 @@
 """``task=evaluate``: trained networks on any datasets, one or a matrix of them."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from hydra import compose
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from dccc_lightning import checks
 from dccc_lightning.assembly import build_student
 from dccc_lightning.console import CONSOLE
-from dccc_lightning.construction import Settings, checked, construct, first_line
-from dccc_lightning.data.records import ReIDDataset
+from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import SMALLER_EVAL_BATCH, enough_memory
 from dccc_lightning.files import write_atomically
@@ -28,7 +21,9 @@ from dccc_lightning.processes import check_devices
 from dccc_lightning.reports.results import CAMERA_CENTERED, versions, write_results
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.retrieval.reranking import Rerank
-from dccc_lightning.tasks.inputs import skips_unreadable, threads_of
+from dccc_lightning.tasks.early import check_protocol
+from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
+from dccc_lightning.tasks.inputs import threads_of
 
 
 def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
@@ -46,9 +41,8 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
     """
     start = time.perf_counter()
     threads_of(settings)
-    reranking = {"reranking": settings["reranking"]}
-    protocol = checked("settings", lambda: _protocol(settings), reranking)
-    datasets = _datasets(settings)
+    protocol = _protocol(settings)
+    datasets = chosen_datasets(settings)
     networks = _networks(settings)
     scores: dict[str, dict[str, Any]] = {name: {} for name in networks}
     described: dict[str, dict[str, Any]] = {}
@@ -93,12 +87,9 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def _protocol(settings: Settings) -> Protocol:
-    for name in ("flip", "rerank"):
-        checks.boolean(name, settings[name])
-    centers = checks.boolean("evaluate.camera_center", settings["evaluate"]["camera_center"])
-    checks.integer("loader.eval_batch_size", settings["loader"]["eval_batch_size"], 1)
-    rerank = Rerank(**settings["reranking"])
-    return Protocol(settings["flip"], rerank if settings["rerank"] else None, centers)
+    check_protocol(settings)
+    rerank = Rerank(**settings["reranking"]) if settings["rerank"] else None
+    return Protocol(settings["flip"], rerank, settings["evaluate"]["camera_center"])
 
 
 def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
@@ -147,47 +138,3 @@ def _described(embedder: ImageEmbedder) -> dict[str, Any]:
         "width": embedder.width,
         "feature_dim": embedder.feature_dim,
     }
-
-
-def _datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, bool]]:
-    """Return the datasets by the names of their columns, and whether to skip unreadable images."""
-    chosen = settings["datasets"]
-    if chosen is None:
-        nodes = [settings["dataset"]]
-    elif isinstance(chosen, list) and chosen:
-        nodes = [_composed(entry) for entry in chosen]
-    else:
-        raise UserError(f"datasets={chosen}: give a list, as datasets=[market1501,msmt17]")
-    datasets: dict[str, tuple[ReIDDataset, bool]] = {}
-    for node in nodes:
-        arguments = dict(node)
-        skips = skips_unreadable(arguments.pop("on_error"))
-        del arguments["cache"]
-        if node["name"] in datasets:
-            raise UserError(
-                f"datasets: two are named {node['name']}; give one another name, as "
-                f"{{dataset:{node['name']},name:other}}"
-            )
-        datasets[node["name"]] = construct("dataset", arguments), skips
-    return datasets
-
-
-def _composed(entry: Any) -> Mapping[str, Any]:
-    """Return the settings of a dataset by name, with changes of single ones if it is a mapping."""
-    changes = dict(entry) if isinstance(entry, Mapping) else {"dataset": entry}
-    name = changes.pop("dataset", None)
-    if not isinstance(name, str):
-        raise UserError(f"datasets: {entry} does not name a dataset, as {{dataset:folder,root:A}}")
-    try:
-        node = compose("train", overrides=[f"dataset={name}"]).dataset
-        if strange := [key for key in changes if key not in node]:
-            valid = ", ".join(sorted(key for key in map(str, node) if key != "_target_"))
-            raise UserError(f"datasets: {name} has no setting {strange[0]}; valid: {valid}")
-        node = OmegaConf.merge(node, changes)
-        settings = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    except MissingConfigException as error:
-        options = ", ".join(error.options or ())
-        raise UserError(f"datasets: no dataset {name}; valid: {options}") from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"datasets: {name}: {first_line(error)}") from error
-    return cast(dict[str, Any], settings)
