@@ -7,6 +7,7 @@ from typing import Any
 from dccc_lightning import ranges
 from dccc_lightning.construction import Settings, checked, construct
 from dccc_lightning.data.records import ReIDDataset
+from dccc_lightning.data.synthetic import SyntheticPedestrians
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.catalog import check_embedder
 from dccc_lightning.trainer_checks import check_trainer
@@ -115,6 +116,16 @@ def check_batches(settings: Settings) -> None:
         sections,
     )  # fmt: skip
     checked("settings", lambda: ranges.augmentation(**settings["augmentation"]), sections)
+
+
+def check_dataset(dataset: ReIDDataset) -> None:
+    """Read the splits of a dataset, without its images; one that is drawn is not drawn for it.
+
+    Raises:
+        UserError: The dataset is missing or laid out otherwise.
+    """
+    if not isinstance(dataset, SyntheticPedestrians):
+        dataset.splits()
 
 
 def build_dataset(settings: Settings) -> ReIDDataset:

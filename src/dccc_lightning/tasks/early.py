@@ -14,11 +14,16 @@ from dccc_lightning import checks, ranges
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import find_checkpoint
-from dccc_lightning.preflight import build_dataset, check_clustering, check_network
+from dccc_lightning.preflight import (
+    build_dataset,
+    check_clustering,
+    check_dataset,
+    check_network,
+)
 from dccc_lightning.retrieval.gallery_manifest import file_names, is_gallery, read_manifest
 from dccc_lightning.retrieval.gallery_table import GalleryTable
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
-from dccc_lightning.tasks.inputs import SPLITS, batch_size_of, check_checkpoint, path_of
+from dccc_lightning.tasks.inputs import SPLITS, batch_size_of, check_checkpoint, path_of, threads_of
 
 LABELS = ("identities", "pseudo")
 _EMBEDDED = "embeddings.json"
@@ -101,14 +106,29 @@ def check_evaluate(settings: Settings) -> None:
         UserError: One line with the setting.
     """
     check_protocol(settings)
-    chosen = settings["ckpt"]
-    if chosen is None:
+    paths = checkpoints_of(settings)
+    if not paths:
         check_network(settings)
-    for path in map(str, chosen if isinstance(chosen, list) else [chosen or "bundled"]):
+    for path in paths:
         if path != "bundled":
             find_checkpoint(Path(path).expanduser())
     for dataset, _ in chosen_datasets(settings).values():
-        dataset.splits()
+        check_dataset(dataset)
+
+
+def checkpoints_of(settings: Settings) -> list[str]:
+    """Return the checkpoints of ``ckpt``; none where it is null.
+
+    Raises:
+        UserError: The list is empty, or one is there twice.
+    """
+    chosen = settings["ckpt"]
+    if chosen is None:
+        return []
+    paths = [str(path) for path in (chosen if isinstance(chosen, list) else [chosen])]
+    if not paths or len(set(paths)) < len(paths):
+        raise UserError(f"ckpt={chosen}: give one checkpoint or several, each once")
+    return paths
 
 
 def check_protocol(settings: Settings) -> None:
@@ -126,6 +146,7 @@ def check_protocol(settings: Settings) -> None:
 
     checked("settings", check, {"reranking": settings["reranking"]})
     batch_size_of(settings)
+    threads_of(settings)
 
 
 EARLY: Mapping[str, Callable[[Settings], Any]] = {
@@ -193,7 +214,7 @@ def check_places(settings: Settings, key: str) -> None:
     entries: Iterable[Any] = value if isinstance(value, list) else [value]
     for entry in map(str, entries):
         if entry in SPLITS:
-            build_dataset(settings["dataset"]).splits()
+            check_dataset(build_dataset(settings["dataset"]))
         elif not Path(entry).expanduser().exists():
             raise UserError(
                 f"{key}={entry}: no such file or folder, and none of {', '.join(SPLITS)}"

@@ -11,7 +11,6 @@ import torch
 from dccc_lightning.assembly import build_student
 from dccc_lightning.console import CONSOLE
 from dccc_lightning.construction import Settings, checked
-from dccc_lightning.errors import UserError
 from dccc_lightning.faults import SMALLER_EVAL_BATCH, enough_memory
 from dccc_lightning.files import write_atomically
 from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
@@ -21,9 +20,8 @@ from dccc_lightning.processes import check_devices
 from dccc_lightning.reports.results import CAMERA_CENTERED, versions, write_results
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.retrieval.reranking import Rerank
-from dccc_lightning.tasks.early import check_protocol
+from dccc_lightning.tasks.early import check_protocol, checkpoints_of
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
-from dccc_lightning.tasks.inputs import threads_of
 
 
 def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
@@ -40,7 +38,6 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting, a checkpoint or a dataset cannot be used.
     """
     start = time.perf_counter()
-    threads_of(settings)
     protocol = _protocol(settings)
     datasets = chosen_datasets(settings)
     networks = _networks(settings)
@@ -97,12 +94,9 @@ def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
     check_devices(dict(settings["trainer"]))
     on_gpu = settings["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
-    chosen = settings["ckpt"]
-    if chosen is None:
+    paths = checkpoints_of(settings)
+    if not paths:
         return {_model_name(settings): _plain_network(settings, device)}
-    paths = [str(path) for path in (chosen if isinstance(chosen, list) else [chosen])]
-    if not paths or len(set(paths)) < len(paths):
-        raise UserError(f"ckpt={chosen}: give one checkpoint or several, each once")
     return {
         path: checked("ckpt", partial(load_embedder, path, settings["network"], device))
         for path in paths
