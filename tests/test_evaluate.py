@@ -1,6 +1,7 @@
 """task=evaluate: trained networks on datasets, one cell or a matrix."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ class Columns:
     """Embeds an image by the mean of each of its columns: a mirror image embeds differently."""
 
     device = torch.device("cpu")
+    origin = SimpleNamespace(network="columns", path="this test")
 
     def __init__(self, height=8, width=4):
         self.height, self.width = height, width
