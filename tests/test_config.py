@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf, open_dict
 
+from dccc_lightning import presets
 from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.cli import conf_dir
 from dccc_lightning.clustering import adaptive, dcps
@@ -218,11 +219,12 @@ def test_the_command_line_wins(choice, first):
 
 
 @pytest.mark.parametrize("dataset", options("dataset"))
-def test_cluster_contrast_changes_three_parts_of_any_recipe(dataset):
+def test_cluster_contrast_changes_three_parts_of_any_recipe_and_has_no_warmup(dataset):
     settings = composed("experiment=cluster_contrast", f"dataset={dataset}")
     expected = dict(composed(f"dataset={dataset}"))
     expected |= {key: settings[key] for key in ("scheduler", "memory", "loss")}
     expected["published"] = None  # the dataset's row is that of DCCC
+    expected["optimizer"] = expected["optimizer"] | {"warmup_epochs": 0}
     callbacks = dict(expected["callbacks"])
     callbacks["recluster"] = callbacks["recluster"] | {"schedule": settings["scheduler"]}
     assert settings == expected | {"callbacks": callbacks}
@@ -351,3 +353,31 @@ def test_every_file_begins_with_a_line_that_explains_it(name):
     first = next(line for line in lines if line != "# @package _global_")
     assert first.startswith("# ")
     assert len(first.split()) > 3
+
+
+@pytest.mark.parametrize("dataset", ["market1501", "dukemtmc", "msmt17"])
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([], True),
+        (["dataset.root=/data", "trainer=cpu", "loader.workers=2", "output=x"], True),
+        (["epochs=3"], False),
+        (["model=vit_small"], False),
+        (["seed=77"], False),
+        (["batch.clusters=8"], False),
+        (["experiment=dccc_plus"], False),
+        (["evaluate.camera_center=true"], False),
+    ],
+)
+def test_only_the_preset_itself_is_the_published_run(dataset, changes, expected):
+    settings = composed(f"dataset={dataset}", *changes)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        assert presets.is_published(settings) is expected
+
+
+def test_an_experiment_that_names_the_published_settings_is_the_published_run():
+    settings = composed("experiment=dccc_market1501")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        assert presets.is_published(settings)
+        assert not presets.is_published(settings | {"dataset": {"name": "mine"}})
+    assert not presets.is_published(settings)  # nothing to compare with outside a command

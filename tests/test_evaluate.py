@@ -227,6 +227,14 @@ class TestCommand:
             assert found == pytest.approx(found | own[network], abs=1e-3)
             described = results["checkpoints"]["run/checkpoints/last.ckpt"]
             assert (described["network"], described["height"]) == (network, 32)
+        outcome = command("task=evaluate", *tiny[:4], "ckpt=run", "trainer=cpu", "output=best")
+        results = json.loads((tmp_path / "best" / "results.json").read_text())
+        assert results["checkpoints"]["run"]["network"] == own["best"]["network"]
+        found = results["scores"]["run"]["synthetic"]["cosine"]
+        scores = {name: own["best"][name] for name in own["student"]}
+        assert found == pytest.approx(found | scores, abs=1e-3)
+        counts = results["datasets"]["synthetic"]
+        assert counts["query"] == counts["scored_queries"] == own["query"] == own["scored_queries"]
 
     def test_networks_and_datasets_make_a_matrix(self, command, world_folder, tmp_path):
         worlds = ",".join(

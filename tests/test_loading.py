@@ -1,5 +1,6 @@
 """Checkpoints of all ages to embeddings, and everything else to one line."""
 
+import json
 import subprocess
 import sys
 
@@ -160,6 +161,16 @@ def test_a_configuration_from_outside_chooses_no_code(tmp_path):
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"model": model}))
     with pytest.raises(UserError, match=r"model os\.system is not of this package"):
         load_embedder(path)
+
+
+@pytest.mark.parametrize(("named", "seed"), [("student", 1), ("teacher", 2), (None, 2), (["x"], 2)])
+def test_auto_is_the_network_that_the_checkpoint_names_as_the_better(tmp_path, named, seed):
+    path = save(tmp_path / "a.ckpt", description=DESCRIPTION | {"network": named})
+    embedder = load_embedder(path, device="cpu")
+    other = load_embedder(path, ("student", "teacher")[seed - 1], device="cpu")
+    assert embedder.fingerprint == other.fingerprint
+    assert embedder.origin.network == other.origin.network
+    assert load_embedder(path, "teacher").origin.network == "teacher"
 
 
 def test_the_folder_of_a_run_stands_for_its_best(tmp_path):
@@ -415,7 +426,8 @@ def test_what_a_run_leaves_can_be_loaded(command, tiny, tmp_path):
     assert outcome.code == 0, outcome.err
     embedder = load_embedder(output)
     assert embedder.origin.path == str(output / "checkpoints" / "best.ckpt")
-    assert embedder.origin.network == "teacher"
+    best = json.loads((output / "results.json").read_text())["best"]
+    assert embedder.origin.network == best["network"]
     assert embedder.origin.dataset == "synthetic"
     assert (embedder.height, embedder.width, embedder.feature_dim) == (32, 16, 256)
 

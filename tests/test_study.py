@@ -91,7 +91,11 @@ def test_every_argument_of_the_study_is_a_setting_that_there_is(plan):
 
 def test_an_experiment_is_planned_as_the_parts_that_it_chooses(plan):
     contrast = plan.changes({"experiment": "cluster_contrast"})
-    assert contrast == ("loss=cluster_contrast", "memory=instance", "scheduler=fixed")
+    parts = ("loss=cluster_contrast", "memory=instance", "scheduler=fixed")
+    assert contrast == tuple(sorted((*parts, "optimizer.warmup_epochs=0")))
+    for warmup, changes in (("3", parts), ("0", contrast)):  # what is said itself wins
+        row = {"experiment": "cluster_contrast", "optimizer.warmup_epochs": warmup}
+        assert plan.changes(row) == changes
     for experiment in ("cluster_contrast", "dccc_plus"):
         by_name, by_parts = (
             plan.leaves(plan.compose_all(["sweep=study", *arguments]))

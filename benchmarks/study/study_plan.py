@@ -139,8 +139,8 @@ def changes(row: Mapping[str, str]) -> tuple[str, ...]:
     different = []
     for key, text in row.items():
         if key == "experiment":
-            different += parts_of(text)
-            continue
+            different += [part for part in parts_of(text) if part.partition("=")[0] not in row]
+            continue  # what the row says itself wins
         usual = groups[key] if key in groups else OmegaConf.select(chosen, key)
         if OmegaConf.is_config(usual):
             usual = OmegaConf.to_container(usual, resolve=True)

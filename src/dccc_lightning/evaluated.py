@@ -21,11 +21,14 @@ class EvaluatedModule(pl.LightningModule):
     Attributes:
         retrieval: The metric of each network while it is evaluated, this process's shard.
         camera_center: Whether embeddings are centred by camera before they are ranked.
+        better: Prefix of the network with the highest mAP of the last evaluation in training, the
+            first of equals; None before there is one.
         collapse_told: A warning has said that the networks have collapsed; one is enough.
     """
 
     camera_center = False
     collapse_told = False
+    better: str | None = None
 
     retrieval: dict[str, ReIDRetrieval]
 
@@ -64,6 +67,9 @@ class EvaluatedModule(pl.LightningModule):
                 scores |= {f"{name}/{key}": value for key, value in found.items()}
         except ValueError as error:
             raise UserError(f"evaluation: {error}") from error
-        scores["val_best/mAP"] = max(scores[f"{name}/mAP"] for name in self.retrieval)
+        best = max(self.retrieval, key=lambda name: float(scores[f"{name}/mAP"]))
+        scores["val_best/mAP"] = scores[f"{best}/mAP"]
+        if self._trainer is None or self._trainer.state.fn != "validate":  # before training
+            self.better = best
         self.retrieval.clear()
         self.log_dict(scores, sync_dist=True)

@@ -24,6 +24,9 @@ from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.models.teacher import MeanTeacher
 from dccc_lightning.optimization import Optimization
 
+_NAMES = {"val": "student", "val_teacher": "teacher"}
+"""Networks by the prefix of their metrics."""
+
 
 class DCCCModule(EvaluatedModule):
     """The network side of DCCC (METHOD, one epoch, step 5).
@@ -158,7 +161,13 @@ class DCCCModule(EvaluatedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the weights belong to, so that they can be used without the run's folder."""
-        checkpoint["dccc_lightning"] = self.description
+        better = {} if self.better is None else {"network": _NAMES[self.better]}
+        checkpoint["dccc_lightning"] = self.description | better
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take back which network was the better one of the last evaluation."""
+        named = (checkpoint.get("dccc_lightning") or {}).get("network")
+        self.better = next((prefix for prefix, name in _NAMES.items() if name == named), None)
 
     def _begin_part(self, batch_idx: int) -> None:
         """Prepare for a part of a batch; without gradient accumulation the whole of it."""

@@ -20,9 +20,24 @@ PLACES = ("output", "resume", "ckpt_path", "trust", "checkpoint.requeue", "callb
 ABSENT = "absent"
 
 
+_MACHINE = (
+    "dataset.root", "dataset.cache", "dataset.on_error", "trainer.accelerator", "trainer.devices",
+    "trainer.num_nodes", "trainer.strategy", "trainer.accumulate_grad_batches",
+    "trainer.deterministic", "trainer.enable_progress_bar", "trainer.profiler",
+)  # fmt: skip
+"""Settings that say on what a run is made, and from which folder."""
+
+_METHOD = (
+    "seed", "epochs", "iterations", "recipe", "dataset", "image", "batch", "augmentation", "model",
+    "scheduler", "clustering", "memory", "loss", "teacher", "optimizer", "evaluate", "trainer",
+    "callbacks.recluster",
+)  # fmt: skip
+"""Settings, with all below them, that decide what a run gives, but for those of the machine."""
+
+
 def is_place(name: str) -> bool:
     """Tell whether a setting is one of ``PLACES`` or below one."""
-    return any(f"{name.lstrip('+~')}.".startswith(f"{place}.") for place in PLACES)
+    return _is_below(name.lstrip("+~"), PLACES)
 
 
 def differences(
@@ -58,6 +73,30 @@ def differences(
         and not is_place(name)
         and not f"{name}.".startswith(repeating)
     ]
+
+
+def is_published(settings: Mapping[str, Any]) -> bool:
+    """Tell whether all that decides the result is as the dataset's own preset has it.
+
+    Args:
+        settings: Of the run, resolved. Outside a run of the command line the answer is no.
+    """
+    if not GlobalHydra.instance().is_initialized():
+        return False
+    try:
+        preset = compose("train", [f"dataset={settings['dataset']['name']}"])
+    except HydraException:  # a dataset without a preset of its name
+        return False
+    ours, theirs = flat(settings), flat(OmegaConf.to_container(preset, resolve=True))
+    return all(
+        ours.get(name) == theirs.get(name)
+        for name in {*ours, *theirs}
+        if _is_below(name, _METHOD) and not _is_below(name, _MACHINE)
+    )
+
+
+def _is_below(name: str, places: Sequence[str]) -> bool:
+    return any(f"{name}.".startswith(f"{place}.") for place in places)
 
 
 def flat(node: object, prefix: str = "") -> dict[str, str]:

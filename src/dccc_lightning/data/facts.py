@@ -59,6 +59,11 @@ class Facts:
     total: Counts = Counts()
     gallery_holds_queries: bool = False
 
+    def has_official_sizes(self, splits: Splits) -> bool:
+        """Tell whether each split has the number of images that its authors say it has."""
+        official = (self.train.images, self.query.images, self.gallery.images)
+        return official == (len(splits.train), len(splits.query), len(splits.gallery))
+
     def warn_if_different(self, splits: Splits) -> None:
         """Warn in one line if ``splits`` has other numbers of images; that is no refusal."""
         official = (self.train.images, self.query.images, self.gallery.images)

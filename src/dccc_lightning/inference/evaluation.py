@@ -15,6 +15,7 @@ from dccc_lightning.data.stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.progress import announced
+from dccc_lightning.retrieval.queries import check_queries
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
 
@@ -62,11 +63,7 @@ def evaluate_networks(
         UserError: Query or gallery is empty, no query has a match, an image cannot be read, or
             there are fewer images than ``rerank.k1``.
     """
-    for name in ("query", "gallery"):
-        if not len(getattr(splits, name)):
-            raise UserError(
-                f"{splits.name}: no {name} images in {splits.root}, so nothing to evaluate on"
-            )
+    check_queries(splits)
     scores: dict[int, dict[str, Scores]] = {}
     for height, width in sorted({(e.height, e.width) for e in embedders}):
         group = [i for i, e in enumerate(embedders) if (e.height, e.width) == (height, width)]

@@ -24,6 +24,9 @@ __all__ = ["ImageEmbedder", "Origin", "load_embedder"]
 KEY = "dccc_lightning"
 """Entry of a checkpoint with its own description: format, version, model, image, dataset."""
 
+BETTER = "network"
+"""Entry of that description: the better network by the last evaluation, where there was one."""
+
 FORMAT = 1
 """Newest layout of that description that this version reads."""
 
@@ -54,8 +57,9 @@ def load_embedder(
         path: A checkpoint, ``weights.pt`` of ``task=pretrain``, the folder of a run (its
             ``best.ckpt``, else ``last.ckpt``, else ``weights.pt``), or ``bundled`` for the weights
             that come with the package.
-        network: ``student``, ``teacher``, or ``auto``: the teacher where there is one; on every
-            seed of docs/results.md it was the better of the two.
+        network: ``student``, ``teacher``, or ``auto``: the better of the two by the run's last
+            evaluation before the checkpoint, which ``best`` in results.json names; where nothing
+            was evaluated, the teacher if there is one.
         device: As torch names it; ``auto``: the GPU if there is one.
 
     Raises:
@@ -68,7 +72,7 @@ def load_embedder(
     file = Path(str(_BUNDLED_FILE)) if bundled else find_checkpoint(Path(path).expanduser())
     content = _read(file)
     networks = _networks(content)
-    chosen = next(iter(networks)) if network == "auto" else network
+    chosen = _better(content, networks) if network == "auto" else network
     if chosen not in networks:
         raise UserError(f"{file}: holds no {chosen}; choose network={next(iter(networks))}")
     origin = _BUNDLED if bundled else _origin(file, content, chosen)
@@ -114,6 +118,17 @@ def _networks(content: Mapping[Any, Any]) -> dict[str, dict[str, Tensor]]:
         for network, prefix in _PREFIXES.items()
     }
     return {name: held for name, held in networks.items() if held} or {"student": tensors}
+
+
+def _better(content: Mapping[Any, Any], networks: Mapping[str, Any]) -> str:
+    """Return the network that the checkpoint says is the better; else the teacher, if it is there.
+
+    Checkpoints hold this since their modules were evaluated by retrieval, so that the figures of a
+    run and what is made of its folder are of one network.
+    """
+    described = content.get(KEY)
+    named = described.get(BETTER) if isinstance(described, Mapping) else None
+    return named if isinstance(named, str) and named in networks else next(iter(networks))
 
 
 def _origin(file: Path, content: Mapping[Any, Any], network: str) -> Origin:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ from rich.table import Table
 from dccc_lightning import metrics_table
 from dccc_lightning.console import CONSOLE, print_once
 from dccc_lightning.construction import Settings
-from dccc_lightning.data.records import Splits
+from dccc_lightning.data.records import ReIDDataset, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
 from dccc_lightning.preflight import build_dataset, check_training
+from dccc_lightning.presets import is_published
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run, write_results
+from dccc_lightning.retrieval.queries import check_queries, seen_by_one_camera, with_match
 from dccc_lightning.trainer_checks import check_processes
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     chosen = settings
     if not splits.labelled:
         settings = _without_evaluation(settings)
+        if reason := seen_by_one_camera(splits):
+            log.warning("%s: nothing is evaluated, and best follows a rule without labels", reason)
 
     import pytorch_lightning as pl
 
@@ -76,10 +81,14 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(
-        rows, settings["seed"], time.perf_counter() - start, settings["published"],
-        settings["evaluate"]["camera_center"],
+        rows, settings["seed"], time.perf_counter() - start,
+        _published(chosen, datamodule.dataset, splits), settings["evaluate"]["camera_center"],
     )  # fmt: skip
-    if not splits.labelled:
+    if splits.labelled:
+        read = datamodule.splits  # without images that could not be read
+        results["query"] = len(read.query)
+        results["scored_queries"] = int(with_match(read.query, read.gallery).sum())
+    else:
         results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
         write_results(output / "results.json", results)
@@ -88,6 +97,17 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         write_run_report(chosen, output, results)
         CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
     return results
+
+
+def _published(
+    settings: Settings, dataset: ReIDDataset, splits: Splits
+) -> Mapping[str, float] | None:
+    """Return the published row, where the run is what it was published for; else None."""
+    facts = getattr(dataset, "facts", None)
+    if facts is None or not facts.has_official_sizes(splits) or not is_published(settings):
+        return None
+    row: Mapping[str, float] | None = settings["published"]
+    return row
 
 
 def _check_epochs(rows: list[metrics_table.Row], epochs: int) -> None:
@@ -110,9 +130,7 @@ def _without_evaluation(settings: Settings) -> Settings:
 def _check_splits(splits: Splits, settings: Settings) -> None:
     """Refuse, before anything is computed, a dataset that the settings do not fit."""
     if splits.labelled:
-        for name in ("query", "gallery"):
-            if not len(getattr(splits, name)):
-                raise UserError(f"{splits.name}: no {name} images, so nothing to evaluate on")
+        check_queries(splits)
     k1 = settings["clustering"].get("k1", 0)
     if k1 > len(splits.train):
         raise UserError(
