@@ -28,6 +28,12 @@ def _count(wanted: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.i
     return np.searchsorted(ordered, wanted, "right") - np.searchsorted(ordered, wanted)
 
 
+def count_queries(splits: Splits) -> dict[str, int]:
+    """Return the numbers of queries, and of those that can be scored, for results.json."""
+    scored = with_match(splits.query, splits.gallery)
+    return {"query": len(scored), "scored_queries": int(scored.sum())}
+
+
 def check_queries(splits: Splits) -> int:
     """Return the number of queries that can be scored, and say so if some cannot.
 

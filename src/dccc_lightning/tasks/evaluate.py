@@ -19,7 +19,7 @@ from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.processes import check_devices
 from dccc_lightning.reports.results import CAMERA_CENTERED, versions, write_results
 from dccc_lightning.reports.score_matrix import ScoreMatrix
-from dccc_lightning.retrieval.queries import with_match
+from dccc_lightning.retrieval.queries import count_queries
 from dccc_lightning.retrieval.reranking import Rerank
 from dccc_lightning.tasks.early import check_protocol, checkpoints_of
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
@@ -48,8 +48,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
         splits = dataset.splits()
         described[name] = {
             "root": str(splits.root),
-            "query": len(splits.query),
-            "scored_queries": int(with_match(splits.query, splits.gallery).sum()),
+            **count_queries(splits),
             "gallery": len(splits.gallery),
         }
         with enough_memory(SMALLER_EVAL_BATCH):

@@ -19,7 +19,7 @@ from dccc_lightning.presets import is_published
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run, write_results
-from dccc_lightning.retrieval.queries import check_queries, seen_by_one_camera, with_match
+from dccc_lightning.retrieval.queries import check_queries, count_queries, seen_by_one_camera
 from dccc_lightning.trainer_checks import check_processes
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,6 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     chosen = settings
     if not splits.labelled:
         settings = _without_evaluation(settings)
-        if reason := seen_by_one_camera(splits):
-            log.warning("%s: nothing is evaluated, and best follows a rule without labels", reason)
 
     import pytorch_lightning as pl
 
@@ -85,9 +83,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         _published(chosen, datamodule.dataset, splits), settings["evaluate"]["camera_center"],
     )  # fmt: skip
     if splits.labelled:
-        read = datamodule.splits  # without images that could not be read
-        results["query"] = len(read.query)
-        results["scored_queries"] = int(with_match(read.query, read.gallery).sum())
+        results |= count_queries(datamodule.splits)  # without images that could not be read
     else:
         results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
@@ -131,6 +127,8 @@ def _check_splits(splits: Splits, settings: Settings) -> None:
     """Refuse, before anything is computed, a dataset that the settings do not fit."""
     if splits.labelled:
         check_queries(splits)
+    elif reason := seen_by_one_camera(splits):
+        log.warning("%s: nothing is evaluated, and best follows a rule without labels", reason)
     k1 = settings["clustering"].get("k1", 0)
     if k1 > len(splits.train):
         raise UserError(
