@@ -134,7 +134,7 @@ def swept_values(argument: str) -> list[str]:
 def changes(row: Mapping[str, str]) -> tuple[str, ...]:
     """Return those of a row's arguments that are neither shared settings nor defaults."""
     groups = composed("study").hydra.runtime.choices
-    options = [f"{key}={text}" for key, text in row.items() if key in groups]
+    options = [f"{k}={text}" for k, text in row.items() if k in groups and k != "experiment"]
     chosen = composed("study", *options)
     different = []
     for key, text in row.items():
