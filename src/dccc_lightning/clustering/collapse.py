@@ -30,23 +30,20 @@ def mean_cosine(rows: Tensor) -> float:
     return float(total) / (n * (n - 1)) if n > 1 else 0.0
 
 
-def warn_of_collapse(
-    rows: Tensor, images: str, log: logging.Logger, model: str = "the model"
-) -> bool:
+def warn_of_collapse(rows: Tensor, images: str, log: logging.Logger) -> bool:
     """Log a warning if the model has collapsed, and return that.
 
     Args:
         rows: (N, D) of length one; of many a sample.
         images: The images, for the message.
         log: Takes the warning.
-        model: The model, for the message.
     """
     cosine = mean_cosine(rows)
     if len(rows) < _FEWEST or not cosine > COLLAPSED:
         return False
     log.warning(
-        "%s has collapsed: two %s have a mean cosine of %.7f, so all look alike to it; use an "
+        "the model has collapsed: two %s have a mean cosine of %.7f, so all look alike to it; use an "
         "earlier checkpoint, or train with a lower optimizer.lr",
-        *(model, images, cosine),
+        *(images, cosine),
     )
     return True

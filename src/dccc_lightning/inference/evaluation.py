@@ -80,11 +80,7 @@ def evaluate_networks(
                 splits.name, query, query_features.to(device), gallery,
                 gallery_features.to(device), protocol,
             )  # fmt: skip
-            origin = embedders[i].origin
-            warn_of_collapse(
-                sampled(gallery_features), f"gallery images of {splits.name}", log,
-                f"the {origin.network} of {origin.path}",
-            )  # fmt: skip
+            warn_of_collapse(sampled(gallery_features), f"gallery images of {splits.name}", log)
     return [scores[i] for i in range(len(embedders))]
 
 
