@@ -42,8 +42,8 @@ def warn_of_collapse(rows: Tensor, images: str, log: logging.Logger) -> bool:
     if len(rows) < _FEWEST or not cosine > COLLAPSED:
         return False
     log.warning(
-        "the model has collapsed: two %s have a mean cosine of %.7f, so all look alike to it; use an "
-        "earlier checkpoint, or train with a lower optimizer.lr",
+        "the model has collapsed: two %s have a mean cosine of %.7f, so all look alike to it; use "
+        "an earlier checkpoint, or train with a lower optimizer.lr",
         *(images, cosine),
     )
     return True
