@@ -58,7 +58,7 @@ def commands(text):
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_patterns_in_the_text_can_be_typed_as_they_are(page):
-    for text in re.findall(r"`('?[\w.]*pattern=[^`\n]+)`", PAGES[page]):
+    for text in re.findall(r"`('?[\w.]*pattern=[^`\n]*[?][^`\n]+)`", PAGES[page]):
         (argument,) = shlex.split(text)
         assert "(?P<" in OverridesParser.create().parse_override(argument).value()
 

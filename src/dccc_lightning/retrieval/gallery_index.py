@@ -75,7 +75,7 @@ class GalleryIndex:
             fingerprint: Of the model that made the embeddings.
             cameras: N names or numbers, None or "" or -1 where unknown.
             identities: The same.
-            kind: ``auto`` chooses by size, see ``retrieval.proposals.pick_kind``.
+            kind: ``auto`` chooses by size and speed, see ``retrieval.gallery_search``.
 
         Raises:
             ValueError: Lengths that do not fit, paths that repeat, embeddings that are not finite,
@@ -104,6 +104,11 @@ class GalleryIndex:
     def recall(self) -> float:
         """Share of the 10 nearest images that a search finds, as last measured; 1 if flat."""
         return self._search.recall
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What ``kind="auto"`` has chosen by, see ``GallerySearch``; empty where it was loaded."""
+        return self._search.measured
 
     def measure_recall(self) -> float:
         """Measure ``recall`` with up to 500 images of the gallery as queries, and return it."""

@@ -1,6 +1,7 @@
 """Searching a gallery of any size: exactly where it is small, among proposals where it is large."""
 
 import logging
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from io import BufferedReader
@@ -15,6 +16,7 @@ from dccc_lightning.clustering.collapse import sampled, warn_of_collapse
 from dccc_lightning.retrieval import exact_search
 from dccc_lightning.retrieval.exact_search import NOBODY, Scores
 from dccc_lightning.retrieval.gallery_folder import mapped_npy, npy
+from dccc_lightning.retrieval.pilot import share_compared
 from dccc_lightning.retrieval.proposals import Proposals, pick_kind
 from dccc_lightning.retrieval.similarity import Origin, origin_of
 
@@ -32,6 +34,12 @@ TARGET = 0.95
 SAMPLE = 500
 """Images of the gallery that are the queries when its recall is measured."""
 
+MOST_COMPARED = 0.3
+"""Share of a gallery beyond which comparing what is proposed takes as long as comparing all."""
+
+_PILOTS = 100  # images that are queries when that share is estimated
+_TIMED = {"alone": 8, "at once": 64}  # queries
+
 
 class GallerySearch:
     """Embeddings and, for large galleries, the faiss structure that proposes among them.
@@ -41,6 +49,8 @@ class GallerySearch:
         ids: (N,) ascending.
         proposals: None where every query is compared with every image.
         recall: Share of the ``RECALL_AT`` nearest images that a search finds.
+        measured: What ``auto`` has chosen by, where it had to choose: ``share compared``, see
+            ``pilot``, and milliseconds a query of each kind.
     """
 
     def __init__(
@@ -50,6 +60,7 @@ class GallerySearch:
         self.ids = ids
         self.proposals = proposals
         self.recall = recall
+        self.measured: dict[str, float] = {}
         self._is_collapsed = False
 
     @cached_property
@@ -72,17 +83,62 @@ class GallerySearch:
         Raises:
             ValueError: Too few images for the kind.
         """
-        kind = pick_kind(len(ids)) if kind == "auto" else kind
-        if kind == "flat":
-            search = cls(embeddings, ids, None, 1.0)
-            _ = search.origin  # whoever builds a gallery hears of a collapse
+        search = cls(embeddings, ids, None, 1.0)
+        _ = search.origin  # whoever builds a gallery hears of a collapse
+        chosen = pick_kind(len(ids)) if kind == "auto" else kind
+        if chosen == "flat":
             return search
-        proposals = Proposals.build(kind, embeddings, ids)
-        search = cls(embeddings, ids, proposals, 0.0)
-        with progress.announced("measuring the recall"):
-            while search.measure_recall() < TARGET and proposals.breadth < proposals.most:
-                proposals.breadth = min(2 * proposals.breadth, proposals.most)
+        if kind != "auto":
+            search._propose(chosen)
+        elif search._may_gain():
+            search._time()
+            search._propose(chosen)
+            search._keep_the_faster()
         return search
+
+    def _may_gain(self) -> bool:
+        """Tell whether so little has to be compared that proposals could be faster."""
+        with progress.announced("choosing a kind of search"):
+            share = share_compared(self.embeddings, *self._neighbors(_PILOTS), TARGET)
+        self.measured["share compared"] = share
+        return share <= MOST_COMPARED
+
+    def _propose(self, kind: str) -> None:
+        """Build proposals that find ``TARGET`` of the neighbours, or as many as they can."""
+        proposals = self.proposals = Proposals.build(kind, self.embeddings, self.ids)
+        with progress.announced("measuring the recall"):
+            own, others = self._neighbors(SAMPLE)
+            while self._recall(own, others) < TARGET and proposals.breadth < proposals.most:
+                proposals.breadth = min(2 * proposals.breadth, proposals.most)
+
+    def _keep_the_faster(self) -> None:
+        """Forget the proposals if they are not faster both for one query and for many."""
+        proposing = self.kind
+        self._time()
+        times = self.measured
+        if any(times[f"{proposing} ms {how}"] >= times[f"flat ms {how}"] for how in _TIMED):
+            self.proposals, self.recall = None, 1.0
+
+    def _time(self) -> None:
+        for how, count in _TIMED.items():
+            self.measured[f"{self.kind} ms {how}"] = self.milliseconds(count, how == "alone")
+
+    def milliseconds(self, count: int, is_alone: bool) -> float:
+        """Measure the time of a query.
+
+        Args:
+            count: Queries, images of the gallery.
+            is_alone: One after the other, instead of all at once.
+        """
+        queries = self.embeddings[:: max(1, len(self.ids) // count)][:count]
+        cameras, excluded = np.zeros(len(self.ids), dtype=np.int64), np.full(count, NOBODY)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            for part in queries[:, None] if is_alone else [queries]:
+                self.nearest(part, RECALL_AT, cameras, excluded[: len(part)])
+            times.append(time.perf_counter() - start)
+        return 1000 * min(times) / len(queries)
 
     def add(self, embeddings: Floats, ids: Ints) -> None:
         """Take in images; their ids follow those that are there."""
@@ -131,19 +187,25 @@ class GallerySearch:
 
     def measure_recall(self) -> float:
         """Measure ``recall`` with up to ``SAMPLE`` images of the gallery as queries."""
+        return 1.0 if self.proposals is None else self._recall(*self._neighbors(SAMPLE))
+
+    def _neighbors(self, count: int) -> tuple[Ints, list[Ints]]:
+        """Return positions of some images of the gallery, and of the nearest others of each."""
         n = len(self.ids)
-        if self.proposals is None or n < 2:
-            self.recall = 1.0
-            return self.recall
-        chosen = np.sort(np.random.default_rng(0).choice(n, min(n, SAMPLE), replace=False))
-        queries = self.embeddings[chosen]
+        own = np.sort(np.random.default_rng(0).choice(n, min(n, count), replace=False))
         k = min(RECALL_AT + 1, n)  # an image finds itself, which is no merit
-        nowhere, anywhere = np.zeros(n, dtype=np.int64), np.full(len(queries), NOBODY)
-        exact = self._among_all(queries, k, nowhere, anywhere)[1]
-        found = self._among_proposals(queries, k, self.ids)[1][:, :k]
-        others = [row[row != own][: k - 1] for own, row in zip(chosen, exact, strict=True)]
-        hits = sum(np.isin(row, mine).sum() for row, mine in zip(others, found, strict=True))
-        self.recall = float(hits / (len(chosen) * (k - 1)))
+        nowhere, anywhere = np.zeros(n, dtype=np.int64), np.full(len(own), NOBODY)
+        exact = self._among_all(self.embeddings[own], k, nowhere, anywhere)[1]
+        return own, [row[row != mine][: k - 1] for mine, row in zip(own, exact, strict=True)]
+
+    def _recall(self, own: Ints, others: list[Ints]) -> float:
+        wanted = sum(map(len, others))
+        self.recall = 1.0
+        if wanted:
+            k = len(others[0]) + 1
+            found = self._among_proposals(self.embeddings[own], k, self.ids)[1][:, :k]
+            hits = sum(np.isin(row, mine).sum() for row, mine in zip(others, found, strict=True))
+            self.recall = float(hits / wanted)
         return self.recall
 
     def pack(self) -> tuple[dict[str, Any], dict[str, bytes | memoryview]]:

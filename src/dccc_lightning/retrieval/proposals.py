@@ -7,6 +7,7 @@ image missed now and then, and that is measured (``GalleryIndex.recall``).
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import faiss as _faiss
@@ -36,6 +37,7 @@ _FIRST_BREADTH = {"ivf": 8, "hnsw": 32, "pq": 8}
 _MOST_LINKS_FOLLOWED = 1024
 _DIMENSIONS_A_BYTE = 8
 _ADDED = 1 << 14  # images at once; each of them is on its own
+_READING = Lock()
 _COARSE = 8  # times as many candidates where they are ranked by compressed embeddings
 
 
@@ -165,8 +167,12 @@ class Proposals:
         Raises:
             ValueError: It is damaged, or another kind of structure, or for another D.
         """
+        lists = len(content) // (4 * dim)  # each has its centre in the file
+        # Of PQ, faiss makes a table of each list that is not in the file.
+        size = 4 * 256 * _bytes(dim) * lists if kind == "pq" else 0
         try:
-            index = faiss.deserialize_index(np.frombuffer(content, dtype=np.uint8))
+            with _bounded(lists, max(size, len(content))):
+                index = faiss.deserialize_index(np.frombuffer(content, dtype=np.uint8))
         except RuntimeError as error:
             raise ValueError("faiss cannot read its part") from error
         expected = {"ivf": "IndexIVFFlat", "hnsw": "IndexIDMap2", "pq": "IndexIVFPQ"}
@@ -191,3 +197,18 @@ def _one_thread(wanted: bool) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(threads)
+
+
+@contextmanager
+def _bounded(loops: int, size: int) -> Iterator[None]:
+    """Bound what faiss does, and how many bytes it asks for at once, while it reads a file."""
+    limits = {"loop": loops, "vector_byte": size + 1}
+    with _READING:  # they are faiss's own, of the whole process
+        before = {name: getattr(faiss, f"get_deserialization_{name}_limit")() for name in limits}
+        try:
+            for name, limit in limits.items():
+                getattr(faiss, f"set_deserialization_{name}_limit")(limit)
+            yield
+        finally:
+            for name, limit in before.items():
+                getattr(faiss, f"set_deserialization_{name}_limit")(limit)

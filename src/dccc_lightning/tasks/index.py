@@ -55,9 +55,13 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
         "feature_dim": gallery.feature_dim,
         "fingerprint": gallery.fingerprint,
         "pattern": gallery.pattern,
+        "measured": gallery.measured,
         "versions": versions(),
     }
     write_results(output / "results.json", results)
+    if gallery.measured:
+        figures = ", ".join(f"{what} {value:.3g}" for what, value in gallery.measured.items())
+        CONSOLE.print(f"kind=auto measured: {figures}")
     CONSOLE.print(
         f"gallery: {folder}, {counted(len(gallery), 'image')} ({results['added']:,} added, "
         f"{results['removed']:,} removed), D = {gallery.feature_dim}, {gallery.kind}"
