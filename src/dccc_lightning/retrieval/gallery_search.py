@@ -130,7 +130,8 @@ class GallerySearch:
             count: Queries, images of the gallery.
             is_alone: One after the other, instead of all at once.
         """
-        queries = self.embeddings[:: max(1, len(self.ids) // count)][:count]
+        step = max(1, len(self.ids) // count)
+        queries = np.ascontiguousarray(self.embeddings[::step][:count])
         cameras, excluded = np.zeros(len(self.ids), dtype=np.int64), np.full(count, NOBODY)
         times = []
         for _ in range(3):
