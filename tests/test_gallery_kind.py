@@ -154,9 +154,8 @@ class TestLimits:
     def test_a_length_beyond_the_file_is_refused_before_it_is_asked_for(self, contents):
         # The links of the graph, a vector of 4-byte numbers, claim to be 8 GB.
         content = bytearray(contents["hnsw"])
-        links = faiss.downcast_index(
-            faiss.deserialize_index(np.frombuffer(bytes(content), np.uint8)).index
-        ).hnsw.neighbors.size()
+        whole = faiss.deserialize_index(np.frombuffer(bytes(content), np.uint8))
+        links = faiss.downcast_index(whole.index).hnsw.neighbors.size()
         at = content.index(links.to_bytes(8, "little"))
         content[at : at + 8] = (1 << 31).to_bytes(8, "little")
         with pytest.raises(ValueError, match="faiss cannot read its part") as refused:
