@@ -156,7 +156,7 @@ class TestLimits:
         content = bytearray(contents["hnsw"])
         whole = faiss.deserialize_index(np.frombuffer(bytes(content), np.uint8))
         links = faiss.downcast_index(whole.index).hnsw.neighbors.size()
-        at = content.index(links.to_bytes(8, "little"))
+        at = content.index(2 * links.to_bytes(8, "little")) + 8  # after the last offset
         content[at : at + 8] = (1 << 31).to_bytes(8, "little")
         with pytest.raises(ValueError, match="faiss cannot read its part") as refused:
             Proposals.from_bytes("hnsw", bytes(content), 1, DIM)
