@@ -1,6 +1,7 @@
 """Thresholds of a false match rate: against all pairs by loops, and against a known law."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -139,6 +140,52 @@ def test_sampled_pairs_give_nearly_the_threshold_of_all(monkeypatch):
     assert sampled.threshold != calibrate(rows, labels, cameras, 0.02, seed=1).threshold
     monkeypatch.setattr(pairs, "MOST", 700)
     assert calibrate(rows, labels, cameras, 0.02).false_non_match.pairs < 1000 < len(rows) * 3
+
+
+def test_of_many_pairs_of_one_person_a_sample_is_drawn_in_little_memory(monkeypatch):
+    people = np.concatenate([np.zeros(4000, dtype=np.int64), np.arange(1, 6)])
+    cameras = np.arange(len(people)) % 3
+    rows = np.random.default_rng(0).standard_normal((len(people), 2)).astype(np.float32)
+    counts = pairs.count_pairs(people, cameras)
+    monkeypatch.setattr(pairs, "MOST", 5000)
+    monkeypatch.setattr(pairs, "_BLOCK", 2**14)
+    tracemalloc.start()
+    genuine = pairs.genuine_pairs(rows, people, cameras, counts, seed=0)
+    impostor = pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6  # all pairs of places at once: 128 MB
+    assert len(genuine.scores) == len(impostor.scores) == 5000
+    for found, same in ((genuine, True), (impostor, False)):
+        assert ((people[found.first] == people[found.second]) == same).all()
+        assert (cameras[found.first] != cameras[found.second]).all()
+        images = np.bincount(np.concatenate([found.first, found.second]), minlength=4000)[:4000]
+        assert images.max() < 20  # spread over all
+    assert len({*zip(genuine.first.tolist(), genuine.second.tolist(), strict=True)}) == 5000
+
+
+def test_few_strangers_among_many_images_are_found_at_once(monkeypatch):
+    """Of two persons drawn at random, one in 700,000 pairs would be these."""
+    people = np.zeros(30_000, dtype=np.int64)
+    people[-20:] = 1
+    cameras = np.arange(len(people)) % 2
+    rows = np.zeros((len(people), 1), dtype=np.float32)
+    counts = pairs.count_pairs(people, cameras)
+    monkeypatch.setattr(pairs, "MOST", 1000)
+    found = pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    assert len(found.scores) == 1000 < counts.impostor
+    assert (people[found.first] != people[found.second]).all()
+    monkeypatch.setattr(pairs, "MOST", 10**6)
+    found = pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    assert len(found.scores) == counts.impostor == 299_800
+
+
+def test_people_are_drawn_alike_in_parts(monkeypatch):
+    whole = np.concatenate(list(calibration._people_weights(7, 0)), axis=1)
+    monkeypatch.setattr(calibration, "_WEIGHTS", 50)
+    parts = list(calibration._people_weights(7, 0))
+    assert len(parts) == 72
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
 def test_too_few_pairs_for_the_rate_are_said_to_be():

@@ -1,5 +1,6 @@
 """Panels against slow and plain references, and the page that they end up on."""
 
+import errno
 import html as html_module
 import json
 import re
@@ -7,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +27,9 @@ from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.data.records import Records
-from dccc_lightning.errors import UserError
+from dccc_lightning.errors import UnwritableFileError, UserError
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.reports import fonts, svg
+from dccc_lightning.reports import cluster_boards, fonts, panels, svg
 from dccc_lightning.reports.cluster_boards import ClusterFigures, cluster_rows, outlier_rows
 from dccc_lightning.reports.distance_histograms import distance_histograms
 from dccc_lightning.reports.embedding_map import layout, sample
@@ -35,6 +37,7 @@ from dccc_lightning.reports.html import Report, to_html, write_report
 from dccc_lightning.reports.label_flow import label_flow
 from dccc_lightning.reports.panel import read_panels, write_panels
 from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
+from dccc_lightning.reports.plots import plot_curves
 from dccc_lightning.reports.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.thumbnails import Thumbnails
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
@@ -74,14 +77,106 @@ def load(split, indices, height):
     return pixels
 
 
-@pytest.fixture(scope="module")
-def made():
+def all_panels(load=load):
     """All panels of the world."""
     rows, labels, train = world()
     query, _, whose = world(seed=1)
     found = Clustered(rows, labels, np.roll(labels, 1), 0.5, train, PseudoLabeler(8, 3))
     evaluated = Evaluated(query[::5], query, whose.select(range(0, 60, 5)), whose, "teacher")
-    return {panel.name: panel for panel in make_panels(found, evaluated, load)}
+    return make_panels(found, evaluated, load)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return {panel.name: panel for panel in all_panels()}
+
+
+BROKEN = {
+    "map": ("charts.draw_map", MemoryError("Unable to allocate 8 GiB")),
+    "distances": ("charts.draw_distances", ValueError("Image size is too large")),
+    "sizes": ("charts.draw_sizes", RuntimeError("out of memory\nsecond line")),
+    "flow": ("label_flow", KeyError(3)),
+    "rankings": ("ranking_rows", np.linalg.LinAlgError("no convergence")),
+    "clusters/loosest": ("board", UserError("cannot read the image x.jpg")),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_picture_that_fails_is_one_warning_and_the_others_are_made(
+    name, made, monkeypatch, caplog
+):
+    where, error = BROKEN[name]
+    real = panels.board
+
+    def fail(*arguments):
+        if where == "board" and arguments[0] != name:
+            return real(*arguments)
+        raise error
+
+    monkeypatch.setattr(f"dccc_lightning.reports.panels.{where}", fail)
+    found = all_panels()
+    lost = {name, "thumbnails/map"} if name == "map" else {name}
+    assert {panel.name for panel in found} == made.keys() - lost
+    (message,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert message.startswith(f"no panel {name}: ")
+    assert len(message.splitlines()) == 1
+    assert str(error).split("\n")[0] in message
+
+
+@pytest.mark.parametrize("where", ["charts.draw_map", "ranking_rows"])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left"), UnwritableFileError("x.png cannot be written")],
+)
+def test_a_full_disk_is_no_fault_of_a_picture(where, error, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(f"dccc_lightning.reports.panels.{where}", fail)
+    with pytest.raises(type(error)):
+        all_panels()
+
+
+def test_an_image_that_has_gone_costs_the_boards_that_show_it(made, caplog):
+    gone = {tile["key"] for row in made["rankings"].data["rows"] for tile in row["tiles"]}
+
+    def load_some(split, indices, height):
+        if {f"{split}/{index}" for index in indices} & gone:
+            raise UserError("cannot read the image x.jpg")
+        return load(split, indices, height)
+
+    found = {panel.name: panel for panel in all_panels(load_some)}
+    assert made.keys() - found.keys() == {"rankings"}
+    assert [r.getMessage() for r in caplog.records] == [
+        "no panel rankings: cannot read the image x.jpg"
+    ]
+    page = to_html(report(found.values()))
+    assert '<section id="clusters">' in page
+    assert '<section id="rankings">' not in page
+
+
+def test_a_panel_that_cannot_be_written_costs_that_panel(made, tmp_path, monkeypatch, caplog):
+    def fail(image, suffix):
+        raise MemoryError
+
+    monkeypatch.setattr("dccc_lightning.reports.panel.encoded", fail)
+    write_panels(tmp_path, [made["map"], made["flow"]], 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no panel {name}: MemoryError" for name in ("map", "flow")
+    ]
+    assert read_panels(tmp_path) == {}
+
+
+def test_many_clusters_make_a_small_chart():
+    chart = svg.bars(list(range(50_000, 0, -1)), "sizes", "clusters")
+    assert len(chart) < 20_000
+    assert chart.count("<rect") == 0
+    assert svg.bars([3, 2, 1], "sizes", "clusters").count("<rect") == 3
+
+
+def test_dollars_in_names_are_no_formulas(tmp_path):
+    plot_curves([{"epoch": 0, "train/loss": 1.0}], tmp_path / "c.png", "costs $5_{3$")
+    assert (tmp_path / "c.png").exists()
 
 
 def report(panels=(), **changes):
@@ -157,6 +252,43 @@ def test_a_row_goes_outwards_and_marks_strangers():
     assert sorted(outliers) == ["train/3", "train/4"]
 
 
+@pytest.mark.parametrize("block", [1, 40, 2**22])
+def test_boards_do_not_depend_on_the_size_of_blocks(block, monkeypatch):
+    rows, labels, train = world()
+    labels = np.where(np.arange(len(labels)) % 3 == 0, -1, labels)
+    monkeypatch.setattr(cluster_boards, "_BLOCK", block)
+    figures = ClusterFigures(rows, labels, train)
+    outliers = np.flatnonzero(labels < 0)
+    nearest = (rows[outliers] @ figures.centroids.T).max(axis=1)
+    tiles = [tile for row in outlier_rows(figures) for tile in row.tiles]
+    assert sorted(tile.key for tile in tiles) == sorted(f"train/{i}" for i in outliers)
+    assert tiles[0].key == f"train/{outliers[nearest.argmax()]}"
+    assert tiles[0].caption.startswith(f"{1 - nearest.max():.2f}\n")
+    for cluster in range(6):
+        center = rows[labels == cluster].astype(np.float64).sum(axis=0)
+        np.testing.assert_allclose(figures.centroids[cluster], center / np.linalg.norm(center))
+        row = next(r for r in cluster_rows(figures, "largest") if f"cluster {cluster} " in r.title)
+        cosines = [float(rows[int(t.key[6:])] @ figures.centroids[cluster]) for t in row.tiles]
+        assert cosines == sorted(cosines, reverse=True)
+
+
+def test_memory_of_boards_does_not_grow_with_outliers_times_clusters(monkeypatch):
+    rng, images, clusters = np.random.default_rng(0), 12_000, 4_000
+    rows = rng.normal(size=(images, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    labels = np.concatenate([np.full(images - clusters, -1), np.arange(clusters)])
+    monkeypatch.setattr(cluster_boards, "_BLOCK", 2**18)
+    figures = ClusterFigures(rows, labels, records(np.zeros(images), np.zeros(images)))
+    tracemalloc.start()
+    found = outlier_rows(figures)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 4
+    assert peak < 16e6  # all cosines at once: 256 MB
+    monkeypatch.setattr(cluster_boards, "MOST_COMPARED", 30 * clusters)
+    assert len(outlier_rows(figures)) == 3  # of evenly spaced outliers, 30 at most
+
+
 def test_rankings_follow_the_protocol():
     query, _, whose = world(seed=1)
     queries = whose.select(range(0, 60, 10))
@@ -191,7 +323,9 @@ def test_rankings_are_camera_centered_where_the_scores_are():
     assert worst[1] > worst[0] + 10
 
 
-def test_distances_are_counted_as_loops_count_them():
+@pytest.mark.parametrize("block", [1, 100, 2**22])
+def test_distances_are_counted_as_loops_count_them(block, monkeypatch):
+    monkeypatch.setattr("dccc_lightning.reports.distance_histograms._BLOCK", block)
     rows, labels, train = world(images=6)
     graph = jaccard_graph(rows, 8, 3, 0.9)
     found = distance_histograms(graph, labels, train.identities, 0.5)
@@ -546,10 +680,16 @@ def test_images_that_have_gone_cost_the_panels_and_not_the_run(
     def gone(*_):
         raise UserError("cannot read the image x.jpg")
 
+    def exhausted(*_, **__):
+        raise MemoryError("Unable to allocate 3 GiB")
+
     monkeypatch.setattr(panels, "make_panels", gone)
+    monkeypatch.setattr("dccc_lightning.reports.plots.plot_curves", exhausted)
     outcome = command(*tiny, "output=run")
     assert outcome.code == 0
     assert "no panels: cannot read the image x.jpg" in outcome.err + outcome.out
+    assert "no curves.png: MemoryError: Unable to allocate 3 GiB" in outcome.err + outcome.out
+    assert (tmp_path / "run/results.json").exists()
     assert (tmp_path / "run/report.html").exists()
 
 

@@ -187,6 +187,20 @@ def test_the_report_is_whole_and_its_page_needs_nothing_else(sweep, tmp_path):
     assert "prefers-color-scheme: dark" in page
 
 
+def test_a_heat_map_of_too_many_texts_costs_that_map(tmp_path, caplog):
+    for number in range(60):
+        given = [f"name=text{number}$_{{$", f"batch={number % 2}", f"start=0.{number % 3 + 1}"]
+        write_job(tmp_path / "sweep" / str(number), given, mAP=50.0)
+    report({"sweep_folder": tmp_path / "sweep"}, tmp_path / "out")
+    warned = sorted(r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert len(warned) == 2
+    assert all("name has 60 values, more than 40" in message for message in warned)
+    maps = {path.name for path in (tmp_path / "out").glob("heatmap_*.png")}
+    assert maps == {"heatmap_batch_start.png"}
+    assert (tmp_path / "out" / "curves.png").exists()
+    assert "text59$_{$" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_what_a_search_draws_is_rounded_for_people_alone(tmp_path):
     for number, start in enumerate((0.5665074998819105, 0.6123456789012345)):
         write_job(tmp_path / str(number), [f"scheduler.start={start}", "seed=1"], 50.0)

@@ -1,5 +1,7 @@
 """The one exception that stands for a mistake of the user's."""
 
+import errno
+
 
 class UserError(Exception):
     """Bad input: shown as a single line that names the thing, the place and the remedy.
@@ -15,6 +17,15 @@ class UnreadableImageError(UserError):
 
 class UnwritableFileError(UserError):
     """A file that cannot be written; what was there before is as it was."""
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Tell whether a disk, or the user's share of it, has no room left.
+
+    >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device"))
+    True
+    """
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_misconfiguration(error: BaseException) -> bool:

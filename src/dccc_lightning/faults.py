@@ -1,13 +1,12 @@
 """What can go wrong from outside while a run is under way, each in a line with its remedy."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 
 from dccc_lightning.arguments import path_argument
-from dccc_lightning.errors import UnwritableFileError, UserError
+from dccc_lightning.errors import UnwritableFileError, UserError, is_full_disk
 
 SMALLER_EVAL_BATCH = "lower loader.eval_batch_size"
 
@@ -75,7 +74,7 @@ def explained(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
     except UnwritableFileError as error:
         raise UserError(f"{error}; {goes_on}") from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full_disk(error):
             raise
         where = error.filename or output
         raise UserError(

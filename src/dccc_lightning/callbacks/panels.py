@@ -1,6 +1,6 @@
 """Pictures of what the clustering sees and of what the network finds, made while training."""
 
-import logging
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,12 @@ from dccc_lightning.callbacks.epoch_row import EpochRow
 from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.data.records import Splits
 from dccc_lightning.datamodule import ReIDDataModule
-from dccc_lightning.errors import UserError
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.progress import announced
 from dccc_lightning.reports.panel import Panel, write_panels
 from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.thumbnails import SplitImages
-
-log = logging.getLogger(__name__)
 
 _NETWORKS = {"val_teacher": "teacher", "val": "student"}
 """Whose rankings are shown: the first of them that is evaluated."""
@@ -89,15 +87,16 @@ class Panels(EpochRow):
         splits: Splits = vars(trainer)["datamodule"].splits
         prefix = next(name for name in _NETWORKS if name in pl_module.retrieval)
         metric = pl_module.retrieval[prefix]
-        # Each process holds its shard, in order.
-        rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)
-        query = distributed.gather_shards(rows[is_query], len(splits.query)).cpu()
-        gallery = distributed.gather_shards(rows[~is_query], len(splits.gallery)).cpu()
-        if (len(query), len(gallery)) == (len(splits.query), len(splits.gallery)):
-            self._evaluation = query, gallery, _NETWORKS[prefix], pl_module.camera_center
+        with _spared_alone():
+            # Each process holds its shard, in order.
+            rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)
+            query = distributed.gather_shards(rows[is_query], len(splits.query)).cpu()
+            gallery = distributed.gather_shards(rows[~is_query], len(splits.gallery)).cpu()
+            if (len(query), len(gallery)) == (len(splits.query), len(splits.gallery)):
+                self._evaluation = query, gallery, _NETWORKS[prefix], pl_module.camera_center
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        """Make the panels and write them; images that have gone are a warning."""
+        """Make the panels and write them; one that cannot be made is a warning."""
         self._ended = int(row["epoch"])
         if self._ended >= 0 and self.is_due(trainer, self._ended):
             self._write(trainer, self._ended)
@@ -111,21 +110,20 @@ class Panels(EpochRow):
         self._made = epoch
         module, datamodule = trainer.lightning_module, vars(trainer)["datamodule"]
         assert isinstance(module, DCCCModule)
-        if self._clustering is None:  # resumed within the epoch
-            assert self._recluster is not None
-            embeddings, _ = self._recluster.embed(module, datamodule, epoch)
-            self._clustering = embeddings.cpu(), None, self._recluster.summary["cluster/eps"]
+        with _spared_alone():
+            if self._clustering is None:  # resumed within the epoch
+                assert self._recluster is not None
+                embeddings, _ = self._recluster.embed(module, datamodule, epoch)
+                self._clustering = embeddings.cpu(), None, self._recluster.summary["cluster/eps"]
         clustering, evaluation = self._clustering, self._evaluation
         self._clustering = self._evaluation = None
-        if not trainer.is_global_zero:
+        if clustering is None or not trainer.is_global_zero:
             return
-        try:
+        with spared("panels"):
             with announced("making the panels of the report"):
                 self.latest = self._make(datamodule, module.device, clustering, evaluation)
             self.latest_epoch = epoch
             write_panels(self.folder, self.latest, epoch)
-        except UserError as error:
-            log.warning("epoch %d: no panels: %s", epoch, error)
 
     def _keep(
         self,
@@ -138,7 +136,8 @@ class Panels(EpochRow):
     ) -> None:
         """Keep what was clustered, off the device, which training needs."""
         if self.is_due(trainer, epoch):
-            self._clustering = embeddings.cpu(), previous, eps
+            with spared("panels"):
+                self._clustering = embeddings.cpu(), previous, eps
 
     def _make(
         self,
@@ -166,3 +165,8 @@ class Panels(EpochRow):
             evaluated = Evaluated(query, gallery, splits.query, splits.gallery, network, centers)
         aspect = datamodule.width / datamodule.height
         return make_panels(found, evaluated, SplitImages(splits, aspect))
+
+
+def _spared_alone() -> AbstractContextManager[None]:
+    """Return ``spared``; of several processes none can leave a collective alone."""
+    return spared("panels") if distributed.world()[1] == 1 else nullcontext()

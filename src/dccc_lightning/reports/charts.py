@@ -76,7 +76,8 @@ def draw_sizes(data: dict[str, Any]) -> Image.Image:
     """Draw the sizes of the clusters, the largest first."""
     figure = _figure(6, 3.4)
     axes = figure.subplots()
-    axes.bar(range(1, len(data["sizes"]) + 1), data["sizes"], width=1.0, color=BLUE)
+    edges = np.arange(len(data["sizes"]) + 1) + 0.5
+    axes.stairs(data["sizes"], edges, fill=True, color=BLUE)
     _label(axes, "images of each cluster", "clusters, the largest first")
     return _image(figure)
 

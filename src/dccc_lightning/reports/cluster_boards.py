@@ -1,10 +1,11 @@
 """Which clusters and which outliers are worth a look, and what to say of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from dccc_lightning.data.records import UNKNOWN, Records
 from dccc_lightning.reports.boards import BoardRow, Frame, Tile, facts
@@ -12,6 +13,12 @@ from dccc_lightning.reports.thumbnails import key
 
 CLUSTERS, IMAGES = 6, 10
 """Rows of a board, and images of a row, at most."""
+
+MOST_COMPARED = 2**27
+"""Outliers times clusters; of more outliers, evenly spaced ones are compared."""
+
+_BLOCK = 2**22
+"""Numbers of 8 bytes that are held at once."""
 
 KINDS = {
     "largest": "largest clusters",
@@ -46,12 +53,16 @@ class ClusterFigures:
     shares: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        clustered = self.labels >= 0
-        labels, rows = self.labels[clustered], self.rows[clustered].astype(np.float64)
+        clustered = np.flatnonzero(self.labels >= 0)
+        labels = self.labels[clustered]
         sizes = np.bincount(labels)
-        sums = np.zeros((len(sizes), self.rows.shape[1]))
-        np.add.at(sums, labels, rows)
-        own = np.bincount(labels, weights=np.einsum("nd,nd->n", rows, rows))
+        sums, own = np.zeros((len(sizes), self.rows.shape[1])), np.zeros(len(sizes))
+        for part in _blocks(len(clustered), self.rows.shape[1]):
+            rows, mine = self.rows[clustered[part]].astype(np.float64), labels[part]
+            here, places = np.unique(mine, return_inverse=True)
+            ones = np.ones(len(mine)), (places, np.arange(len(mine)))
+            sums[here] += csr_array(ones, shape=(len(here), len(mine))) @ rows
+            own += np.bincount(mine, np.einsum("nd,nd->n", rows, rows), len(sizes))
         products = np.einsum("cd,cd->c", sums, sums) - own
         spreads = np.where(sizes > 1, 1 - products / np.maximum(sizes * (sizes - 1), 1), 0.0)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
@@ -78,12 +89,22 @@ def cluster_rows(
 
 
 def outlier_rows(figures: ClusterFigures, camera_names: Sequence[str] = ()) -> list[BoardRow]:
-    """Return the outliers nearest to the centroid of a cluster, and those farthest from all."""
+    """Return the outliers nearest to the centroid of a cluster, and those farthest from all.
+
+    Memory grows with neither the outliers nor the clusters.
+    """
     outliers = np.flatnonzero(figures.labels < 0)
     if not len(outliers):
         return []
-    cosines = figures.rows[outliers].astype(np.float64) @ figures.centroids.T
-    order = np.argsort(1 - cosines.max(axis=1), kind="stable")
+    step = -(-len(outliers) * len(figures.sizes) // MOST_COMPARED)
+    outliers = outliers[::step]
+    cosines = np.concatenate(
+        [
+            (figures.rows[outliers[part]].astype(np.float64) @ figures.centroids.T).max(axis=1)
+            for part in _blocks(len(outliers), figures.rows.shape[1] + len(figures.sizes))
+        ]
+    )
+    order = np.argsort(1 - cosines, kind="stable")
     rows = []
     for title, chosen in (
         ("nearest to a cluster", order[: 2 * IMAGES]),
@@ -92,7 +113,7 @@ def outlier_rows(figures: ClusterFigures, camera_names: Sequence[str] = ()) -> l
         for first in range(0, len(chosen), IMAGES):
             tiles = []
             for place in chosen[first : first + IMAGES]:
-                index, distance = int(outliers[place]), 1 - cosines[place].max()
+                index, distance = int(outliers[place]), 1 - cosines[place]
                 text = f"{distance:.2f}\n" + facts(figures.records, index, camera_names)
                 tiles.append(Tile(key("train", index), text.strip()))
             rows.append(BoardRow(title if first == 0 else "", tuple(tiles)))
@@ -101,7 +122,12 @@ def outlier_rows(figures: ClusterFigures, camera_names: Sequence[str] = ()) -> l
 
 def _cluster_row(figures: ClusterFigures, cluster: int, camera_names: Sequence[str]) -> BoardRow:
     members = np.flatnonzero(figures.labels == cluster)
-    cosines = figures.rows[members].astype(np.float64) @ figures.centroids[cluster]
+    cosines = np.concatenate(
+        [
+            figures.rows[members[part]].astype(np.float64) @ figures.centroids[cluster]
+            for part in _blocks(len(members), figures.rows.shape[1])
+        ]
+    )
     outwards = members[np.argsort(-cosines, kind="stable")]
     shown = outwards[np.unique(np.linspace(0, len(members) - 1, IMAGES).round().astype(int))]
     commonest = figures.commonest[cluster]
@@ -118,6 +144,12 @@ def _cluster_row(figures: ClusterFigures, cluster: int, camera_names: Sequence[s
         share = f", {figures.shares[cluster]:.0%} of one" if number > 1 else ""
         title += f" · {number} identit{'ies' if number > 1 else 'y'}{share}"
     return BoardRow(title, tuple(tiles))
+
+
+def _blocks(length: int, width: int) -> Iterator[slice]:
+    """Cut ``range(length)`` into slices of about ``_BLOCK`` numbers, ``width`` a row."""
+    size = max(1, _BLOCK // max(1, width))
+    return (slice(first, first + size) for first in range(0, length, size))
 
 
 def _tile(records: Records, index: int, camera_names: Sequence[str], frame: str) -> Tile:

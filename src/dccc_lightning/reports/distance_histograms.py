@@ -1,16 +1,21 @@
 """How far apart the images of one cluster and of two are, in the distance that eps cuts."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import triu
+from scipy.sparse import csr_matrix, triu
 
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.data.records import UNKNOWN
 
 BIN = 0.02
 """Width of a bin, in Jaccard distance."""
+
+
+_BLOCK = 2**22
+"""Distances that are looked at at once."""
 
 
 def distance_histograms(
@@ -32,29 +37,28 @@ def distance_histograms(
         counts of the pairs ``within`` and ``between``, and of those ``within_beyond`` and
         ``between_beyond`` the last edge.
     """
-    pairs = triu(graph.distances, k=1, format="coo")
     number = max(1, round(graph.max_distance / BIN))
     edges = np.linspace(0, graph.max_distance, number + 1)
     found: dict[str, Any] = {"eps": float(eps), "edges": edges.round(6).tolist()}
     for name, groups in (("clusters", labels), ("identities", identities)):
         if name == "clusters" or (groups != UNKNOWN).any():
-            found[name] = _counts(pairs.row, pairs.col, pairs.data, groups, edges)
+            found[name] = _counts(graph.distances, groups, edges)
     return found
 
 
 def _counts(
-    rows: NDArray[np.int32],
-    columns: NDArray[np.int32],
-    distances: NDArray[np.float32],
-    groups: NDArray[np.int64],
-    edges: NDArray[np.float64],
+    distances: csr_matrix, groups: NDArray[np.int64], edges: NDArray[np.float64]
 ) -> dict[str, Any]:
-    known = (groups[rows] >= 0) & (groups[columns] >= 0)
-    rows, columns, distances = rows[known], columns[known], distances[known]
-    same = groups[rows] == groups[columns]
-    # A distance in float32 may exceed the last edge by its rounding.
-    clipped = np.clip(distances, edges[0], edges[-1])
-    within, between = (np.histogram(clipped[m], edges)[0] for m in (same, ~same))
+    within, between = np.zeros((2, len(edges) - 1), dtype=np.int64)
+    for first, last in _row_blocks(distances.indptr):
+        pairs = triu(distances[first:last], k=first + 1, format="coo")
+        rows, columns = pairs.row + first, pairs.col
+        known = (groups[rows] >= 0) & (groups[columns] >= 0)
+        same = groups[rows] == groups[columns]
+        # A distance in float32 may exceed the last edge by its rounding.
+        clipped = np.clip(pairs.data, edges[0], edges[-1])
+        within += np.histogram(clipped[known & same], edges)[0]
+        between += np.histogram(clipped[known & ~same], edges)[0]
     sizes = np.unique(groups[groups >= 0], return_counts=True)[1].astype(np.int64)
     all_within = int(np.sum(sizes * (sizes - 1) // 2))
     images = int(sizes.sum())
@@ -65,3 +69,13 @@ def _counts(
         "within_beyond": all_within - int(within.sum()),
         "between_beyond": all_between - int(between.sum()),
     }
+
+
+def _row_blocks(starts: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+    """Cut the rows of a sparse matrix into runs of about ``_BLOCK`` entries, a row at least."""
+    first, rows = 0, len(starts) - 1
+    while first < rows:
+        end = int(np.searchsorted(starts, int(starts[first]) + _BLOCK, side="right")) - 1
+        last = min(rows, max(first + 1, end))
+        yield first, last
+        first = last

@@ -2,9 +2,13 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from PIL import ImageFont
+
+PLAIN_TEXT: dict[str, Any] = {"text.parse_math": False}
+"""For ``matplotlib.rc_context``: dollar signs in names of the user's are no formulas."""
 
 
 @cache
@@ -26,7 +30,7 @@ def shortened(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
     >>> shortened("warehouse-17", font(11), 50).endswith("-17")
     True
     """
-    kept = text
+    kept = text if len(text) <= width else f"…{text[-width:]}"  # no letter is thinner than that
     while len(kept) > 1 and face.getlength(kept) > width:
         kept = f"…{kept[2:]}"
     return kept

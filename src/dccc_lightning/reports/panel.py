@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from dccc_lightning.files import write_atomically
+from dccc_lightning.reports.spared import spared
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG"}
 
@@ -40,12 +41,13 @@ def write_panels(folder: Path, panels: Iterable[Panel], epoch: int) -> None:
         epoch: After which they were made, from 0.
     """
     for panel in panels:
-        stem = panel.name.replace("/", "-")
-        if panel.image is not None:
-            suffix = ".jpg" if panel.name.startswith("thumbnails/") else ".png"
-            write_atomically(folder / f"{stem}{suffix}", encoded(panel.image, suffix))
-        content = {"name": panel.name, "title": panel.title, "epoch": epoch, "data": panel.data}
-        write_atomically(folder / f"{stem}.json", json.dumps(content, allow_nan=False).encode())
+        with spared(f"panel {panel.name}"):
+            stem = panel.name.replace("/", "-")
+            if panel.image is not None:
+                suffix = ".jpg" if panel.name.startswith("thumbnails/") else ".png"
+                write_atomically(folder / f"{stem}{suffix}", encoded(panel.image, suffix))
+            content = {"name": panel.name, "title": panel.title, "epoch": epoch, "data": panel.data}
+            write_atomically(folder / f"{stem}.json", json.dumps(content, allow_nan=False).encode())
 
 
 def read_panels(folder: Path) -> dict[str, tuple[Panel, int]]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.cameras import center
 from dccc_lightning.clustering.embeddings import Features, unit_rows
-from dccc_lightning.clustering.jaccard import DenseGraphError
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.data.records import UNKNOWN, Records
 from dccc_lightning.progress import announced
@@ -33,7 +32,11 @@ from dccc_lightning.reports.label_flow import label_flow
 from dccc_lightning.reports.panel import Panel
 from dccc_lightning.reports.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.results import CAMERA_CENTERED
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.thumbnails import Load, Thumbnails, key
+
+Boards = dict[str, tuple[str, str, list[BoardRow]]]
+"""Title, note and rows by name."""
 
 MAP_HEIGHT = 64
 """Pixels of a thumbnail of the map."""
@@ -88,27 +91,39 @@ def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> li
         evaluated: The test split; None where it was not evaluated.
         load: Loads images for the thumbnails.
 
-    Raises:
-        UserError: An image can no longer be read.
+    A panel that cannot be made is left out with a warning.
     """
     rows = unit_rows(found.embeddings)
-    boards = _cluster_boards(found, rows)
+    boards: Boards = {}
+    with spared("panels of clusters"):
+        boards |= _cluster_boards(found, rows)
     if evaluated is not None:
-        boards |= _rankings(evaluated, found.camera_names)
-    shown = [name for _, _, board_rows in boards.values() for name in keys(board_rows)]
+        with spared("panel rankings"):
+            boards |= _rankings(evaluated, found.camera_names)
     with announced("reading images for the boards"):
-        thumbnails = Thumbnails.load(shown, load, THUMBNAIL_HEIGHT)
-    panels = [board(name, *content, thumbnails) for name, content in boards.items()]
-    panels += [thumbnails.panel("thumbnails/boards", "images of the boards")]
-    panels += _map(found, rows, load)
-    panels += [panel for panel in (_distances(found), _sizes(found), _flow(found)) if panel]
+        panels = _drawn(boards, load)
+    makers = {"map": lambda: _map(found, rows, load), "distances": lambda: _distances(found),
+              "sizes": lambda: _sizes(found), "flow": lambda: _flow(found)}  # fmt: skip
+    for name, make in makers.items():
+        with spared(f"panel {name}"):
+            panels += make()
     return panels
 
 
-def _cluster_boards(
-    found: Clustered, rows: NDArray[np.float32]
-) -> dict[str, tuple[str, str, list[BoardRow]]]:
-    """Return title, note and rows of the boards by name; those without rows are left out."""
+def _drawn(boards: Boards, load: Load) -> list[Panel]:
+    """Draw the boards, and the images of all of them, each image read once."""
+    read = Thumbnails({}, np.zeros((0, 1, 1, 3), dtype=np.uint8))
+    panels = []
+    for name, content in boards.items():
+        with spared(f"panel {name}"):
+            both = read.extended(keys(content[2]), load, THUMBNAIL_HEIGHT)
+            panels.append(board(name, *content, both))
+            read = both
+    return [*panels, read.panel("thumbnails/boards", "images of the boards")] if panels else []
+
+
+def _cluster_boards(found: Clustered, rows: NDArray[np.float32]) -> Boards:
+    """Return the boards of clusters that have rows."""
     figures = ClusterFigures(rows, found.labels, found.records)
     note = "from the centre of the cluster outwards; spread: mean cosine distance of its pairs"
     if (found.records.identities != UNKNOWN).any():
@@ -122,9 +137,7 @@ def _cluster_boards(
     return {name: content for name, content in boards.items() if content[2]}
 
 
-def _rankings(
-    found: Evaluated, camera_names: Sequence[str]
-) -> dict[str, tuple[str, str, list[BoardRow]]]:
+def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
     query, gallery = unit_rows(found.query), unit_rows(found.gallery)
     note = "query (blue) and the first ten of the gallery; green: the same person, red: another"
     if found.camera_center:
@@ -163,25 +176,21 @@ def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]
     ]
 
 
-def _distances(found: Clustered) -> Panel | None:
-    """Return the histograms; None where the embeddings have collapsed."""
+def _distances(found: Clustered) -> list[Panel]:
     reach = min(max(REACH, found.eps + 0.1), 0.99)
-    try:
-        graph = found.labeler.distances(found.embeddings, found.records.cameras, reach)
-    except DenseGraphError:
-        return None
+    graph = found.labeler.distances(found.embeddings, found.records.cameras, reach)
     data = distance_histograms(graph, found.labels, found.records.identities, found.eps)
-    return Panel("distances", "distances and eps", charts.draw_distances(data), data)
+    return [Panel("distances", "distances and eps", charts.draw_distances(data), data)]
 
 
-def _sizes(found: Clustered) -> Panel:
+def _sizes(found: Clustered) -> list[Panel]:
     sizes = sorted(quality.cluster_sizes(found.labels).tolist(), reverse=True)
     data = {"sizes": sizes, "outliers": int(np.sum(found.labels < 0))}
-    return Panel("sizes", "cluster sizes", charts.draw_sizes(data), data)
+    return [Panel("sizes", "cluster sizes", charts.draw_sizes(data), data)]
 
 
-def _flow(found: Clustered) -> Panel | None:
+def _flow(found: Clustered) -> list[Panel]:
     if found.previous is None:
-        return None
+        return []
     data = label_flow(found.labels, found.previous)
-    return Panel("flow", "label flow", charts.draw_flow(data), data)
+    return [Panel("flow", "label flow", charts.draw_flow(data), data)]

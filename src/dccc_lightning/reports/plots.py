@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -11,10 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from dccc_lightning.files import write_atomically
 from dccc_lightning.metrics_table import Row
+from dccc_lightning.reports.fonts import PLAIN_TEXT
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#2f6db3", "#d9702b", "#3a8f5c", "#8a8f98"
 
 
+@rc_context(PLAIN_TEXT)
 def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
     """Draw loss, eps, clusters and outliers, ARI and mAP by epoch into a PNG.
 

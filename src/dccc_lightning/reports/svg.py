@@ -80,7 +80,7 @@ def histogram(
 
 
 def bars(values: Sequence[float], name: str, x_label: str) -> str:
-    """Draw bars side by side, numbered from 1, without gaps where there are many."""
+    """Draw bars side by side, numbered from 1; more of them than pixels become one outline."""
     x = _Scale(0, max(len(values), 1), _LEFT, WIDTH - _RIGHT)
     y_ticks = ticks(0, max(values, default=1))
     y = _Scale(0, max(y_ticks[-1], max(values, default=1)), HEIGHT - _BOTTOM, _TOP)
@@ -88,6 +88,11 @@ def bars(values: Sequence[float], name: str, x_label: str) -> str:
     parts = [_axes(_marks(numbers, lambda t: x(t - 0.5)), _marks(y_ticks, y), x_label)]
     width = x(1) - x(0)
     gap = 1.0 if width > 4 else 0.0
+    if len(values) > WIDTH:
+        places = [n * len(values) // WIDTH for n in range(WIDTH)]
+        tops = "".join(f"V{y(values[i]):.1f}H{x(i + len(values) / WIDTH):.1f}" for i in places)
+        parts.append(f'<path class="bar s0" d="M{x(0):.1f},{y(0):.1f}{tops}V{y(0):.1f}Z"/>')
+        return _svg(parts, name)
     parts += [
         f'<rect class="bar s0" x="{x(i):.2f}" y="{y(v):.1f}" width="{width - gap:.2f}" '
         f'height="{y(0) - y(v):.1f}"><title>{i + 1}: {v:g}</title></rect>'

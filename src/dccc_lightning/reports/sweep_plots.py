@@ -7,17 +7,23 @@ from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dccc_lightning.errors import UserError
+from dccc_lightning.reports.fonts import PLAIN_TEXT
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.sweep_jobs import MEASURES
 from dccc_lightning.reports.sweep_table import SweepRow, SweepTable
 
 MAX_TICKS = 8
 """Values of an argument that get a row or column each; more numbers are put into bins."""
+
+MAX_PLACES = 40
+"""Rows or columns of a heat map that can be read; texts cannot be put into bins."""
 
 BINS = 5
 MAX_MAPS = 6
@@ -68,9 +74,15 @@ def cell_means(table: SweepTable, x: str, y: str) -> tuple[Scale, Scale, np.ndar
 
     Returns:
         The scale of x, that of y, and the means (y, x).
+
+    Raises:
+        UserError: More than ``MAX_PLACES`` values that are no numbers.
     """
     rows = [row for row in table.rows if not row.is_pruned and row.spread(table.objective)]
     across, down = (scale([row.setting[name] for row in rows]) for name in (x, y))
+    for name, places in ((x, across), (y, down)):
+        if len(places.ticks) > MAX_PLACES:
+            raise UserError(f"{name} has {len(places.ticks)} values, more than {MAX_PLACES}")
     cells: dict[tuple[int, int], list[float]] = {}
     for row in rows:
         spread = row.spread(table.objective)
@@ -96,15 +108,20 @@ def captions(table: SweepTable) -> dict[str, str]:
 
 
 def heat_maps(table: SweepTable) -> dict[str, bytes]:
-    """Return a PNG for each pair of varying arguments, by file name; at most ``MAX_MAPS``."""
+    """Return a PNG for each pair of varying arguments, by file name; at most ``MAX_MAPS``.
+
+    One that cannot be made is left out with a warning.
+    """
     pictures = {}
     for x, y in list(combinations(table.varying, 2))[:MAX_MAPS]:
-        across, down, means = cell_means(table, x, y)
-        if not np.isnan(means).all():
-            pictures[file_name(x, y)] = _heat_map(table, (x, y), (across, down), means)
+        with spared(file_name(x, y)):
+            across, down, means = cell_means(table, x, y)
+            if not np.isnan(means).all():
+                pictures[file_name(x, y)] = _heat_map(table, (x, y), (across, down), means)
     return pictures
 
 
+@rc_context(PLAIN_TEXT)
 def _heat_map(
     table: SweepTable, names: tuple[str, str], scales: tuple[Scale, Scale], means: np.ndarray
 ) -> bytes:
@@ -132,6 +149,7 @@ def _heat_map(
     return _png(figure)
 
 
+@rc_context(PLAIN_TEXT)
 def curves(table: SweepTable) -> bytes:
     """Return a PNG with a line a setting, the mean over its seeds by epoch."""
     shown = [c for c in _CURVES if any(_curve(row, c[1], c[2]) for row in table.rows)]

@@ -74,6 +74,18 @@ class Thumbnails:
         names = [key(split, index) for split, chosen in by_split.items() for index in chosen]
         return cls({name: place for place, name in enumerate(names)}, np.concatenate(parts))
 
+    def extended(self, keys: Sequence[str], load: Load, height: int) -> "Thumbnails":
+        """Return these and those of ``keys``; the ones that are here already are not read again."""
+        fresh = [name for name in keys if name not in self.places]
+        if not fresh:
+            return self
+        more = Thumbnails.load(fresh, load, height)
+        if not self.places:
+            return more
+        names = [*self.places, *more.places]
+        pixels = np.concatenate([self.pixels, more.pixels])
+        return Thumbnails({name: place for place, name in enumerate(names)}, pixels)
+
     @classmethod
     def cut(cls, panel: Panel) -> "Thumbnails":
         """Take apart what ``panel`` put together."""

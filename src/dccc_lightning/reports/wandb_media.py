@@ -6,6 +6,7 @@ from typing import Any
 import wandb
 
 from dccc_lightning.reports.panel import Panel
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.thumbnails import Thumbnails
 
 Columns = dict[str, list[Any]]
@@ -40,12 +41,13 @@ def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
     media: dict[str, Any] = {}
     for panel in shown:
         name = panel.name
-        if panel.image is not None:
-            media[image_key(name)] = wandb.Image(panel.image, caption=panel.title)
-        columns = _columns(name, panel.data or {}, thumbnails)
-        if columns:
-            rows = [list(row) for row in zip(*columns.values(), strict=True)]
-            media[table_key(name)] = wandb.Table(columns=list(columns), data=rows)
+        with spared(f"panel {name} in W&B"):
+            if panel.image is not None:
+                media[image_key(name)] = wandb.Image(panel.image, caption=panel.title)
+            columns = _columns(name, panel.data or {}, thumbnails)
+            if columns:
+                rows = [list(row) for row in zip(*columns.values(), strict=True)]
+                media[table_key(name)] = wandb.Table(columns=list(columns), data=rows)
     return media
 
 

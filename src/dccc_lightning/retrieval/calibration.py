@@ -6,6 +6,7 @@ the lowest score that no more than this share of the impostor pairs reaches; the
 it are the false non-matches (FNMR). Terms and the rules of 3 and of 30: ISO/IEC 19795-1.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,9 @@ ENOUGH_ERRORS = 30
 """Rule of 30: with fewer errors, a rate may be off by more than 30 % (at 90 % confidence)."""
 
 CURVE_POINTS = 512
+
+_WEIGHTS = 2**24
+"""Weights of people that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +153,20 @@ def calibrate(
     threshold = threshold_at(impostor.scores, false_match_rate)
     curve = det_curve(genuine.scores, impostor.scores)
     balance = int(np.abs(curve[:, 1] - curve[:, 2]).argmin())
-    weights = _people_weights(len(names), seed)
     is_match, is_miss = impostor.scores >= threshold, genuine.scores < threshold
+    resampled = [
+        (
+            _impostor_rates(impostor, is_match, people, totals, weights),
+            _genuine_rates(genuine, is_miss, people, totals, weights),
+        )
+        for weights in _people_weights(len(names), seed)
+    ]
+    matches, misses = (np.concatenate(rates) for rates in zip(*resampled, strict=True))
     return Calibration(
         threshold=threshold,
         asked=false_match_rate,
-        false_match=_rate(is_match, _impostor_rates(impostor, is_match, people, totals, weights)),
-        false_non_match=_rate(is_miss, _genuine_rates(genuine, is_miss, people, totals, weights)),
+        false_match=_rate(is_match, matches),
+        false_non_match=_rate(is_miss, misses),
         equal_error=float(curve[balance, 1:].mean()),
         images=len(rows),
         people=len(names),
@@ -191,10 +202,13 @@ def det_curve(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) -> Fl
     return np.stack([thresholds, false_match, false_non_match], axis=1).astype(np.float64)[::-1]
 
 
-def _people_weights(people: int, seed: int) -> Floats:
-    """Return (people, RESAMPLES): how often each bootstrap sample has drawn each person."""
-    draws = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), RESAMPLES)
-    return draws.T.astype(np.float64)
+def _people_weights(people: int, seed: int) -> Iterator[Floats]:
+    """Yield (people, samples): how often each bootstrap sample has drawn each person."""
+    rng, even = np.random.default_rng(seed), np.full(people, 1 / people)
+    together = max(1, _WEIGHTS // people)
+    for first in range(0, RESAMPLES, together):
+        draws = rng.multinomial(people, even, min(together, RESAMPLES - first))
+        yield draws.T.astype(np.float64)
 
 
 def _impostor_rates(

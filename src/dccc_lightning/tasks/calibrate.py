@@ -14,6 +14,7 @@ from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.progress import announced
 from dccc_lightning.reports.det_plot import plot_det
 from dccc_lightning.reports.results import versions, write_results
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.retrieval.calibration import Calibration, Rate
 from dccc_lightning.retrieval.calibration import calibrate as calibrate_scores
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
@@ -79,9 +80,9 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
         "versions": versions(),
     }
     write_results(output / "calibration.json", results)
-    plot_det(
-        found, output / "det.png", f"{found.people:,} people, {found.images:,} images ({kind})"
-    )
+    with spared("det.png"):
+        title = f"{found.people:,} people, {found.images:,} images ({kind})"
+        plot_det(found, output / "det.png", title)
     CONSOLE.print(_summary(found))
     for caution in cautions:
         CONSOLE.print(f"caution: {caution}")

@@ -18,6 +18,7 @@ from dccc_lightning.files import write_atomically
 from dccc_lightning.preflight import build_dataset, check_training
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.results import summarize_run, write_results
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.tasks.train import results_table
 from dccc_lightning.trainer_checks import check_processes
 
@@ -85,7 +86,8 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
                 write_atomically(Path(path), content)
                 CONSOLE.print(f"weights: {path} ({len(content) / 1e6:.1f} MB)")
         write_results(output / "results.json", results)
-        write_run_report(settings, output, results)
+        with spared("report.html"):
+            write_run_report(settings, output, results)
         CONSOLE.print(results_table(results))
     return results
 

@@ -10,6 +10,7 @@ from dccc_lightning.construction import Settings
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
 from dccc_lightning.reports.results import noted, write_results
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
 from dccc_lightning.reports.sweep_page import to_html
 from dccc_lightning.reports.sweep_plots import CURVES_FILE, captions, curves, heat_maps
@@ -43,7 +44,8 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     title = noted(f"Sweep {folder.resolve().name}", notes.pop() if len(notes) == 1 else None)
     pictures = heat_maps(table)
     if table.rows:
-        pictures[CURVES_FILE] = curves(table)
+        with spared(CURVES_FILE):
+            pictures[CURVES_FILE] = curves(table)
     names = captions(table)
     texts = {
         "table.md": table_to_markdown(table, title),

@@ -13,6 +13,7 @@ from dccc_lightning.data.listing import ListedImage
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.reports.search_board import SearchRow, write_board
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.retrieval.gallery_index import ABOVE_ALL, GalleryIndex
 from dccc_lightning.tasks.early import check_search
 from dccc_lightning.tasks.gallery_inputs import embed_images, listed_images, loaded_embedder
@@ -69,8 +70,9 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     if drawn:
         title = f"{counted(len(gallery), 'image')} searched, best first"
         columns = min(columns, max(len(row.hits) for row in rankings) or 1)
-        write_board(output / "board.png", rankings[:drawn], columns, title)
-        CONSOLE.print(f"board: {output / 'board.png'}")
+        with spared("board.png"):
+            write_board(output / "board.png", rankings[:drawn], columns, title)
+            CONSOLE.print(f"board: {output / 'board.png'}")
     return results
 
 

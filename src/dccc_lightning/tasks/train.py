@@ -19,6 +19,7 @@ from dccc_lightning.presets import is_published
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run, write_results
+from dccc_lightning.reports.spared import spared
 from dccc_lightning.retrieval.queries import check_queries, count_queries, seen_by_one_camera
 from dccc_lightning.trainer_checks import check_processes
 
@@ -89,8 +90,10 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     if trainer.is_global_zero:
         write_results(output / "results.json", results)
         title = noted(settings["dataset"]["name"], results.get("note"))
-        plot_curves(rows, output / "curves.png", title=title)
-        write_run_report(chosen, output, results)
+        with spared("curves.png"):
+            plot_curves(rows, output / "curves.png", title=title)
+        with spared("report.html"):
+            write_run_report(chosen, output, results)
         CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
     return results
 

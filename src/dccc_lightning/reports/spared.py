@@ -1,0 +1,32 @@
+"""Pictures that cannot be made: a warning each, never the end of a run."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dccc_lightning.errors import UnwritableFileError, UserError, is_full_disk
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def spared(picture: str) -> Iterator[None]:
+    """Log a warning in place of an error within: no memory, no image, a fault of a library.
+
+    A full disk is a fault of the run, and passes.
+
+    Args:
+        picture: Name of the picture, for the warning.
+
+    >>> with spared("panel map"):
+    ...     raise MemoryError("Unable to allocate 8 GiB")
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UnwritableFileError) or is_full_disk(error):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), "")
+        if not isinstance(error, UserError):
+            reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        log.warning("no %s: %s", picture, reason)
