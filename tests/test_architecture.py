@@ -22,7 +22,7 @@ LAYERS = (
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods
     ("data", "losses", "memory", "metrics_table", "models", "retrieval"),
     ("checkpointing", "evaluated", "optimization", "reports", "wandb_logger"),
-    ("datamodule", "inference", "module", "supervised"),
+    ("datamodule", "inference", "lightning_internals", "module", "supervised"),
     ("embedding",),
     ("callbacks",),
     ("construction",),

@@ -13,6 +13,7 @@ from dccc_lightning import checks
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import LostProcessError
+from dccc_lightning.lightning_internals import process_launcher
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -110,18 +111,15 @@ def finished(trainer: "pl.Trainer") -> Iterator[None]:
     W&B runs are closed, as failed after a failure: the next job of a sweep would go on writing into
     them. The processes that Lightning started end after one: they would wait for this one.
     """
-    from pytorch_lightning.loggers import WandbLogger  # noqa: PLC0415  slow to import, as below
-    from pytorch_lightning.strategies.launchers.subprocess_script import (  # noqa: PLC0415
-        _SubprocessScriptLauncher,
-    )
+    from pytorch_lightning.loggers import WandbLogger  # noqa: PLC0415  slow to import
 
     failed = False
     try:
         yield
     except BaseException as error:
         failed = True
-        launcher = trainer.strategy.launcher
-        if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher = process_launcher(trainer)
+        if launcher is not None:
             if isinstance(error, LostProcessError):
                 _let_speak(launcher.procs)
             launcher.kill(signal.SIGKILL)

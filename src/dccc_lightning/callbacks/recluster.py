@@ -26,6 +26,7 @@ from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.embedding import embed_split
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import LostProcessError
+from dccc_lightning.lightning_internals import shuffles_batches
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.progress import announced
 from dccc_lightning.reports.label_free import overall_silhouette
@@ -79,7 +80,7 @@ class Recluster(Callback):
             raise TypeError("Recluster works with a DCCCModule and a ReIDDataModule")
         if vars(trainer)["reload_dataloaders_every_n_epochs"] != 1:
             raise ValueError("Recluster needs Trainer(reload_dataloaders_every_n_epochs=1)")
-        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+        if trainer.world_size > 1 and shuffles_batches(trainer):
             raise ValueError("Recluster needs Trainer(use_distributed_sampler=False)")
         if self._networks()[-1] == "teacher" and pl_module.teacher is None:
             raise UserError(

@@ -16,6 +16,7 @@ from dccc_lightning.beginnings import requeue_job
 from dccc_lightning.callbacks.stop_signals import StopSignals
 from dccc_lightning.checkpointing import LAST, PREVIOUS
 from dccc_lightning.files import remove_temporaries
+from dccc_lightning.lightning_internals import leave_signals_alone
 
 
 class RunCheckpoint(Checkpoint):
@@ -46,17 +47,13 @@ class RunCheckpoint(Checkpoint):
         self._keeps_last = True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to signals, in place of Lightning, whose handlers talk to the other processes."""
+        """Listen to signals, in place of Lightning."""
         # The damaged last checkpoint must not take the place of the whole one before it.
         self._keeps_last = Path(trainer.ckpt_path or "").name != PREVIOUS
         if trainer.is_global_zero:
             remove_temporaries(self.folder)
             remove_temporaries(self.run)
-        connector: Any = vars(trainer)["_signal_connector"]
-        connector.register_signal_handlers = lambda: None
-        # It would wait for the device on every step.
-        epoch_loop: Any = trainer.fit_loop.epoch_loop
-        epoch_loop._broadcast_sigterm_tensor = lambda: None
+        leave_signals_alone(trainer)
         self._signals.watch()
         self._signals.leave = lambda number: self._leave(trainer, number)
 

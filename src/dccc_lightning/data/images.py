@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from dccc_lightning import checks
+from dccc_lightning.data.available_memory import available_memory
 from dccc_lightning.data.decoding import check_header, decode_image
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.progress import track
@@ -35,18 +36,6 @@ class UnreadableImage:
 
     index: int
     error: UnreadableImageError
-
-
-def available_memory() -> int:
-    """Return the bytes that new processes may fill, within the limit of a container."""
-    sizes = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, size = line.partition(":")
-        sizes[name] = size
-    available = int(sizes["MemAvailable"].split()[0]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return available if text == "max" else min(available, int(text))
 
 
 def shared_empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

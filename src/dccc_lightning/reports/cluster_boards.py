@@ -61,7 +61,8 @@ class ClusterFigures:
             rows, mine = self.rows[clustered[part]].astype(np.float64), labels[part]
             here, places = np.unique(mine, return_inverse=True)
             ones = np.ones(len(mine)), (places, np.arange(len(mine)))
-            sums[here] += csr_array(ones, shape=(len(here), len(mine))) @ rows
+            ones_by_cluster = csr_array(ones, shape=(len(here), len(mine)))
+            sums[here] += np.asarray(ones_by_cluster @ rows)
             own += np.bincount(mine, np.einsum("nd,nd->n", rows, rows), len(sizes))
         products = np.einsum("cd,cd->c", sums, sums) - own
         spreads = np.where(sizes > 1, 1 - products / np.maximum(sizes * (sizes - 1), 1), 0.0)

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 from PIL import ImageFont
 
-PLAIN_TEXT: dict[str, Any] = {"text.parse_math": False}
+PLAIN_TEXT: Any = {"text.parse_math": False}
 """For ``matplotlib.rc_context``: dollar signs in names of the user's are no formulas."""
 
 

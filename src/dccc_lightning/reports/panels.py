@@ -6,7 +6,7 @@ identities), ``clusters/outliers`` (if there are any), ``rankings`` (with identi
 ``thumbnails/map``, the images that the others speak of.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,8 +102,12 @@ def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> li
             boards |= _rankings(evaluated, found.camera_names)
     with announced("reading images for the boards"):
         panels = _drawn(boards, load)
-    makers = {"map": lambda: _map(found, rows, load), "distances": lambda: _distances(found),
-              "sizes": lambda: _sizes(found), "flow": lambda: _flow(found)}  # fmt: skip
+    makers: dict[str, Callable[[], list[Panel]]] = {
+        "map": lambda: _map(found, rows, load),
+        "distances": lambda: _distances(found),
+        "sizes": lambda: _sizes(found),
+        "flow": lambda: _flow(found),
+    }
     for name, make in makers.items():
         with spared(f"panel {name}"):
             panels += make()

@@ -73,7 +73,8 @@ def count_pairs(people: Ints, cameras: Ints) -> PairCounts:
     columns = np.where(cameras == UNKNOWN, len(codes) - 1, np.searchsorted(codes, cameras))
     shape = int(people.max(initial=-1)) + 1, len(codes)
     table = coo_array((np.ones(len(people)), (people, columns)), shape=shape).tocsr()
-    totals, known = table.sum(axis=1), table[:, :-1]
+    totals: Floats = table.sum(axis=1)
+    known = table[:, :-1]
     unknown = np.bincount(people[cameras == UNKNOWN], minlength=len(totals))
     # Ordered pairs, an image of an unknown camera with itself among them.
     ordered = totals**2 - known.power(2).sum(axis=1)
