@@ -194,6 +194,7 @@ PREPARED = {
     "runs/3/calibration.json": "calibration",
     "source/weights.pt": "pretrained", "weights.pth": "imagenet",
     "exported/model.onnx": "exported", "exported/model.pt2": "exported",
+    "exported/example.jpg": "exported",
     "data": "datasets", "market": "market", "crops": "crops", "queries": "crops", "many": "crops",
     "labels.csv": "table",
     "crops/0001_c2s1_064863_00.jpg": "crop", "crops/0001_c2s1_064888_01.jpg": "crop",

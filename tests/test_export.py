@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import torch
 import yaml
 from PIL import Image
 
+from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.inference import exporting
+from dccc_lightning.inference.export_example import ExportExample
 from dccc_lightning.inference.exporting import ABOUT, Parity, runner, to_onnx, to_program, to_pt2
 from dccc_lightning.inference.image_embedder import Origin
 from dccc_lightning.inference.loading import FORMAT, KEY, load_embedder
@@ -158,7 +161,12 @@ def test_the_command_writes_both_with_a_card(command, run_folder, crops):
     assert json.loads(extra[ABOUT])["fingerprint"] == embedder.fingerprint
     pixels = torch.zeros(3, 3, 32, 16, dtype=torch.uint8)
     torch.testing.assert_close(loaded.module()(pixels), embedder.embed(pixels))
+    picture = decode_image("out/example.jpg", 32, 16)[None]
+    torch.testing.assert_close(
+        embedder.embed(torch.from_numpy(picture))[0], torch.from_numpy(np.load("out/example.npy"))
+    )
     card = Path("out/MODEL_CARD.md").read_text()
+    assert f"= {report['example']['bgr_cost']:.2f} away" in card
     for fact in ("without identity labels", "| student, last epoch | 61.2 | 30.0 | 70.0",
                  "| student, epoch 16: the best on the test split | 61.2 ", "seed: 7",
                  "research only", "Trained on: market1501", "5 images", embedder.fingerprint,
@@ -168,6 +176,70 @@ def test_the_command_writes_both_with_a_card(command, run_folder, crops):
         assert "5 images (crops)" in text
         assert "private" not in text
         assert str(crops.parent) not in text
+
+
+def python_blocks(card):
+    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def exported(embedder, contents, tmp_path_factory):
+    """A folder with all that the card speaks of."""
+    folder = tmp_path_factory.mktemp("exported")
+    example = ExportExample.of(embedder)
+    for name, content in contents.items():
+        (folder / f"model.{name}").write_bytes(content)
+    (folder / "example.jpg").write_bytes(example.picture)
+    (folder / "example.npy").write_bytes(example.embedding_file)
+    known = facts() | {"height": 32, "width": 16, "example": {"bgr_cost": example.bgr_cost}}
+    known["files"] = {f"model.{name}": len(content) for name, content in contents.items()}
+    known["parity"] = {name: {"cosine": 1, "difference": 0} for name in known["files"]}
+    (folder / "MODEL_CARD.md").write_text(model_card(embedder.origin, known))
+    return folder
+
+
+@pytest.mark.parametrize("library", ["PIL", "cv2"])
+def test_the_code_of_a_card_gives_the_embedding_of_the_example(
+    exported, embedder, library, monkeypatch, capsys
+):
+    if library == "cv2":
+        pytest.importorskip("cv2")
+    monkeypatch.chdir(exported)
+    pillow, opencv, *runs, check = python_blocks(Path("MODEL_CARD.md").read_text())
+    assert len(runs) == 2
+    for run in runs:
+        names = {}
+        for code in (opencv if library == "cv2" else pillow, run, check):
+            exec(code, names)
+        assert float(capsys.readouterr().out) == pytest.approx(1, abs=1e-4)
+        if library == "PIL":
+            np.testing.assert_array_equal(names["images"][0], decode_image("example.jpg", 32, 16))
+
+
+def test_the_code_of_a_card_turns_images_as_training_does(exported, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.open(exported / "example.jpg").save("example.jpg", exif=turned)
+    names = {}
+    exec(python_blocks((exported / "MODEL_CARD.md").read_text())[0], names)
+    np.testing.assert_array_equal(names["images"][0], decode_image("example.jpg", 32, 16))
+
+
+def test_the_cost_of_swapped_colours_is_measured(exported, embedder):
+    pixels = decode_image(exported / "example.jpg", 32, 16)
+    right, swapped = embedder.embed(torch.from_numpy(np.stack([pixels, pixels[::-1]]))).numpy()
+    cost = 1 - float(right @ swapped)
+    assert 0.001 < cost < 2
+    card = (exported / "MODEL_CARD.md").read_text()
+    assert f"`example.jpg` is 1 - cosine = {cost:.2f} away" in card
+    np.testing.assert_allclose(np.load(exported / "example.npy"), right, atol=1e-6)
+
+
+def test_a_card_of_one_file_shows_the_code_of_that_file():
+    card = card_of("market1501")
+    assert "torch.export.load" in card
+    assert "onnxruntime" not in card
 
 
 def test_an_export_that_disagrees_is_not_written(command, run_folder, crops, monkeypatch):
@@ -220,6 +292,7 @@ def facts():
         "fingerprint": "f00", "height": 64, "width": 32, "feature_dim": 8, "parameters": 12,
         "files": {"model.pt2": 10**6}, "parity": {"model.pt2": {"cosine": 1, "difference": 0}},
         "compared": "9 images", "speed": {"torch": {"1": 2.0}}, "machine": "a machine",
+        "example": {"bgr_cost": 0.5},
     }  # fmt: skip
 
 

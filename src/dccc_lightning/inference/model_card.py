@@ -51,6 +51,27 @@ _LIMITS = """\
 """
 
 
+_RUNS = {
+    "model.onnx": """\
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(embeddings,) = session.run(["embeddings"], {"images": images})
+```
+""",
+    "model.pt2": """\
+```python
+import torch
+
+network = torch.export.load("model.pt2").module()
+embeddings = network(torch.from_numpy(images)).detach().numpy()
+```
+""",
+}
+"""What runs each file."""
+
+
 def model_card(
     origin: Origin,
     facts: Mapping[str, Any],
@@ -104,24 +125,45 @@ def _what(origin: Origin, facts: Mapping[str, Any], settings: Mapping[str, Any] 
 
 def _usage(facts: Mapping[str, Any]) -> str:
     rows = [(f"`{name}`", f"{size / 1e6:.1f} MB") for name, size in facts["files"].items()]
+    resized = (
+        f"resize(({facts['width']}, {facts['height']}), Image.Resampling.BICUBIC)).transpose("
+        "2, 0, 1)[None]"
+    )
+    bgr_cost = facts["example"]["bgr_cost"]
+    runs = "\n".join(code for name, code in _RUNS.items() if name in facts["files"])
     return f"""\
 {_table(("file", "size"), rows)}
 Input `images`: (B, 3, {facts["height"]}, {facts["width"]}) uint8, RGB, any B; normalisation is part
-of the model. Output `embeddings`: (B, {facts["feature_dim"]}) float32. Resize with Pillow's
-`BICUBIC`, as in training.
+of the model. Output `embeddings`: (B, {facts["feature_dim"]}) float32. Images are turned upright by
+their EXIF orientation and resized with Pillow's `BICUBIC`, as in training:
 
 ```python
-import numpy as np, onnxruntime
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
-session = onnxruntime.InferenceSession("model.onnx")
-crop = Image.open("crop.jpg").convert("RGB").resize(({facts["width"]}, {facts["height"]}), \
-Image.BICUBIC)
-images = np.asarray(crop).transpose(2, 0, 1)[None]
-(embeddings,) = session.run(["embeddings"], {{"images": images}})
+crop = ImageOps.exif_transpose(Image.open("example.jpg")).convert("RGB")
+images = np.array(crop.{resized}
 ```
 
-`torch.export.load("model.pt2").module()` takes the same input as a tensor, without the package.
+OpenCV reads BGR: with red and blue swapped, `example.jpg` is 1 - cosine = {bgr_cost:.2f} away
+from itself. OpenCV's own `resize` has no antialiased bicubic, so that Pillow's is used here, too:
+
+```python
+import cv2
+import numpy as np
+from PIL import Image
+
+crop = cv2.cvtColor(cv2.imread("example.jpg"), cv2.COLOR_BGR2RGB)
+images = np.array(Image.fromarray(crop).{resized}
+```
+
+{runs}
+`example.jpg` is a drawn pedestrian, and `example.npy` its embedding: the cosine is 1, but for
+rounding and for how a library decodes JPEG.
+
+```python
+print(float(embeddings[0] @ np.load("example.npy")))
+```
 """
 
 

@@ -19,6 +19,7 @@ from dccc_lightning.construction import Settings, checked
 from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
+from dccc_lightning.inference.export_example import EMBEDDING, EXAMPLE, ExportExample
 from dccc_lightning.inference.exporting import (
     FORMATS,
     Parity,
@@ -46,8 +47,8 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
 
     Args:
         settings: The composed configuration.
-        output: The run's folder; afterwards it holds model.onnx and model.pt2, MODEL_CARD.md and
-            export.json.
+        output: The run's folder; afterwards it holds model.onnx and model.pt2, MODEL_CARD.md,
+            export.json, and example.jpg with its embedding, example.npy.
 
     Returns:
         What export.json holds.
@@ -74,6 +75,7 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
         program = to_program(embedder)
         writers = {"onnx": to_onnx, "pt2": to_pt2}
         contents = {name: writers[name](program, about) for name in formats}
+    example = ExportExample.of(embedder)
     parity, speed = _compared(embedder, contents, pixels)
     facts = {
         **about,
@@ -82,6 +84,7 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
         "parity": {f"model.{name}": asdict(found) for name, found in parity.items()},
         "compared": f"{len(pixels)} images ({source})",
         "speed": speed,
+        "example": {"bgr_cost": example.bgr_cost},
         "machine": f"the processor, threads: {torch.get_num_threads()}; torch {torch.__version__}",
     }
     run = _run_of(embedder)
@@ -94,6 +97,8 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
     )
     for name, content in contents.items():
         write_atomically(output / f"model.{name}", content)
+    write_atomically(output / EXAMPLE, example.picture)
+    write_atomically(output / EMBEDDING, example.embedding_file)
     write_atomically(output / CARD, card.encode())
     write_atomically(output / REPORT, (json.dumps(facts, indent=2) + "\n").encode())
     CONSOLE.print(_table(facts))
