@@ -43,7 +43,7 @@ class ExportExample:
         rgb = resize_image(Image.open(picture), embedder.height, embedder.width)
         pixels = np.stack([rgb, rgb[::-1]])
         right, swapped = embedder.embed(torch.from_numpy(pixels)).numpy()
-        return cls(picture.getvalue(), right, round(float(1 - right @ swapped), 4))
+        return cls(picture.getvalue(), right, round(max(0.0, float(1 - right @ swapped)), 4))
 
     @property
     def embedding_file(self) -> bytes:
