@@ -50,7 +50,8 @@ def check_queries(splits: Splits) -> int:
                     *(splits.name, total - scored, total),
                 )
             return scored
-    if reason := seen_by_one_camera(splits):
+    reason = seen_by_one_camera(splits)
+    if reason and bool(total) == bool(len(splits.gallery)):  # else an empty split says more
         raise UserError(f"{reason}; check the cameras, or give none to match within them")
     if total and len(splits.gallery):
         raise UserError(
