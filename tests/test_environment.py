@@ -18,12 +18,13 @@ def test_neither_a_job_nor_an_account_reaches_the_tests(tmp_path):
         "SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_JOB_ID": "17", "LOCAL_RANK": "1",
         "RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node1", "TORCHELASTIC_RUN_ID": "x",
         "WANDB_API_KEY": "secret", "HYDRA_FULL_ERROR": "0", "DCCC_CACHE": "/data",
-        "OMP_NUM_THREADS": "16", "CI": "true", "LANG": "C.UTF-8", "DCCC_WEIGHTS_DIR": "/weights",
+        "OMP_NUM_THREADS": "16", "CI": "true", "PATH": "/nowhere", "LANG": "C.UTF-8",
+        "DCCC_WEIGHTS_DIR": "/weights",
     }  # fmt: skip
     own = own_environment(given, tmp_path)
     threads = {name for name in own if name.endswith("_NUM_THREADS")}
     assert {name: own[name] for name in own.keys() - threads} == {
-        "HOME": str(tmp_path), "PATH": os.defpath, "LANG": "C.UTF-8",
+        "HOME": str(tmp_path), "PATH": "/nowhere", "LANG": "C.UTF-8",
         "DCCC_WEIGHTS_DIR": "/weights",
     }  # fmt: skip
     assert {own[name] for name in threads} == {"1"}

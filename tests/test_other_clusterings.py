@@ -15,7 +15,8 @@ from scipy.sparse import csr_matrix
 from scipy.spatial.distance import squareform
 from sklearn import cluster
 
-from dccc_lightning.clustering import infomap, quality
+from dccc_lightning import ranges
+from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.algorithms import DBSCAN, numbered
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.hdbscan import HDBSCAN
@@ -288,14 +289,14 @@ def test_infomap_gives_the_same_labels_again():
 
 
 def test_infomap_that_is_not_installed_is_one_line_with_its_licence(monkeypatch):
-    monkeypatch.setattr(infomap.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(ranges, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"GPL.*dccc-lightning\[infomap\]") as caught:
         Infomap()
     assert "\n" not in str(caught.value)
 
 
 def test_infomap_that_fails_is_one_line(monkeypatch):
-    monkeypatch.setattr(infomap.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(ranges, "find_spec", lambda name: True)
     failed = SimpleNamespace(returncode=1, stderr="Traceback\nError: no memory\n", stdout="")
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: failed)
     with pytest.raises(UserError, match="Infomap ended with 1: Error: no memory"):
@@ -303,7 +304,7 @@ def test_infomap_that_fails_is_one_line(monkeypatch):
 
 
 def test_infomap_is_asked_for_what_the_settings_say(monkeypatch):
-    monkeypatch.setattr(infomap.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(ranges, "find_spec", lambda name: True)
     seen = {}
 
     def ran(command, **options):
@@ -328,7 +329,7 @@ def test_infomap_is_asked_for_what_the_settings_say(monkeypatch):
 
 def test_infomap_outlives_the_signal_that_stops_a_job(monkeypatch):
     """SLURM sends it to every process of a step; the run itself goes on to its next checkpoint."""
-    monkeypatch.setattr(infomap.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(ranges, "find_spec", lambda name: True)
     codes = [-signal.SIGUSR1, 0]
 
     def ran(command, **options):

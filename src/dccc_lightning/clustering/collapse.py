@@ -22,6 +22,7 @@ def sampled(rows: Tensor) -> Tensor:
 def mean_cosine(rows: Tensor) -> float:
     """Return the mean cosine of two different rows of length one; 0 where there are none.
 
+    >>> import torch
     >>> mean_cosine(torch.eye(2)[[0, 0, 1]])
     0.3333333333333333
     """
