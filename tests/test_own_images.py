@@ -26,6 +26,8 @@ from dccc_lightning.data.unknown import UNKNOWN_WORDS
 from dccc_lightning.errors import UserError
 from trees import LAST, MARKET, grow, touch
 
+REMEDY = "dataset=folder dataset.unknown=[WORDS] lists such words"
+
 NAMES = r"(?P<camera>cam[^/]*)/(?P<identity>[a-z]+)_\d+\."
 
 
@@ -528,13 +530,13 @@ class TestRules:
         (line,) = lines
         assert line.startswith("own: taken as unknown: identity 'unknown' of 2 images, ")
         assert "identity 'NaN' of 1 image," in line
-        assert line.endswith(" more; dataset.unknown lists such words")
+        assert line.endswith(f" more; {REMEDY}")
 
     def test_the_words_are_one_setting(self):
         images = [("a.png", "c", "unknown", ""), ("b.png", "Nobody", "x", "")]
         assert self.said(images, unknown=["nobody"]) == (
             [("a.png", "c", "unknown", ""), ("b.png", "", "x", "")],
-            ["own: taken as unknown: camera 'Nobody' of 1 image; dataset.unknown lists such words"],
+            [f"own: taken as unknown: camera 'Nobody' of 1 image; {REMEDY}"],
         )
         for nothing in (None, []):
             kept, lines = self.said(images, unknown=nothing)

@@ -19,6 +19,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.retrieval.gallery_manifest import MANIFEST
 from dccc_lightning.tasks.calibrate import calibrate
 from dccc_lightning.tasks.index import index
+from dccc_lightning.tasks.path_labels import PathLabels
 from dccc_lightning.tasks.search import search
 
 TASKS = {"index": index, "search": search, "calibrate": calibrate}
@@ -153,6 +154,15 @@ def test_images_are_added_and_removed_by_commands(ask, people, tmp_path):
     hit = ask("search", "index=g", f"query={people}/9_c2.png", NAMES, output="e")["queries"][0]
     same_picture = {(h["id"], h["identity"]): h["score"] for h in hit["hits"][:2]}
     assert same_picture == {(1, "1"): pytest.approx(1), (8, "9"): pytest.approx(1)}
+
+
+def test_words_for_an_unknown_identity_in_a_path_name_no_person():
+    labels = PathLabels({"pattern": r"(?P<identity>[^/_]+)_(?P<camera>[^.]+)", "dataset": {}})
+    root = Path("/crops")
+    read = [labels(f"/crops/{name}.png", root)[1:] for name in ("7_c1", "Unknown_c1", "nan_?")]
+    assert read == [("c1", "7"), ("c1", ""), ("", "")]
+    with pytest.warns(UserWarning, match="identity 'Unknown' of 1 image, camera '.' of 1"):
+        labels.check("input=crops")
 
 
 def test_a_gallery_keeps_its_pattern(embedder, settings_of, people, tmp_path, capsys):

@@ -22,8 +22,9 @@ from dccc_lightning.data.inspection import inspect, inspect_all
 from dccc_lightning.data.layout import read_market_layout
 from dccc_lightning.data.msmt17 import MSMT17
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
+from dccc_lightning.data.sizes import Range, Sizes
 from dccc_lightning.data.verification import examine, run_checks
-from trees import LISTS, grow_msmt
+from trees import LISTS, grow_msmt, picture
 
 PAGE = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
@@ -137,6 +138,47 @@ def test_copies(home, case):
     report = report_of(home)
     assert found(report) == {key: (f"{one} = {other}",)}
     assert (len(report.errors), len(report.warnings)) == ((0, 1) if key == "duplicates" else (1, 0))
+
+
+@pytest.mark.parametrize("case", COPIES)
+def test_copies_that_were_saved_anew(home, case):
+    one, other, key = COPIES[case]
+    image = picture(0)
+    image.save(home / one, quality=95)
+    image.resize((48, 96), Image.Resampling.BICUBIC).save(home / other, quality=80)
+    report = report_of(home)
+    ((found_key, (item,)),) = found(report).items()
+    assert found_key == f"near_{key}"
+    assert re.fullmatch(rf"{one} ~ {other} \(\d+ bits\)", item)
+    assert (len(report.errors), len(report.warnings)) == (0, 1)
+
+
+def test_near_duplicates_are_no_news_where_the_files_are_equal(home):
+    picture(0).save(home / TREE[0])
+    shutil.copy(home / TREE[0], home / TREE[1])
+    picture(0).save(home / TREE[2], quality=90)
+    items = found(report_of(home))
+    assert set(items) == {"duplicates", "near_two_identities"}
+    assert len(items["near_two_identities"]) == 1
+
+
+def test_sizes_and_pages(home):
+    report = report_of(home)
+    assert report.sizes == Sizes(
+        Range(8, 8, 8), Range(16, 16, 16), Range(2, 2, 2), 1, 0, ((8, 16, 8),)
+    )
+    pages = [picture(number, (30, 10)) for number in range(2)]
+    pages[0].save(home / TREE[0], format="TIFF", save_all=True, append_images=pages[1:])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pages[1].save(home / TREE[1], exif=turned)
+    report = report_of(home)
+    assert report.sizes is not None
+    assert report.sizes.width == (8, 8, 30)
+    assert report.sizes.aspect == (1 / 3, 2, 3)
+    assert (report.sizes.different, report.sizes.wide) == (3, 1)
+    assert report.sizes.common == ((8, 16, 6), (10, 30, 1), (30, 10, 1))
+    assert found(report) == {"pages": (f"{TREE[0]}: 2 pages",)}
 
 
 def test_a_query_that_the_filter_takes_out_of_the_gallery(home):
@@ -262,6 +304,32 @@ def test_verify_says_fit(command: Command, tiny: list[str], tmp_path: Path) -> N
         "found": 16, "official": None, "verified": False,
     }  # fmt: skip
     assert results["checks"]["unreadable"] == {"fatal": True, "items": []}
+
+
+def test_verify_counts_what_the_reader_warns_of(command: Command, tmp_path: Path) -> None:
+    rows = ["path,identity"]
+    for number in range(4):
+        save(tmp_path / "crops" / f"{number}.png", number)
+        rows.append(f"{number}.png,{'unknown' if number else 'anna'}")
+    save(tmp_path / "crops" / "noise.png", 9)
+    (tmp_path / "crops" / "noise.png").rename(tmp_path / "crops" / "noise")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    place = ["task=verify", "dataset=folder", f"dataset.root={tmp_path / 'crops'}"]
+    outcome = command(*place, "output=a")
+    assert outcome.code == 0
+    assert "crops: 1 file is an image by the first bytes" in outcome.err
+    assert "verdict: fit, 0 errors, 1 warning\n" in outcome.out
+    assert "width x height: 8 x 16: 4; wider than tall: 0\n" in outcome.out
+    outcome = command(*place, f"dataset.table={tmp_path / 'labels.csv'}", "output=b")
+    assert outcome.code == 0
+    line = (
+        "folder: taken as unknown: identity 'unknown' of 3 images; dataset=folder "
+        "dataset.unknown=[WORDS] lists such words"
+    )
+    assert f"warning: {line}\n" in outcome.err
+    results = json.loads((tmp_path / "b" / "verify.json").read_text())
+    assert results["warnings"] == [line]
+    assert results["sizes"]["aspect"] == {"smallest": 2.0, "median": 2.0, "largest": 2.0}
 
 
 def test_verify_says_not_fit_in_one_line_and_keeps_its_report(

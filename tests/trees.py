@@ -2,7 +2,9 @@
 
 import random
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dccc_lightning.errors import UserError
 
@@ -75,6 +77,16 @@ LAST = {
     "test/gallery/000010": ["000010_0004.jpg"],
     "test/gallery/000002": ["000002_0002.jpg", "000002_0001.jpg"],
 }
+
+
+def picture(number, size=(64, 128)):
+    """A picture with coarse and fine detail, as a crop has."""
+    rng = np.random.default_rng(number)
+    pixels = np.zeros((size[1], size[0], 3))
+    for detail, weight in ((2, 1.0), (4, 0.8), (8, 0.7), (16, 0.6)):
+        coarse = Image.fromarray(rng.integers(0, 256, (2 * detail, detail, 3), dtype=np.uint8))
+        pixels += weight * np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
+    return Image.fromarray((pixels / 3.1).astype(np.uint8))
 
 
 def touch(root, *paths):

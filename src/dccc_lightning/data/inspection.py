@@ -1,4 +1,4 @@
-"""Looking into every image file once: can it be decoded, and is its content that of another?"""
+"""Looking into every image file once: can it be decoded, how large is it, what is it like?"""
 
 import hashlib
 import io
@@ -12,7 +12,11 @@ from PIL import Image
 
 from dccc_lightning.data.decoding import DECODING_ERRORS, FORMATS, check_size, problem_of, to_rgb
 from dccc_lightning.data.image_kinds import HEAD_BYTES
+from dccc_lightning.data.perceptual_hash import perceptual_hash
 from dccc_lightning.progress import track
+
+PAGED = ("TIFF", "PNG", "WEBP")
+"""Formats with pages or frames; a second image in a JPEG is its preview."""
 
 DIGEST_BYTES = 16
 """128 bits: that two different files agree by chance need not be feared."""
@@ -26,15 +30,21 @@ class Inspection:
         digest: hash of the content; None of a file that is empty or cannot be read.
         is_empty: it has no content at all.
         problem: why it cannot be decoded, in one line; None if it can, or is empty.
+        size: width and height in pixels, upright; None if it cannot be decoded.
+        likeness: its ``perceptual_hash``; None if it cannot be decoded.
+        pages: images in the file, of which the first is read.
     """
 
     digest: bytes | None
     is_empty: bool = False
     problem: str | None = None
+    size: tuple[int, int] | None = None
+    likeness: bytes | None = None
+    pages: int = 1
 
 
 def inspect(path: Path) -> Inspection:
-    """Read, hash and decode one file; the pixels are not kept."""
+    """Read, decode and hash one file; the pixels are not kept."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -45,10 +55,11 @@ def inspect(path: Path) -> Inspection:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(image)
-            to_rgb(image)  # as training does: what it refuses is refused here
+            pages = getattr(image, "n_frames", 1) if image.format in PAGED else 1
+            rgb = to_rgb(image)  # as training does: what it refuses is refused here
     except DECODING_ERRORS as error:
         return Inspection(digest, problem=problem_of(error, content[:HEAD_BYTES]))
-    return Inspection(digest)
+    return Inspection(digest, size=rgb.size, likeness=perceptual_hash(rgb), pages=pages)
 
 
 def inspect_all(paths: Sequence[Path], progress: bool = True) -> list[Inspection]:

@@ -68,7 +68,8 @@ class UnknownWords:
             for (column, label), count in self._met.most_common()
         ]
         warnings.warn(
-            f"{place}: taken as unknown: {listed(met)}; dataset.unknown lists such words",
+            f"{place}: taken as unknown: {listed(met)}; dataset=folder dataset.unknown=[WORDS] "
+            "lists such words",
             stacklevel=1,
         )
         self._met.clear()

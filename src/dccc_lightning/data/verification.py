@@ -4,16 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 
 from dccc_lightning.data.facts import Counts, Facts, Unverified
 from dccc_lightning.data.inspection import Inspection, inspect_all
-from dccc_lightning.data.layout import shown
+from dccc_lightning.data.likeness import TITLES, near_duplicates
 from dccc_lightning.data.records import UNKNOWN, Splits
+from dccc_lightning.data.sizes import Sizes, sizes_of
+from dccc_lightning.data.split_images import SPLITS, SplitImage, is_right, split_images
 
-SPLITS = ("train", "query", "gallery")
 MEASURES = ("images", "identities", "cameras")
 DUPLICATES = ("leaked", "two_identities", "query_in_gallery", "duplicates")
 """What can be wrong with files of equal content, the worst first."""
@@ -71,10 +71,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found."""
+    """All that was found.
+
+    Attributes:
+        figures: the counts.
+        checks: every kind of defect, found or not.
+        sizes: of the images; None where none can be decoded.
+        notes: warnings of the dataset's reader.
+    """
 
     figures: tuple[Figure, ...]
     checks: tuple[Check, ...]
+    sizes: Sizes | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> list[str]:
@@ -86,33 +95,31 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What is worth knowing, one line each."""
-        return [str(f) for f in self.figures if f.differs and not f.is_verified] + [
-            str(check) for check in self.checks if check.items and not check.is_fatal
-        ]
+        return (
+            [str(f) for f in self.figures if f.differs and not f.is_verified]
+            + [str(check) for check in self.checks if check.items and not check.is_fatal]
+            + list(self.notes)
+        )
 
 
-class Image(NamedTuple):
-    """An image of a split, as the checks see it."""
-
-    split: str
-    name: str
-    identity: int
-    camera: int
-
-
-def examine(splits: Splits, facts: Facts, progress: bool = True) -> Report:
+def examine(
+    splits: Splits, facts: Facts, progress: bool = True, notes: Sequence[str] = ()
+) -> Report:
     """Count what ``splits`` hold and inspect every file, in parallel.
 
     Args:
         splits: as the dataset has read itself.
         facts: what is known of the dataset.
         progress: show a progress bar.
+        notes: warnings of the dataset's reader.
     """
     parts = [getattr(splits, split) for split in SPLITS]
-    paths = [path for part in parts for path in part.paths]
+    inspections = inspect_all([path for part in parts for path in part.paths], progress)
     return Report(
         tuple(compare_counts(splits, facts)),
-        tuple(run_checks(splits, facts, inspect_all(paths, progress))),
+        tuple(run_checks(splits, facts, inspections)),
+        sizes_of(inspections),
+        tuple(notes),
     )
 
 
@@ -133,7 +140,7 @@ def run_checks(splits: Splits, facts: Facts, inspections: Sequence[Inspection]) 
         facts: what is known of the dataset.
         inspections: of the training, query and gallery images, in this order.
     """
-    images = list(_images(splits))
+    images = list(split_images(splits))
     looks = list(zip(images, inspections, strict=True))
     empty = tuple(image.name for image, look in looks if look.is_empty)
     broken = tuple(f"{image.name}: {look.problem}" for image, look in looks if look.problem)
@@ -141,7 +148,7 @@ def run_checks(splits: Splits, facts: Facts, inspections: Sequence[Inspection]) 
     yield Check("unreadable", "files that cannot be decoded", True, broken)
     yield Check("shared_identities", "identities in training and test", True, _shared(splits))
 
-    by_content: defaultdict[bytes, list[Image]] = defaultdict(list)
+    by_content: defaultdict[bytes, list[SplitImage]] = defaultdict(list)
     for image, look in looks:
         if look.digest is not None:
             by_content[look.digest].append(image)
@@ -156,21 +163,15 @@ def run_checks(splits: Splits, facts: Facts, inspections: Sequence[Inspection]) 
     yield Check("query_in_gallery", "queries with themselves as a match", True, query_in_gallery)
     yield Check("duplicates", "other images that are there twice", False, duplicates)
 
+    near = near_duplicates(images, inspections)
+    for kind, (key, title) in TITLES.items():
+        yield Check(key, title, False, near[kind])
+    paged = tuple(f"{image.name}: {look.pages} pages" for image, look in looks if look.pages > 1)
+    yield Check("pages", "files of which the first page is read", False, paged)
+
     queries = [image for image in images if image.split == "query" and image.identity != UNKNOWN]
     lonely = _unmatched(queries, [image for image in images if image.split == "gallery"])
     yield Check("unmatched", "queries without a match", len(lonely) == len(queries), lonely)
-
-
-def _images(splits: Splits) -> Iterator[Image]:
-    for split in SPLITS:
-        records = getattr(splits, split)
-        rows = zip(
-            records.paths, records.identities.tolist(), records.cameras.tolist(), strict=True
-        )
-        for path, identity, camera in rows:
-            inside = path.is_relative_to(splits.root)
-            name = shown(path.relative_to(splits.root) if inside else path)
-            yield Image(split, name, identity, camera)
 
 
 def _shared(splits: Splits) -> tuple[str, ...] | None:
@@ -182,34 +183,28 @@ def _shared(splits: Splits) -> tuple[str, ...] | None:
     return tuple(f"{identity:04d}" for identity in sorted(both | {*splits.shared_identities}))
 
 
-def _worst_defect(group: Sequence[Image], gallery_holds_queries: bool) -> str | None:
+def _worst_defect(group: Sequence[SplitImage], gallery_holds_queries: bool) -> str | None:
     """Tell which of ``DUPLICATES`` images of equal content are; None if that is intended."""
     train, query, gallery = ([image for image in group if image.split == s] for s in SPLITS)
     if train and (query or gallery):
         return "leaked"
     if len({image.identity for image in group} - {UNKNOWN}) > 1:
         return "two_identities"
-    if any(_is_right(image, other) for image, other in product(query, gallery)):
+    if any(is_right(image, other) for image, other in product(query, gallery)):
         return "query_in_gallery"
     if gallery_holds_queries and len(query) == len(gallery) == 1:
         return None
     return "duplicates"
 
 
-def _is_right(query: Image, other: Image) -> bool:
-    """Tell whether evaluation counts a gallery image as right for a query."""
-    is_filtered = query.camera == other.camera != UNKNOWN
-    return query.identity == other.identity != UNKNOWN and not is_filtered
-
-
-def _unmatched(queries: Sequence[Image], gallery: Sequence[Image]) -> tuple[str, ...]:
+def _unmatched(queries: Sequence[SplitImage], gallery: Sequence[SplitImage]) -> tuple[str, ...]:
     """Return the names of the queries that no gallery image is right for."""
     seen = {(image.identity, image.camera): image for image in gallery}
-    by_identity: defaultdict[int, list[Image]] = defaultdict(list)
+    by_identity: defaultdict[int, list[SplitImage]] = defaultdict(list)
     for image in seen.values():  # one image of each camera tells
         by_identity[image.identity].append(image)
     return tuple(
         query.name
         for query in queries
-        if not any(_is_right(query, image) for image in by_identity[query.identity])
+        if not any(is_right(query, image) for image in by_identity[query.identity])
     )

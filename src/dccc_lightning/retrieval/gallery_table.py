@@ -1,5 +1,6 @@
 """The table of a gallery: for every image its number, file, camera and identity."""
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -183,11 +184,17 @@ def make_table(
 def names(labels: Labels) -> list[str]:
     """Return the names of cameras or identities.
 
-    >>> names([3, "hall", UNKNOWN, None])
-    ['3', 'hall', '', '']
+    Unknown ones, ``UNKNOWN``, None and NaN as pandas has it, are ``NO_NAME``.
+
+    >>> names([3, "hall", UNKNOWN, None, float("nan")])
+    ['3', 'hall', '', '', '']
     """
     values = labels.tolist() if hasattr(labels, "tolist") else labels  # arrays and tensors
-    return [NO_NAME if label is None or label == UNKNOWN else str(label) for label in values]
+    return [NO_NAME if _is_unknown(label) else str(label) for label in values]
+
+
+def _is_unknown(label: object) -> bool:
+    return label is None or label == UNKNOWN or (isinstance(label, float) and math.isnan(label))
 
 
 def names_per_query(cameras: object, queries: int) -> list[str]:

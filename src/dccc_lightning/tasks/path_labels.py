@@ -8,6 +8,7 @@ from dccc_lightning.console import CONSOLE, counted
 from dccc_lightning.construction import Settings, checked
 from dccc_lightning.data.image_labels import PathPattern
 from dccc_lightning.data.listing import ListedImage
+from dccc_lightning.data.unknown import UNKNOWN_WORDS, UnknownWords
 from dccc_lightning.errors import UserError
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
 
@@ -43,6 +44,7 @@ class PathLabels:
             self._rule = checked("pattern", lambda: PathPattern(chosen))
             if gallery is not None and not self._is_own:
                 _check_names(gallery, self._rule)
+        self._words = UnknownWords(settings["dataset"].get("unknown", UNKNOWN_WORDS))
         self._unread: dict[str, str | None] = {}  # by path, as the pattern sees it
 
     def __call__(self, path: str, root: Path) -> ListedImage:
@@ -53,7 +55,12 @@ class PathLabels:
         labels = self._rule.labels(within.as_posix())
         is_read = labels is not None and (labels.camera or labels.identity)
         self._unread[path] = None if is_read else within.as_posix()
-        return ListedImage(path, labels.camera, labels.identity) if labels else ListedImage(path)
+        if labels is None:
+            return ListedImage(path)
+        camera, identity = labels.camera or "", labels.identity or ""
+        return ListedImage(
+            path, self._words.known("camera", camera), self._words.known("identity", identity)
+        )
 
     def check(self, source: str, *, needed: bool = True) -> None:
         """Say how many paths told neither.
@@ -67,6 +74,7 @@ class PathLabels:
         """
         if self._rule is None or (self._is_own and not self._unread):
             return
+        self._words.warn(source)
         unread = [path for path in self._unread.values() if path is not None]
         own = "the gallery's own " if self._is_own else ""
         fits = f"{own}pattern={self.pattern!r} fits"

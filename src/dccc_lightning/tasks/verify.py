@@ -14,7 +14,9 @@ from dccc_lightning.construction import Settings
 from dccc_lightning.data.facts import CountWarning, Facts
 from dccc_lightning.data.layout import shown
 from dccc_lightning.data.records import Splits
-from dccc_lightning.data.verification import MEASURES, SPLITS, Check, Figure, Report, examine
+from dccc_lightning.data.sizes import Range, Sizes
+from dccc_lightning.data.split_images import SPLITS
+from dccc_lightning.data.verification import MEASURES, Check, Figure, Report, examine
 from dccc_lightning.errors import UserError
 from dccc_lightning.files import write_atomically
 from dccc_lightning.preflight import build_dataset
@@ -40,10 +42,14 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
     """
     start = time.perf_counter()
     dataset = build_dataset(settings["dataset"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CountWarning)  # the table tells
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         splits = dataset.splits()
-    report = examine(splits, getattr(dataset, "facts", Facts()))
+    notes = [w for w in caught if not issubclass(w.category, CountWarning)]  # the table tells
+    for note in notes:
+        warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
+    said = [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
+    report = examine(splits, getattr(dataset, "facts", Facts()), notes=said)
     results = summarize(splits, report, time.perf_counter() - start)
     write_atomically(output / RESULT, (json.dumps(results, indent=2) + "\n").encode())
     show(splits, report)
@@ -79,6 +85,11 @@ def summarize(splits: Splits, report: Report, seconds: float) -> dict[str, Any]:
             }
             for check in report.checks
         },
+        "sizes": report.sizes
+        and {
+            key: value._asdict() if isinstance(value, Range) else value
+            for key, value in vars(report.sizes).items()
+        },
         "seconds": round(seconds, 1),
     }
 
@@ -90,6 +101,9 @@ def show(splits: Splits, report: Report) -> None:
         lines.append(f"layout: {splits.layout}")
     CONSOLE.print("\n".join(lines))
     CONSOLE.print(counts_table(report.figures))
+    if report.sizes:
+        CONSOLE.print(sizes_table(report.sizes))
+        CONSOLE.print(sizes_line(report.sizes))
     CONSOLE.print(checks_table(report.checks))
     for check in report.checks:
         if check.items:
@@ -113,6 +127,26 @@ def counts_table(figures: tuple[Figure, ...]) -> Table:
     for split in (*SPLITS, "total"):
         table.add_row(split, *(_count(by_place[split, measure]) for measure in MEASURES))
     return table
+
+
+def sizes_table(sizes: Sizes) -> Table:
+    """Lay out the sizes of the images."""
+    table = Table(title="sizes", title_justify="left")
+    table.add_column("")
+    for column in Range._fields:
+        table.add_column(column, justify="right")
+    table.add_row("width", *(f"{value:,}" for value in sizes.width))
+    table.add_row("height", *(f"{value:,}" for value in sizes.height))
+    table.add_row("height / width", *(f"{value:.2f}" for value in sizes.aspect))
+    return table
+
+
+def sizes_line(sizes: Sizes) -> str:
+    """Return the most common sizes and the number of wide images in one line."""
+    common = ", ".join(f"{width} x {height}: {count:,}" for width, height, count in sizes.common)
+    others = sizes.different - len(sizes.common)
+    more = f", and {counted(others, 'other size')}" if others else ""
+    return f"width x height: {common}{more}; wider than tall: {sizes.wide:,}"
 
 
 def checks_table(checks: tuple[Check, ...]) -> Table:
