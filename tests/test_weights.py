@@ -220,6 +220,15 @@ class Names(list):
 
 
 Color = enum.Enum("Color", ["RED"])
+
+
+class Member:
+    """A member of an enumeration, as Python 3.11.2 pickles it."""
+
+    def __reduce__(self):
+        return getattr, (Color, "RED")
+
+
 EXTRAS = {
     "array": np.array([0.5, 0.6]),
     "long": np.zeros(2, dtype=np.longdouble),
@@ -239,6 +248,7 @@ EXTRAS = {
     "config": Config(lr=1),
     "names": Names(["a"]),
     "enum": {Color.RED: Color.RED},
+    "member": Member(),
     "set": frozenset([1]),
     "partial": functools.partial(int, base=2),
     "optimizer": torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0),

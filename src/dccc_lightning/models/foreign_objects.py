@@ -28,6 +28,7 @@ _MOST_READINGS = 200
 _PLAIN_BUILTINS = {
     "bool", "bytes", "bytearray", "dict", "float", "frozenset", "int", "list", "object", "range",
     "slice", "str", "tuple", "type",
+    "getattr",  # early versions of Python 3.11 write members of enumerations with it
 }  # fmt: skip
 """Of ``builtins``, what stands for data; the rest, such as ``eval``, acts."""
 
