@@ -4,10 +4,12 @@ import fcntl
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,7 +161,7 @@ def command(
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Hold what the stand-in of SLURM notes; its commands are found by their names."""
     pytest.importorskip("submitit")
     from dccc_lightning.sweeping import slurm_launcher
@@ -174,4 +176,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("STAND_IN_SLURM", str(home))
     monkeypatch.setattr(slurm_launcher, "POLL_SECONDS", 0.1)
-    return home
+    yield home
+    for group in home.glob("*/group"):  # jobs that a test has left running
+        with suppress(ProcessLookupError):
+            os.killpg(int(group.read_text()), signal.SIGKILL)

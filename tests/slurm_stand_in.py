@@ -1,7 +1,8 @@
 """A cluster of one machine: sbatch, srun, sacct, squeue, sinfo, scancel and scontrol.
 
 The first argument says which of them is called. What they share lies in ``STAND_IN_SLURM``: a
-folder a job, with the states that it has gone through.
+folder a job, with the states that it has gone through. Where there is a file ``held`` in it, jobs
+are not started.
 """
 
 import itertools
@@ -40,10 +41,13 @@ def sbatch(path):
     for job in jobs:
         job_folder(job).mkdir()
         note(job, "PENDING")
-        subprocess.Popen(
+        if (HOME / "held").exists():
+            continue
+        process = subprocess.Popen(
             [sys.executable, __file__, "batch", number, job], start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        (job_folder(job) / "group").write_text(str(process.pid))
     print(f"Submitted batch job {number}")
 
 

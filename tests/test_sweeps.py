@@ -429,13 +429,15 @@ def test_the_same_sweep_goes_on_with_what_is_not_finished(
 def test_a_sweep_whose_settings_are_cut_short_is_another_one(
     content: str, command: Command, tmp_path: Path
 ) -> None:
-    (tmp_path / "sweep").mkdir()
+    begun = tmp_path / "sweep" / "0" / "metrics.csv"
+    begun.parent.mkdir(parents=True)
+    begun.touch()
     saved = tmp_path / "sweep" / sweeping.SWEEP_FILE
     saved.write_bytes(content.encode()[: 9 if "ä" in content else None])  # within the letter
     outcome = command(*GRID, "hydra/launcher=local", "trainer=cpu")
     assert outcome.code == 2
     assert "holds another sweep" in outcome.err
-    assert [path.name for path in (tmp_path / "sweep").iterdir()] == [sweeping.SWEEP_FILE]
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"0", sweeping.SWEEP_FILE}
 
 
 # SLURM
@@ -694,6 +696,7 @@ def test_the_rank_that_failed_is_heard_where_the_first_one_was_killed(tmp_path: 
 
 def test_jobs_ask_for_what_a_node_has(cluster: Path, command: Command) -> None:
     (cluster / "nodes").write_text("main*|2|(null)|8000\nbig|64|gpu:8|500000\n")
+    (cluster / "held").touch()
     for arguments, cpus in ([], "2"), (["trainer.devices=2"], "1"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(slurm_launcher, "_endings", lambda running: iter(()))
