@@ -574,7 +574,7 @@ def test_a_job_that_slurm_has_forgotten_ends_with_its_results(
         results = job.folder / "results.json"
         lines = (
             f"from pathlib import Path; p = Path({str(results)!r}); "
-            "p.parent.mkdir(parents=True); p.write_text('{}')"
+            "p.parent.mkdir(parents=True, exist_ok=True); p.write_text('{}')"
         )
         return [sys.executable, "-c", lines]
 
