@@ -17,7 +17,7 @@ SILENCE = 3.0
 def fail(message: str) -> NoReturn:
     """End with one line; of several processes that fail alike, the first one says it.
 
-    It ends the others, or whoever started them does. One that still lives fails alone.
+    Its end, or the launcher, ends the others; one that outlives it fails with its own line.
     """
     if "Original Traceback" in message:  # raised in a loader's worker: torch adds the whole road
         message = message.strip().splitlines()[-1].partition(": ")[2]

@@ -1,4 +1,4 @@
-"""Words that tables and paths have where nobody was recognised, and the count of each."""
+"""Words for an unknown identity or camera in tables and paths, and the count of each."""
 
 import warnings
 from collections import Counter

@@ -84,7 +84,7 @@ class GallerySearch:
             ValueError: Too few images for the kind.
         """
         search = cls(embeddings, ids, None, 1.0)
-        _ = search.origin  # whoever builds a gallery hears of a collapse
+        _ = search.origin  # warns of a collapsed model when the gallery is built
         chosen = pick_kind(len(ids)) if kind == "auto" else kind
         if chosen == "flat":
             return search
