@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ def take(path: Path) -> bool:
     Raises:
         OSError: The file can be neither opened nor made.
     """
+    _release_in_forks()
     while True:
         file = path.open("ab")
         try:
@@ -39,4 +41,7 @@ def release(path: Path | None = None) -> None:
             file.close()
 
 
-os.register_at_fork(after_in_child=release)  # a loader's worker may outlive its run by seconds
+@cache
+def _release_in_forks() -> None:
+    """Let forked processes give up the locks: a loader's worker may outlive its run by seconds."""
+    os.register_at_fork(after_in_child=release)
