@@ -129,3 +129,4 @@ def _keep_as(path: Path, other: Path) -> None:
     except OSError:  # a file system without links
         shutil.copyfile(path, temporary)
     temporary.replace(other)
+    temporary.unlink(missing_ok=True)  # renaming does nothing where both are links to one file
