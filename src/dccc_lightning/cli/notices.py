@@ -8,7 +8,7 @@ from typing import Any
 from dccc_lightning.beginnings import is_first_process
 from dccc_lightning.console import SAID
 
-# Said by Lightning of its own inside and of things done on purpose; nobody can act on them.
+# Warnings of Lightning about its internals and about choices made on purpose: no action is needed.
 _NOISE = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     "`broadcast_buffers` is deprecated",
