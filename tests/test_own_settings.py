@@ -255,7 +255,7 @@ def test_a_lock_dies_with_its_process_although_a_worker_lives_on(tmp_path: Path)
         "import os, sys, time, pathlib; from dccc_lightning.cli import lock\n"
         f"assert lock.take(pathlib.Path({str(path)!r}))\n"
         "worker = os.fork()\n"
-        "if worker: print(worker, flush=True)\n"
+        "if not worker: print(os.getpid(), flush=True)  # which has let go of the lock\n"
         "time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
