@@ -2,7 +2,8 @@
 
 The first argument says which of them is called. What they share lies in ``STAND_IN_SLURM``: a
 folder a job, with the states that it has gone through. Where there is a file ``held`` in it, jobs
-are not started.
+are not started. A file ``forgotten`` makes sacct and squeue forget jobs that have ended, a file
+``no_end`` loses their end for sacct, and with ``down`` squeue finds no controller.
 """
 
 import itertools
@@ -103,10 +104,20 @@ def srun(*arguments):
 def sacct(*arguments):
     print("JobID|State|NodeList")
     for states in sorted(HOME.glob("*/states")):
-        print(f"{states.parent.name}|{states.read_text().splitlines()[-1]}|here")
+        state = states.read_text().splitlines()[-1]
+        if state not in ("PENDING", "RUNNING"):
+            if (HOME / "forgotten").exists():
+                continue
+            state = "RUNNING" if (HOME / "no_end").exists() else state
+        print(f"{states.parent.name}|{state}|here")
 
 
 def squeue(*arguments):
+    if (HOME / "down").exists():
+        sys.exit("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    lines = [states.read_text().splitlines()[-1] for states in HOME.glob("*/states")]
+    if (HOME / "forgotten").exists() and not {"PENDING", "RUNNING"} & set(lines):
+        sys.exit("slurm_load_jobs error: Invalid job id specified")
     for states in sorted(HOME.glob("*/states")):
         state = states.read_text().splitlines()[-1]
         note = states.with_name("reason")

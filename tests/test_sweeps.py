@@ -32,7 +32,7 @@ from dccc_lightning.console import print_once
 from dccc_lightning.errors import UserError
 from dccc_lightning.faults import explained
 from dccc_lightning.reports.objective import run_objective
-from dccc_lightning.sweeping import job_commands, local_launcher, slurm_launcher
+from dccc_lightning.sweeping import job_commands, local_launcher, slurm_launcher, slurm_queue
 from dccc_lightning.sweeping.job_clock import JobClock
 from dccc_lightning.sweeping.job_commands import Job, start
 from dccc_lightning.sweeping.local_launcher import gpu_slots, variables
@@ -588,6 +588,23 @@ def test_a_job_that_slurm_has_forgotten_ends_with_its_results(
     assert not (tmp_path / "sweep" / "1" / "error.txt").exists()
 
 
+@pytest.mark.parametrize("lost", ["forgotten", "no_end"])
+def test_a_job_that_slurm_has_forgotten_without_results_has_failed(
+    lost: str, command: Command, tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [sys.executable, "-c", "pass"]
+    monkeypatch.setattr(Job, "repeatable_command", lambda job: lines)
+    monkeypatch.setattr(slurm_queue, "FORGOTTEN_SECONDS", 0.2)
+    (cluster / lost).touch()
+    outcome = command(
+        "-m", "scheduler=fixed", "hydra/launcher=slurm", "trainer=cpu", "hydra.sweep.dir=sweep"
+    )
+    assert outcome.code == 2
+    said = "not in SLURM's queue for 10 minutes, sacct tells of no end of it, and there are no"
+    assert f"failed: {said} results" in outcome.err
+    assert said in (tmp_path / "sweep" / "0" / "error.txt").read_text()
+
+
 def test_what_is_submitted_is_cancelled_when_the_rest_is_refused(
     command: Command, tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -772,6 +789,32 @@ def test_why_jobs_wait_is_told_once(cluster: Path, capsys: pytest.CaptureFixture
     (cluster / "100_1" / "reason").write_text("None")
     report.update(ids)
     assert capsys.readouterr().out == "job 2: running\n"
+
+
+def test_a_job_is_gone_when_the_queue_has_been_without_it_for_long(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(slurm_queue, "time", SimpleNamespace(monotonic=lambda: now))
+    states, report, ids = cluster / "100_0" / "states", QueueReport(), {"100_0": 0, "99": 1}
+    states.parent.mkdir()
+    states.write_text("RUNNING\n")
+    assert report.update(ids) == set()
+    now += slurm_queue.FORGOTTEN_SECONDS
+    (cluster / "down").touch()  # knows nothing of any job, and does not say so
+    assert report.update(ids) == set()
+    (cluster / "down").unlink()
+    assert report.update(ids) == {"99"}
+    states.write_text("FAILED\n")
+    (cluster / "forgotten").touch()
+    assert report.update(ids) == {"99"}
+    states.write_text("PENDING\n")  # put back: its time begins anew
+    now += slurm_queue.FORGOTTEN_SECONDS
+    assert report.update(ids) == {"99"}
+    states.write_text("FAILED\n")
+    assert report.update(ids) == {"99"}
+    now += slurm_queue.FORGOTTEN_SECONDS
+    assert report.update(ids) == {"100_0", "99"}
 
 
 def test_the_jobs_of_a_sweep_are_named_with_the_time_left_and_remarks_come_once(

@@ -18,7 +18,7 @@ from dccc_lightning.files import write_atomically
 from dccc_lightning.sweeping.command_launcher import CommandLauncher
 from dccc_lightning.sweeping.job_commands import Job
 from dccc_lightning.sweeping.slurm_nodes import Node, check_fit, default_cpus, read_nodes
-from dccc_lightning.sweeping.slurm_queue import QueueReport
+from dccc_lightning.sweeping.slurm_queue import FORGOTTEN_SECONDS, QueueReport
 
 if TYPE_CHECKING:  # an extra
     from submitit import Job as SubmittedJob
@@ -267,8 +267,8 @@ def _endings(
     report = QueueReport()
     while running:
         running[0].state("force")  # one question for all
-        report.update({one.slurm.job_id: one.job.number for one in running})
-        ended = [one for one in running if one.has_ended()]
+        gone = report.update({one.slurm.job_id: one.job.number for one in running})
+        ended = [one for one in running if one.has_ended() or one.slurm.job_id in gone]
         for one in ended:
             running.remove(one)
             yield one.job, _failure(one.job, one.state("cache"))
@@ -277,10 +277,19 @@ def _endings(
 
 
 def _failure(job: Job, state: str) -> str | None:
-    """Return what went wrong in one line, and leave it in the job's folder."""
-    if state in ("COMPLETED", "UNKNOWN"):  # unknown, but with results
+    """Return what went wrong in one line, and leave it in the job's folder.
+
+    A job that has left the queue without an end in SLURM's records is judged by its results.
+    """
+    is_forgotten = state not in ENDED
+    if state == "COMPLETED" or (is_forgotten and job.is_finished()):
         return None
     ranks = job.log.parent.glob(job.log.name.replace("_0_log.", "_[1-9]*_log."))
     reason = (job.last_words(ranks) if state == "FAILED" else None) or f"SLURM says {state}"
+    if is_forgotten:
+        reason = (
+            f"not in SLURM's queue for {FORGOTTEN_SECONDS / 60:.0f} minutes, sacct tells of no end "
+            "of it, and there are no results"
+        )
     job.note_failure(reason)
     return reason

@@ -1,6 +1,7 @@
 """States of jobs in SLURM's queue, and why they wait, as squeue tells them."""
 
 import subprocess
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -14,15 +15,26 @@ STUCK = (
 )  # fmt: skip
 """Reasons that do not pass by waiting."""
 
+FORGOTTEN_SECONDS = 600.0
+"""Without a job in the queue, after which nothing is heard of it any more."""
 
-def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]]:
-    """Return state and reason of jobs by SLURM's number; those that squeue does not know lack."""
+_UNKNOWN = "Invalid job id specified"
+"""How squeue answers for a single job that it does not know; of several it lists the others."""
+
+
+def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]] | None:
+    """Return state and reason of jobs by SLURM's number; those that squeue does not know lack.
+
+    None if squeue is not installed or gives no answer, as without a connection to its controller.
+    """
     numbers = ",".join(sorted({one.partition("_")[0] for one in ids}))
     command = ["squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--jobs={numbers}"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:  # not installed: sacct tells when they end
-        return {}
+    except OSError:
+        return None
+    if answer.returncode != 0 and _UNKNOWN not in answer.stderr:
+        return None
     rows = [line.strip().split("|") for line in answer.stdout.splitlines()]
     plain = {"None": "", "(null)": ""}
     return {
@@ -33,19 +45,29 @@ def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]]:
 
 
 class QueueReport:
-    """Print how jobs are, each state and reason once."""
+    """Print how jobs are, each state and reason once, and notice those that are gone."""
 
     def __init__(self) -> None:
         self._told: set[tuple[int, str, str]] = set()
+        self._gone: dict[str, float] = {}
 
-    def update(self, ids: Mapping[str, int]) -> None:
-        """Ask squeue, and print what is new.
+    def update(self, ids: Mapping[str, int]) -> set[str]:
+        """Ask squeue, print what is new, and return the jobs that are long gone from the queue.
 
         Args:
             ids: Number of each job in the sweep, from 0, by SLURM's number.
         """
+        queue = read_queue(ids)
+        if queue is None:
+            return set()
+        self._print_news(queue, ids)
+        now = time.monotonic()
+        self._gone = {one: self._gone.get(one, now) for one in ids if one not in queue}
+        return {one for one, since in self._gone.items() if now - since >= FORGOTTEN_SECONDS}
+
+    def _print_news(self, queue: Mapping[str, tuple[str, str]], ids: Mapping[str, int]) -> None:
         news: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for one, (state, reason) in read_queue(ids).items():
+        for one, (state, reason) in queue.items():
             if (ids[one], state, reason) not in self._told:
                 self._told.add((ids[one], state, reason))
                 news[state, reason].append(ids[one] + 1)
