@@ -16,7 +16,7 @@ TRAINING_LOOP = {"pytorch_lightning", "lightning", "lightning_fabric"}
 # A room may import from the layers below its own and from itself, not from its neighbours.
 LAYERS = (
     ("", "arguments", "beginnings", "errors", "progress"),  # "": the package itself
-    ("checks", "console", "distributed", "faults", "files", "tensors"),
+    ("checks", "console", "distributed", "faults", "files", "lock", "tensors"),
     ("ranges",),
     ("data.records",),  # plain data that everything may speak of
     ("clustering",),  # below retrieval, which re-ranks by the same neighbourhoods

@@ -12,7 +12,8 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from conftest import Command
-from dccc_lightning.cli import early_signals, lock
+from dccc_lightning import lock
+from dccc_lightning.cli import early_signals
 from dccc_lightning.cli.early_signals import obeyed, set_requeue
 from dccc_lightning.presets import differences
 
@@ -252,7 +253,7 @@ def test_one_process_at_a_time_goes_on_with_a_run(
 def test_a_lock_dies_with_its_process_although_a_worker_lives_on(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     script = (
-        "import os, sys, time, pathlib; from dccc_lightning.cli import lock\n"
+        "import os, sys, time, pathlib; from dccc_lightning import lock\n"
         f"assert lock.take(pathlib.Path({str(path)!r}))\n"
         "worker = os.fork()\n"
         "if not worker: print(os.getpid(), flush=True)  # which has let go of the lock\n"

@@ -1,8 +1,14 @@
 """The synthetic dataset: what it draws, how it is laid out, and its cache."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
+import os
 import re
+import signal
+import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dccc_lightning.data import synthetic
+from dccc_lightning import lock
+from dccc_lightning.data import drafts, synthetic
 from dccc_lightning.data.drawing.camera import cameras
 from dccc_lightning.data.drawing.scene import SCENES, backdrop
 from dccc_lightning.data.drawing.wardrobe import (
@@ -322,14 +329,85 @@ def test_full_disk_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert entries(tmp_path) == []
 
 
-def test_draft_of_a_dead_process_does_no_harm(tmp_path: Path) -> None:
-    dataset = tiny(tmp_path)
-    dead = tmp_path / f".{dataset.folder.name}.0123"
-    (dead / "bounding_box_train").mkdir(parents=True)
-    (dead / "bounding_box_train" / "0001_c1s1_000000_00.jpg").write_bytes(b"half")
-    splits = dataset.splits()
+def test_drafts_of_dead_processes_are_removed_by_the_next_that_draws(tmp_path: Path) -> None:
+    def left(key: str, owner: str | None) -> Path:
+        draft = tmp_path / f".{key}.{uuid.uuid4().hex}"
+        (draft / "query").mkdir(parents=True)
+        (draft / "query" / "0001_c1s1_000000_00.jpg").write_bytes(b"half")
+        if owner is not None:
+            (draft / drafts.OWNER).write_text(owner)
+        return draft
+
+    def age(draft: Path) -> Path:
+        for path in (*draft.iterdir(), draft):
+            os.utime(path, (0, 0))
+        return draft
+
+    dataset, here = tiny(tmp_path), drafts._machine()
+    left(dataset.folder.name, here)
+    left("synthetic-of-other-settings", here)
+    age(left(dataset.folder.name, "another machine"))
+    age(left(dataset.folder.name, None))  # of an earlier version
+    alive, suspended = left(dataset.folder.name, here), age(left(dataset.folder.name, here))
+    stays = [
+        left(dataset.folder.name, "another machine"),
+        left(dataset.folder.name, None),  # just made, not yet locked
+        age(left("mine", here)),
+        alive,
+        suspended,
+    ]
+    try:
+        for draft in (alive, suspended):
+            assert lock.take(draft / drafts.OWNER)
+        splits = dataset.splits()
+    finally:
+        lock.release()
+    assert entries(tmp_path) == sorted(path.name for path in [*stays, dataset.folder])
+    assert all(len(list(path.glob("query/*.jpg"))) == 1 for path in stays)
     assert all(path.is_relative_to(dataset.folder) for path in splits.train.paths)
-    assert len(pixels(splits.train)) == len(splits.train)
+
+
+def test_without_locks_no_draft_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = tiny(tmp_path, test_identities=0, train_identities=1)
+    left = tmp_path / f".{dataset.folder.name}.{uuid.uuid4().hex}"
+    left.mkdir()
+    (left / drafts.OWNER).write_text(drafts._machine())
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    dataset.splits()
+    assert entries(tmp_path) == sorted([left.name, dataset.folder.name])
+
+
+def test_a_killed_process_leaves_a_draft_although_its_workers_live_on(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    worker, begun = context.Value("i", 0), context.Event()
+
+    def draw() -> None:
+        with drafts.drafted(tiny(tmp_path).folder, "synthetic-*"):
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+                os._exit(0)
+            worker.value = child
+            begun.set()
+            time.sleep(60)
+
+    process = context.Process(target=draw)
+    process.start()
+    assert begun.wait(30)
+    try:
+        (draft,) = tmp_path.iterdir()
+        tiny(tmp_path, seed=1).splits()
+        assert draft.exists()
+        process.kill()
+        process.join()
+        tiny(tmp_path, seed=2).splits()
+        assert not draft.exists()
+    finally:
+        os.kill(worker.value, signal.SIGKILL)
 
 
 def _count(root: Path, barrier: "multiprocessing.synchronize.Barrier", results: object) -> None:

@@ -18,10 +18,10 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from dccc_lightning import __version__, beginnings, sweeping
+from dccc_lightning import __version__, beginnings, lock, sweeping
 from dccc_lightning.arguments import config_dir_flags, path_argument
 from dccc_lightning.beginnings import is_first_process, started_from_outside
-from dccc_lightning.cli import lock, messages
+from dccc_lightning.cli import messages
 from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import Stopped, set_requeue
 from dccc_lightning.cli.exits import EXIT_INTERRUPTED, EXIT_TERMINATED, fail

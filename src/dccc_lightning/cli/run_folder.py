@@ -8,10 +8,10 @@ from typing import Any, ClassVar, NoReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from dccc_lightning import sweeping
+from dccc_lightning import lock, sweeping
 from dccc_lightning.arguments import path_argument
 from dccc_lightning.beginnings import is_first_process
-from dccc_lightning.cli import early_signals, lock
+from dccc_lightning.cli import early_signals
 from dccc_lightning.cli.exits import fail
 
 RUN_MARKER = ".hydra"

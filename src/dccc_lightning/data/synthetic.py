@@ -9,9 +9,7 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import sys
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dccc_lightning import checks, progress
+from dccc_lightning.data.drafts import drafted
 from dccc_lightning.data.drawing.camera import Camera, cameras
 from dccc_lightning.data.drawing.wardrobe import Person, person
 from dccc_lightning.data.image_kinds import has_image_suffix
@@ -44,6 +43,7 @@ PASSERS_BY = 0.08
 JPEG_QUALITY = 90
 CHUNK = 64
 MANIFEST = "manifest.json"
+PREFIX = "synthetic-"
 TRAIN, QUERY, GALLERY = MARKET_FOLDERS
 
 
@@ -64,7 +64,7 @@ class World:
     def key(self) -> str:
         """Name of the cache folder: a hash of the settings and the renderer's version."""
         facts = json.dumps({**asdict(self), "renderer": RENDERER_VERSION}, sort_keys=True)
-        return f"synthetic-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+        return f"{PREFIX}{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,11 @@ class SyntheticPedestrians:
         return splits
 
     def _build(self) -> None:
-        """Draw into a folder of our own beside the final one, then rename it."""
+        """Draw the world, unless another process is faster."""
         self._check_root()
-        draft = self.root / f".{self.world.key}.{uuid.uuid4().hex}"
         try:
-            draft.mkdir(parents=True)
-            draw_world(self.world, draft, len(os.sched_getaffinity(0)))
-            draft.rename(self.folder)
+            with drafted(self.folder, f"{PREFIX}*") as draft:
+                draw_world(self.world, draft, len(os.sched_getaffinity(0)))
         except OSError as error:
             # A folder that is not empty cannot be replaced: another process may have been faster,
             # and what it drew is the same.
@@ -181,15 +179,12 @@ class SyntheticPedestrians:
                 raise UserError(
                     f"{self.name}: cannot write to {self.root} ({error.strerror}); set dataset.root"
                 ) from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def _check_root(self) -> None:
         """Refuse a folder of crops: the people drawn into it would be trained on later."""
         if not (self._is_chosen and self.root.is_dir()):
             return
-        worlds = f"{self.world.key.rpartition('-')[0]}-"
-        paths = [path for path in self.root.iterdir() if not path.name.startswith((".", worlds))]
+        paths = [path for path in self.root.iterdir() if not path.name.startswith((".", PREFIX))]
         files = itertools.chain(paths, *(path.iterdir() for path in paths if path.is_dir()))
         crop = next((path for path in files if has_image_suffix(path.name)), None)
         if crop is not None:

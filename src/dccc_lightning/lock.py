@@ -1,4 +1,4 @@
-"""A lock on a file of a run's folder, which ends with the process that holds it."""
+"""A lock on a file, which ends with the process that holds it."""
 
 import fcntl
 import os
@@ -9,11 +9,15 @@ from typing import BinaryIO
 _held: dict[Path, BinaryIO] = {}
 
 
-def take(path: Path) -> bool:
+def take(path: Path, without_locks: bool = True) -> bool:
     """Lock a file, which is made if there is none; False while another process holds it.
 
-    The kernel keeps the lock (flock) and gives it up when the process ends, however it does. On a
-    file system without locks, such as NFS mounted with ``nolock``, every process gets it.
+    The kernel keeps the lock (flock) and gives it up when the process ends, however it does.
+
+    Args:
+        path: The file.
+        without_locks: What is returned on a file system without locks, such as NFS mounted with
+            ``nolock``: True lets every process go on.
 
     Raises:
         OSError: The file can be neither opened nor made.
@@ -27,7 +31,9 @@ def take(path: Path) -> bool:
             file.close()
             return False
         except OSError:  # no locks here
-            pass
+            if not without_locks:
+                file.close()
+                return False
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             _held[path] = file
             return True
