@@ -190,6 +190,78 @@ def test_code_of_a_configuration_of_ones_own_is_named(
     assert (outcome.code, named in outcome.err) == (0, True)
 
 
+SPY = """import sys
+from hydra.experimental.callback import Callback
+from logging import NullHandler
+print("imported", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "name"),
+    [
+        ("callbacks: {mine: {_target_: NAME.Callback}}", "callbacks.mine._target_", "Callback"),
+        ("callbacks: {mine: '${loader.part}'}", "callbacks.mine._target_", "Callback"),
+        ("sweeper: {params: {x: {_target_: NAME.Callback}}}", "sweeper.params.x._target_",
+         "Callback"),
+        ("job_logging: {handlers: {mine: {class: NAME.NullHandler}}}",
+         "job_logging.handlers.mine.class", "NullHandler"),
+        ("job_logging: {handlers: {console: {stream: 'ext://NAME.sys.stderr'}}}",
+         "job_logging.handlers.console.stream", "sys.stderr"),
+    ],
+)  # fmt: skip
+def test_code_in_the_section_of_hydra_is_named_before_hydra_imports_it(
+    section: str, setting: str, name: str, started: list[dict[str, Any]], command: Command,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"spy_{abs(hash(section))}"
+    (tmp_path / f"{module}.py").write_text(SPY)
+    preset = tmp_path / "mine" / "experiment" / "own.yaml"
+    preset.parent.mkdir(parents=True)
+    part = f"loader: {{part: {{_target_: {module}.Callback}}}}\n" if "$" in section else ""
+    text = f"# @package _global_\nhydra: {{{section.replace('NAME', module)}}}\n{part}"
+    preset.write_text(text)
+    arguments = ["--config-dir", "mine", "experiment=own", *BEGIN]
+    found = f"hydra.{setting}={module}.{name}"
+    # The folder has nothing but arguments and the place of the presets, which come from anywhere.
+    hidden = tmp_path / "run" / ".hydra"
+    hidden.mkdir(parents=True)
+    (hidden / "overrides.yaml").write_text(yaml.safe_dump(arguments[2:]))
+    sources = [{"path": str(tmp_path / "mine"), "provider": "command-line"}]
+    saved = {"hydra": {"runtime": {"config_sources": sources}}}
+    (hidden / "hydra.yaml").write_text(yaml.safe_dump(saved))
+    before = content(tmp_path / "run")
+    outcome = command("resume=run")
+    assert outcome.code == 2
+    assert f"{found}; add trust=true" in outcome.err
+    assert "imported" not in outcome.err
+    assert content(tmp_path / "run") == before
+    assert module not in sys.modules
+    said = command(*arguments[:-1], "output=other").err
+    assert f"note: code outside dccc_lightning: {found}\n" in said
+    if module in sys.modules:
+        assert said.index(found) < said.index("imported")
+
+
+@pytest.mark.parametrize(
+    "section", ["hydra: {callbacks: {mine: {_target_: os.abort}}}", "defaults: [task: verify]"]
+)
+def test_what_is_of_hydra_in_the_settings_of_a_run_is_refused(
+    section: str, started: list[dict[str, Any]], command: Command, tmp_path: Path
+) -> None:
+    assert command(*BEGIN).code == 0
+    path = tmp_path / "run" / "config.yaml"
+    before = path.read_text()
+    path.write_text(f"{before}{section}\n")
+    outcome = command("resume=run")
+    assert outcome.code == 2
+    name = section.partition(":")[0]
+    assert outcome.err == f"error: run/config.yaml: {name} is no setting of a run; remove it\n"
+    path.write_text(before)
+    assert command("resume=run").code == 0
+
+
 @pytest.mark.parametrize("left", [["run.log"], ["run.log", ".hydra/config.yaml"], [".hydra/x"]])
 @pytest.mark.parametrize("again", [[], ["ckpt_path=last"]])
 def test_a_run_that_was_killed_before_it_began_begins(

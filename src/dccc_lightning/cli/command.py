@@ -25,7 +25,7 @@ from dccc_lightning.cli import messages
 from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import Stopped, set_requeue
 from dccc_lightning.cli.exits import EXIT_INTERRUPTED, EXIT_TERMINATED, fail
-from dccc_lightning.cli.foreign_code import check_code
+from dccc_lightning.cli.foreign_code import check_code, check_hydra
 from dccc_lightning.cli.notices import quiet
 from dccc_lightning.cli.preview import is_preview, preview
 from dccc_lightning.cli.record import take_over, write_settings
@@ -86,6 +86,7 @@ def _compose(start: Start) -> None:
     if start.own:
         set_requeue(start.own.settings["checkpoint"]["requeue"] is True)
         name = start.own.store()
+    check_hydra(start, sys.argv[1:], name)
 
     def job(config: DictConfig) -> float | None:
         return _job(start, config)

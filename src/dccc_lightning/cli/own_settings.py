@@ -138,6 +138,9 @@ def own_settings(folder: Path) -> OwnSettings | None:
     values, written = (_read(path) for path in (folder / "config.yaml", _hidden(folder, "config")))
     if values is None:
         return None
+    for name in ("defaults", "hydra"):
+        if name in values:
+            raise UserError(f"{folder / 'config.yaml'}: {name} is no setting of a run; remove it")
     if written is not None:
         node = OmegaConf.create(written)
         values = _with_references(
