@@ -1,14 +1,17 @@
 """The whole road on tiny worlds: every run here is the real command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
 
 from conftest import Command, MadeOnce
+from dccc_lightning.data.records import Splits
 from dccc_lightning.data.synthetic import SyntheticPedestrians
 from dccc_lightning.metrics_table import read_rows
 
@@ -199,16 +202,46 @@ def test_pretraining_writes_weights_that_training_can_start_from(
 
 
 def test_any_dataset_can_be_pretrained_on(
-    command: Command, tiny: list[str], tmp_path: Path
+    command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    whole, counts = SyntheticPedestrians.splits, set()
+
+    def without_a_person(dataset: SyntheticPedestrians) -> Splits:
+        splits = whole(dataset)
+        person = splits.query.identities.max()
+        counts.add((len(splits.query), int((splits.query.identities == person).sum())))
+        others = np.flatnonzero(splits.gallery.identities != person)
+        return replace(splits, gallery=splits.gallery.select(others))
+
+    monkeypatch.setattr(SyntheticPedestrians, "splits", without_a_person)
     outcome = command(*tiny, "task=pretrain", "epochs=1", "output=source")
     assert outcome.code == 0, outcome
+    ((queries, unmatched),) = counts
+    said = f"{unmatched} of {queries} queries have no match in the gallery and are left out"
+    assert said in " ".join((outcome.out + outcome.err).split())
+    results = results_of(tmp_path / "source")
+    assert (results["query"], results["scored_queries"]) == (queries, queries - unmatched)
     assert (tmp_path / "source" / "weights.pt").exists()
     page = (tmp_path / "source" / "report.html").read_text()
     assert "task=pretrain" in page
     assert "student, last epoch" in page
     assert '<section id="clusters">' not in page
     assert not (tmp_path / "source" / "checkpoints").exists()
+
+
+def test_pretraining_refuses_images_among_which_no_query_has_a_match(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "crops").mkdir()
+    for person in "12":
+        for shot in "ab":
+            Image.new("RGB", (16, 32)).save(tmp_path / "crops" / f"{person}_c{person}_{shot}.png")
+    outcome = command(
+        "task=pretrain", "dataset=folder", "dataset.root=crops", "trainer=cpu",
+        r"dataset.pattern='(?P<identity>\d)_c(?P<camera>\d)'",
+    )  # fmt: skip
+    assert outcome.code == 2
+    assert "each of the 2 identities in crops was seen by one camera alone" in outcome.err
 
 
 @pytest.mark.slow

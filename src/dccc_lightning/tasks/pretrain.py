@@ -19,6 +19,7 @@ from dccc_lightning.preflight import build_dataset, check_training
 from dccc_lightning.processes import finished, less_memory
 from dccc_lightning.reports.results import summarize_run, write_results
 from dccc_lightning.reports.spared import spared
+from dccc_lightning.retrieval.queries import check_queries, count_queries
 from dccc_lightning.tasks.train import results_table
 from dccc_lightning.trainer_checks import check_processes
 
@@ -37,7 +38,8 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         What results.json holds.
 
     Raises:
-        UserError: A setting or the dataset cannot be used, or the dataset has no identities.
+        UserError: A setting or the dataset cannot be used, or the dataset has no identities or
+            nothing to evaluate on.
     """
     if settings["resume"] is not None:
         raise UserError("resume: task=pretrain cannot go on where it was stopped; start it anew")
@@ -46,7 +48,9 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     own = settings["pretrain"]
     checked("pretrain", lambda: ranges.supervised(own["label_smoothing"]), {"pretrain": own})
     dataset = build_dataset(settings["dataset"])
-    _identities(dataset.splits())
+    splits = dataset.splits()
+    _identities(splits)
+    check_queries(splits)
     check_processes(settings)
 
     import pytorch_lightning as pl
@@ -78,7 +82,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     results = summarize_run(
         rows, settings["seed"], time.perf_counter() - start,
         camera_center=settings["evaluate"]["camera_center"],
-    )  # fmt: skip
+    ) | count_queries(datamodule.splits)  # fmt: skip
     if trainer.is_global_zero:
         content = _half_precision(embedder)
         for path in (output / "weights.pt", own["copy_to"]):
