@@ -11,13 +11,16 @@ import torch
 from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.clustering.collapse import mean_cosine
 from dccc_lightning.clustering.dcps import FixedSchedule
+from dccc_lightning.clustering.embeddings import unit_rows
 from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.data.batches import EvalBatch
 from dccc_lightning.evaluated import EvaluatedModule
 from dccc_lightning.memory import ClusterMemory
-from dccc_lightning.retrieval import exact_search
+from dccc_lightning.retrieval import exact_search, pilot
+from dccc_lightning.retrieval.calibration import calibrate
 from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.retrieval.gallery_search import MOST_COMPARED, TARGET
 from dccc_lightning.retrieval.metrics import ReIDRetrieval
 from dccc_lightning.retrieval.ranking import evaluate_retrieval
 from dccc_lightning.retrieval.reranking import Rerank
@@ -69,6 +72,49 @@ def test_evaluation_ranks_as_in_double_precision(distance, error):
             assert float(found[name]) == pytest.approx(value, abs=error), name
 
 
+@pytest.mark.parametrize("distance", [0.1, 4e-4, 1e-4])
+def test_a_threshold_separates_as_in_double_precision(distance):
+    """Cosines in single precision have a handful of values here, of 4,000 pairs of one person."""
+    rows, people = collapsed(400, distance=distance)
+    cameras = np.arange(len(rows)) % 3
+    found = calibrate(rows, people, cameras, 0.01)
+    unit = rows / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    squares = ((unit[:, None] - unit) ** 2).sum(-1)
+    is_pair = np.triu(cameras[:, None] != cameras)
+    is_one = people[:, None] == people
+    impostors, genuine = squares[is_pair & ~is_one], squares[is_pair & is_one]
+    limit = np.sort(impostors)[int(0.01 * len(impostors))]
+    assert found.false_match.errors == int(0.01 * len(impostors))
+    assert found.false_match.pairs == len(impostors)
+    assert found.false_non_match.value == pytest.approx((genuine >= limit).mean(), abs=5e-3)
+    assert 2 - 2 * found.threshold == pytest.approx(limit, rel=1e-2)
+    assert len(np.unique(found.curve[:, 0])) > 300
+
+
+def test_a_threshold_means_to_a_search_what_it_meant_to_the_calibration(caplog):
+    rows, people = collapsed(400)
+    cameras = np.arange(len(rows)) % 3
+    found = calibrate(rows, people, cameras, 0.01)
+    assert len(told(caplog)) == 1
+    assert found.rounded.startswith("0.999999")
+    assert found.rounded[6:].strip("9")
+    paths, names = [str(i) for i in range(len(rows))], [str(camera) for camera in cameras]
+    index = GalleryIndex.build(rows, paths, fingerprint="x", cameras=names)
+    hits = index.search(rows, len(rows), exclude_camera=names, minimum_score=found.threshold)
+    strangers = [
+        hit.id for own, mine in enumerate(hits) for hit in mine if people[hit.id] != people[own]
+    ]
+    assert len(strangers) == 2 * found.false_match.errors > 0  # either image of a pair is a query
+
+
+def test_equal_embeddings_of_strangers_have_no_threshold():
+    rows = np.ones((20, 4))
+    found = calibrate(rows, np.arange(20) // 2, np.arange(20) % 2, 0.1)
+    assert found.threshold > 1
+    assert (found.false_match.errors, found.false_non_match.value) == (0, 1)
+    assert "have equal embeddings, so the threshold is above every score" in found.caution
+
+
 def test_reranking_is_that_in_double_precision():
     rows, _ = collapsed(80, dim=8)
     expected = dense_reranking(*np.split(unit(rows.astype(np.float64)), [20]), 8, 3, 0.3)
@@ -88,6 +134,14 @@ def test_a_gallery_finds_the_neighbours_that_knn_finds(kind):
     np.testing.assert_array_equal(knn(rows, 10)[1][:50], wanted)
     assert [mine[0].score for mine in hits] == [1.0] * 50
     assert all(a.score >= b.score for mine in hits for a, b in pairwise(mine))
+
+
+def test_a_gallery_that_lists_would_not_speed_up_stays_flat():
+    """k-means has most of the rows in a few lists; of rows spread out 45 % are compared."""
+    rows = unit_rows(collapsed(3000)[0])
+    own = np.arange(0, 3000, 60)
+    others = list(nearest(rows[own].astype(np.float64), rows.astype(np.float64), 11)[:, 1:])
+    assert pilot.share_compared(rows, own, others, TARGET) > 0.9 > MOST_COMPARED
 
 
 def test_the_gallery_looks_at_few_images_twice(monkeypatch):

@@ -38,7 +38,7 @@ def plot_det(found: Calibration, path: Path, title: str) -> None:
     x, x_error = _point(found.false_match, floors[0])
     y, y_error = _point(found.false_non_match, floors[1])
     axes.errorbar(x, y, xerr=x_error, yerr=y_error, fmt="o", color=_ORANGE, capsize=3,
-                  label=f"threshold {found.threshold:.3f}")  # fmt: skip
+                  label=f"threshold {found.rounded}")  # fmt: skip
     diagonal = ndtri([min(floors), 1 - min(floors)])
     axes.plot(diagonal, diagonal, ls=":", lw=1, color=_GREY,
               label=f"equal error {100 * found.equal_error:.2f} %")  # fmt: skip

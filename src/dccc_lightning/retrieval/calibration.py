@@ -6,14 +6,18 @@ the lowest score that no more than this share of the impostor pairs reaches; the
 it are the false non-matches (FNMR). Terms and the rules of 3 and of 30: ISO/IEC 19795-1.
 """
 
+import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from dccc_lightning import checks
+from dccc_lightning.clustering.collapse import sampled, warn_of_collapse
 from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.retrieval.pairs import (
@@ -23,6 +27,8 @@ from dccc_lightning.retrieval.pairs import (
     genuine_pairs,
     impostor_pairs,
 )
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -88,8 +94,21 @@ class Calibration:
     curve: Floats
 
     @property
+    def rounded(self) -> str:
+        """The threshold for people: four decimals, and more where those would be nines."""
+        below = 1 - self.threshold
+        decimals = 2 - math.floor(math.log10(below)) if below > 0 else 0
+        return f"{self.threshold:.{max(4, decimals)}f}"
+
+    @property
     def caution(self) -> str | None:
         """What keeps the threshold from being trusted, in one sentence; None if nothing does."""
+        if self.threshold > 1:
+            return (
+                f"more than a share of {self.asked:g} of the impostor pairs have equal embeddings, "
+                "so the threshold is above every score and a search with it finds nothing; remove "
+                "copies of images, or use another checkpoint"
+            )
         pairs, expected = self.false_match.pairs, self.asked * self.false_match.pairs
         if expected < 1:
             return (
@@ -148,6 +167,7 @@ def calibrate(
             f"no {kind} pair: {len(rows)} labelled images of {len(names)} people, none of them "
             f"{'twice' if kind == 'genuine' else 'with a stranger'} under different cameras"
         )
+    warn_of_collapse(sampled(torch.from_numpy(rows)), "labelled images", log)
     genuine = genuine_pairs(rows, people, cameras, totals, seed)
     impostor = impostor_pairs(rows, people, cameras, totals, seed)
     threshold = threshold_at(impostor.scores, false_match_rate)
@@ -175,19 +195,19 @@ def calibrate(
     )
 
 
-def threshold_at(impostor: NDArray[np.float32], false_match_rate: float) -> float:
+def threshold_at(impostor: Floats, false_match_rate: float) -> float:
     """Return the lowest score that at most this share of the impostor scores reaches.
 
-    >>> scores = np.array([0.1, 0.2, 0.3, 0.9], dtype=np.float32)
+    >>> scores = np.array([0.1, 0.2, 0.3, 0.9])
     >>> [int((scores >= threshold_at(scores, rate)).sum()) for rate in (0.24, 0.25, 0.5)]
     [0, 1, 2]
     """
     allowed = int(np.floor(false_match_rate * len(impostor) * (1 + 1e-12)))
     highest_refused = np.partition(impostor, len(impostor) - allowed - 1)[-allowed - 1]
-    return float(np.nextafter(highest_refused, np.float32(np.inf)))
+    return float(np.nextafter(highest_refused, np.inf))
 
 
-def det_curve(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) -> Floats:
+def det_curve(genuine: Floats, impostor: Floats) -> Floats:
     """Return (P, 3) threshold, FMR and FNMR, from the lowest FMR to the highest.
 
     The rates are those of the given pairs; thresholds are spread evenly over the logarithm of the
@@ -196,10 +216,10 @@ def det_curve(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) -> Fl
     ranked, kept = np.sort(impostor), np.sort(genuine)
     n = len(ranked)
     above = np.unique(np.geomspace(1, n, CURVE_POINTS).astype(np.int64))
-    thresholds = np.unique(np.append(ranked[n - above], np.nextafter(ranked[-1], np.float32(2))))
+    thresholds = np.unique(np.append(ranked[n - above], np.nextafter(ranked[-1], 2)))
     false_match = 1 - np.searchsorted(ranked, thresholds) / n
     false_non_match = np.searchsorted(kept, thresholds) / len(kept)
-    return np.stack([thresholds, false_match, false_non_match], axis=1).astype(np.float64)[::-1]
+    return np.stack([thresholds, false_match, false_non_match], axis=1)[::-1]
 
 
 def _people_weights(people: int, seed: int) -> Iterator[Floats]:

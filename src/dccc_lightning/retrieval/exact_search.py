@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dccc_lightning import progress
-from dccc_lightning.clustering.compiled import parallel
+from dccc_lightning.clustering.compiled import compiled, parallel
 from dccc_lightning.retrieval.similarity import Origin, half_squares, products
 
 Floats = NDArray[np.float32]
@@ -96,6 +96,28 @@ def nothing_found(queries: int, k: int) -> tuple[Scores, Ints]:
     return np.zeros((queries, k)), np.full((queries, k), NOBODY, np.int64)
 
 
+@compiled
+def _square(query: Floats, row: Floats) -> np.float32:
+    """Return the squared distance of two embeddings of length 1; of one without direction, 2."""
+    total, first, second = 0.0, 0.0, 0.0
+    for d in range(query.size):
+        one, other = np.float64(query[d]), np.float64(row[d])
+        total += (one - other) * (one - other)
+        first += abs(one)
+        second += abs(other)
+    # An embedding of zeros has no direction: its cosine is 0 with all.
+    return np.float32(total) if first > 0 and second > 0 else np.float32(2.0)
+
+
+@parallel
+def pair_scores(rows: Floats, first: Ints, second: Ints) -> Scores:
+    """Return (P,) the scores of pairs of rows (N, D) of length 1, to the bit those of a search."""
+    scores = np.empty(first.size, dtype=np.float64)
+    for p in numba.prange(first.size):
+        scores[p] = 1 - np.float64(_square(rows[first[p]], rows[second[p]])) / 2
+    return scores
+
+
 @parallel
 def rank(
     queries: Floats, rows: Floats, candidates: Ints, bounds: Scores, k: int
@@ -123,14 +145,7 @@ def rank(
         mine = mine[np.searchsorted(mine, 0) :]
         squares = np.empty(mine.size, dtype=np.float32)
         for c in range(mine.size):
-            total, query, row = 0.0, 0.0, 0.0
-            for d in range(queries.shape[1]):
-                one, other = np.float64(queries[q, d]), np.float64(rows[mine[c], d])
-                total += (one - other) * (one - other)
-                query += abs(one)
-                row += abs(other)
-            # An embedding of zeros has no direction: its cosine is 0 with all.
-            squares[c] = np.float32(total) if query > 0 and row > 0 else np.float32(2.0)
+            squares[c] = _square(queries[q], rows[mine[c]])
         order = np.argsort(squares, kind="mergesort")[:k]  # stable: ties by position
         for c in range(order.size):
             scores[q, c] = 1 - np.float64(squares[order[c]]) / 2

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
 from dccc_lightning.data.records import UNKNOWN
+from dccc_lightning.retrieval.exact_search import pair_scores
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -54,12 +55,12 @@ class Pairs:
     Attributes:
         first: (P,) image.
         second: (P,) image.
-        scores: (P,) float32 cosines.
+        scores: (P,) cosines, as a search scores its hits.
     """
 
     first: Ints
     second: Ints
-    scores: NDArray[np.float32]
+    scores: Floats
 
 
 def count_pairs(people: Ints, cameras: Ints) -> PairCounts:
@@ -197,14 +198,4 @@ class _Found:
     def scored(self, rows: NDArray[np.float32], most: int | None = None) -> Pairs:
         """Return the first ``most`` of all, with their cosines."""
         first, second = (np.concatenate(side)[:most] for side in zip(*self._parts, strict=True))
-        return Pairs(first, second, _cosines(rows, first, second))
-
-
-def _cosines(rows: NDArray[np.float32], first: Ints, second: Ints) -> NDArray[np.float32]:
-    """Return the product of each pair of rows, in blocks."""
-    scores = np.empty(len(first), dtype=np.float32)
-    block = max(1, _BLOCK // rows.shape[1])
-    for start in range(0, len(first), block):
-        part = slice(start, start + block)
-        scores[part] = np.einsum("pd,pd->p", rows[first[part]], rows[second[part]])
-    return scores
+        return Pairs(first, second, pair_scores(rows, first, second))

@@ -136,7 +136,7 @@ def _numbered(names: list[str]) -> NDArray[np.int64]:
 
 def _summary(found: Calibration) -> str:
     return (
-        f"threshold {found.threshold:.4f}\n"
+        f"threshold {found.rounded}\n"
         f"  false matches: {_percent(found.false_match)} of "
         f"{found.false_match.pairs:,} impostor pairs\n"
         f"  false non-matches: {_percent(found.false_non_match)} of "
