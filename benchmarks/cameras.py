@@ -18,8 +18,8 @@ from pseudo_labels import K1, K2, embeddings
 
 from dccc_lightning.clustering import cameras as camera_aware
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.proxies import camera_graph
+from dccc_lightning.neighbors.nearest import knn
 
 PENALTY = 0.1
 

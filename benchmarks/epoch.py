@@ -27,13 +27,13 @@ import numpy as np
 import torch
 
 from dccc_lightning import cli
-from dccc_lightning.callbacks import recluster
 from dccc_lightning.clustering import pseudo_labels
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.data.records import Records
-from dccc_lightning.data.synthetic import SyntheticPedestrians
+from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.training.callbacks import recluster
 
 PARTS = ("embedding", "neighbours", "graph", "clustering", "memory", "figures", "loader start",
          "training", "checkpoint")  # fmt: skip

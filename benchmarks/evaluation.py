@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from dccc_lightning.retrieval import ranking
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
+from dccc_lightning.metrics import retrieval_scores
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 
 RANKS = (1, 5, 10, 50)
 CAMERAS = 15  # as MSMT17
@@ -78,7 +78,7 @@ class ProductClock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._scores = ranking._scores
+        self._scores = retrieval_scores._scores
 
     def __call__(self, *arguments: object) -> Iterator[torch.Tensor]:
         blocks = self._scores(*arguments)  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def main() -> None:
     ours_of_subset = evaluate_retrieval(*subset, *gallery, ranks=RANKS)  # compiles, too
 
     clock = ProductClock()
-    ranking._scores = clock
+    retrieval_scores._scores = clock
     before, start = peak(reset=True), time.perf_counter()
     measures = evaluate_retrieval(*query, *gallery, ranks=RANKS)
     total = time.perf_counter() - start

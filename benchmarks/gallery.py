@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.proposals import KINDS
+from dccc_lightning.gallery.approximate_search import KINDS
+from dccc_lightning.gallery.gallery_index import GalleryIndex
 
 QUERIES, K, IMAGES_A_PERSON, DIRECTIONS = 200, 10, 20, 24
 

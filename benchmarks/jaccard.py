@@ -22,7 +22,7 @@ from sklearn import cluster
 
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
+from dccc_lightning.neighbors.nearest import knn
 
 Labels = NDArray[np.int64]
 

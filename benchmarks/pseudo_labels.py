@@ -29,10 +29,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn import cluster
 
-from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.neighbors.nearest import knn
 
 K1, K2 = 30, 6
 Labels = NDArray[np.int64]
@@ -73,7 +73,7 @@ def label(
 ) -> Outcome:
     """Label ``n`` images; runs in a process of its own."""
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("dccc_lightning.clustering.approximate").setLevel(logging.INFO)
+    logging.getLogger("dccc_lightning.neighbors.inverted_file").setLevel(logging.INFO)
     features, identities = embeddings(n, dim, latent, noise)
     numba.set_num_threads(threads)
     small = features[:1000]
@@ -86,7 +86,7 @@ def label(
     built = time.perf_counter()
     labels = DBSCAN().fit_predict(graph, eps)
     seconds = searched - start, built - searched, time.perf_counter() - built
-    truth = quality.adjusted_rand_index(labels, identities)
+    truth = cluster_quality.adjusted_rand_index(labels, identities)
     return Outcome(*seconds, peak() - before, labels, truth)
 
 
@@ -110,7 +110,7 @@ def in_own_process(threads: int, function, *arguments):
 
 def agreement(first: Labels, second: Labels) -> float:
     """The adjusted Rand index over all images, the outliers as one more cluster."""
-    return quality.adjusted_rand_index(first + 1, second + 1)
+    return cluster_quality.adjusted_rand_index(first + 1, second + 1)
 
 
 def draw(path: Path, sizes: list[int], outcomes: list[Outcome], title: str) -> None:

@@ -18,8 +18,8 @@ import torch
 from evaluation import IMAGES, peak, split
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.neighbors import knn
-from dccc_lightning.retrieval.reranking import Rerank, reranked_distances
+from dccc_lightning.metrics.reranking import Rerank, reranked_distances
+from dccc_lightning.neighbors.nearest import knn
 
 
 def dense_reranking(

@@ -39,19 +39,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from dccc_lightning.callbacks.loss_guard import LossGuard
-from dccc_lightning.callbacks.progress import PhaseProgress
-from dccc_lightning.callbacks.run_checkpoint import RunCheckpoint
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, BatchAugmentation
 from dccc_lightning.data.records import Records
 from dccc_lightning.data.sampler import draw_batches
-from dccc_lightning.data.synthetic import SyntheticPedestrians
+from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.losses import SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.optimization import Optimization
+from dccc_lightning.training.callbacks.loss_guard import LossGuard
+from dccc_lightning.training.callbacks.progress_bar import PhaseProgress
+from dccc_lightning.training.callbacks.run_checkpoint import RunCheckpoint
+from dccc_lightning.training.optimization import Optimization
 
 MOMENTUM, TAU_W, TEMPERATURE, SMOOTHING, DECAY = 0.1, 0.09, 0.05, 0.3, 0.999
 WARM_UP = 2  # steps of each turn that do not count

@@ -164,7 +164,7 @@ def command(
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Hold what the stand-in of SLURM notes; its commands are found by their names."""
     pytest.importorskip("submitit")
-    from dccc_lightning.sweeping import slurm_launcher
+    from dccc_lightning.sweeps import slurm_launcher
 
     source = Path(__file__).with_name("slurm_stand_in.py")
     home, tools = tmp_path / "cluster", tmp_path / "bin"

@@ -6,8 +6,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback
 
-from dccc_lightning.callbacks import panels
 from dccc_lightning.errors import UserError
+from dccc_lightning.training.callbacks import panels
 
 MESSAGE = "this one alone"  # apart, so that no traceback quotes it
 

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
 
-from dccc_lightning.callbacks.eps_curves import EpsCurves
-from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.clustering import adaptive, pseudo_labels
 from dccc_lightning.clustering.adaptive import CRITERIA, AdaptiveSchedule, Choice, GraphSchedule
 from dccc_lightning.clustering.algorithms import DBSCAN
@@ -20,7 +18,9 @@ from dccc_lightning.clustering.core_distances import core_distances
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
-from dccc_lightning.metrics_table import read_rows
+from dccc_lightning.reports.metrics_table import read_rows
+from dccc_lightning.training.callbacks.eps_curves import EpsCurves
+from dccc_lightning.training.callbacks.recluster import Recluster
 from test_ddp import run
 
 

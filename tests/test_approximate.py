@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from dccc_lightning.clustering import approximate, neighbors, quality
 from dccc_lightning.clustering.dcps import FixedSchedule
-from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.neighbors import inverted_file, nearest
+from dccc_lightning.neighbors.nearest import knn
 
 
 def clusters(n, dim=16, noise=0.5, seed=0, size=20):
@@ -62,14 +63,14 @@ def test_reports_the_recall_of_a_sample(caplog):
     assert record.args[0] == int(min(4 * 6000**0.5, 6000 // 40))
     # the log counts candidates, before the nearest are chosen, on 1,000 rows
     assert record.args[3] == pytest.approx(recall_by_sets(FOUND[1], EXACT[1]), abs=0.03)
-    assert record.args[3] >= approximate.TARGET
+    assert record.args[3] >= inverted_file.TARGET
 
 
 def test_probes_grow_until_the_recall_suffices(monkeypatch, caplog):
     probes = []
-    monkeypatch.setattr(approximate, "_FIRST_PROBES", 1)
+    monkeypatch.setattr(inverted_file, "_FIRST_PROBES", 1)
     for target in (0.5, 0.95, 0.999):
-        monkeypatch.setattr(approximate, "TARGET", target)
+        monkeypatch.setattr(inverted_file, "TARGET", target)
         caplog.clear()
         with caplog.at_level(logging.INFO, logger="dccc_lightning"):
             found = knn(FEATURES, 15, "approximate")[1]
@@ -79,7 +80,7 @@ def test_probes_grow_until_the_recall_suffices(monkeypatch, caplog):
 
 
 def test_a_recall_out_of_reach_is_a_warning(monkeypatch, caplog):
-    monkeypatch.setattr(approximate, "TARGET", 1.1)
+    monkeypatch.setattr(inverted_file, "TARGET", 1.1)
     with caplog.at_level(logging.INFO, logger="dccc_lightning"):
         found = knn(FEATURES[:2000], 15, "approximate")[1]
     assert [r.levelname for r in caplog.records if "recall" in r.message] == ["WARNING"]
@@ -87,8 +88,8 @@ def test_a_recall_out_of_reach_is_a_warning(monkeypatch, caplog):
 
 
 def test_rows_that_find_too_few_look_into_more_lists(monkeypatch):
-    monkeypatch.setattr(approximate, "TARGET", 0.0)
-    monkeypatch.setattr(approximate, "_FIRST_PROBES", 1)
+    monkeypatch.setattr(inverted_file, "TARGET", 0.0)
+    monkeypatch.setattr(inverted_file, "_FIRST_PROBES", 1)
     found = knn(FEATURES[:3000], 200, "approximate")[1]  # a list holds 40 points
     assert found.min() >= 0
     assert all(len(set(row)) == 200 for row in found[::100].tolist())
@@ -132,9 +133,9 @@ def test_duplicates_are_all_neighbours_of_each_other():
     ],
 )
 def test_auto_is_exact_up_to_a_limit_and_says_so(monkeypatch, caplog, limit, gpus, cuda, picked):
-    monkeypatch.setattr(neighbors, "EXACT_UP_TO", {"cpu": limit, "cuda": cuda})
+    monkeypatch.setattr(nearest, "EXACT_UP_TO", {"cpu": limit, "cuda": cuda})
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus)
-    monkeypatch.setitem(neighbors._SEARCHES, "faiss", neighbors._search_torch)
+    monkeypatch.setitem(nearest._SEARCHES, "faiss", nearest._search_torch)
     with caplog.at_level(logging.INFO, logger="dccc_lightning"):
         knn(FEATURES[:100], 5)
     assert f"100 x 16 embeddings, k = 5: {picked}" in caplog.text
@@ -147,11 +148,11 @@ def test_labels_hardly_change():
         for backend in ("faiss", "approximate")
     ]
     exact, near = (found.labels + 1 for found in labels)
-    assert quality.adjusted_rand_index(near, exact) > 0.98
+    assert cluster_quality.adjusted_rand_index(near, exact) > 0.98
 
 
 def test_recall_counts_what_was_found():
     rng = np.random.default_rng(0)
     exact = np.stack([rng.permutation(30)[:8] for _ in range(20)])
     found = np.stack([rng.permutation(30)[:12] for _ in range(20)])
-    assert approximate.recall(found, exact) == pytest.approx(recall_by_sets(found, exact))
+    assert inverted_file.recall(found, exact) == pytest.approx(recall_by_sets(found, exact))

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dccc_lightning.clustering.embeddings import unit_rows
-from dccc_lightning.retrieval import calibration, pairs
-from dccc_lightning.retrieval.calibration import calibrate, det_curve, threshold_at
+from dccc_lightning.gallery import calibration, cross_camera_pairs
+from dccc_lightning.gallery.calibration import calibrate, det_curve, threshold_at
+from dccc_lightning.neighbors.embeddings import unit_rows
 
 
 def all_pairs(labels, cameras):
@@ -44,9 +44,12 @@ def test_pairs_are_those_of_different_cameras_and_known_labels(images):
     people = np.unique(labels, return_inverse=True)[1]
     genuine, impostor = all_pairs(labels, cameras)
     rows = unit_rows(np.random.default_rng(0).standard_normal((len(people), 4)), may_be_empty=True)
-    counts = pairs.count_pairs(people, cameras)
+    counts = cross_camera_pairs.count_pairs(people, cameras)
     assert (counts.genuine, counts.impostor) == (len(genuine), len(impostor))
-    for expected, find in ((genuine, pairs.genuine_pairs), (impostor, pairs.impostor_pairs)):
+    for expected, find in (
+        (genuine, cross_camera_pairs.genuine_pairs),
+        (impostor, cross_camera_pairs.impostor_pairs),
+    ):
         if not expected:
             continue
         found = find(rows, people, cameras, counts, seed=0)
@@ -65,7 +68,7 @@ def test_weighted_impostors_weigh_as_both_people_do(images, seed):
     expected = np.zeros(2)
     for i, j in all_pairs(people, cameras)[1]:
         expected += weights[people[i]] * weights[people[j]]
-    counts = pairs.count_pairs(people, cameras)
+    counts = cross_camera_pairs.count_pairs(people, cameras)
     np.testing.assert_allclose(counts.weighted_impostors(weights), expected)
 
 
@@ -131,7 +134,7 @@ def test_intervals_hold_what_they_promise():
 def test_sampled_pairs_give_nearly_the_threshold_of_all(monkeypatch):
     rows, labels, cameras = world(people=60, shots=10)
     exact = calibrate(rows, labels, cameras, 0.02)
-    monkeypatch.setattr(pairs, "MOST", 20_000)
+    monkeypatch.setattr(cross_camera_pairs, "MOST", 20_000)
     sampled = calibrate(rows, labels, cameras, 0.02)
     assert exact.false_match.pairs == exact.all_impostor_pairs > 100_000
     assert sampled.false_match.pairs == 20_000
@@ -139,7 +142,7 @@ def test_sampled_pairs_give_nearly_the_threshold_of_all(monkeypatch):
     assert sampled.threshold == pytest.approx(exact.threshold, abs=0.01)
     assert sampled.threshold == calibrate(rows, labels, cameras, 0.02).threshold
     assert sampled.threshold != calibrate(rows, labels, cameras, 0.02, seed=1).threshold
-    monkeypatch.setattr(pairs, "MOST", 700)
+    monkeypatch.setattr(cross_camera_pairs, "MOST", 700)
     assert calibrate(rows, labels, cameras, 0.02).false_non_match.pairs < 1000 < len(rows) * 3
 
 
@@ -147,12 +150,12 @@ def test_of_many_pairs_of_one_person_a_sample_is_drawn_in_little_memory(monkeypa
     people = np.concatenate([np.zeros(4000, dtype=np.int64), np.arange(1, 6)])
     cameras = np.arange(len(people)) % 3
     rows = np.random.default_rng(0).standard_normal((len(people), 2)).astype(np.float32)
-    counts = pairs.count_pairs(people, cameras)
-    monkeypatch.setattr(pairs, "MOST", 5000)
-    monkeypatch.setattr(pairs, "_BLOCK", 2**14)
+    counts = cross_camera_pairs.count_pairs(people, cameras)
+    monkeypatch.setattr(cross_camera_pairs, "MOST", 5000)
+    monkeypatch.setattr(cross_camera_pairs, "_BLOCK", 2**14)
     tracemalloc.start()
-    genuine = pairs.genuine_pairs(rows, people, cameras, counts, seed=0)
-    impostor = pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    genuine = cross_camera_pairs.genuine_pairs(rows, people, cameras, counts, seed=0)
+    impostor = cross_camera_pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8e6  # all pairs of places at once: 128 MB
@@ -171,13 +174,13 @@ def test_few_strangers_among_many_images_are_found_at_once(monkeypatch):
     people[-20:] = 1
     cameras = np.arange(len(people)) % 2
     rows = np.zeros((len(people), 1), dtype=np.float32)
-    counts = pairs.count_pairs(people, cameras)
-    monkeypatch.setattr(pairs, "MOST", 1000)
-    found = pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    counts = cross_camera_pairs.count_pairs(people, cameras)
+    monkeypatch.setattr(cross_camera_pairs, "MOST", 1000)
+    found = cross_camera_pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
     assert len(found.scores) == 1000 < counts.impostor
     assert (people[found.first] != people[found.second]).all()
-    monkeypatch.setattr(pairs, "MOST", 10**6)
-    found = pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    monkeypatch.setattr(cross_camera_pairs, "MOST", 10**6)
+    found = cross_camera_pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
     assert len(found.scores) == counts.impostor == 299_800
 
 

@@ -10,10 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.callbacks import recluster
-from dccc_lightning.callbacks.evaluation import EvaluationEvery
-from dccc_lightning.callbacks.recluster import Recluster
-from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.cameras import center, penalize, whiten
 from dccc_lightning.clustering.dcps import FixedSchedule
@@ -25,11 +21,15 @@ from dccc_lightning.clustering.refinement import refine
 from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
-from dccc_lightning.evaluated import EvaluatedModule
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.reports.results import SCORES, summarize_run
-from dccc_lightning.retrieval.metrics import ReIDRetrieval
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
+from dccc_lightning.training.callbacks import recluster
+from dccc_lightning.training.callbacks.evaluation import EvaluationEvery
+from dccc_lightning.training.callbacks.recluster import Recluster
+from dccc_lightning.training.retrieval_module import EvaluatedModule
 
 SCORED = {f"val/{score}": 0.5 for score in SCORES}
 
@@ -205,7 +205,7 @@ class TestPenalty:
         rows, _, cameras = two_cameras(shift=1.0)
         graph = jaccard_graph(rows, 12, 3, 0.7)
         found = [DBSCAN(4).fit_predict(penalize(graph, cameras, p), 0.6) for p in (0, 0.1, 0.2)]
-        assert [quality.num_clusters(labels) for labels in found] == [19, 20, 21]
+        assert [cluster_quality.num_clusters(labels) for labels in found] == [19, 20, 21]
 
 
 class TestProxies:
@@ -232,8 +232,8 @@ class TestProxies:
         graph = camera_graph(people[identities], cameras, 8, 1, 0.7)
         labels = LinkedProxies(DBSCAN(4), people[identities], 6, 1).fit_predict(graph, 0.5)
         assert labels[-1] == -1
-        assert quality.num_clusters(labels) == 5
-        assert quality.adjusted_rand_index(labels, identities) == 1
+        assert cluster_quality.num_clusters(labels) == 5
+        assert cluster_quality.adjusted_rand_index(labels, identities) == 1
         assert labels[:-1].tolist() == identities[:-1].tolist()
 
     def test_strangers_of_a_camera_with_few_images_are_no_proxy(self):
@@ -249,8 +249,8 @@ class TestProxies:
         rows, identities, cameras = two_cameras(20, 8)
         labeler = PseudoLabeler(k1=12, k2=3, camera="proxies")
         found = labeler(rows, FixedSchedule(0.5), 0, cameras=cameras)
-        assert quality.adjusted_rand_index(found.labels, identities) > 0.9
-        assert quality.camera_entropy(found.labels, cameras) > 0.6
+        assert cluster_quality.adjusted_rand_index(found.labels, identities) > 0.9
+        assert cluster_quality.camera_entropy(found.labels, cameras) > 0.6
 
 
 class TestPseudoLabels:
@@ -261,8 +261,8 @@ class TestPseudoLabels:
             found = PseudoLabeler(k1=12, k2=3, camera=camera)(
                 rows, FixedSchedule(0.6), 0, cameras=cameras
             )
-            entropy = quality.camera_entropy(found.labels, cameras)
-            scores[camera] = quality.adjusted_rand_index(found.labels, identities), entropy
+            entropy = cluster_quality.camera_entropy(found.labels, cameras)
+            scores[camera] = cluster_quality.adjusted_rand_index(found.labels, identities), entropy
         assert scores["none"][0] < 0.7
         assert scores["none"][1] < 0.1  # a cluster a camera
         assert scores["center"][0] > 0.95

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning import checks
-from dccc_lightning.data.cuhk03_np import CUHK03NP
-from dccc_lightning.data.dukemtmc import DukeMTMC
-from dccc_lightning.data.folder import ImageFolder
-from dccc_lightning.data.last import LaST
-from dccc_lightning.data.market1501 import Market1501
-from dccc_lightning.data.msmt17 import MSMT17
-from dccc_lightning.data.occluded_duke import OccludedDuke
-from dccc_lightning.data.personx import PersonX
-from dccc_lightning.data.synthetic import SyntheticPedestrians
-from dccc_lightning.data.veri776 import VeRi776
+from dccc_lightning.common import checks
+from dccc_lightning.data.datasets.cuhk03_np import CUHK03NP
+from dccc_lightning.data.datasets.dukemtmc import DukeMTMC
+from dccc_lightning.data.datasets.folder import ImageFolder
+from dccc_lightning.data.datasets.last import LaST
+from dccc_lightning.data.datasets.market1501 import Market1501
+from dccc_lightning.data.datasets.msmt17 import MSMT17
+from dccc_lightning.data.datasets.occluded_duke import OccludedDuke
+from dccc_lightning.data.datasets.personx import PersonX
+from dccc_lightning.data.datasets.veri776 import VeRi776
+from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
 
 BOUNDS = st.floats(-10, 10)
 

@@ -15,8 +15,9 @@ import yaml
 from PIL import Image
 
 from conftest import Command
-from dccc_lightning import __version__, beginnings
+from dccc_lightning import __version__
 from dccc_lightning.cli import run_folder
+from dccc_lightning.common import ranks
 
 MISTAKES = {
     "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
@@ -374,9 +375,9 @@ finally:
 
 FIRST = """
 import os, subprocess, sys, time
-from dccc_lightning import beginnings
-beginnings.WATCH_EVERY = 0.05
-beginnings.end_with_first()
+from dccc_lightning.common import ranks
+ranks.WATCH_EVERY = 0.05
+ranks.end_with_first()
 if sys.argv[1:]:
     subprocess.Popen([sys.executable, *sys.orig_argv[1:-1]], env=os.environ | {"LOCAL_RANK": "1"})
 print("begun", flush=True)
@@ -400,12 +401,12 @@ def test_a_process_that_lightning_did_not_start_outlives_whoever_did(
     monkeypatch.setattr(threading.Thread, "start", lambda thread: begun.append(thread.name))
     monkeypatch.setenv("LOCAL_RANK", "1")
     for first in ("", "1234567"):
-        monkeypatch.setenv(beginnings._FIRST, first)
-        beginnings.end_with_first()
+        monkeypatch.setenv(ranks._FIRST, first)
+        ranks.end_with_first()
     assert begun == []
-    monkeypatch.setenv(beginnings._FIRST, str(os.getppid()))
-    beginnings.end_with_first()
-    assert begun == [beginnings._FIRST]
+    monkeypatch.setenv(ranks._FIRST, str(os.getppid()))
+    ranks.end_with_first()
+    assert begun == [ranks._FIRST]
 
 
 def test_of_commands_that_begin_at_once_in_one_folder_one_goes_on(

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from dccc_lightning.callbacks.recluster import Recluster
-from dccc_lightning.clustering.collapse import mean_cosine
 from dccc_lightning.clustering.dcps import FixedSchedule
-from dccc_lightning.clustering.embeddings import unit_rows
-from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.data.batches import EvalBatch
-from dccc_lightning.evaluated import EvaluatedModule
+from dccc_lightning.gallery import exact_search, search_pilot
+from dccc_lightning.gallery.calibration import calibrate
+from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.gallery.gallery_search import MOST_COMPARED, TARGET
 from dccc_lightning.memory import ClusterMemory
-from dccc_lightning.retrieval import exact_search, pilot
-from dccc_lightning.retrieval.calibration import calibrate
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.gallery_search import MOST_COMPARED, TARGET
-from dccc_lightning.retrieval.metrics import ReIDRetrieval
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
-from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
+from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
+from dccc_lightning.neighbors.collapse import mean_cosine
+from dccc_lightning.neighbors.embeddings import unit_rows
+from dccc_lightning.neighbors.nearest import knn
+from dccc_lightning.training.callbacks.recluster import Recluster
+from dccc_lightning.training.retrieval_module import EvaluatedModule
 from test_reranking import dense_reranking, reranked, unit
 from test_retrieval import RANKS, plain_evaluation
 
@@ -141,7 +141,7 @@ def test_a_gallery_that_lists_would_not_speed_up_stays_flat():
     rows = unit_rows(collapsed(3000)[0])
     own = np.arange(0, 3000, 60)
     others = list(nearest(rows[own].astype(np.float64), rows.astype(np.float64), 11)[:, 1:])
-    assert pilot.share_compared(rows, own, others, TARGET) > 0.9 > MOST_COMPARED
+    assert search_pilot.share_compared(rows, own, others, TARGET) > 0.9 > MOST_COMPARED
 
 
 def test_the_gallery_looks_at_few_images_twice(monkeypatch):

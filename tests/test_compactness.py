@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from dccc_lightning.clustering import compactness
-from dccc_lightning.clustering.compactness import inter_distance, intra_distance, silhouette
+from dccc_lightning.metrics import compactness
+from dccc_lightning.metrics.compactness import inter_distance, intra_distance, silhouette
 
 
 def example(seed, n=40, clusters=5, dim=6):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numba
 import pytest
 
-from dccc_lightning.clustering import compiled
+from dccc_lightning.common import compiled
 
 
 def double(x):
@@ -31,7 +31,7 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch, decorate):
 
 THREADS = """
 import numba, numpy as np, torch
-from dccc_lightning.clustering.compiled import parallel
+from dccc_lightning.common.compiled import parallel
 
 @parallel
 def fill(row):

@@ -14,11 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf, open_dict
 
-from dccc_lightning import presets
-from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.cli import conf_dir
 from dccc_lightning.clustering import adaptive, dcps
+from dccc_lightning.config import preset_diff
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss, SoftOnlyLoss
+from dccc_lightning.training.callbacks.recluster import Recluster
 
 GROUPS = ("scheduler", "memory", "loss", "optimizer", "dataset", "model")
 needs_infomap = pytest.mark.skipif(find_spec("infomap") is None, reason="an extra, under the GPL")
@@ -161,7 +161,7 @@ def test_a_dataset_alone_is_the_published_recipe(dataset):
         "min_samples": 4,
     }
     assert settings["optimizer"] == {
-        "_target_": "dccc_lightning.optimization.Optimization",
+        "_target_": "dccc_lightning.training.optimization.Optimization",
         "algorithm": "adam",
         "lr": 3.5e-4,
         "weight_decay": 5e-4,
@@ -372,12 +372,12 @@ def test_every_file_begins_with_a_line_that_explains_it(name):
 def test_only_the_preset_itself_is_the_published_run(dataset, changes, expected):
     settings = composed(f"dataset={dataset}", *changes)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        assert presets.is_published(settings) is expected
+        assert preset_diff.is_published(settings) is expected
 
 
 def test_an_experiment_that_names_the_published_settings_is_the_published_run():
     settings = composed("experiment=dccc_market1501")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        assert presets.is_published(settings)
-        assert not presets.is_published(settings | {"dataset": {"name": "mine"}})
-    assert not presets.is_published(settings)  # nothing to compare with outside a command
+        assert preset_diff.is_published(settings)
+        assert not preset_diff.is_published(settings | {"dataset": {"name": "mine"}})
+    assert not preset_diff.is_published(settings)  # nothing to compare with outside a command

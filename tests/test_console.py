@@ -16,13 +16,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dccc_lightning import cli, console, progress
-from dccc_lightning.callbacks.console import EpochLine
+from dccc_lightning import cli
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
-from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.common import console, progress
+from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
+from dccc_lightning.neighbors.nearest import knn
+from dccc_lightning.training.callbacks.epoch_line import EpochLine
 
 CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
 
@@ -170,8 +171,8 @@ def test_there_is_one_console():
 SCRIPT = textwrap.dedent("""
     import logging, sys, time, warnings
     logging.basicConfig(format="%(message)s")
-    from dccc_lightning.console import CONSOLE, progress_shown
-    from dccc_lightning.progress import announced
+    from dccc_lightning.common.console import CONSOLE, progress_shown
+    from dccc_lightning.common.progress import announced
     with progress_shown(), announced("training", 4, "steps") as phase:
         for step in range(4):
             time.sleep(0.15)
@@ -187,7 +188,7 @@ SCRIPT = textwrap.dedent("""
 FORKING = textwrap.dedent("""
     import logging, os, signal, sys, threading
     logging.basicConfig(format="%(message)s")
-    from dccc_lightning.console import CONSOLE, progress_shown
+    from dccc_lightning.common.console import CONSOLE, progress_shown
 
     def hold(taken, forked):
         with CONSOLE._lock:  # as the thread that draws does at times

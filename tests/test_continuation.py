@@ -2,7 +2,7 @@
 
 import pytest
 
-from dccc_lightning.data.continuation import BegunEpoch
+from dccc_lightning.data.mid_epoch import BegunEpoch
 from dccc_lightning.errors import UserError
 
 SETTINGS = {"seed": 1, "batch.clusters": 4, "image.height": 64}

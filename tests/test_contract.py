@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from dccc_lightning.callbacks import Recluster
 from dccc_lightning.clustering import dcps
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss, SoftOnlyLoss
 from dccc_lightning.memory import ClusterMemory
+from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.retrieval.metrics import ReIDRetrieval
+from dccc_lightning.neighbors.nearest import knn
+from dccc_lightning.training.callbacks import Recluster
 
 
 def test_schedules_take_the_documented_arguments() -> None:

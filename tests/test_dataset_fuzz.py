@@ -10,16 +10,16 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.data.cuhk03_np import CUHK03NP
-from dccc_lightning.data.dukemtmc import DukeMTMC
-from dccc_lightning.data.facts import CountWarning
-from dccc_lightning.data.last import LaST
-from dccc_lightning.data.layout import MARKET_FOLDERS
-from dccc_lightning.data.market1501 import Market1501
-from dccc_lightning.data.msmt17 import MSMT17
-from dccc_lightning.data.occluded_duke import OccludedDuke
-from dccc_lightning.data.personx import PersonX
-from dccc_lightning.data.veri776 import PARTS, VeRi776
+from dccc_lightning.data.datasets.cuhk03_np import CUHK03NP
+from dccc_lightning.data.datasets.dukemtmc import DukeMTMC
+from dccc_lightning.data.datasets.file_names import MARKET_FOLDERS
+from dccc_lightning.data.datasets.last import LaST
+from dccc_lightning.data.datasets.market1501 import Market1501
+from dccc_lightning.data.datasets.msmt17 import MSMT17
+from dccc_lightning.data.datasets.occluded_duke import OccludedDuke
+from dccc_lightning.data.datasets.official_counts import CountWarning
+from dccc_lightning.data.datasets.personx import PersonX
+from dccc_lightning.data.datasets.veri776 import PARTS, VeRi776
 from dccc_lightning.errors import UserError
 
 LIST_FILES = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt")

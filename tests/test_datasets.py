@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.data.cuhk03_np import CUHK03NP
-from dccc_lightning.data.cuhk03_np import NAMES as CUHK_NAMES
-from dccc_lightning.data.dukemtmc import NAMES as DUKE_NAMES
-from dccc_lightning.data.dukemtmc import DukeMTMC
-from dccc_lightning.data.facts import Counts, CountWarning, Unverified
-from dccc_lightning.data.last import LaST
-from dccc_lightning.data.layout import MARKET_NAMES, NameRule, read_market_layout
-from dccc_lightning.data.market1501 import Market1501
-from dccc_lightning.data.msmt17 import LIST_NAMES, MSMT17, REPACKED_NAMES
-from dccc_lightning.data.occluded_duke import OccludedDuke
-from dccc_lightning.data.personx import NAMES as PERSONX_NAMES
-from dccc_lightning.data.personx import PersonX
-from dccc_lightning.data.veri776 import NAMES as VERI_NAMES
-from dccc_lightning.data.veri776 import VeRi776
+from dccc_lightning.data.datasets.cuhk03_np import CUHK03NP
+from dccc_lightning.data.datasets.cuhk03_np import NAMES as CUHK_NAMES
+from dccc_lightning.data.datasets.dukemtmc import NAMES as DUKE_NAMES
+from dccc_lightning.data.datasets.dukemtmc import DukeMTMC
+from dccc_lightning.data.datasets.file_names import MARKET_NAMES, NameRule, read_market_layout
+from dccc_lightning.data.datasets.last import LaST
+from dccc_lightning.data.datasets.market1501 import Market1501
+from dccc_lightning.data.datasets.msmt17 import LIST_NAMES, MSMT17, REPACKED_NAMES
+from dccc_lightning.data.datasets.occluded_duke import OccludedDuke
+from dccc_lightning.data.datasets.official_counts import Counts, CountWarning, Unverified
+from dccc_lightning.data.datasets.personx import NAMES as PERSONX_NAMES
+from dccc_lightning.data.datasets.personx import PersonX
+from dccc_lightning.data.datasets.veri776 import NAMES as VERI_NAMES
+from dccc_lightning.data.datasets.veri776 import VeRi776
 from dccc_lightning.errors import UserError
 from trees import (
     CUHK,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from conftest import Command, MadeOnce
-from dccc_lightning.metrics_table import read_rows
+from dccc_lightning.reports.metrics_table import read_rows
 from environment import with_modules
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from PIL import Image
 from safetensors.torch import load_file
 
-from dccc_lightning.data import listing
-from dccc_lightning.data.listing import (
+from dccc_lightning.data import image_list
+from dccc_lightning.data.image_list import (
     ListedImage,
     listed_folder,
     listed_split,
@@ -123,7 +123,7 @@ def test_a_tree_is_walked_by_name_and_the_users_own_links_are_followed(tmp_path)
 
 
 def test_a_table_is_read_from_any_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "ROWS", 4)
+    monkeypatch.setattr(image_list, "ROWS", 4)
     rows = [ListedImage(f"/é{i}.png", str(i % 3), "") for i in range(10)]
     assert write_table(tmp_path / "t.parquet", iter(rows), {"k": "v"}) == 10
     for start in range(12):

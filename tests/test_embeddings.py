@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.clustering.embeddings import unit_rows
+from dccc_lightning.neighbors.embeddings import unit_rows
 
 
 @given(

@@ -13,9 +13,9 @@ from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import evaluation
 from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
+from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.reports.score_matrix import ScoreMatrix
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
-from dccc_lightning.retrieval.reranking import Rerank
 from dccc_lightning.tasks.evaluate import _plain_network
 
 

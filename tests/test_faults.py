@@ -13,13 +13,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from conftest import Command, Outcome
+from dccc_lightning.common.faults import explained
+from dccc_lightning.config.processes import check_shares, less_memory
 from dccc_lightning.errors import UserError
-from dccc_lightning.faults import explained
 from dccc_lightning.losses import SoftContrastiveLoss
-from dccc_lightning.metrics_table import read_rows
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.processes import check_shares, less_memory
+from dccc_lightning.reports.metrics_table import read_rows
 
 LENGTH = ["epochs=2", "iterations=4", "eval_every=2"]
 Steps = Callable[[Callable[[DCCCModule, int], None]], None]

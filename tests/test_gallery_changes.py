@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dccc_lightning.common.files import remove_temporaries, replacing, write_atomically
 from dccc_lightning.errors import UserError
-from dccc_lightning.files import remove_temporaries, replacing, write_atomically
-from dccc_lightning.retrieval import gallery_folder
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.gallery_manifest import MANIFEST
+from dccc_lightning.gallery import storage
+from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.gallery.manifest import MANIFEST
 
 ROWS = np.random.default_rng(0).standard_normal((120, 8)).astype(np.float32)
 UNIT = ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True)
@@ -145,7 +145,7 @@ class TestRebuilding:
                 raise OSError(28, "No space left on device")
             write_atomically(path, content)
 
-        monkeypatch.setattr(gallery_folder, "write_atomically", fail)
+        monkeypatch.setattr(storage, "write_atomically", fail)
         with pytest.raises(UserError, match="No space left"):
             build(rows=ROWS[:50]).save(folder)
         assert names(folder) == before
@@ -192,7 +192,7 @@ class TestKilledWriters:
         index.remove([3])
 
         def killed():
-            gallery_folder._data_files = die  # the new manifest is there, the old files are too
+            storage._data_files = die  # the new manifest is there, the old files are too
             index.save(folder)
 
         kill_while(killed)

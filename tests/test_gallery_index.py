@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.retrieval import gallery_folder, proposals
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.gallery_manifest import MANIFEST
+from dccc_lightning.gallery import approximate_search, storage
+from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.gallery.manifest import MANIFEST
 
 MODEL = "0123456789abcdef"
 
@@ -161,8 +161,13 @@ class TestLargeGalleries:
         return GalleryIndex.load(large_gallery)
 
     def test_the_size_chooses(self):
-        sizes = [1, proposals.FLAT_UP_TO, proposals.FLAT_UP_TO + 1, proposals.IVF_UP_TO + 1]
-        assert [proposals.pick_kind(n) for n in sizes] == ["flat", "flat", "ivf", "pq"]
+        sizes = [
+            1,
+            approximate_search.FLAT_UP_TO,
+            approximate_search.FLAT_UP_TO + 1,
+            approximate_search.IVF_UP_TO + 1,
+        ]
+        assert [approximate_search.pick_kind(n) for n in sizes] == ["flat", "flat", "ivf", "pq"]
         with pytest.raises(ValueError, match="kind=pq needs at least 256 images, got 9"):
             build(people(9), "pq")
 
@@ -338,7 +343,7 @@ class TestFolder:
             path.write_bytes(content)
 
         with monkeypatch.context() as patch:
-            patch.setattr(gallery_folder, "write_atomically", fail)
+            patch.setattr(storage, "write_atomically", fail)
             with pytest.raises(UserError, match="No space left"):
                 index.save(folder)
         assert len(GalleryIndex.load(folder)) == 300  # the old one, whole
@@ -363,7 +368,7 @@ class TestFolder:
         def fail(path, content):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(gallery_folder, "write_atomically", fail)
+        monkeypatch.setattr(storage, "write_atomically", fail)
         with pytest.raises(UserError, match="No space left"):
             build(np.eye(2)).save(tmp_path / "new" / "g")
         assert not list((tmp_path / "new").iterdir())

@@ -4,10 +4,10 @@ import faiss
 import numpy as np
 import pytest
 
-from dccc_lightning.retrieval import gallery_search, pilot, proposals
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.gallery_search import GallerySearch
-from dccc_lightning.retrieval.proposals import Proposals
+from dccc_lightning.gallery import approximate_search, gallery_search, search_pilot
+from dccc_lightning.gallery.approximate_search import Proposals
+from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.gallery.gallery_search import GallerySearch
 
 N, DIM = 2000, 24
 
@@ -33,7 +33,7 @@ def clustered():
 @pytest.fixture
 def from_1000_on(monkeypatch):
     """Let galleries of more than 1,000 images be large ones."""
-    monkeypatch.setattr(proposals, "FLAT_UP_TO", 1000)
+    monkeypatch.setattr(approximate_search, "FLAT_UP_TO", 1000)
 
 
 def auto(rows):
@@ -64,9 +64,9 @@ def test_the_share_to_compare_is_that_of_probing_lists(anywhere, clustered):
         scores = rows[queries] @ rows.T
         scores[np.arange(len(queries)), queries] = -2
         neighbors = list(np.argsort(-scores, axis=1)[:, :10])
-        found.append(pilot.share_compared(rows, queries, neighbors, 0.95))
+        found.append(search_pilot.share_compared(rows, queries, neighbors, 0.95))
         assert found[-1] == pytest.approx(lists_to_compare(rows, queries, neighbors), abs=0.02)
-        assert found[-1] == pilot.share_compared(rows, queries, neighbors, 0.95)
+        assert found[-1] == search_pilot.share_compared(rows, queries, neighbors, 0.95)
     assert found[0] > 0.5
     assert found[1] < gallery_search.MOST_COMPARED
 

@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from conftest import Command
-from dccc_lightning.cli import conf_dir, habits
+from dccc_lightning.cli import conf_dir, familiar_commands
 
 HABITS = {
     "+experiment=dccc": "experiment=dccc",
@@ -68,8 +68,8 @@ def test_a_habit_is_refused_where_the_configuration_is_shown(habit: str, command
 def test_every_command_that_is_advised_can_be_composed() -> None:
     values = {"dataset": "msmt17", "experiment": "dccc", "model": "resnet50", "task": "verify"}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for name, advised in habits._COMMANDS.items():
-            words = habits.command_for(name, "VALUE").split()
+        for name, advised in familiar_commands._COMMANDS.items():
+            words = familiar_commands.command_for(name, "VALUE").split()
             assert words == advised.format("VALUE").split()
             compose(
                 "train",

@@ -12,9 +12,9 @@ from PIL import ExifTags, Image, ImageOps
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from dccc_lightning.data import images as module
+from dccc_lightning.data import image_cache as module
 from dccc_lightning.data.decoding import decode_image, resize_image
-from dccc_lightning.data.images import ImageStore, available_memory
+from dccc_lightning.data.image_cache import ImageStore, available_memory
 from dccc_lightning.errors import UnreadableImageError, UserError
 
 HEIGHT, WIDTH = 32, 16

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from dccc_lightning.clustering import jaccard, jaccard_torch
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
+from dccc_lightning.neighbors.nearest import knn
 
 BACKENDS = ["numba", "torch"]
 GOLDEN = Path(__file__).parent / "golden" / "dccc_reference.npz"

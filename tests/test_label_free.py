@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dccc_lightning.clustering.compactness import silhouette
-from dccc_lightning.clustering.summary import summarize
+from dccc_lightning.metrics.cluster_summary import summarize
+from dccc_lightning.metrics.compactness import silhouette
 from dccc_lightning.reports.label_free import (
     RULE,
     label_free_table,

@@ -14,7 +14,7 @@ from pytorch_lightning.strategies.launchers import subprocess_script
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 import dccc_lightning
-from dccc_lightning import lightning_internals
+from dccc_lightning.training import lightning_internals
 
 PACKAGE = Path(dccc_lightning.__file__).parent
 PROJECT = Path(__file__).parents[1]

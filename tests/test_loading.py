@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import dccc_lightning
-from dccc_lightning.data import images as images_module
+from dccc_lightning.data import image_cache as images_module
 from dccc_lightning.data.decoding import decode_image
-from dccc_lightning.data.stream import LOOKAHEAD, decoded_batches
+from dccc_lightning.data.image_stream import LOOKAHEAD, decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference import loading
 from dccc_lightning.inference.loading import (

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dccc_lightning import memory as memory_module
+from dccc_lightning.common.ranges import RULES
 from dccc_lightning.memory import ClusterMemory
-from dccc_lightning.ranges import RULES
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "dccc_reference.npz", allow_pickle=False)
 RUNS = sorted({"/".join(key.split("/")[:4]) for key in GOLDEN if key.startswith("memory/")})

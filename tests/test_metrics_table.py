@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from dccc_lightning.callbacks.epoch_row import EpochRow
-from dccc_lightning.callbacks.evaluation import EvaluationEvery
-from dccc_lightning.callbacks.recluster import Recluster
-from dccc_lightning.callbacks.table import MetricsTable
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.errors import UnwritableFileError
-from dccc_lightning.files import write_atomically
-from dccc_lightning.metrics_table import add_row, read_rows, write_rows
+from dccc_lightning.reports.metrics_table import add_row, read_rows, write_rows
+from dccc_lightning.training.callbacks.epoch_row import EpochRow
+from dccc_lightning.training.callbacks.evaluation import EvaluationEvery
+from dccc_lightning.training.callbacks.metrics_csv import MetricsTable
+from dccc_lightning.training.callbacks.recluster import Recluster
 
 
 def test_epoch_and_step_come_first_then_names_in_order(tmp_path):

@@ -11,9 +11,9 @@ from torch import nn
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.batchnorm_conversion import group_batch_norms
 from dccc_lightning.models.catalog import BACKBONES, MOBILE
 from dccc_lightning.models.embedder import Embedder, build_embedder
-from dccc_lightning.models.grouping import group_batch_norms
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
 from dccc_lightning.models.pooling import GeneralizedMean, GlobalAverage, build_pooling
 from dccc_lightning.models.trunk import PositionGrid

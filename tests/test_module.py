@@ -11,12 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from dccc_lightning.callbacks import Recluster
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.data.augmentation import BatchAugmentation
 from dccc_lightning.data.batches import TrainBatch
-from dccc_lightning.data.synthetic import SyntheticPedestrians
+from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.losses import SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
@@ -24,7 +23,8 @@ from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.models.pooling import GlobalAverage
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.optimization import Optimization
+from dccc_lightning.training.callbacks import Recluster
+from dccc_lightning.training.optimization import Optimization
 
 STEPS, BATCH, CLUSTERS, DIM = 5, 8, 4, 6
 START, CAP, TAU_W, MOMENTUM, SMOOTHING = 2, 0.6, 0.2, 0.1, 0.3

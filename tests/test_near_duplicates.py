@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
-from dccc_lightning.data.near_duplicates import RADIUS, NearDuplicateSearch
-from dccc_lightning.data.perceptual_hash import BITS, perceptual_hash
+from dccc_lightning.data.audit.near_duplicates import RADIUS, NearDuplicateSearch
+from dccc_lightning.data.audit.perceptual_hash import BITS, perceptual_hash
 from trees import picture
 
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.clustering import neighbors
-from dccc_lightning.clustering.neighbors import knn
+from dccc_lightning.neighbors import nearest
+from dccc_lightning.neighbors.nearest import knn
 
 BACKENDS = ["faiss", "torch"]
 
@@ -125,7 +125,7 @@ def test_torch_keeps_full_precision_whatever_the_trainer_chose(monkeypatch):
 
 
 def test_torch_works_in_blocks(monkeypatch):
-    monkeypatch.setitem(neighbors._BLOCK_BYTES, "cpu", 4 * 100 * 7)  # seven rows at a time
+    monkeypatch.setitem(nearest._BLOCK_BYTES, "cpu", 4 * 100 * 7)  # seven rows at a time
     check(np.random.default_rng(6).normal(size=(100, 8)), 12, "torch")
 
 

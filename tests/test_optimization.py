@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn, optim
 
-from dccc_lightning.optimization import Optimization
-from dccc_lightning.ranges import ALGORITHMS
+from dccc_lightning.common.ranges import ALGORITHMS
+from dccc_lightning.training.optimization import Optimization
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "dccc_reference.npz", allow_pickle=False)
 LEARNING_RATES = GOLDEN["lr/warmup10_factor0.1_base3.5e-4"]

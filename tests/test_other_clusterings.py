@@ -15,8 +15,6 @@ from scipy.sparse import csr_matrix
 from scipy.spatial.distance import squareform
 from sklearn import cluster
 
-from dccc_lightning import ranges
-from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.algorithms import DBSCAN, numbered
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.hdbscan import HDBSCAN
@@ -24,7 +22,9 @@ from dccc_lightning.clustering.infomap import Infomap
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.clustering.single_linkage import SingleLinkage
+from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
+from dccc_lightning.metrics import cluster_quality
 
 needs_infomap = pytest.mark.skipif(
     importlib.util.find_spec("infomap") is None, reason="an extra, under the GPL"
@@ -176,8 +176,8 @@ def test_hdbscan_equals_scikit_learn_on_the_dense_distances(seed, eps, least):
     labels = algorithm.fit_predict(as_graph(dense), eps)
     expected = np.array(slow_hdbscan(dense, eps, algorithm))
     # A point as near to two clusters is an outlier; scikit-learn gives it to one of them.
-    assert quality.adjusted_rand_index(singles(labels), singles(expected)) > 0.95
-    assert quality.num_clusters(labels) == quality.num_clusters(expected)
+    assert cluster_quality.adjusted_rand_index(singles(labels), singles(expected)) > 0.95
+    assert cluster_quality.num_clusters(labels) == cluster_quality.num_clusters(expected)
 
 
 def blobs(sizes, within, between, seed=0):
@@ -265,7 +265,7 @@ def test_the_order_of_the_points_does_not_matter(seed, tied, eps):
     for algorithm in (SingleLinkage(3), HDBSCAN(1, 4, 0.1), HDBSCAN(3, 4, 0.1)):
         labels = algorithm.fit_predict(as_graph(dense), eps)
         again = algorithm.fit_predict(as_graph(dense[order][:, order]), eps)
-        assert quality.adjusted_rand_index(singles(labels)[order], singles(again)) == 1
+        assert cluster_quality.adjusted_rand_index(singles(labels)[order], singles(again)) == 1
 
 
 @needs_infomap
@@ -285,7 +285,7 @@ def test_infomap_gives_the_same_labels_again():
     graph = as_graph(distances(5, 200))
     first = Infomap().fit_predict(graph, 0.2)
     np.testing.assert_array_equal(first, Infomap().fit_predict(graph, 0.2))
-    assert quality.num_clusters(first) > 10
+    assert cluster_quality.num_clusters(first) > 10
 
 
 def test_infomap_that_is_not_installed_is_one_line_with_its_licence(monkeypatch):
@@ -353,7 +353,7 @@ def test_clusters_embeddings_in_the_labeler(algorithm):
     names = np.repeat(np.arange(20), 10)
     rows = rng.normal(size=(20, 32))[names] + 0.4 * rng.normal(size=(200, 32))
     found = PseudoLabeler(k1=12, algorithm=made(algorithm))(rows, FixedSchedule(0.6), 0)
-    assert quality.adjusted_rand_index(found.labels, names) == 1
+    assert cluster_quality.adjusted_rand_index(found.labels, names) == 1
     assert found.num_clusters == 20
 
 

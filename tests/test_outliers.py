@@ -10,17 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.callbacks import recluster
-from dccc_lightning.callbacks.recluster import Recluster
 from dccc_lightning.clustering.dcps import FixedSchedule
-from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.outliers import as_singles, attach, centroids, renumbered
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.clustering.refinement import agreement, refine
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
 from dccc_lightning.memory import ClusterMemory
-from dccc_lightning.metrics_table import read_rows
+from dccc_lightning.neighbors.nearest import knn
+from dccc_lightning.reports.metrics_table import read_rows
+from dccc_lightning.training.callbacks import recluster
+from dccc_lightning.training.callbacks.recluster import Recluster
 from test_ddp import assert_same_results, run
 
 

@@ -13,16 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dccc_lightning.data.folder import ImageFolder
-from dccc_lightning.data.image_kinds import READ, SUFFIXES, kind_of
-from dccc_lightning.data.image_labels import ImageLabels, PathPattern, read_table
-from dccc_lightning.data.image_tree import walk_images
-from dccc_lightning.data.images import ImageStore
-from dccc_lightning.data.label_rules import DISTRACTORS, JUNK, LabelRules
-from dccc_lightning.data.last import LaST
-from dccc_lightning.data.market1501 import Market1501
-from dccc_lightning.data.partition import assign_splits, choose_identities, choose_queries
-from dccc_lightning.data.unknown import UNKNOWN_WORDS
+from dccc_lightning.data.datasets.folder import ImageFolder
+from dccc_lightning.data.datasets.image_labels import ImageLabels, PathPattern, read_table
+from dccc_lightning.data.datasets.image_tree import walk_images
+from dccc_lightning.data.datasets.label_rules import DISTRACTORS, JUNK, LabelRules
+from dccc_lightning.data.datasets.last import LaST
+from dccc_lightning.data.datasets.market1501 import Market1501
+from dccc_lightning.data.datasets.split_assignment import (
+    assign_splits,
+    choose_identities,
+    choose_queries,
+)
+from dccc_lightning.data.datasets.unknown_labels import UNKNOWN_WORDS
+from dccc_lightning.data.image_cache import ImageStore
+from dccc_lightning.data.image_formats import READ, SUFFIXES, kind_of
 from dccc_lightning.errors import UserError
 from trees import LAST, MARKET, grow, touch
 

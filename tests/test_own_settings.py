@@ -12,10 +12,10 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from conftest import Command
-from dccc_lightning import lock
 from dccc_lightning.cli import early_signals
 from dccc_lightning.cli.early_signals import obeyed, set_requeue
-from dccc_lightning.presets import differences
+from dccc_lightning.common import lock
+from dccc_lightning.config.preset_diff import differences
 
 BEGIN = ["trainer=cpu", "epochs=4", "output=run"]
 OF_THIS_START = ("resume", "ckpt_path", "trust")
@@ -145,7 +145,7 @@ def test_config_yaml_has_the_last_word(
     [
         ("callbacks.mine", "somewhere.Callback"),
         ("model", "os.system"),
-        ("task", "dccc_lightning.files.os.remove"),
+        ("task", "dccc_lightning.common.files.os.remove"),
         ("callbacks.best.list", "dccc_lightning.cli.run_folder.discard"),
     ],
 )

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from pytorch_lightning.trainer.states import TrainerFn
 from scipy.sparse import csr_matrix
 
-from dccc_lightning import progress
-from dccc_lightning.callbacks.panels import Panels
-from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.common import progress
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UnwritableFileError, UserError
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.reports import cluster_boards, fonts, panels, svg
 from dccc_lightning.reports.cluster_boards import ClusterFigures, cluster_rows, outlier_rows
@@ -40,7 +40,7 @@ from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
 from dccc_lightning.reports.plots import plot_curves
 from dccc_lightning.reports.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.thumbnails import Thumbnails
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
+from dccc_lightning.training.callbacks.panels import Panels
 from environment import with_modules
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -357,7 +357,7 @@ def test_the_flow_agrees_with_churn_and_counts_everyone(pairs):
     images = [flow[name] for name in ("kept", "moved", "left", "joined", "out")]
     assert sum(images) == len(labels)
     stayed = (flow["kept"] + flow["out"]) / len(labels)
-    assert stayed == pytest.approx(1 - quality.churn(labels, previous))
+    assert stayed == pytest.approx(1 - cluster_quality.churn(labels, previous))
 
 
 def test_the_flow_knows_what_merged_and_what_split():
@@ -656,7 +656,7 @@ def test_the_page_says_how_to_repeat_a_job_of_a_sweep(command, tiny, tmp_path):
 def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
     command, tiny, tmp_path, monkeypatch
 ):
-    from dccc_lightning.callbacks import panels
+    from dccc_lightning.training.callbacks import panels
 
     embed, embedded, written = panels.Recluster.embed, [], []
 
@@ -675,7 +675,7 @@ def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
 def test_images_that_have_gone_cost_the_panels_and_not_the_run(
     command, tiny, tmp_path, monkeypatch
 ):
-    from dccc_lightning.callbacks import panels
+    from dccc_lightning.training.callbacks import panels
 
     def gone(*_):
         raise UserError("cannot read the image x.jpg")

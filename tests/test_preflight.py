@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 import dccc_lightning
-from dccc_lightning import ranges
 from dccc_lightning.cli import conf_dir
+from dccc_lightning.common import ranges
+from dccc_lightning.config.preflight import CHECKS, LIGHT, PACKAGE, check_group
 from dccc_lightning.errors import UserError
 from dccc_lightning.models import catalog
-from dccc_lightning.preflight import CHECKS, LIGHT, PACKAGE, check_group
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "wandb", "sklearn",
          "numba", "faiss", "matplotlib", "scipy")  # fmt: skip

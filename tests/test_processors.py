@@ -14,19 +14,20 @@ from pathlib import Path
 import numpy as np
 
 import dccc_lightning
-from dccc_lightning.clustering import outliers, quality
+from dccc_lightning.clustering import outliers
 from dccc_lightning.clustering.adaptive import CRITERIA, AdaptiveSchedule
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.core_distances import core_distances
 from dccc_lightning.clustering.hdbscan import HDBSCAN
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.single_linkage import SingleLinkage
 from dccc_lightning.data.sampler import draw_batches
-from dccc_lightning.retrieval.calibration import calibrate
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
-from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.gallery.calibration import calibrate
+from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
+from dccc_lightning.neighbors.nearest import knn
 
 WITHOUT_VECTORS = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
@@ -63,7 +64,7 @@ def answers():
         "nearest": knn(rows, 12)[1],
         "core": core_distances(graph, 5).astype(np.float64),
         "attached": outliers.attach(labels["DBSCAN"], rows),
-        "kept": [quality.churn(labels["DBSCAN"], labels["HDBSCAN"])],
+        "kept": [cluster_quality.churn(labels["DBSCAN"], labels["HDBSCAN"])],
         "batch": draw_batches(labels["DBSCAN"], cameras, 4, 4, 3, 0, 0),
         "hits": [[hit.id for hit in hits] for hits in index.search(queries, 9)],
         "threshold": [round(calibrate(rows, people, cameras, 0.01).threshold, 6)],

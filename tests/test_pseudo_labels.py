@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from dccc_lightning.clustering import jaccard, pseudo_labels, quality
+from dccc_lightning.clustering import jaccard, pseudo_labels
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.dcps import ExponentialSchedule, FixedSchedule
 from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler
 from dccc_lightning.errors import UserError
+from dccc_lightning.metrics import cluster_quality
 
 
 def clusters(number=12, size=10, noise=0.4, seed=0):
@@ -53,8 +54,8 @@ def test_labels_are_those_of_the_parts_at_the_scheduled_eps():
         np.testing.assert_array_equal(result.labels, expected)
         assert result.eps == result.scheduled_eps == schedule(epoch)
         assert not result.adjusted
-        assert result.num_clusters == quality.num_clusters(expected) >= 2
-    assert quality.adjusted_rand_index(result.labels, identities) == 1
+        assert result.num_clusters == cluster_quality.num_clusters(expected) >= 2
+    assert cluster_quality.adjusted_rand_index(result.labels, identities) == 1
 
 
 @pytest.mark.parametrize("backend", ["faiss", "torch"])

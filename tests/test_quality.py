@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from dccc_lightning.clustering import quality
-from dccc_lightning.clustering.compactness import compactness
-from dccc_lightning.clustering.summary import summarize
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.metrics.cluster_summary import summarize
+from dccc_lightning.metrics.compactness import compactness
 
 vectors = st.integers(1, 40).flatmap(
     lambda n: st.tuples(
@@ -27,9 +27,9 @@ def clustered(labels, identities):
 @settings(max_examples=80, deadline=None)
 def test_scores_over_clustered_images_equal_scikit_learn(pair):
     labels, identities = clustered(*pair)
-    ari = quality.adjusted_rand_index(*pair)
-    nmi = quality.normalized_mutual_information(*pair)
-    purity = quality.purity(*pair)
+    ari = cluster_quality.adjusted_rand_index(*pair)
+    nmi = cluster_quality.normalized_mutual_information(*pair)
+    purity = cluster_quality.purity(*pair)
     if not labels:
         assert np.isnan([ari, nmi, purity]).all()
         return
@@ -48,7 +48,7 @@ def test_pair_scores_equal_counting_pairs(pair):
     found = [a[0] == b[0] >= 0 for a, b in pairs]
     alike = [a[1] == b[1] for a, b in pairs]
     both = sum(x and y for x, y in zip(found, alike, strict=True))
-    scores = quality.pairwise_scores(*pair)
+    scores = cluster_quality.pairwise_scores(*pair)
     for score, whole in zip(scores[:2], (sum(found), sum(alike)), strict=True):
         assert score == pytest.approx(both / whole) if whole else np.isnan(score)
     if both:
@@ -57,7 +57,7 @@ def test_pair_scores_equal_counting_pairs(pair):
 
 
 def test_pair_recall_counts_outliers_as_missed():
-    scores = quality.pairwise_scores([0, 0, -1], [4, 4, 4])
+    scores = cluster_quality.pairwise_scores([0, 0, -1], [4, 4, 4])
     assert scores.precision == 1
     assert scores.recall == pytest.approx(1 / 3)
 
@@ -69,7 +69,7 @@ def test_renaming_clusters_changes_nothing(pair, names):
     renamed = np.where(labels >= 0, np.array(names)[labels], -1)
     before = summarize(labels, identities)
     assert summarize(renamed, identities) == pytest.approx(before, nan_ok=True)
-    assert quality.churn(renamed, labels) == 0
+    assert cluster_quality.churn(renamed, labels) == 0
 
 
 @given(vectors)
@@ -81,24 +81,24 @@ def test_churn_is_near_the_best_matching(pair):
         sum(np.sum((now == a) & (before == b)) for a, b in enumerate(names))
         for names in permutations(range(4))
     )
-    churn = quality.churn(now, before)
+    churn = cluster_quality.churn(now, before)
     stayed = round((1 - churn) * len(now))
     assert kept + best / 2 <= stayed <= kept + best  # greedy keeps at least half of the best
 
 
 def test_churn_counts_moves_splits_and_outliers():
     before = [0, 0, 0, 0, 1, 1, -1, -1]
-    assert quality.churn([7, 7, 7, 7, 3, 3, -1, -1], before) == 0
-    assert quality.churn([0, 0, 0, 1, 1, 1, -1, -1], before) == 1 / 8
-    assert quality.churn([0, 0, 0, 2, 1, 1, 1, -1], before) == 2 / 8
-    assert quality.churn([-1] * 8, before) == 6 / 8
+    assert cluster_quality.churn([7, 7, 7, 7, 3, 3, -1, -1], before) == 0
+    assert cluster_quality.churn([0, 0, 0, 1, 1, 1, -1, -1], before) == 1 / 8
+    assert cluster_quality.churn([0, 0, 0, 2, 1, 1, 1, -1], before) == 2 / 8
+    assert cluster_quality.churn([-1] * 8, before) == 6 / 8
 
 
 def test_sizes_and_outliers():
     labels = [3, 3, 0, -1, 3, -1]
-    np.testing.assert_array_equal(quality.cluster_sizes(labels), [1, 3])
-    assert quality.num_clusters(labels) == 2
-    assert quality.outlier_ratio(labels) == pytest.approx(1 / 3)
+    np.testing.assert_array_equal(cluster_quality.cluster_sizes(labels), [1, 3])
+    assert cluster_quality.num_clusters(labels) == 2
+    assert cluster_quality.outlier_ratio(labels) == pytest.approx(1 / 3)
 
 
 @given(st.lists(st.integers(-1, 12), min_size=1, max_size=300))
@@ -107,7 +107,7 @@ def test_size_histogram_equals_counting(labels):
     sizes = [labels.count(label) for label in set(labels) - {-1}]
     bins = [(1, 3), (4, 7), (8, 15), (16, 31), (32, 63), (64, 127), (128, 10**9)]
     expected = [sum(low <= size <= high for size in sizes) for low, high in bins]
-    assert quality.size_histogram(labels).tolist() == expected
+    assert cluster_quality.size_histogram(labels).tolist() == expected
 
 
 @given(vectors)
@@ -120,7 +120,7 @@ def test_camera_entropy_equals_the_mean_over_clusters(pair):
         shares = np.array([seen.count(camera) / len(seen) for camera in set(seen)])
         entropies.append(-(shares * np.log(shares)).sum())
     expected = np.mean(entropies) if entropies else np.nan
-    assert quality.camera_entropy(*pair) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert cluster_quality.camera_entropy(*pair) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_summary_has_what_it_was_given():
@@ -169,19 +169,22 @@ def test_no_clusters_at_all():
 
 def test_many_clusters_take_no_dense_table():
     labels = np.arange(200_000)  # a dense table would take 320 GB
-    assert quality.adjusted_rand_index(labels, labels[::-1]) == 1
-    assert quality.purity(labels, labels) == 1
-    assert quality.churn(labels[:2000], labels[:2000][::-1]) == 0
+    assert cluster_quality.adjusted_rand_index(labels, labels[::-1]) == 1
+    assert cluster_quality.purity(labels, labels) == 1
+    assert cluster_quality.churn(labels[:2000], labels[:2000][::-1]) == 0
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: quality.num_clusters([[0]]), "labels must be"),
-        (lambda: quality.num_clusters([0.5]), "labels must be"),
-        (lambda: quality.purity([0, 1], [0]), "labels and identities must have one length"),
-        (lambda: quality.camera_entropy([0, 1], [0]), "labels and cameras must have one length"),
-        (lambda: quality.churn([0, 1], [0]), "labels and previous must have one length"),
+        (lambda: cluster_quality.num_clusters([[0]]), "labels must be"),
+        (lambda: cluster_quality.num_clusters([0.5]), "labels must be"),
+        (lambda: cluster_quality.purity([0, 1], [0]), "labels and identities must have one length"),
+        (
+            lambda: cluster_quality.camera_entropy([0, 1], [0]),
+            "labels and cameras must have one length",
+        ),
+        (lambda: cluster_quality.churn([0, 1], [0]), "labels and previous must have one length"),
     ],
 )
 def test_refuses_bad_arguments(call, message):

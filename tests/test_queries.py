@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.data.facts import Counts, Facts
+from dccc_lightning.data.datasets.official_counts import Counts, Facts
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.losses import SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
+from dccc_lightning.metrics.queries import check_queries, seen_by_one_camera, with_match
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.optimization import Optimization
-from dccc_lightning.retrieval.queries import check_queries, seen_by_one_camera, with_match
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
+from dccc_lightning.training.optimization import Optimization
 from test_module import DIM, make_embedder
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from dccc_lightning.callbacks import recluster
-from dccc_lightning.callbacks.recluster import Recluster
-from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.dcps import FixedSchedule, LinearSchedule
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler
+from dccc_lightning.common.faults import LostProcessError
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
-from dccc_lightning.faults import LostProcessError
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.training.callbacks import recluster
+from dccc_lightning.training.callbacks.recluster import Recluster
 
 IDENTITIES = np.arange(90) // 9
 CAMERAS = np.arange(90) % 3
@@ -76,8 +76,8 @@ def test_the_log_holds_what_labels_cameras_and_embeddings_tell(world: World) -> 
     first = refresh(world, 0).summary
     second = refresh(world, 1).summary
     labels = world.labels
-    assert first["cluster/ari"] == quality.adjusted_rand_index(labels, IDENTITIES) > 0.9
-    assert first["cluster/camera_entropy"] == quality.camera_entropy(labels, CAMERAS) > 1
+    assert first["cluster/ari"] == cluster_quality.adjusted_rand_index(labels, IDENTITIES) > 0.9
+    assert first["cluster/camera_entropy"] == cluster_quality.camera_entropy(labels, CAMERAS) > 1
     assert first["cluster/intra_distance"] < 0.3
     assert first["cluster/inter_distance"] > 0.8
     assert first["cluster/silhouette"] > 0.4

@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dccc_lightning.retrieval import reranking
-from dccc_lightning.retrieval.metrics import ReIDRetrieval
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
-from dccc_lightning.retrieval.reranking import Rerank, reranked_distances
+from dccc_lightning.metrics import reranking
+from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
+from dccc_lightning.metrics.reranking import Rerank, reranked_distances
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 
 
 def unit(rows):

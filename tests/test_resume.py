@@ -17,8 +17,8 @@ import torch
 from conftest import Command, MadeOnce
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.errors import UserError
-from dccc_lightning.metrics_table import read_rows
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.reports.metrics_table import read_rows
 
 LENGTH = ["epochs=4", "iterations=3", "eval_every=2"]
 EVERY_STEP = "checkpoint.every_n_steps=1"

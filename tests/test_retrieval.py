@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
-from dccc_lightning.retrieval import positions, ranking
-from dccc_lightning.retrieval.metrics import ReIDRetrieval
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
-from dccc_lightning.retrieval.reranking import Rerank
-from dccc_lightning.retrieval.similarity import products
+from dccc_lightning.metrics import rank_positions, retrieval_scores
+from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
+from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
+from dccc_lightning.neighbors.similarity import products
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "dccc_reference.npz", allow_pickle=False)
 RANKS = (1, 2, 5, 10, 1000)
@@ -172,7 +172,7 @@ def test_distractors_stand_between_a_query_and_its_match():
 
 def test_the_score_matrix_never_exceeds_a_block(monkeypatch):
     shapes = []
-    original = ranking.positions
+    original = retrieval_scores.positions
     monkeypatch.setattr(
         ranking, "positions", lambda s, *_: (shapes.append(tuple(s.shape)), original(s, *_))[1]
     )
@@ -204,7 +204,7 @@ def denormal(rng, shape):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("make", [coarse, clustered_scores, denormal, np.random.Generator.normal])
-@pytest.mark.parametrize("place", [positions.positions, positions._by_sorting])
+@pytest.mark.parametrize("place", [rank_positions.positions, rank_positions._by_sorting])
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 200), st.floats(0.01, 1))
 def test_positions_are_those_of_a_stable_sort(place, make, dtype, seed, height, width, share):

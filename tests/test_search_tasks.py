@@ -16,7 +16,7 @@ from PIL import Image
 
 from dccc_lightning import GalleryIndex, cli, load_embedder
 from dccc_lightning.errors import UserError
-from dccc_lightning.retrieval.gallery_manifest import MANIFEST
+from dccc_lightning.gallery.manifest import MANIFEST
 from dccc_lightning.tasks.calibrate import calibrate
 from dccc_lightning.tasks.index import index
 from dccc_lightning.tasks.path_labels import PathLabels

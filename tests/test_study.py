@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from dccc_lightning.cli import conf_dir
-from dccc_lightning.metrics_table import write_rows
+from dccc_lightning.reports.metrics_table import write_rows
 from environment import with_modules
 
 STUDY = Path(__file__).parents[1] / "benchmarks" / "study"

@@ -10,8 +10,8 @@ from torch import nn
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.models.pooling import GlobalAverage
-from dccc_lightning.optimization import Optimization
-from dccc_lightning.supervised import SupervisedModule, batch_hard_triplet
+from dccc_lightning.training.optimization import Optimization
+from dccc_lightning.training.supervised import SupervisedModule, batch_hard_triplet
 
 
 def plain_triplet(features, labels):

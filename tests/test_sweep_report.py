@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.metrics_table import write_rows
+from dccc_lightning.reports.metrics_table import write_rows
 from dccc_lightning.reports.results import CAMERA_CENTERED
 from dccc_lightning.reports.sweep_jobs import read_jobs
 from dccc_lightning.reports.sweep_plots import cell_means, scale

@@ -24,22 +24,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conftest import Command
-from dccc_lightning import cli, sweeping
-from dccc_lightning.arguments import path_argument
-from dccc_lightning.callbacks.pruning import Pruning
+from dccc_lightning import cli, sweeps
 from dccc_lightning.cli.resume import resumed
-from dccc_lightning.console import print_once
+from dccc_lightning.common.console import print_once
+from dccc_lightning.common.faults import explained
+from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.errors import UserError
-from dccc_lightning.faults import explained
 from dccc_lightning.reports.objective import run_objective
-from dccc_lightning.sweeping import job_commands, local_launcher, slurm_launcher, slurm_queue
-from dccc_lightning.sweeping.job_clock import JobClock
-from dccc_lightning.sweeping.job_commands import Job, start
-from dccc_lightning.sweeping.local_launcher import gpu_slots, variables
-from dccc_lightning.sweeping.search_space import parse_space
-from dccc_lightning.sweeping.slurm_queue import QueueReport
-from dccc_lightning.sweeping.study import STUDY_FILE, TrialSource, open_study
+from dccc_lightning.sweeps import job_commands, local_launcher, slurm_launcher, slurm_queue
+from dccc_lightning.sweeps.job_clock import JobClock
+from dccc_lightning.sweeps.job_commands import Job, start
+from dccc_lightning.sweeps.local_launcher import gpu_slots, variables
+from dccc_lightning.sweeps.search_space import parse_space
+from dccc_lightning.sweeps.slurm_queue import QueueReport
+from dccc_lightning.sweeps.study import STUDY_FILE, TrialSource, open_study
 from dccc_lightning.tasks import verify as verify_task
+from dccc_lightning.training.callbacks.pruning import Pruning
 
 optuna = pytest.importorskip("optuna")
 
@@ -52,7 +52,7 @@ def space(arguments=ARGUMENTS):
 
 @pytest.fixture(autouse=True)
 def _plugins():
-    sweeping.register()
+    sweeps.register()
 
 
 @pytest.mark.parametrize(("preset", "jobs"), [("dcps_grid", 18), ("ablation", 24)])
@@ -342,7 +342,7 @@ def test_a_failure_is_forgotten_when_its_job_starts(
 ) -> None:
     note = tmp_path / "sweep" / "2" / "error.txt"
     job(note.parent).note_failure("no room")
-    (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(asked("trainer=cpu"))
+    (tmp_path / "sweep" / sweeps.SWEEP_FILE).write_text(asked("trainer=cpu"))
     lines = f"import os; print(os.path.exists({str(note)!r}))"
     monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", lines])
     outcome = command(*GRID, "hydra/launcher=local", "trainer=cpu")
@@ -432,12 +432,12 @@ def test_a_sweep_whose_settings_are_cut_short_is_another_one(
     begun = tmp_path / "sweep" / "0" / "metrics.csv"
     begun.parent.mkdir(parents=True)
     begun.touch()
-    saved = tmp_path / "sweep" / sweeping.SWEEP_FILE
+    saved = tmp_path / "sweep" / sweeps.SWEEP_FILE
     saved.write_bytes(content.encode()[: 9 if "ä" in content else None])  # within the letter
     outcome = command(*GRID, "hydra/launcher=local", "trainer=cpu")
     assert outcome.code == 2
     assert "holds another sweep" in outcome.err
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"0", sweeping.SWEEP_FILE}
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"0", sweeps.SWEEP_FILE}
 
 
 # SLURM
@@ -524,7 +524,7 @@ def test_slurm_is_not_given_a_job_twice(
         (cluster / name).mkdir()
         (cluster / name / "states").write_text(f"{state}\n")
     (tmp_path / "sweep" / "logs").mkdir(parents=True)
-    (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(asked("trainer=cpu"))
+    (tmp_path / "sweep" / sweeps.SWEEP_FILE).write_text(asked("trainer=cpu"))
     for number in range(3):
         (tmp_path / "sweep" / "logs" / f"{number}.slurm").write_text(str(90 + number))
     job(tmp_path / "sweep" / "0").note_failure("boom")
@@ -581,7 +581,7 @@ def test_a_job_that_slurm_has_forgotten_ends_with_its_results(
     monkeypatch.setattr(Job, "repeatable_command", finish)
     (tmp_path / "bin" / "sacct").write_text("#!/bin/sh\necho 'JobID|State|NodeList'\n")
     job(tmp_path / "sweep" / "1").note_failure("boom")
-    (tmp_path / "sweep" / sweeping.SWEEP_FILE).write_text(asked("trainer=cpu"))
+    (tmp_path / "sweep" / sweeps.SWEEP_FILE).write_text(asked("trainer=cpu"))
     outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
     assert outcome.code == 0, outcome
     assert "job 3 of 3 done" in outcome.out

@@ -16,11 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dccc_lightning import lock
-from dccc_lightning.data import drafts, synthetic
-from dccc_lightning.data.drawing.camera import cameras
-from dccc_lightning.data.drawing.scene import SCENES, backdrop
-from dccc_lightning.data.drawing.wardrobe import (
+from dccc_lightning.common import lock
+from dccc_lightning.data import drafts
+from dccc_lightning.data.records import Records, Splits
+from dccc_lightning.data.synthetic import dataset
+from dccc_lightning.data.synthetic.camera import cameras
+from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians, draw_world, schedule
+from dccc_lightning.data.synthetic.scene import SCENES, backdrop
+from dccc_lightning.data.synthetic.wardrobe import (
     BAG_KINDS,
     GARMENTS,
     HAIR_STYLES,
@@ -29,8 +32,6 @@ from dccc_lightning.data.drawing.wardrobe import (
     Person,
     person,
 )
-from dccc_lightning.data.records import Records, Splits
-from dccc_lightning.data.synthetic import SyntheticPedestrians, draw_world, schedule
 from dccc_lightning.errors import UserError
 
 TINY = {"train_identities": 4, "test_identities": 3, "cameras": 3, "height": 64, "width": 32}
@@ -112,10 +113,10 @@ def test_gallery_has_distractors(default_world: Splits) -> None:
 def test_single_shots_never_leave_a_query_without_a_match(tmp_path: Path) -> None:
     # One image per camera: every image could be a query, and then the gallery would be empty.
     shots = schedule(tiny(tmp_path, shots_per_camera=1, test_identities=9).world)
-    assert not [shot for shot in shots if shot.folder == synthetic.QUERY]
+    assert not [shot for shot in shots if shot.folder == dataset.QUERY]
     few = schedule(tiny(tmp_path, shots_per_camera=1.2, test_identities=40).world)
-    gallery = [shot for shot in few if shot.folder == synthetic.GALLERY and not shot.distractor]
-    queries = [shot for shot in few if shot.folder == synthetic.QUERY]
+    gallery = [shot for shot in few if shot.folder == dataset.GALLERY and not shot.distractor]
+    queries = [shot for shot in few if shot.folder == dataset.QUERY]
     assert queries
     for shot in queries:
         assert any(g.identity == shot.identity and g.camera != shot.camera for g in gallery)
@@ -138,9 +139,9 @@ def test_layout_and_names_are_those_of_market1501(tiny_world: SyntheticPedestria
 def test_records_agree_with_the_schedule(tiny_world: SyntheticPedestrians) -> None:
     splits = tiny_world.splits()
     for records, folder in (
-        (splits.train, synthetic.TRAIN),
-        (splits.query, synthetic.QUERY),
-        (splits.gallery, synthetic.GALLERY),
+        (splits.train, dataset.TRAIN),
+        (splits.query, dataset.QUERY),
+        (splits.gallery, dataset.GALLERY),
     ):
         read = zip(records.paths, records.identities, records.cameras, strict=True)
         drawn = {
@@ -160,7 +161,7 @@ def test_manifest_states_settings_and_counts(tiny_world: SyntheticPedestrians) -
 def test_bytes_do_not_depend_on_the_number_of_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synthetic, "CHUNK", 9)
+    monkeypatch.setattr(dataset, "CHUNK", 9)
     world = tiny(tmp_path).world
     for processes in (1, 2):
         (tmp_path / str(processes)).mkdir()
@@ -297,7 +298,7 @@ def test_every_setting_is_part_of_the_key(tmp_path: Path, change: dict[str, obje
 
 def test_new_renderer_draws_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tiny(tmp_path).folder
-    monkeypatch.setattr(synthetic, "RENDERER_VERSION", synthetic.RENDERER_VERSION + 1)
+    monkeypatch.setattr(dataset, "RENDERER_VERSION", dataset.RENDERER_VERSION + 1)
     assert tiny(tmp_path).folder != before
 
 
@@ -311,7 +312,7 @@ def test_crash_in_mid_draw_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         save(image, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Image.Image, "save", failing)
-    monkeypatch.setattr(synthetic, "CHUNK", 10_000)  # one chunk: drawn in this process
+    monkeypatch.setattr(dataset, "CHUNK", 10_000)  # one chunk: drawn in this process
     with pytest.raises(RuntimeError, match="power cut"):
         tiny(tmp_path).splits()
     assert entries(tmp_path) == []
@@ -323,7 +324,7 @@ def test_full_disk_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(synthetic, "draw_world", full)
+    monkeypatch.setattr(dataset, "draw_world", full)
     with pytest.raises(UserError, match="No space left"):
         tiny(tmp_path).splits()
     assert entries(tmp_path) == []
@@ -433,15 +434,15 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
 def test_loser_of_a_race_takes_the_winners_world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loser, draw = tiny(tmp_path), synthetic.draw_world
+    loser, draw = tiny(tmp_path), dataset.draw_world
 
-    def late(world: synthetic.World, folder: Path, processes: int) -> None:
+    def late(world: dataset.World, folder: Path, processes: int) -> None:
         draw(world, folder, processes)
-        monkeypatch.setattr(synthetic, "draw_world", draw)
+        monkeypatch.setattr(dataset, "draw_world", draw)
         tiny(tmp_path).splits()
         (loser.folder / "winner").touch()
 
-    monkeypatch.setattr(synthetic, "draw_world", late)
+    monkeypatch.setattr(dataset, "draw_world", late)
     assert len(loser.splits().train)
     assert (loser.folder / "winner").exists()
     assert entries(tmp_path) == [loser.folder.name]

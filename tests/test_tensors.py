@@ -4,7 +4,7 @@ import threading
 
 import torch
 
-from dccc_lightning.tensors import full_precision
+from dccc_lightning.common.tensors import full_precision
 
 
 def test_threads_that_overlap_restore_the_precision() -> None:

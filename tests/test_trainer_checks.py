@@ -2,8 +2,8 @@
 
 import pytest
 
+from dccc_lightning.config.trainer_checks import _check_limits
 from dccc_lightning.errors import UserError
-from dccc_lightning.trainer_checks import _check_limits
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from PIL import Image
 
 from conftest import Command, MadeOnce
 from dccc_lightning.data.records import Splits
-from dccc_lightning.data.synthetic import SyntheticPedestrians
-from dccc_lightning.metrics_table import read_rows
+from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
+from dccc_lightning.reports.metrics_table import read_rows
 
 TINY_MODEL = ["model.weights=null"]
 

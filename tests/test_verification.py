@@ -16,14 +16,14 @@ from PIL import Image
 
 from conftest import Command
 from dccc_lightning.cli import conf_dir
-from dccc_lightning.data import inspection
-from dccc_lightning.data.facts import Counts, Facts, Unverified
-from dccc_lightning.data.inspection import inspect, inspect_all
-from dccc_lightning.data.layout import read_market_layout
-from dccc_lightning.data.msmt17 import MSMT17
+from dccc_lightning.data.audit import inspection
+from dccc_lightning.data.audit.image_sizes import Range, Sizes
+from dccc_lightning.data.audit.inspection import inspect, inspect_all
+from dccc_lightning.data.audit.verification import examine, run_checks
+from dccc_lightning.data.datasets.file_names import read_market_layout
+from dccc_lightning.data.datasets.msmt17 import MSMT17
+from dccc_lightning.data.datasets.official_counts import Counts, Facts, Unverified
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
-from dccc_lightning.data.sizes import Range, Sizes
-from dccc_lightning.data.verification import examine, run_checks
 from trees import LISTS, grow_msmt, picture
 
 PAGE = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
@@ -371,9 +371,9 @@ def test_the_page_has_every_dataset_and_its_commands_compose(command: Command) -
 
 
 def test_the_page_has_the_official_counts() -> None:
-    from dccc_lightning.data.cuhk03_np import FACTS as CUHK03_NP
-    from dccc_lightning.data.last import FACTS as LAST
-    from dccc_lightning.data.veri776 import VeRi776
+    from dccc_lightning.data.datasets.cuhk03_np import FACTS as CUHK03_NP
+    from dccc_lightning.data.datasets.last import FACTS as LAST
+    from dccc_lightning.data.datasets.veri776 import VeRi776
 
     for facts in (*CUHK03_NP.values(), LAST, VeRi776.facts):
         for split in (facts.train, facts.query, facts.gallery):

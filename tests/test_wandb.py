@@ -23,16 +23,17 @@ from PIL import Image
 
 import dccc_lightning
 from conftest import Command
-from dccc_lightning.callbacks.wandb_panels import WandbPanels
 from dccc_lightning.cli import conf_dir
+from dccc_lightning.config.loggers import RUN_ID, build_logger
+from dccc_lightning.config.processes import finished
 from dccc_lightning.data.fingerprint import fingerprint
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
-from dccc_lightning.loggers import RUN_ID, build_logger
-from dccc_lightning.metrics_table import read_rows
-from dccc_lightning.processes import finished
 from dccc_lightning.reports.code_version import code_version
-from dccc_lightning.reports.dashboard import (
+from dccc_lightning.reports.metrics_table import read_rows
+from dccc_lightning.reports.panel import Panel, read_panels
+from dccc_lightning.reports.wandb_media import to_media
+from dccc_lightning.reports.wandb_workspace import (
     PARTS,
     SWEPT,
     TALL,
@@ -40,8 +41,7 @@ from dccc_lightning.reports.dashboard import (
     sweep_report,
     workspace,
 )
-from dccc_lightning.reports.panel import Panel, read_panels
-from dccc_lightning.reports.wandb_media import to_media
+from dccc_lightning.training.callbacks.wandb_panels import WandbPanels
 from wandb_records import read_config, read_history, read_records
 
 FAST = ["model.weights=null", "logger=wandb", "eval_every=1"]
@@ -204,7 +204,7 @@ def test_steps_that_are_made_again_are_not_logged_again(tmp_path: Path) -> None:
 
 def entry(folder: Path, **changes: Any) -> dict[str, Any]:
     return {
-        "_target_": "dccc_lightning.wandb_logger.RunWandbLogger",
+        "_target_": "dccc_lightning.training.wandb_logger.RunWandbLogger",
         "project": "test", "mode": "offline", "group": None, "tags": None, "name": None,
         "save_dir": str(folder), "checkpoints": "none",
     } | changes  # fmt: skip

@@ -34,7 +34,7 @@ from dccc_lightning.models.trunk import PositionGrid
 from dccc_lightning.models.vit import resize_positions
 from dccc_lightning.models.weights import WeightsReport, load_weights
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.optimization import Optimization
+from dccc_lightning.training.optimization import Optimization
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 

@@ -22,7 +22,7 @@ from study_plan import TABLES
 from study_runner import run
 from study_tables import finished, status, write_tables
 
-from dccc_lightning.files import write_atomically
+from dccc_lightning.common.files import write_atomically
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CURVES = ("tau_w", "smoothing")

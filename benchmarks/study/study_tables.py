@@ -12,7 +12,7 @@ from pathlib import Path
 from study_plan import PAIRS, STAGES, TABLES, Job, Table, jobs_of, plan, rows, title
 from study_runner import RESULTS, commit_of
 
-from dccc_lightning.files import write_atomically
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
 from dccc_lightning.reports.sweep_table import Spread
 

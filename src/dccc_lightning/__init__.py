@@ -11,7 +11,7 @@ except PackageNotFoundError:  # a source tree on PYTHONPATH, never installed
 
 # What the package offers at its top, and where it lies; imported at first use, torch with it.
 _PUBLIC = {
-    "GalleryIndex": "dccc_lightning.retrieval.gallery_index",
+    "GalleryIndex": "dccc_lightning.gallery.gallery_index",
     "load_embedder": "dccc_lightning.inference.loading",
 }
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dccc_lightning import distributed, ranges
+from dccc_lightning.common import collectives, ranges
 from dccc_lightning.data.augmentation import BatchAugmentation, normalize
 from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch
-from dccc_lightning.data.continuation import BegunEpoch
+from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, whole
-from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.mid_epoch import BegunEpoch
 from dccc_lightning.data.records import Records, ReIDDataset, Splits
 from dccc_lightning.data.sampler import ClusterBatchSampler, EpochBatches, draw_batches
 from dccc_lightning.errors import UserError
@@ -126,7 +126,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self._stores = {"train": train_store, "query": query_store, "gallery": gallery_store}
 
     def _readable(self, records: Records, split: str) -> tuple[Records, ImageStore]:
-        is_first = distributed.world()[0] == 0
+        is_first = collectives.world()[0] == 0
         fraction = self._memory_per_image * len(records)
         store = ImageStore(records.paths, self.height, self.width, self.cache, fraction)
         problems = store.preload(progress=is_first, thorough=self.on_error == "skip")
@@ -194,7 +194,7 @@ class ReIDDataModule(pl.LightningDataModule):
         if self.labels is None:
             raise RuntimeError("no pseudo labels: add the Recluster callback or set them yourself")
         self._warn_if_clusters_repeat()
-        rank, processes = distributed.world()
+        rank, processes = collectives.world()
         batches = draw_batches(
             self.labels, self.splits.train.cameras, self.clusters, self.instances,
             self.iterations, self.seed, epoch,
@@ -233,9 +233,9 @@ class ReIDDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[tuple[Tensor, Tensor]]]:
         """Return this process's shards of the query and the gallery split."""
-        rank, processes = distributed.world()
+        rank, processes = collectives.world()
         return [
-            self.ordered_loader(name, distributed.shard(len(records), rank, processes))
+            self.ordered_loader(name, collectives.shard(len(records), rank, processes))
             for name, records in (("query", self.splits.query), ("gallery", self.splits.gallery))
         ]
 
@@ -281,7 +281,7 @@ class ReIDDataModule(pl.LightningDataModule):
 
     def _warn_if_clusters_repeat(self) -> None:
         found = int(self.labels.max()) + 1 if self.labels is not None else 0
-        if found < self.clusters and not self._has_warned and distributed.world()[0] == 0:
+        if found < self.clusters and not self._has_warned and collectives.world()[0] == 0:
             log.warning(
                 "%d clusters are fewer than the %d of a batch: they repeat in the batch",
                 found, self.clusters,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dccc_lightning import ranges
+from dccc_lightning.common import ranges
 
 
 class ContrastiveLoss(nn.Module):

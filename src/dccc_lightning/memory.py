@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dccc_lightning import checks, ranges
-from dccc_lightning.tensors import as_tensor
+from dccc_lightning.common import checks, ranges
+from dccc_lightning.common.tensors import as_tensor
 
 
 class ClusterMemory(nn.Module):

@@ -9,10 +9,9 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from dccc_lightning import distributed
+from dccc_lightning.common import collectives
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.errors import UserError
-from dccc_lightning.evaluated import EvaluatedModule
 from dccc_lightning.losses import ContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.batchnorm import (
@@ -22,7 +21,8 @@ from dccc_lightning.models.batchnorm import (
 )
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.models.teacher import MeanTeacher
-from dccc_lightning.optimization import Optimization
+from dccc_lightning.training.optimization import Optimization
+from dccc_lightning.training.retrieval_module import EvaluatedModule
 
 _NAMES = {"val": "student", "val_teacher": "teacher"}
 """Networks by the prefix of their metrics."""
@@ -122,7 +122,7 @@ class DCCCModule(EvaluatedModule):
         else:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         features, labels, losses = (
-            distributed.gather_parts(torch.stack(parts)) for parts in zip(*self._seen, strict=True)
+            collectives.gather_parts(torch.stack(parts)) for parts in zip(*self._seen, strict=True)
         )
         self._seen.clear()
         ones = torch.ones_like(losses)
@@ -181,7 +181,7 @@ class DCCCModule(EvaluatedModule):
     def _has_nonfinite_loss(self) -> bool:
         """Tell whether any process has a NaN or infinite loss; this waits for the device."""
         losses = torch.cat([loss for _, _, loss in self._seen])
-        return not distributed.mean(losses).isfinite().all()
+        return not collectives.mean(losses).isfinite().all()
 
     def _forget_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Leave everything as it was before the step, but for the count."""

@@ -18,22 +18,23 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from dccc_lightning import __version__, beginnings, lock, sweeping
-from dccc_lightning.arguments import config_dir_flags, path_argument
-from dccc_lightning.beginnings import is_first_process, started_from_outside
+from dccc_lightning import __version__, sweeps
 from dccc_lightning.cli import messages
+from dccc_lightning.cli.argument_checks import check_arguments
 from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import Stopped, set_requeue
-from dccc_lightning.cli.exits import EXIT_INTERRUPTED, EXIT_TERMINATED, fail
+from dccc_lightning.cli.exit_codes import EXIT_INTERRUPTED, EXIT_TERMINATED, fail
 from dccc_lightning.cli.foreign_code import check_code, check_hydra
-from dccc_lightning.cli.notices import quiet
-from dccc_lightning.cli.preview import is_preview, preview
-from dccc_lightning.cli.record import take_over, write_settings
-from dccc_lightning.cli.refusals import check_arguments
 from dccc_lightning.cli.resume import Start, resumed
 from dccc_lightning.cli.run_folder import RUN_LOG, OutputGuard, discard, has_begun, lock_run
+from dccc_lightning.cli.saved_settings import take_over, write_settings
 from dccc_lightning.cli.schema import check_kinds
-from dccc_lightning.console import CONSOLE, SAID, progress_shown
+from dccc_lightning.cli.sweep_preview import is_preview, preview
+from dccc_lightning.cli.terminal_warnings import quiet
+from dccc_lightning.common import lock, ranks
+from dccc_lightning.common.console import CONSOLE, SAID, progress_shown
+from dccc_lightning.common.overrides import config_dir_flags, path_argument
+from dccc_lightning.common.ranks import is_first_process, started_from_outside
 from dccc_lightning.errors import UserError, is_misconfiguration
 
 _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -44,8 +45,8 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
     logging.raiseExceptions = False  # a reader that has left, as head does, is no fault to report
     SAID.clear()
-    beginnings.end_with_first()
-    sweeping.register()
+    ranks.end_with_first()
+    sweeps.register()
     try:
         if "--version" in sys.argv[1:]:
             print(f"dccc-lightning {__version__}")
@@ -145,7 +146,7 @@ def _begin(
     )
     set_requeue(settings["checkpoint"]["requeue"])
     check_code(start, settings)
-    from dccc_lightning.tasks.early import check_task  # noqa: PLC0415  (imports Arrow)
+    from dccc_lightning.tasks.early_checks import check_task  # noqa: PLC0415  (imports Arrow)
 
     check_task(settings)
     task = get_method(settings["task"]["_target_"])
@@ -194,9 +195,9 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
         sys.argv = argv
         with read_write(config):
             config.run.dir = run_dir
-        from dccc_lightning import distributed  # noqa: PLC0415  (imports torch, which jobs alone need)
+        from dccc_lightning.common import collectives  # noqa: PLC0415  (imports torch, which jobs alone need)
 
-        distributed.leave()
+        collectives.leave()
         for name in _PROCESS_VARIABLES:
             os.environ.pop(name, None)
         os.environ.update(environment)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from dccc_lightning.beginnings import STOP_SIGNALS, is_first_process, requeue_job
+from dccc_lightning.common.ranks import STOP_SIGNALS, is_first_process, requeue_job
 
 _REQUEUE = "checkpoint.requeue"
 

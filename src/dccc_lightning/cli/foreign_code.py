@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import dccc_lightning
-from dccc_lightning.arguments import config_dir_of, path_argument, split_flags
-from dccc_lightning.beginnings import is_first_process
 from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.resume import Start
+from dccc_lightning.common.overrides import config_dir_of, path_argument, split_flags
+from dccc_lightning.common.ranks import is_first_process
 from dccc_lightning.errors import UserError
 
 _TARGET = re.compile(r"(?:_target_|class|\(\)|queue|listener|ext:)['\"]?\s*[:=/]+\s*['\"]?([\w.]+)")
@@ -131,7 +131,7 @@ def _resolved(node: Any) -> Any:
 def _is_ours(target: str) -> bool:
     """Tell whether a class is defined in this package, without importing anything.
 
-    To begin with its name is not enough: ``dccc_lightning.files.os.remove`` does, too.
+    To begin with its name is not enough: ``dccc_lightning.common.files.os.remove`` does, too.
     """
     package, *parts, name = [*target.split("."), ""] if "." not in target else target.split(".")
     if package != "dccc_lightning" or not all(part.isidentifier() for part in parts):

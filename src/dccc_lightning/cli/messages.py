@@ -15,7 +15,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 
-from dccc_lightning.cli import habits, names
+from dccc_lightning.cli import familiar_commands, setting_names
 
 _UNKNOWN_KEY = re.compile(r"(?:Could not override|Key) '([^']+)'|Error merging override ([^=\s]+)=")
 _SEVERAL = re.compile(r"Ambiguous value for argument '([^']+)'")
@@ -36,13 +36,13 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
         conf_dir: Where the groups lie.
         arguments: Of the command line, to find valid keys with the same group choices.
     """
-    text, places = str(error), names.folders(conf_dir, arguments)
+    text, places = str(error), setting_names.folders(conf_dir, arguments)
     if isinstance(error, MissingConfigException) and error.options:
         return _unknown_option(str(error.missing_cfg_file), error.options, places)
     if isinstance(error, OverrideParseException):
         return _unread(error.override, text, arguments, places)
     if match := _NOT_LOADED.search(text):
-        options = names.options(places, match[1])
+        options = setting_names.options(places, match[1])
         return _unknown_option(f"{match[1]}/{match[2]}", options, places)
     said = _of_values(text, arguments) or _of_keys(text, places, arguments)
     cause = error.__cause__ if isinstance(error, InstantiationException) else None
@@ -53,11 +53,11 @@ def _unknown_option(missing: str, options: Sequence[str], places: Sequence[Path]
     """Say which options a group has, or which are like the one that it lacks."""
     if not missing.startswith("sweep/"):
         group, _, option = missing.rpartition("/")
-        return f"{group}={option}: no such option; {names.nearest_option(group, option, options)}"
+        return f"{group}={option}: no such option; {setting_names.nearest_option(group, option, options)}"
     group, _, option = missing.partition("/")  # the only group with a group within it
     if Path(option).is_dir():
         remedy = "a folder is given as sweep_folder="
-    elif near := difflib.get_close_matches(option, names.options(places, group), 3, 0.6):
+    elif near := difflib.get_close_matches(option, setting_names.options(places, group), 3, 0.6):
         remedy = f"did you mean {' or '.join(near)}?"
     else:
         remedy = f"valid: {', '.join(options)}"
@@ -84,14 +84,16 @@ def _of_keys(text: str, places: Sequence[Path], arguments: Sequence[str]) -> str
     if not match:
         return ""
     key = next(group for group in match.groups() if group)
-    known, given = names.keys(places, arguments), _argument_for(key, arguments)
+    known, given = setting_names.keys(places, arguments), _argument_for(key, arguments)
     value = given.partition("=")[2]
     if "not in struct" in text or "Could not override" in text:
         if key in known:
             return f"{key}: only some of the options that this sweep goes over have it"
-        if command := habits.command_for(key, value):
+        if command := familiar_commands.command_for(key, value):
             return f"{given}: no such setting; use {command}"
-        remedy = names.elsewhere(key, places) or names.nearest_key(key, known, value)
+        remedy = setting_names.elsewhere(key, places) or setting_names.nearest_key(
+            key, known, value
+        )
         return f"{given}: no such setting; {remedy}"
     own = [name for name in known if name.startswith(f"{key}.")]
     return f"{given}: has settings of its own: {', '.join(own)}" if own else ""
@@ -116,15 +118,15 @@ def _as_setting(override: str, arguments: Sequence[str], places: Sequence[Path])
     """Return the argument that was meant by a word without ``=``; nothing if there is none."""
     if "=" in override:
         return ""
-    if task := habits.task_for(override, names.options(places, "task")):
+    if task := familiar_commands.task_for(override, setting_names.options(places, "task")):
         return task
     key, _, value = override.partition(":")
     following = [b for a, b in pairwise(arguments) if a == override]
     value = (value or next(iter(following), "")).strip().lstrip("=")
     if not re.fullmatch(r"[A-Za-z_][\w.]*", key) or not value or "=" in value:
         return ""
-    known = key in names.keys(places, [])
-    return f"{key}={value}" if known else habits.command_for(key, value)
+    known = key in setting_names.keys(places, [])
+    return f"{key}={value}" if known else familiar_commands.command_for(key, value)
 
 
 def _argument_for(key: str, arguments: Sequence[str]) -> str:

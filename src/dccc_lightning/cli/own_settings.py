@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning.cli.configuration import conf_dir
+from dccc_lightning.config.preset_diff import flat, is_place
 from dccc_lightning.errors import UserError
-from dccc_lightning.presets import flat, is_place
 
 Plain = dict[str, Any]
 

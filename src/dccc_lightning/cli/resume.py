@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dccc_lightning.arguments import (
+from dccc_lightning.cli.own_settings import OwnSettings, own_settings
+from dccc_lightning.cli.run_folder import has_begun, never_began
+from dccc_lightning.common.overrides import (
     config_dir_flags,
     config_dir_of,
     path_argument,
     split_flags,
 )
-from dccc_lightning.cli.own_settings import OwnSettings, own_settings
-from dccc_lightning.cli.run_folder import has_begun, never_began
 from dccc_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, NoReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from dccc_lightning import lock, sweeping
-from dccc_lightning.arguments import path_argument
-from dccc_lightning.beginnings import is_first_process
+from dccc_lightning import sweeps
 from dccc_lightning.cli import early_signals
-from dccc_lightning.cli.exits import fail
+from dccc_lightning.cli.exit_codes import fail
+from dccc_lightning.common import lock
+from dccc_lightning.common.overrides import path_argument
+from dccc_lightning.common.ranks import is_first_process
 
 RUN_MARKER = ".hydra"
 RUN_LOG = "run.log"
@@ -53,9 +54,9 @@ class OutputGuard(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a sweep."""
-        OutputGuard.continues = sweeping.continues(config)
+        OutputGuard.continues = sweeps.continues(config)
         if not OutputGuard.continues:
-            guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir", sweeping.SWEEP_FILE)
+            guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir", sweeps.SWEEP_FILE)
         OutputGuard.sweep = Path(config.hydra.sweep.dir)
         if config.hydra.runtime.choices["hydra/launcher"] != "basic":
             early_signals.give_back()
@@ -80,7 +81,7 @@ def guard(folder: Path, setting: str, claim: str) -> None:
             fail(f"{setting}={folder}: another command begins there now; choose another folder")
     except OSError as error:
         _fail_to_write(f"{setting}={folder}", error)
-    if sweeping.SWEEP_FILE in names:
+    if sweeps.SWEEP_FILE in names:
         hint = "or repeat its own command with a launcher (hydra/launcher=local) to continue it"
         fail(f"{setting}={folder}: holds another sweep; choose another folder, {hint}")
     ours = not names.isdisjoint({RUN_MARKER, RUN_LOG})
@@ -102,7 +103,7 @@ def never_began(folder: Path) -> bool:
     """Tell whether a folder holds what a run leaves that was killed before it did anything."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     is_of_a_run = names == {RUN_LOG} or RUN_MARKER in names
-    return is_of_a_run and sweeping.SWEEP_FILE not in names and not has_begun(folder)
+    return is_of_a_run and sweeps.SWEEP_FILE not in names and not has_begun(folder)
 
 
 def _fail_to_write(place: str, error: OSError) -> NoReturn:

@@ -32,12 +32,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks, ranges
-from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.algorithms import ClusteringAlgorithm
 from dccc_lightning.clustering.core_distances import core_distances
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.clustering.outliers import as_singles
+from dccc_lightning.common import checks, ranges
+from dccc_lightning.metrics import cluster_quality
 
 Floats = NDArray[np.float64]
 
@@ -173,8 +173,8 @@ def _stability(
     labels = [algorithm.fit_predict(graph, float(eps)) for eps in around]
     every = [as_singles(found) for found in labels]
     pairs = zip(every, every[reach:], strict=False)
-    agreement = np.array([quality.adjusted_rand_index(*pair) for pair in pairs])
-    some = np.array([quality.num_clusters(found) >= 2 for found in labels[reach:-reach]])
+    agreement = np.array([cluster_quality.adjusted_rand_index(*pair) for pair in pairs])
+    some = np.array([cluster_quality.num_clusters(found) >= 2 for found in labels[reach:-reach]])
     below, above = known[: -2 * reach].astype(int), known[2 * reach :].astype(int)
     sums = agreement[:-reach] * below + agreement[reach:] * above
     return np.asarray(np.where(some, sums / np.maximum(below + above, 1), 0.0))

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks, ranges
-from dccc_lightning.clustering.compiled import compiled
 from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.common import checks, ranges
+from dccc_lightning.common.compiled import compiled
 
 OUTLIER = -1
 """Label of a point that belongs to no cluster."""

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from dccc_lightning import checks
-from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.common import checks
+from dccc_lightning.neighbors.embeddings import Features, unit_rows
 
 _SAME = 1e-5
 """Distance from a mean, in an entry, that is rounding: such a remainder points nowhere."""

@@ -9,7 +9,7 @@ of the points nor of the edges, which sorting leaves open where lengths are equa
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.compiled import compiled
+from dccc_lightning.common.compiled import compiled
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
 from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.common import checks
 
 
 def core_distances(graph: NeighborGraph, k: int) -> NDArray[np.float32]:

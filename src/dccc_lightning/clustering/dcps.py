@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from dccc_lightning import checks
+from dccc_lightning.common import checks
 
 _FINEST = 1e-5
 """Smallest change of eps an epoch may make; below it a descent would take 100,000 epochs."""

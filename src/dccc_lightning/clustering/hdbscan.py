@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import ranges
 from dccc_lightning.clustering.algorithms import checked_eps, numbered
 from dccc_lightning.clustering.cluster_tree import densest_clusters
 from dccc_lightning.clustering.core_distances import core_distances
 from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.common import ranges
 
 _APART = 2.0
 """Stands for what the graph does not know: beyond every Jaccard distance."""

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import ranges
 from dccc_lightning.clustering.algorithms import OUTLIER, checked_eps, numbered
 from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 
 _STOPPED = (-signal.SIGTERM, -signal.SIGUSR1)

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from dccc_lightning import checks, progress
-from dccc_lightning.clustering import jaccard_torch, reciprocal
-from dccc_lightning.clustering.compiled import compiled, parallel
-from dccc_lightning.clustering.embeddings import Features, unit_rows
-from dccc_lightning.clustering.neighbors import Neighbors, knn
+from dccc_lightning.clustering import jaccard_torch
+from dccc_lightning.common import checks, progress
+from dccc_lightning.common.compiled import compiled, parallel
 from dccc_lightning.errors import UserError
+from dccc_lightning.neighbors import reciprocal
+from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.nearest import Neighbors, knn
 
 _log = logging.getLogger(__name__)
 

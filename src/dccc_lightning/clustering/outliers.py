@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from dccc_lightning import checks
-from dccc_lightning.clustering.embeddings import Features, unit_rows
+from dccc_lightning.common import checks
+from dccc_lightning.neighbors.embeddings import Features, unit_rows
 
 _BLOCK = 1 << 22
 """Products of outliers and centroids at a time: memory stays linear."""

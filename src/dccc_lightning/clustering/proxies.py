@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from dccc_lightning.clustering.algorithms import DBSCAN, OUTLIER, ClusteringAlgorithm
-from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.outliers import as_singles, centroids, renumbered
+from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.nearest import knn
 
 
 def camera_graph(

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dccc_lightning import ranges
 from dccc_lightning.clustering import cameras as camera_aware
-from dccc_lightning.clustering import outliers, quality, refinement
+from dccc_lightning.clustering import outliers, refinement
 from dccc_lightning.clustering.adaptive import Choice, GraphSchedule
 from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
 from dccc_lightning.clustering.dcps import Schedule
-from dccc_lightning.clustering.embeddings import Features
 from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.neighbors import knn
 from dccc_lightning.clustering.proxies import LinkedProxies, camera_graph
+from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.neighbors.embeddings import Features
+from dccc_lightning.neighbors.nearest import knn
 
 _log = logging.getLogger(__name__)
 
@@ -142,9 +143,9 @@ class PseudoLabeler:
             choice = schedule.choose(graph, algorithm, epoch)
             scheduled = choice.eps
         labels = algorithm.fit_predict(graph, scheduled)
-        found = PseudoLabels(labels, scheduled, scheduled, quality.num_clusters(labels))
+        found = PseudoLabels(labels, scheduled, scheduled, cluster_quality.num_clusters(labels))
         if found.num_clusters < 2:
-            sparse = quality.outlier_ratio(labels) > 0.5
+            sparse = cluster_quality.outlier_ratio(labels) > 0.5
             found = self._search(graph, algorithm, scheduled, bottom, top, sparse)
             _log.warning(
                 "epoch %d: eps %.4f gives less than two clusters: took %.4f, which gives %d",
@@ -191,12 +192,12 @@ class PseudoLabeler:
             kept = refinement.refine(
                 labels, views, self.refine, self.refine_neighbors, self.backend
             )
-            if quality.num_clusters(kept) >= 2:
+            if cluster_quality.num_clusters(kept) >= 2:
                 refined = int(np.sum(kept != labels))
                 labels = outliers.renumbered(kept)
             else:
                 _log.warning("epoch %d: refinement would leave no two clusters: left out", epoch)
-        clusters = quality.num_clusters(labels)
+        clusters = cluster_quality.num_clusters(labels)
         return replace(
             found, labels=labels, num_clusters=clusters, attached=attached, refined=refined
         )
@@ -214,7 +215,7 @@ class PseudoLabeler:
         up, down = self._steps(scheduled, top), self._steps(scheduled, bottom)
         for eps in (*up, *down) if sparse else (*down, *up):
             labels = algorithm.fit_predict(graph, eps)
-            clusters = quality.num_clusters(labels)
+            clusters = cluster_quality.num_clusters(labels)
             if clusters >= 2:
                 return PseudoLabels(labels, eps, scheduled, clusters)
         found, start = ("outliers", "higher") if sparse else ("one cluster", "lower")

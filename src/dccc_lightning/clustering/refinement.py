@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
-from dccc_lightning.clustering.embeddings import Features
-from dccc_lightning.clustering.neighbors import knn
+from dccc_lightning.common import checks
+from dccc_lightning.neighbors.embeddings import Features
+from dccc_lightning.neighbors.nearest import knn
 
 
 def agreement(labels: NDArray[np.int64], indices: NDArray[np.int64]) -> NDArray[np.float64]:

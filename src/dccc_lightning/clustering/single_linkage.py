@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dccc_lightning import ranges
 from dccc_lightning.clustering.algorithms import checked_eps, numbered
 from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.common import ranges
 
 
 @dataclass(frozen=True)

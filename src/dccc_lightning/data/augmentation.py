@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch.nn import functional
 
-from dccc_lightning import checks, ranges
+from dccc_lightning.common import checks, ranges
 from dccc_lightning.data.randomness import uniforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

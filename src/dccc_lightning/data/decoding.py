@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dccc_lightning.data.deep_pixels import shallow
-from dccc_lightning.data.image_kinds import READ, head_of, kind_of
+from dccc_lightning.data.high_bit_depth import shallow
+from dccc_lightning.data.image_formats import READ, head_of, kind_of
 from dccc_lightning.errors import UnreadableImageError
 
 MAX_PIXELS = 2**26

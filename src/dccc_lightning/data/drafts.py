@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dccc_lightning import lock
+from dccc_lightning.common import lock
 
 OWNER = ".owner"
 """File in a draft that its process holds locked, with the machine's name."""

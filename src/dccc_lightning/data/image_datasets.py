@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dccc_lightning.data.batches import RawBatch
-from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.records import Records
 from dccc_lightning.data.sampler import SampleKey
 

@@ -95,7 +95,7 @@ class Splits:
 class ReIDDataset(Protocol):
     """Anything that can read itself into ``Splits``; the contract of the ``dataset`` group.
 
-    It may have official counts as an attribute ``facts`` (``dccc_lightning.data.facts.Facts``), for
+    It may have official counts as an attribute ``facts`` (``dccc_lightning.data.datasets.official_counts.Facts``), for
     ``task=verify``.
     """
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from dccc_lightning import checks
+from dccc_lightning.common import checks
 
 IntArray = NDArray[np.int64]
 

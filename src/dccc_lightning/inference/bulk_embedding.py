@@ -14,15 +14,16 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from dccc_lightning import __version__, checks
-from dccc_lightning.data.listing import ListedImage, read_table, write_table
-from dccc_lightning.data.stream import Decoded, decoded_batches
+from dccc_lightning import __version__
+from dccc_lightning.common import checks
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.progress import announced
+from dccc_lightning.data.image_list import ListedImage, read_table, write_table
+from dccc_lightning.data.image_stream import Decoded, decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.files import write_atomically
 from dccc_lightning.inference.embedding_file import FORMATS, EmbeddingFile, FileFormat, open_at
 from dccc_lightning.inference.embedding_progress import Progress
 from dccc_lightning.inference.image_embedder import ImageEmbedder
-from dccc_lightning.progress import announced
 
 PARTIAL = ".partial"
 """Folder, inside the output, of what is not complete yet."""

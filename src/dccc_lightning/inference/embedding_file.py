@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
+from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
 
 FileFormat = Literal["npy", "safetensors"]

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.errors import UserError
-from dccc_lightning.files import write_atomically
 
 
 @dataclass(frozen=True)

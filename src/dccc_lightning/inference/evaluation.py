@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dccc_lightning.clustering.collapse import sampled, warn_of_collapse
+from dccc_lightning.common.progress import announced
+from dccc_lightning.data.image_stream import decoded_batches
 from dccc_lightning.data.records import Records, Splits
-from dccc_lightning.data.stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
-from dccc_lightning.progress import announced
-from dccc_lightning.retrieval.queries import check_queries
-from dccc_lightning.retrieval.ranking import evaluate_retrieval
-from dccc_lightning.retrieval.reranking import Rerank
+from dccc_lightning.metrics.queries import check_queries
+from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
+from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dccc_lightning.data.decoding import resize_image
-from dccc_lightning.data.drawing.camera import cameras
-from dccc_lightning.data.drawing.wardrobe import person
+from dccc_lightning.data.synthetic.camera import cameras
+from dccc_lightning.data.synthetic.wardrobe import person
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 EXAMPLE, EMBEDDING = "example.jpg", "example.npy"

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dccc_lightning import checks
-from dccc_lightning.console import progress_shown
+from dccc_lightning.common import checks
+from dccc_lightning.common.console import progress_shown
+from dccc_lightning.common.progress import announced
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalize
-from dccc_lightning.data.stream import Decoded, Source, decoded_batches
+from dccc_lightning.data.image_stream import Decoded, Source, decoded_batches
 from dccc_lightning.errors import UnreadableImageError
 from dccc_lightning.models.embedder import Embedder
-from dccc_lightning.progress import announced
 
 _FROM_ARRAY = "PIL.Image.fromarray makes an image of a (height, width, 3) uint8 array of RGB"
 

@@ -10,13 +10,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from dccc_lightning import checks
+from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.models.embedder import Embedder, build_embedder
-from dccc_lightning.models.file_kinds import describe_file
 from dccc_lightning.models.foreign_objects import ForeignObjectError, load_tensors
+from dccc_lightning.models.weight_formats import describe_file
 from dccc_lightning.models.weights import BUNDLED
 
 __all__ = ["ImageEmbedder", "Origin", "load_embedder"]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dccc_lightning import checks
+from dccc_lightning.common import checks
 
 
 class GroupedBatchNorm(_BatchNorm):

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from dccc_lightning import checks
+from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.file_kinds import describe_folder
+from dccc_lightning.models.weight_formats import describe_folder
 
 
 class ResNetPlan(NamedTuple):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.file_kinds import STATE_DICT, few
+from dccc_lightning.models.weight_formats import STATE_DICT, few
 
 _MOST_READINGS = 200
 """Each kind of object that is not in ``_KNOWN`` costs one."""

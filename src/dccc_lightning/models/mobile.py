@@ -3,7 +3,7 @@
 import torchvision
 from torch import Tensor, nn
 
-from dccc_lightning.models.grouping import group_batch_norms
+from dccc_lightning.models.batchnorm_conversion import group_batch_norms
 from dccc_lightning.models.trunk import Trunk
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dccc_lightning import checks
+from dccc_lightning.common import checks
 from dccc_lightning.models.catalog import POOLINGS
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dccc_lightning import ranges
+from dccc_lightning.common import ranges
 
 
 class MeanTeacher(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
+from dccc_lightning.models.batchnorm_conversion import group_batch_norms
 from dccc_lightning.models.catalog import TIMM, missing_timm
-from dccc_lightning.models.grouping import group_batch_norms
 from dccc_lightning.models.trunk import PositionGrid, Trunk
 
 

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
-from dccc_lightning.files import write_atomically
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.gallery.calibration import Calibration, Rate
 from dccc_lightning.reports.fonts import PLAIN_TEXT
-from dccc_lightning.retrieval.calibration import Calibration, Rate
 
 _BLUE, _ORANGE, _GREY = "#2f6db3", "#d9702b", "#8a8f98"
 _TICKS = np.array([1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99])

@@ -8,10 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dccc_lightning.files import write_atomically
-from dccc_lightning.metrics_table import Row
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.reports import html_panels, svg
 from dccc_lightning.reports.label_free import FIGURES, RULE
+from dccc_lightning.reports.metrics_table import Row
 from dccc_lightning.reports.panel import Panel
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted
 

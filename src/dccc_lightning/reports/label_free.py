@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dccc_lightning.metrics_table import Row
+from dccc_lightning.reports.metrics_table import Row
 
 RULE = "highest silhouette over all training images, outliers counted as 0"
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dccc_lightning.metrics_table import Row, read_rows
 from dccc_lightning.reports.label_free import overall_silhouette
+from dccc_lightning.reports.metrics_table import Row, read_rows
 
 OBJECTIVES = ("mAP", "overall_silhouette")
 """``mAP``: per cent, needs identities. ``overall_silhouette``: within [-1, 1], needs none."""

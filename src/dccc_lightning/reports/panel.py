@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from dccc_lightning.files import write_atomically
-from dccc_lightning.reports.spared import spared
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.reports.failed_pictures import spared
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG"}
 

@@ -12,27 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering import quality
 from dccc_lightning.clustering.cameras import center
-from dccc_lightning.clustering.embeddings import Features, unit_rows
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import UNKNOWN, Records
-from dccc_lightning.progress import announced
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.neighbors.embeddings import Features, unit_rows
 from dccc_lightning.reports import charts
 from dccc_lightning.reports.boards import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
-from dccc_lightning.reports.cluster_boards import (
-    KINDS,
-    ClusterFigures,
-    cluster_rows,
-    outlier_rows,
-)
+from dccc_lightning.reports.cluster_boards import KINDS, ClusterFigures, cluster_rows, outlier_rows
 from dccc_lightning.reports.distance_histograms import distance_histograms
 from dccc_lightning.reports.embedding_map import layout, sample
+from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.label_flow import label_flow
 from dccc_lightning.reports.panel import Panel
 from dccc_lightning.reports.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.results import CAMERA_CENTERED
-from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.thumbnails import Load, Thumbnails, key
 
 Boards = dict[str, tuple[str, str, list[BoardRow]]]
@@ -188,7 +183,7 @@ def _distances(found: Clustered) -> list[Panel]:
 
 
 def _sizes(found: Clustered) -> list[Panel]:
-    sizes = sorted(quality.cluster_sizes(found.labels).tolist(), reverse=True)
+    sizes = sorted(cluster_quality.cluster_sizes(found.labels).tolist(), reverse=True)
     data = {"sizes": sizes, "outliers": int(np.sum(found.labels < 0))}
     return [Panel("sizes", "cluster sizes", charts.draw_sizes(data), data)]
 

@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dccc_lightning.files import write_atomically
-from dccc_lightning.metrics_table import Row
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.reports.fonts import PLAIN_TEXT
+from dccc_lightning.reports.metrics_table import Row
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#2f6db3", "#d9702b", "#3a8f5c", "#8a8f98"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dccc_lightning import __version__
-from dccc_lightning.files import write_atomically
-from dccc_lightning.metrics_table import Row
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.reports.metrics_table import Row
 
 SCORES = ("mAP", "mINP", "rank1", "rank5", "rank10")
 SCORE_NAMES = {

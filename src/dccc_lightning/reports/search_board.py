@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.data.decoding import DECODING_ERRORS, FORMATS, check_size, to_rgb
-from dccc_lightning.data.listing import ListedImage
-from dccc_lightning.files import write_atomically
+from dccc_lightning.data.image_list import ListedImage
+from dccc_lightning.gallery.gallery_table import Hit
 from dccc_lightning.reports.boards import FRAME_COLORS
 from dccc_lightning.reports.fonts import font, shortened
-from dccc_lightning.retrieval.gallery_table import Hit
 
 _WIDTH, _HEIGHT = 96, 192  # of the place for a crop
 _FRAME = 4

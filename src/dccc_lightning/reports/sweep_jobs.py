@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.metrics_table import Row, read_rows
+from dccc_lightning.reports.metrics_table import Row, read_rows
 from dccc_lightning.reports.objective import run_objective
 from dccc_lightning.reports.results import SCORE_NAMES
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dccc_lightning.errors import UserError
+from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.fonts import PLAIN_TEXT
-from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.sweep_jobs import MEASURES
 from dccc_lightning.reports.sweep_table import SweepRow, SweepTable
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dccc_lightning.data.images import ImageStore
+from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.records import Splits
 from dccc_lightning.reports.panel import Panel
 

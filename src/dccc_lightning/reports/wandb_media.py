@@ -5,8 +5,8 @@ from typing import Any
 
 import wandb
 
+from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.panel import Panel
-from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.thumbnails import Thumbnails
 
 Columns = dict[str, list[Any]]

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.console import CONSOLE
-from dccc_lightning.construction import Settings, checked, construct
-from dccc_lightning.data.listing import ListedImage
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.progress import announced
+from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.data.records import UNKNOWN
-from dccc_lightning.progress import announced
+from dccc_lightning.gallery.calibration import Calibration, Rate
+from dccc_lightning.gallery.calibration import calibrate as calibrate_scores
+from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.reports.det_plot import plot_det
+from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.results import versions, write_results
-from dccc_lightning.reports.spared import spared
-from dccc_lightning.retrieval.calibration import Calibration, Rate
-from dccc_lightning.retrieval.calibration import calibrate as calibrate_scores
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.tasks.early import check_calibrate
+from dccc_lightning.tasks.early_checks import check_calibrate
 from dccc_lightning.tasks.gallery_inputs import (
     embed_images,
     embedded_before,

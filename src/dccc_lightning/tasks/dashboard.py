@@ -6,17 +6,17 @@ from typing import Any
 
 import wandb
 
-from dccc_lightning.console import CONSOLE
-from dccc_lightning.construction import Settings, first_line
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.config.instantiate import Settings, first_line
 from dccc_lightning.errors import UserError
-from dccc_lightning.files import write_atomically
-from dccc_lightning.reports.dashboard import (
+from dccc_lightning.reports.results import write_results
+from dccc_lightning.reports.wandb_workspace import (
     require_workspaces,
     specification,
     sweep_report,
     workspace,
 )
-from dccc_lightning.reports.results import write_results
 
 
 def dashboard(settings: Settings, output: Path) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from dccc_lightning import checks
-from dccc_lightning.arguments import path_argument
-from dccc_lightning.console import CONSOLE, counted
-from dccc_lightning.construction import Settings, checked
+from dccc_lightning.common import checks
+from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.common.faults import explained
+from dccc_lightning.common.overrides import path_argument
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.config.processes import check_devices
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.faults import explained
 from dccc_lightning.inference.embedding_file import FORMATS
-from dccc_lightning.processes import check_devices
 from dccc_lightning.tasks.inputs import (
     batch_size_of,
     check_checkpoint,

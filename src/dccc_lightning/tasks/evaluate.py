@@ -8,20 +8,20 @@ from typing import Any
 
 import torch
 
-from dccc_lightning.assembly import build_student
-from dccc_lightning.console import CONSOLE
-from dccc_lightning.construction import Settings, checked
-from dccc_lightning.faults import SMALLER_EVAL_BATCH, enough_memory
-from dccc_lightning.files import write_atomically
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, enough_memory
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.config.build import build_student
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.config.processes import check_devices
 from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.inference.loading import load_embedder
-from dccc_lightning.processes import check_devices
+from dccc_lightning.metrics.queries import count_queries
+from dccc_lightning.metrics.reranking import Rerank
 from dccc_lightning.reports.results import CAMERA_CENTERED, versions, write_results
 from dccc_lightning.reports.score_matrix import ScoreMatrix
-from dccc_lightning.retrieval.queries import count_queries
-from dccc_lightning.retrieval.reranking import Rerank
-from dccc_lightning.tasks.early import check_protocol, checkpoints_of
+from dccc_lightning.tasks.early_checks import check_protocol, checkpoints_of
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
 
 

@@ -8,7 +8,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dccc_lightning.construction import Settings, construct, first_line
+from dccc_lightning.config.instantiate import Settings, construct, first_line
 from dccc_lightning.data.records import ReIDDataset
 from dccc_lightning.errors import UserError
 from dccc_lightning.tasks.inputs import skips_unreadable

@@ -13,12 +13,14 @@ import yaml
 from numpy.typing import NDArray
 from rich.table import Table
 
-from dccc_lightning import __version__, checks
-from dccc_lightning.console import CONSOLE
-from dccc_lightning.construction import Settings, checked
+from dccc_lightning import __version__
+from dccc_lightning.common import checks
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.progress import announced
+from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.errors import UserError
-from dccc_lightning.files import write_atomically
 from dccc_lightning.inference.export_example import EMBEDDING, EXAMPLE, ExportExample
 from dccc_lightning.inference.exporting import (
     FORMATS,
@@ -32,7 +34,6 @@ from dccc_lightning.inference.exporting import (
 )
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.inference.model_card import model_card
-from dccc_lightning.progress import announced
 from dccc_lightning.tasks.inputs import embedder_of, images_of, source_of
 
 LEAST_COSINE = 0.9999

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dccc_lightning import checks
-from dccc_lightning.console import CONSOLE, counted
-from dccc_lightning.construction import Settings, checked, construct
-from dccc_lightning.data.image_kinds import has_image_suffix
-from dccc_lightning.data.layout import MARKET_NAMES
-from dccc_lightning.data.listing import ListedImage, listed_folder, listed_split, read_table
-from dccc_lightning.data.stream import decoded_batches
+from dccc_lightning.common import checks
+from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, enough_memory
+from dccc_lightning.common.progress import announced
+from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.data.datasets.file_names import MARKET_NAMES
+from dccc_lightning.data.image_formats import has_image_suffix
+from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split, read_table
+from dccc_lightning.data.image_stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.faults import SMALLER_EVAL_BATCH, enough_memory
 from dccc_lightning.inference.bulk_embedding import MANIFEST, TABLE
 from dccc_lightning.inference.image_embedder import ImageEmbedder
-from dccc_lightning.progress import announced
 from dccc_lightning.tasks.embed import DEVICES
 from dccc_lightning.tasks.inputs import SPLITS, embedder_of, skips_unreadable, threads_of
 from dccc_lightning.tasks.path_labels import DISTRACTOR, PathLabels

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from dccc_lightning.console import CONSOLE, counted
-from dccc_lightning.construction import Settings, checked
+from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.gallery.gallery_table import NO_NAME
 from dccc_lightning.reports.results import versions, write_results
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
-from dccc_lightning.retrieval.gallery_table import NO_NAME
-from dccc_lightning.tasks.early import check_index, removed_ids
+from dccc_lightning.tasks.early_checks import check_index, removed_ids
 from dccc_lightning.tasks.gallery_inputs import (
     embed_images,
     embedded_before,

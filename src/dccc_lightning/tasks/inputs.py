@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dccc_lightning import checks
-from dccc_lightning.construction import Settings, checked, construct
-from dccc_lightning.data.listing import ListedImage, listed_folder, listed_split
+from dccc_lightning.common import checks
+from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 

@@ -4,13 +4,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dccc_lightning.console import CONSOLE, counted
-from dccc_lightning.construction import Settings, checked
-from dccc_lightning.data.image_labels import PathPattern
-from dccc_lightning.data.listing import ListedImage
-from dccc_lightning.data.unknown import UNKNOWN_WORDS, UnknownWords
+from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.data.datasets.image_labels import PathPattern
+from dccc_lightning.data.datasets.unknown_labels import UNKNOWN_WORDS, UnknownWords
+from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
-from dccc_lightning.retrieval.gallery_index import GalleryIndex
+from dccc_lightning.gallery.gallery_index import GalleryIndex
 
 DISTRACTOR = "distractor"
 """Name that stands for the identity of a stranger: Market-1501 calls all of them 0000."""

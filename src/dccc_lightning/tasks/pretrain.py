@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning import metrics_table, ranges
-from dccc_lightning.console import CONSOLE
-from dccc_lightning.construction import Settings, checked, construct
+from dccc_lightning.common import ranges
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.faults import explained
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.config.preflight import build_dataset, check_training
+from dccc_lightning.config.processes import finished, less_memory
+from dccc_lightning.config.trainer_checks import check_processes
 from dccc_lightning.data.records import UNKNOWN, Splits
 from dccc_lightning.errors import UserError
-from dccc_lightning.faults import explained
-from dccc_lightning.files import write_atomically
-from dccc_lightning.preflight import build_dataset, check_training
-from dccc_lightning.processes import finished, less_memory
+from dccc_lightning.metrics.queries import check_queries, count_queries
+from dccc_lightning.reports import metrics_table
+from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.results import summarize_run, write_results
-from dccc_lightning.reports.spared import spared
-from dccc_lightning.retrieval.queries import check_queries, count_queries
 from dccc_lightning.tasks.train import results_table
-from dccc_lightning.trainer_checks import check_processes
 
 if TYPE_CHECKING:
     from dccc_lightning.models.embedder import Embedder
@@ -55,9 +56,9 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
 
     import pytorch_lightning as pl
 
-    from dccc_lightning.assembly import build_datamodule, build_student, build_trainer
-    from dccc_lightning.supervised import SupervisedModule
+    from dccc_lightning.config.build import build_datamodule, build_student, build_trainer
     from dccc_lightning.tasks.run_report import write_run_report
+    from dccc_lightning.training.supervised import SupervisedModule
 
     datamodule = build_datamodule(settings, dataset)
     datamodule.setup()

@@ -5,12 +5,12 @@ from typing import Any
 
 from rich.table import Table
 
-from dccc_lightning.console import CONSOLE
-from dccc_lightning.construction import Settings
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.errors import UserError
-from dccc_lightning.files import write_atomically
+from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.results import noted, write_results
-from dccc_lightning.reports.spared import spared
 from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
 from dccc_lightning.reports.sweep_page import to_html
 from dccc_lightning.reports.sweep_plots import CURVES_FILE, captions, curves, heat_maps

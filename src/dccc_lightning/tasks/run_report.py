@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 
-from dccc_lightning import metrics_table
-from dccc_lightning.arguments import config_dir_flags
-from dccc_lightning.construction import Settings
-from dccc_lightning.presets import differences, is_place
+from dccc_lightning.common.overrides import config_dir_flags
+from dccc_lightning.config.instantiate import Settings
+from dccc_lightning.config.preset_diff import differences, is_place
+from dccc_lightning.reports import metrics_table
 from dccc_lightning.reports.code_version import code_version
 from dccc_lightning.reports.html import Report, write_report
 from dccc_lightning.reports.panel import read_panels

@@ -6,16 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dccc_lightning import checks
-from dccc_lightning.console import CONSOLE, counted
-from dccc_lightning.construction import Settings, checked
-from dccc_lightning.data.listing import ListedImage
+from dccc_lightning.common import checks
+from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
+from dccc_lightning.gallery.gallery_index import ABOVE_ALL, GalleryIndex
+from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.reports.search_board import SearchRow, write_board
-from dccc_lightning.reports.spared import spared
-from dccc_lightning.retrieval.gallery_index import ABOVE_ALL, GalleryIndex
-from dccc_lightning.tasks.early import check_search
+from dccc_lightning.tasks.early_checks import check_search
 from dccc_lightning.tasks.gallery_inputs import embed_images, listed_images, loaded_embedder
 from dccc_lightning.tasks.inputs import path_of
 from dccc_lightning.tasks.path_labels import PathLabels

@@ -8,20 +8,20 @@ from typing import Any
 
 from rich.table import Table
 
-from dccc_lightning import metrics_table
-from dccc_lightning.console import CONSOLE, print_once
-from dccc_lightning.construction import Settings
+from dccc_lightning.common.console import CONSOLE, print_once
+from dccc_lightning.common.faults import explained
+from dccc_lightning.config.instantiate import Settings
+from dccc_lightning.config.preflight import build_dataset, check_training
+from dccc_lightning.config.preset_diff import is_published
+from dccc_lightning.config.processes import finished, less_memory
+from dccc_lightning.config.trainer_checks import check_processes
 from dccc_lightning.data.records import ReIDDataset, Splits
 from dccc_lightning.errors import UserError
-from dccc_lightning.faults import explained
-from dccc_lightning.preflight import build_dataset, check_training
-from dccc_lightning.presets import is_published
-from dccc_lightning.processes import finished, less_memory
+from dccc_lightning.metrics.queries import check_queries, count_queries, seen_by_one_camera
+from dccc_lightning.reports import metrics_table
+from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run, write_results
-from dccc_lightning.reports.spared import spared
-from dccc_lightning.retrieval.queries import check_queries, count_queries, seen_by_one_camera
-from dccc_lightning.trainer_checks import check_processes
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,11 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
 
     import pytorch_lightning as pl
 
-    from dccc_lightning.assembly import build_datamodule, build_module, build_trainer
-    from dccc_lightning.callbacks.recluster import Recluster
-    from dccc_lightning.checkpointing import checkpoint_of
+    from dccc_lightning.config.build import build_datamodule, build_module, build_trainer
     from dccc_lightning.reports.plots import plot_curves
     from dccc_lightning.tasks.run_report import write_run_report
+    from dccc_lightning.training.callbacks.recluster import Recluster
+    from dccc_lightning.training.checkpointing import checkpoint_of
 
     datamodule = build_datamodule(settings, dataset)
     trainer = build_trainer(settings, str(output))

@@ -9,17 +9,17 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from dccc_lightning.console import CONSOLE, counted
-from dccc_lightning.construction import Settings
-from dccc_lightning.data.facts import CountWarning, Facts
-from dccc_lightning.data.layout import shown
+from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.config.instantiate import Settings
+from dccc_lightning.config.preflight import build_dataset
+from dccc_lightning.data.audit.image_sizes import Range, Sizes
+from dccc_lightning.data.audit.split_images import SPLITS
+from dccc_lightning.data.audit.verification import MEASURES, Check, Figure, Report, examine
+from dccc_lightning.data.datasets.file_names import shown
+from dccc_lightning.data.datasets.official_counts import CountWarning, Facts
 from dccc_lightning.data.records import Splits
-from dccc_lightning.data.sizes import Range, Sizes
-from dccc_lightning.data.split_images import SPLITS
-from dccc_lightning.data.verification import MEASURES, Check, Figure, Report, examine
 from dccc_lightning.errors import UserError
-from dccc_lightning.files import write_atomically
-from dccc_lightning.preflight import build_dataset
 
 RESULT = "verify.json"
 EXAMPLES = 3

@@ -1,5 +1,0 @@
-"""What happens around training: re-clustering, evaluation, records of the run."""
-
-from dccc_lightning.callbacks.recluster import Recluster
-
-__all__ = ["Recluster"]

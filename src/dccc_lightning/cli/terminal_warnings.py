@@ -1,0 +1,56 @@
+"""Warnings on the terminal: one line each, once, and those of the first process alone."""
+
+import logging
+import sys
+import warnings
+from typing import Any
+
+from dccc_lightning.common.console import SAID
+from dccc_lightning.common.ranks import is_first_process
+
+# Warnings of Lightning about its internals and about choices made on purpose: no action is needed.
+_NOISE = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    "`broadcast_buffers` is deprecated",
+    "The .*dataloader.* does not have many workers",
+    "Checkpoint directory .* exists and is not empty",
+    "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler goes on
+    "The `srun` command is available on your system but is not used",
+)
+
+
+class _Once(logging.Filter):
+    """Let a record pass whose line was not printed before, by an earlier job of a sweep."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the line is new."""
+        return record.levelno < logging.WARNING or _is_new(record.getMessage())
+
+
+def quiet() -> None:
+    """Show warnings as one line each, and those of the first process alone.
+
+    Lightning sets a format of its own when it is imported, so it is not the format that is set.
+    """
+    terminals = [h for h in logging.getLogger().handlers if not isinstance(h, logging.FileHandler)]
+    for handler in terminals:
+        if not is_first_process():
+            handler.setLevel(logging.CRITICAL)
+        if not any(isinstance(known, _Once) for known in handler.filters):
+            handler.addFilter(_Once())
+    warnings.showwarning = _show
+    if not is_first_process():
+        warnings.simplefilter("ignore")
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
+
+
+def _show(message: Warning | str, *_: Any, **__: Any) -> None:
+    if _is_new(str(message)):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _is_new(line: str) -> bool:
+    is_new = line not in SAID
+    SAID.add(line)
+    return is_new

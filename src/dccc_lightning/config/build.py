@@ -1,0 +1,137 @@
+"""From plain settings to objects: the only place that knows the shape of the configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from pytorch_lightning.strategies import DDPStrategy
+
+from dccc_lightning import __version__
+from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.config.loggers import build_logger
+from dccc_lightning.config.processes import PROCESS_TIMEOUT
+from dccc_lightning.config.trainer_checks import PROFILERS, check_processes, check_trainer
+from dccc_lightning.data.augmentation import BatchAugmentation
+from dccc_lightning.data.records import ReIDDataset
+from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.memory import ClusterMemory
+from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.module import DCCCModule
+from dccc_lightning.training.checkpointing import AtomicCheckpointIO
+
+_PROFILERS = dict(zip(PROFILERS, (SimpleProfiler, AdvancedProfiler, PyTorchProfiler), strict=True))
+
+
+def build_datamodule(settings: Settings, dataset: ReIDDataset) -> ReIDDataModule:
+    """Build the datamodule; nothing is read yet."""
+    image, batch = settings["image"], settings["batch"]
+    return checked(
+        "settings",
+        lambda: ReIDDataModule(
+            dataset,
+            height=image["height"],
+            width=image["width"],
+            clusters=batch["clusters"],
+            instances=batch["instances"],
+            iterations=settings["iterations"],
+            augmentation=BatchAugmentation(
+                image["height"], image["width"], seed=settings["seed"], **settings["augmentation"]
+            ),
+            seed=settings["seed"],
+            eval_batch_size=settings["loader"]["eval_batch_size"],
+            workers=settings["loader"]["workers"],
+            cache=settings["dataset"]["cache"],
+            on_error=settings["dataset"]["on_error"],
+        ),
+        {name: settings[name] for name in ("image", "batch", "augmentation", "loader")},
+    )
+
+
+def build_student(settings: Settings) -> Embedder:
+    """Build the embedder for images of the size in the settings, weights included."""
+    image = settings["image"]
+    embedder: Embedder = construct(
+        "model", settings["model"], image_size=(image["height"], image["width"])
+    )
+    return embedder
+
+
+def build_module(settings: Settings) -> DCCCModule:
+    """Build the LightningModule, weights included."""
+    student = build_student(settings)
+    memory: ClusterMemory = construct("memory", settings["memory"], feature_dim=student.feature_dim)
+    return checked(
+        "settings",
+        lambda: DCCCModule(
+            student,
+            memory,
+            construct("loss", settings["loss"]),
+            construct("optimizer", settings["optimizer"]),
+            teacher_start=settings["teacher"]["start"],
+            teacher_cap=settings["teacher"]["cap"],
+            skip_nonfinite=settings["on_nonfinite_loss"] == "skip",
+            compile=settings["compile"],
+            description=describe(settings),
+        ),
+        {"teacher": settings["teacher"]},
+    )
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """Return what has to be known to use the weights of a run, for its checkpoints."""
+    built = {k: v for k, v in settings["model"].items() if k not in ("_target_", "weights")}
+    return {
+        "format": 1,
+        "version": __version__,
+        "model": built,
+        "image": dict(settings["image"]),
+        "dataset": settings["dataset"]["name"],
+    }
+
+
+def build_trainer(settings: Settings, output: str) -> pl.Trainer:
+    """Build the trainer with its callbacks and loggers.
+
+    Raises:
+        UserError: An unknown or impossible argument, or more devices than there are.
+    """
+    arguments = dict(settings["trainer"])
+    check_trainer(settings)
+    processes = check_processes(settings)
+    arguments.pop("strategy", None)
+    if processes > 1:
+        # The running statistics of batch norm are broadcast when they are read, not every step.
+        arguments["strategy"] = DDPStrategy(broadcast_buffers=False, timeout=PROCESS_TIMEOUT)
+    name = arguments.pop("profiler", None)
+    profiler = _PROFILERS[name](dirpath=output, filename="profile") if name else None
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # RunCheckpoint owns the requeue
+    for part in ("scheduler", "clustering"):  # parts of a callback: errors should name the group
+        construct(part, settings[part])
+    callbacks = [
+        construct(f"callbacks.{name}", entry)
+        for name, entry in settings["callbacks"].items()
+        if entry
+    ]
+    loggers = [build_logger(entry, Path(output)) for entry in settings["logger"].values() if entry]
+    return checked(
+        "trainer",
+        lambda: pl.Trainer(
+            default_root_dir=output,
+            max_epochs=settings["epochs"],
+            callbacks=callbacks,
+            logger=loggers or False,
+            plugins=plugins,
+            profiler=profiler,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            log_every_n_steps=min(50, settings["iterations"]),
+            **arguments,
+        ),
+        {"epochs": settings["epochs"]},
+    )

@@ -1,0 +1,79 @@
+"""Loggers beside metrics.csv."""
+
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+import wandb
+from hydra.core.hydra_config import HydraConfig
+from pytorch_lightning.utilities import rank_zero_only
+from wandb.sdk.lib.runid import generate_id
+
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.config.instantiate import Settings, construct, first_line
+from dccc_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+RUN_ID = "wandb_run.txt"
+"""File of the run's folder with the name of its W&B run."""
+
+
+def build_logger(entry: Settings, output: Path) -> Any:
+    """Build a logger; W&B goes on with the run that a resumed folder began.
+
+    Without a network W&B writes offline: losing a run for its dashboard would be worse. A job of a
+    sweep is in the group of its sweep, unless the settings name another.
+
+    Raises:
+        UserError: W&B refuses, most often for want of an account.
+    """
+    if not str(entry["_target_"]).endswith("WandbLogger"):
+        return construct("logger", entry)
+    if wandb.run is not None:  # of a job of this sweep that failed before it trained
+        wandb.finish(exit_code=1)
+    record = output / RUN_ID
+    run_id = record.read_text().strip() if record.exists() else generate_id()
+    given = {name: value for name, value in entry.items() if value is not None}
+    arguments = {"id": run_id} | _sweep(output) | given
+    logger = construct("logger", arguments)
+    try:
+        _ = logger.experiment
+    except wandb.errors.Error as error:
+        # The service of this process would hold on to the id: "run ID ... is in use".
+        wandb.teardown()
+        is_refused = isinstance(error, wandb.errors.AuthenticationError)
+        if is_refused or not isinstance(error, wandb.errors.CommError):
+            raise UserError(
+                f"logger=wandb: {first_line(error)}; wandb login, or logger.wandb.mode=offline"
+            ) from error
+        log.warning(
+            "W&B cannot be reached (%s): this run is logged offline; wandb sync sends it later",
+            first_line(error),
+        )
+        logger = construct("logger", arguments | {"mode": "offline"})
+        _ = logger.experiment
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        _announce(logger.experiment)
+        if not record.exists():
+            write_atomically(record, f"{run_id}\n".encode())
+    return logger
+
+
+def _announce(run: Any) -> None:
+    """Print where a run is to be seen: the one line of W&B, which is silent itself."""
+    folder = Path(run.dir).parent
+    place = run.url or f"offline in {folder}; wandb sync {shlex.quote(str(folder))} uploads it"
+    CONSOLE.print(f"W&B: {place}", style="dim")
+
+
+def _sweep(output: Path) -> dict[str, Any]:
+    """Return group, name and tags of a job of a sweep; nothing for a run of its own."""
+    if not (output.parent / "multirun.yaml").exists():
+        return {}
+    group = output.resolve().parent.name
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    tags = [choices["sweep"]] if choices.get("sweep") else []
+    return {"group": group, "name": f"{group}/{output.name}", "tags": ["sweep", *tags]}

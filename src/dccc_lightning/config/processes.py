@@ -1,0 +1,137 @@
+"""How many processes train, and how a batch is shared among them."""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import islice
+from subprocess import Popen
+from typing import TYPE_CHECKING
+
+from dccc_lightning.common import checks
+from dccc_lightning.common.faults import LostProcessError
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.errors import UserError
+from dccc_lightning.training.lightning_internals import process_launcher
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+PROCESS_TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others, clustering on rank 0 included, before it gives up."""
+
+
+LAST_WORDS = 10.0
+"""Seconds that a process that has failed gets to say why."""
+
+
+def check_devices(arguments: Settings) -> int:
+    """Return the number of processes; unless on the processor, count the GPUs of the machine.
+
+    Raises:
+        UserError: More devices than there are.
+    """
+    devices, accelerator = arguments["devices"], arguments["accelerator"]
+    if isinstance(devices, (list, tuple)):
+        devices = len(devices)
+    if devices != "auto":
+        checked("trainer", lambda: checks.integer("devices", devices, 1))
+    nodes = checked("trainer", lambda: checks.integer("num_nodes", arguments["num_nodes"], 1))
+    available = 0 if accelerator == "cpu" else _count_gpus()
+    number = max(1, available) if devices == "auto" else int(devices)
+    if accelerator in ("gpu", "cuda") and available == 0:
+        raise UserError(f"trainer.accelerator={accelerator}: no CUDA device here; use trainer=cpu")
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and available > 0)
+    if on_gpu and number > available:
+        raise UserError(f"trainer.devices={number}: this machine has {available} CUDA device(s)")
+    if accelerator == "auto" and available == 0 and number > 1:
+        raise UserError(
+            f"trainer.devices={number}: this machine has no CUDA device; trainer.devices=1, or "
+            "trainer=cpu for several processes on the processor"
+        )
+    return number * nodes
+
+
+def _count_gpus() -> int:
+    import torch  # noqa: PLC0415  slow to import
+
+    return torch.cuda.device_count()
+
+
+def check_shares(size: int, processes: int, arguments: Settings, group: int) -> None:
+    """Refuse processes and parts that the batch cannot be cut into."""
+    parts = checked(
+        "trainer",
+        lambda: checks.integer(
+            "accumulate_grad_batches", arguments.get("accumulate_grad_batches", 1), 1
+        ),
+    )
+    share = processes * parts
+    batch = f"a batch of batch.clusters * batch.instances = {size} images"
+    if size % share:
+        fitting = [str(n // parts) for n in range(parts, 2 * share, parts) if size % n == 0]
+        if parts > 1:
+            remedy = f"; {', '.join(fitting)} processes would do" if fitting else ""
+            raise UserError(
+                f"trainer.accumulate_grad_batches={parts}: {batch} cannot be cut into {parts} "
+                f"parts for each of {processes} processes{remedy}"
+            )
+        raise UserError(
+            f"trainer.devices={arguments['devices']}: {batch} cannot be shared by {processes} "
+            f"processes; {', '.join(fitting)} would do"
+        )
+    if parts > 1 and (size // parts) % group:
+        raise UserError(
+            f"trainer.accumulate_grad_batches={parts}: a part of {size // parts} images would cut "
+            f"through a batch-norm group of model.bn_group_size={group}; at most "
+            f"{max(1, size // group)} parts, or a smaller group (another model)"
+        )
+
+
+def less_memory(settings: Settings, processes: int) -> str:
+    """Return what helps where a step of training needs more memory than a GPU has.
+
+    Parts of a batch are advised only where ``check_shares`` accepts them.
+    """
+    trainer, batch = settings["trainer"], settings["batch"]
+    size, group = batch["clusters"] * batch["instances"], settings["model"]["bn_group_size"]
+    more = range(trainer["accumulate_grad_batches"] + 1, size // group + 1)
+    fitting = (n for n in more if size % (n * processes) == 0 and (size // n) % group == 0)
+    remedies = [f"trainer.accumulate_grad_batches={n} (the same batch)" for n in islice(fitting, 1)]
+    if trainer["precision"] == "32-true":
+        remedies.append("trainer.precision=bf16-mixed")
+    return f"set {' or '.join([*remedies, 'more trainer.devices'])}"
+
+
+@contextmanager
+def finished(trainer: "pl.Trainer") -> Iterator[None]:
+    """Leave nothing behind that outlives a run, whatever happens within.
+
+    W&B runs are closed, as failed after a failure: the next job of a sweep would go on writing into
+    them. The processes that Lightning started end after one: they would wait for this one.
+    """
+    from pytorch_lightning.loggers import WandbLogger  # noqa: PLC0415  slow to import
+
+    failed = False
+    try:
+        yield
+    except BaseException as error:
+        failed = True
+        launcher = process_launcher(trainer)
+        if launcher is not None:
+            if isinstance(error, LostProcessError):
+                _let_speak(launcher.procs)
+            launcher.kill(signal.SIGKILL)
+        raise
+    finally:
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                logger.experiment.finish(exit_code=int(failed))
+
+
+def _let_speak(processes: Sequence[Popen[bytes]]) -> None:
+    """Wait for the process that has failed: it says why after a pause (``cli.exits.SILENCE``)."""
+    until = time.monotonic() + LAST_WORDS
+    while time.monotonic() < until and all(process.poll() is None for process in processes):
+        time.sleep(0.1)

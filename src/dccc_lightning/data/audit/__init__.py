@@ -1,0 +1,1 @@
+"""Checks of a dataset: counts, damaged files, near-duplicates."""

@@ -1,0 +1,1 @@
+"""Layouts of datasets: folders and tables of images to records."""

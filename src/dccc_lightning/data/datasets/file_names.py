@@ -1,0 +1,260 @@
+"""Reading folders of crops whose file names tell the identity and the camera."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dccc_lightning.data.datasets.official_counts import Facts
+from dccc_lightning.data.image_formats import OtherImages, has_image_suffix
+from dccc_lightning.data.records import Records, Splits
+from dccc_lightning.errors import UserError
+
+MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+"""Train, query and gallery folder of the Market-1501 layout."""
+
+JUNK = (-1,)
+"""Identities of badly detected boxes: neither right nor wrong, hence not read."""
+
+MAX_DIGITS = 9
+"""Digits of the longest number that is an identity or a camera: what int64 can count on with."""
+
+Row = tuple[Path, int, int]
+"""Path, identity, 0-based camera."""
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """How a base name (never the folders above it) tells identity and camera.
+
+    Attributes:
+        pattern: matches the whole name without its suffix; its groups ``identity`` and ``camera``
+            (counted from 1) are numbers.
+        example: a name that follows the rule, for messages.
+        cameras: the numbers of the cameras, in order, where they are not 1, 2, 3, ...
+    """
+
+    pattern: str
+    example: str
+    cameras: tuple[int, ...] = ()
+
+    def parse(self, name: str) -> tuple[int, int] | None:
+        """Return the identity and the 0-based camera of a base name, None if it does not follow.
+
+        >>> MARKET_NAMES.parse("0001_c12s1_001051_00.jpg")
+        (1, 11)
+        >>> MARKET_NAMES.parse("holiday.jpg") is None
+        True
+        """
+        match = re.fullmatch(self.pattern, Path(name).stem, re.ASCII)
+        if match is None or max(map(len, match.group("identity", "camera"))) > MAX_DIGITS:
+            return None
+        identity, camera = int(match["identity"]), int(match["camera"])
+        if not self.cameras:
+            return identity, camera - 1
+        return (identity, self.cameras.index(camera)) if camera in self.cameras else None
+
+
+NO_FACTS = Facts()
+
+MARKET_NAMES = NameRule(
+    r"(?P<identity>-1|\d+)_c(?P<camera>0*[1-9]\d*)s\d+_\w+", "0001_c1s1_001051_00.jpg"
+)
+
+
+def find_home(
+    root: str | os.PathLike[str], folders: Sequence[str], marks: Sequence[str]
+) -> tuple[Path, Path]:
+    """Find the dataset's own folder: ``root`` if it holds one of ``marks``, or a child of it.
+
+    Args:
+        root: what the user gave: the dataset's folder, or the folder that contains it.
+        folders: names that the dataset's folder may have, the official one first.
+        marks: names of folders or files that stand in a dataset's folder.
+
+    Returns:
+        the folder to read, and the folder that messages recommend; they differ only if nothing
+        like the dataset was found.
+    """
+    root = Path(root).expanduser()
+    candidates = [root, *(root / folder for folder in folders)]
+    for candidate in candidates:
+        if any((candidate / mark).exists() for mark in marks):
+            return candidate, candidate
+    for candidate in candidates[1:]:
+        if candidate.is_dir():
+            return candidate, candidate
+    return root, root if root.name in folders else candidates[min(1, len(folders))]
+
+
+def place(home: Path, missing: str, kind: str) -> str:
+    """Say what is not there: the dataset's folder as a whole, or something in it."""
+    return f"no {kind} {missing} in {home}" if home.is_dir() else f"no folder {home}"
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    """Return a name as a message can hold it: escaped if it has line breaks or broken characters.
+
+    >>> shown("a b.jpg"), shown("a" + chr(10) + "b.jpg") == ascii("a" + chr(10) + "b.jpg")
+    ('a b.jpg', True)
+    """
+    text = os.fspath(name)
+    return text if text.isprintable() else ascii(text)
+
+
+def list_images(folder: Path, others: OtherImages) -> list[str]:
+    """Return the sorted names of the images in ``folder``; hidden and other files are ignored.
+
+    Args:
+        folder: to list.
+        others: counts the images among the other files.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
+    except OSError as error:
+        raise UserError(f"cannot list {shown(folder)}: {error.strerror}") from error
+    for name in names:
+        if not has_image_suffix(name):
+            others.look(folder / name)
+    return [name for name in names if has_image_suffix(name)]
+
+
+def read_folder(
+    dataset: str, folder: Path, rule: NameRule, others: OtherImages, junk: Sequence[int] = JUNK
+) -> list[Row]:
+    """Return the rows of the images in ``folder``, by name, without the junk.
+
+    Raises:
+        UserError: names do not follow ``rule``.
+    """
+    rows: list[Row] = []
+    strangers: list[str] = []
+    for name in list_images(folder, others):
+        parsed = rule.parse(name)
+        if parsed is None:
+            strangers.append(name)
+        elif parsed[0] not in junk:
+            rows.append((folder / name, *parsed))
+    if strangers:
+        raise UserError(
+            f"{dataset}: {len(strangers)} image name(s) in {folder} are not like {rule.example}, "
+            f"the first is {shown(strangers[0])}; move them elsewhere or correct dataset.root"
+        )
+    return rows
+
+
+def build_splits(
+    name: str,
+    home: Path,
+    rows: Sequence[list[Row]],
+    *,
+    layout: str = "",
+    one_numbering: bool = True,
+) -> Splits:
+    """Return the splits; if test identities coincide with training ones, they are moved above.
+
+    Query and gallery are moved by the same offset, so that they still agree.
+
+    Args:
+        name: of the dataset.
+        home: the dataset's folder.
+        rows: of train, query and gallery.
+        layout: for ``Splits.layout``.
+        one_numbering: whether the same number is the same identity in training and test; if so,
+            ``Splits.shared_identities`` tells which were moved.
+    """
+    train, query, gallery = (Records.from_rows(part) for part in rows)
+    tested = np.concatenate([query.identities, gallery.identities])
+    shared = np.intersect1d(train.identities, tested)
+    if len(shared):
+        offset = int(train.identities.max()) + 1
+        for split in (query, gallery):
+            split.identities[:] += offset
+    return Splits(
+        name,
+        home,
+        train,
+        query,
+        gallery,
+        layout=layout,
+        shared_identities=tuple(shared.tolist()) if one_numbering else None,
+    )
+
+
+def require_images(splits: Splits, expected: str, *, test: bool = True) -> None:
+    """Refuse splits without images.
+
+    Raises:
+        UserError: the training split, or with ``test`` the query or the gallery, is empty.
+    """
+    needed = {"train": splits.train, "query": splits.query, "gallery": splits.gallery}
+    for split, records in needed.items():
+        if not len(records) and (test or split == "train"):
+            raise UserError(
+                f"{splits.name}: no images for the {split} split in {splits.root}; "
+                f"expected {expected}; set dataset.root"
+            )
+
+
+def read_market_layout(
+    name: str,
+    root: str | os.PathLike[str],
+    *,
+    folders: Sequence[str] = (),
+    parts: tuple[str, str, str] = MARKET_FOLDERS,
+    rule: NameRule = MARKET_NAMES,
+    facts: Facts = NO_FACTS,
+    require_test: bool = True,
+    one_numbering: bool = True,
+    junk: Sequence[int] = JUNK,
+    distractors: Sequence[int] = (),
+) -> Splits:
+    """Read a dataset laid out as Market-1501: three folders of images.
+
+    Args:
+        name: of the dataset, for ``Splits.name`` and messages.
+        root: the dataset's folder, or the folder that contains it.
+        folders: names that the dataset's folder may have inside ``root``, the official one first.
+        parts: names of the train, query and gallery folder.
+        rule: how file names tell identity and camera.
+        facts: official counts; another number of images is worth a warning.
+        require_test: False when the query and gallery folders may be missing or empty.
+        one_numbering: whether the same number is the same identity in training and test.
+        junk: identities that are not read.
+        distractors: identities of strangers, which are in the gallery alone.
+
+    Raises:
+        UserError: a folder is missing, a name does not parse, a distractor is a query, or a split
+            is empty.
+    """
+    home, official = find_home(root, folders, parts)
+    layout = f"{{{','.join(parts)}}} with names as {rule.example}"
+    expected = f"{official}/{layout}"
+    rows: list[list[Row]] = []
+    others = OtherImages()
+    for position, folder in enumerate(parts):
+        if (home / folder).is_dir():
+            rows.append(read_folder(name, home / folder, rule, others, junk))
+        elif require_test or position == 0:
+            raise UserError(
+                f"{name}: {place(home, folder, 'folder')}; expected {expected}; set dataset.root"
+            )
+        else:
+            rows.append([])
+    others.warn(name)
+    if strangers := [path for path, identity, _ in rows[1] if identity in distractors]:
+        raise UserError(
+            f"{name}: {len(strangers)} query image(s) of a distractor, the first is "
+            f"{shown(strangers[0])}; move them to {parts[2]}, or correct dataset.distractors"
+        )
+    splits = build_splits(name, home, rows, layout=layout, one_numbering=one_numbering)
+    require_images(splits, expected, test=require_test)
+    facts.warn_if_different(splits)
+    return splits

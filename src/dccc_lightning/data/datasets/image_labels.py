@@ -1,0 +1,170 @@
+"""What is known of an image of one's own: camera, identity and split, from its path or a CSV."""
+
+import codecs
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dccc_lightning.data.datasets.image_tree import is_inside
+from dccc_lightning.data.image_formats import READ, has_image_suffix
+from dccc_lightning.errors import UserError
+
+TRAIN, TEST, QUERY, GALLERY = "train", "test", "query", "gallery"
+"""Splits; ``partition`` says what ``test`` images are."""
+
+LABELS = ("camera", "identity", "split")
+"""Groups of a pattern and columns of a table."""
+
+
+class ImageLabels(NamedTuple):
+    """An image and what is known of it; an empty string is something unknown.
+
+    Attributes:
+        path: Of the file, relative to the root or absolute.
+        camera: Any string.
+        identity: Any string.
+        split: Any string, that ``SplitNames`` gives a meaning.
+    """
+
+    path: str
+    camera: str = ""
+    identity: str = ""
+    split: str = ""
+
+
+class PathPattern:
+    r"""A regular expression that reads labels from a path.
+
+    Args:
+        pattern: Searched for in the path relative to the root, with ``/`` between folders; its
+            named groups are some of ``camera``, ``identity`` and ``split``.
+
+    Raises:
+        TypeError: ``pattern`` is not a string.
+        ValueError: It is not a regular expression, or has other named groups or none.
+
+    >>> PathPattern(r"(?P<camera>cam\d+)/(?P<identity>[^/_]+)").labels("cam2/anna_07.jpg")
+    ImageLabels(path='cam2/anna_07.jpg', camera='cam2', identity='anna', split='')
+    """
+
+    def __init__(self, pattern: str) -> None:
+        if not isinstance(pattern, str):
+            raise TypeError(f"pattern must be a string, got {pattern!r}")
+        try:
+            self.expression = re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            reason = " ".join(str(error).split())  # quotes parts of the pattern, new lines included
+            raise ValueError(
+                f"pattern must be a regular expression, got {pattern!r}: {reason}"
+            ) from error
+        groups = list(self.expression.groupindex)
+        if not groups or not set(groups) <= set(LABELS):
+            raise ValueError(
+                "pattern must have named groups as (?P<camera>...), some of "
+                f"{', '.join(LABELS)}, got {', '.join(groups) or 'none'}"
+            )
+
+    def labels(self, path: str) -> ImageLabels | None:
+        """Return the labels in ``path``; None if the pattern is not found in it."""
+        match = self.expression.search(path)
+        if match is None:
+            return None
+        known = {name: (value or "").strip() for name, value in match.groupdict().items()}
+        return ImageLabels(path, **known)
+
+
+def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabels]:
+    """Read a CSV of images: a header with ``path`` and any of camera, identity and split.
+
+    UTF-8 (a byte order mark is allowed), commas, quotes as in RFC 4180; further columns and empty
+    lines are ignored. An empty cell is something unknown.
+
+    Args:
+        file: The CSV.
+        root: Folder that the paths are relative to.
+        outside: Allow files that, links followed, lie out of the root.
+
+    Returns:
+        The rows sorted by path.
+
+    Raises:
+        UserError: One line with file and line: no such file, an encoding, a column or a cell that
+            cannot be, an image that is missing, out of the root, or there twice.
+    """
+    real_root = os.path.realpath(root)
+    lines: dict[str, int] = {}
+    images: list[ImageLabels] = []
+    for line, row in _rows(file):
+        place = f"{os.fspath(file)!r}, line {line}"
+        path = row["path"]
+        if not path or "\0" in path:
+            raise UserError(f"{place}: {'an empty path' if not path else f'no path: {path!r}'}")
+        if not has_image_suffix(path):
+            raise UserError(f"{place}: {path!r} is not named like an image ({', '.join(READ)})")
+        real = os.path.realpath(root / path)
+        if not outside and not is_inside(real, real_root):
+            raise UserError(
+                f"{place}: {path!r} lies outside {os.fspath(root)!r}; set dataset.outside=true to "
+                "allow it"
+            )
+        if not os.path.isfile(real):  # noqa: PTH113  # Path.is_file raises for names too long
+            raise UserError(f"{place}: no file {path!r} in {os.fspath(root)!r}")
+        if lines.setdefault(real, line) != line:
+            raise UserError(f"{place}: {path!r} is the file of line {lines[real]} again")
+        camera, identity, split = (row.get(name, "").strip() for name in LABELS)
+        images.append(ImageLabels(path, camera, identity, split))
+    return sorted(images)
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the line number and the cells of each row that is not empty."""
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    columns: list[str] | None = None
+    try:
+        for row in reader:
+            place = f"{os.fspath(file)!r}, line {reader.line_num}"
+            if not row:
+                continue
+            if columns is None:
+                columns = [cell.strip().lower() for cell in row]
+                _check_columns(columns, place)
+            elif len(row) != len(columns):
+                raise UserError(f"{place}: {len(row)} cells, the header has {len(columns)}")
+            else:
+                yield reader.line_num, dict(zip(columns, row, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{os.fspath(file)!r}, line {reader.line_num}: {error}") from error
+    if columns is None:
+        raise UserError(f"{os.fspath(file)!r}, line 1: no header; it must name the column path")
+
+
+def _text(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"dataset.table={os.fspath(file)!r} cannot be read: {reason}") from error
+    content = content.removeprefix(codecs.BOM_UTF8)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{os.fspath(file)!r}, line {line}: not UTF-8 ({error.reason}); save it as UTF-8"
+        ) from error
+
+
+def _check_columns(columns: list[str], place: str) -> None:
+    shown = ", ".join(map(repr, columns[:8]))
+    if "path" not in columns:
+        raise UserError(
+            f"{place}: no column path; the header must name path and may name "
+            f"{', '.join(LABELS)}, with commas between, got {shown}"
+        )
+    twice = next((name for name in ("path", *LABELS) if columns.count(name) > 1), None)
+    if twice:
+        raise UserError(f"{place}: two columns {twice}")

@@ -1,0 +1,158 @@
+"""The cameras of a synthetic world, and the image that one of them takes of somebody.
+
+A camera is a place, a point of view and a response: colour cast, exposure, gamma, blur and noise.
+The response is the domain shift of the world; ``shift`` scales it, and with 0 all cameras respond
+alike.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from dccc_lightning.data.synthetic.pedestrian import draw_pedestrian
+from dccc_lightning.data.synthetic.pose import Pose
+from dccc_lightning.data.synthetic.scene import SCENES, backdrop, draw_obstacle
+from dccc_lightning.data.synthetic.sketch import Sketch
+from dccc_lightning.data.synthetic.wardrobe import Person
+
+HEADINGS = (0.0, math.pi, math.pi / 2, -math.pi / 2)
+"""Front, back, to the right, to the left."""
+
+OBSTACLES = 0.16
+LOOSE_BOXES = 0.12
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """One camera.
+
+    Attributes:
+        backdrop: (rows, columns, 3) float32, more than one image shows.
+        viewpoints: probabilities of ``HEADINGS``.
+        light: where the light comes from, -1 (left) to 1 (right).
+        tilt: how far it looks down, see ``Pose``.
+        gain: (3,) float32, exposure times colour cast.
+        gamma: exponent of the response.
+        blur: standard deviation of the blur, pixels.
+        noise: standard deviation of the noise, share of the full range.
+    """
+
+    backdrop: NDArray[np.float32]
+    viewpoints: tuple[float, ...]
+    light: float
+    tilt: float
+    gain: NDArray[np.float32]
+    gamma: float
+    blur: float
+    noise: float
+
+    def photograph(
+        self,
+        person: Person,
+        height: int,
+        width: int,
+        track: np.random.Generator,
+        shot: np.random.Generator,
+        passer_by: Person | None = None,
+    ) -> Image.Image:
+        """Take one image.
+
+        Args:
+            person: whom.
+            height: rows of the image.
+            width: columns of the image.
+            track: random choices shared by all images of the person in this camera.
+            shot: random choices of this image.
+            passer_by: who gets in the way, half outside the image.
+        """
+        heading = HEADINGS[track.choice(len(HEADINGS), p=self.viewpoints)]
+        heading += track.normal(0, 0.3)
+        if shot.random() < 0.2:
+            heading = HEADINGS[shot.choice(len(HEADINGS), p=self.viewpoints)]
+        pose = Pose.sample(shot, heading + shot.normal(0, 0.15), self.tilt)
+        scale = height * shot.normal(0.885, 0.015)
+        x, ground = width * shot.normal(0.5, 0.03), height * shot.normal(0.955, 0.01)
+        if shot.random() < LOOSE_BOXES:  # the detector's box is off
+            scale *= shot.uniform(0.86, 1.16)
+            x += width * shot.uniform(-0.14, 0.14)
+        sketch = Sketch(width, height, self.light)
+        draw_pedestrian(sketch, person, pose, x, ground, scale)
+        if passer_by is not None:
+            side = 1 if shot.random() < 0.5 else -1
+            other = Pose.sample(shot, heading + shot.choice((0.0, math.pi)), self.tilt)
+            beside = width * (0.5 + side * shot.uniform(0.42, 0.54))
+            draw_pedestrian(sketch, passer_by, other, beside, ground * 1.02, scale * 1.03)
+        if shot.random() < OBSTACLES:
+            draw_obstacle(sketch, height, width, shot)
+        scene = self._stretch(height, width, shot) * _shadow(height, width, x, ground, self.light)
+        figure = sketch.finish()
+        return self._develop(scene * (1 - figure[..., 3:]) + figure[..., :3], shot)
+
+    def _stretch(self, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        rows, columns, _ = self.backdrop.shape
+        left = int(rng.integers(columns - width + 1))
+        top = int(rng.integers(rows - height + 1))
+        return self.backdrop[top : top + height, left : left + width]
+
+    def _develop(self, picture: NDArray[np.float32], rng: np.random.Generator) -> Image.Image:
+        """Turn light into pixels: gain, gamma, blur, noise."""
+        gain = self.gain * np.float32(rng.normal(1.0, 0.04))
+        exposed = np.power((picture * gain).clip(0, 1), self.gamma, dtype=np.float32)
+        image = Image.fromarray((exposed * 255).astype(np.uint8))
+        if self.blur > 0:
+            image = image.filter(ImageFilter.GaussianBlur(self.blur))
+        grain = rng.standard_normal(picture.shape, dtype=np.float32) * (255 * self.noise)
+        return Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8))
+
+
+def cameras(seed: int, count: int, shift: float, height: int, width: int) -> list[Camera]:
+    """Return the ``count`` cameras of the world ``seed``.
+
+    Exposure, gamma, hue, blur and noise are spread over the cameras (one of each stratum, in a
+    random order), so that every world has bright and dark, warm and cold ones.
+
+    Args:
+        seed: of the world.
+        count: number of cameras.
+        shift: strength of what sets the responses apart; 1 is severe, 0 is nothing.
+        height: rows of the images.
+        width: columns of the images.
+    """
+    rng = np.random.default_rng([seed, 22])
+
+    def strata() -> NDArray[np.float64]:
+        return (rng.permutation(count) + rng.uniform(0.2, 0.8, count)) / count
+
+    exposure = np.exp(shift * np.interp(strata(), (0, 1), np.log((0.58, 1.42))))
+    gamma = np.exp(shift * np.interp(strata(), (0, 1), np.log((0.74, 1.36))))
+    hue = 2 * math.pi * strata()[:, None] + np.array([0, 2, 4]) * math.pi / 3
+    cast = 1 + shift * rng.uniform(0.12, 0.24, (count, 1)) * np.cos(hue)
+    blur = shift * strata() * height / 128 * 1.0
+    noise = 0.01 + shift * strata() * 0.035
+    kinds = np.concatenate([rng.permutation(list(SCENES)) for _ in range(count // len(SCENES) + 1)])
+    return [
+        Camera(
+            backdrop=backdrop(str(kinds[i]), height, width, np.random.default_rng([seed, 23, i])),
+            viewpoints=tuple(0.08 + 0.68 * rng.dirichlet((0.7, 0.7, 0.5, 0.5))),
+            light=float(rng.uniform(-0.9, 0.9)),
+            tilt=float(rng.uniform(0.04, 0.2)),
+            gain=(exposure[i] * cast[i]).astype(np.float32),
+            gamma=float(gamma[i]),
+            blur=float(blur[i]),
+            noise=float(noise[i]),
+        )
+        for i in range(count)
+    ]
+
+
+def _shadow(height: int, width: int, x: float, ground: float, light: float) -> NDArray[np.float32]:
+    """Return the share of light that the ground keeps around the feet, (height, width, 1)."""
+    image = Image.new("L", (width, height))
+    rx, ry = 0.13 * height, 0.024 * height
+    at = x - 0.5 * light * rx
+    ImageDraw.Draw(image).ellipse((at - rx, ground - ry, at + rx, ground + ry), fill=150)
+    soft = image.filter(ImageFilter.GaussianBlur(height / 50))
+    return 1 - np.asarray(soft, dtype=np.float32)[..., None] / np.float32(255)

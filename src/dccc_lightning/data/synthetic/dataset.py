@@ -1,0 +1,286 @@
+"""A synthetic re-identification dataset in the layout of Market-1501, drawn on first use.
+
+Every image is a function of (seed, identity, camera, shot), so the world does not depend on the
+number of processes that draw it. It is kept in a cache folder named by a hash of the settings,
+which is there completely or not at all.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from dccc_lightning.common import checks, progress
+from dccc_lightning.data.datasets.file_names import MARKET_FOLDERS, read_market_layout
+from dccc_lightning.data.drafts import drafted
+from dccc_lightning.data.image_formats import has_image_suffix
+from dccc_lightning.data.records import Splits
+from dccc_lightning.data.synthetic.camera import Camera, cameras
+from dccc_lightning.data.synthetic.wardrobe import Person, person
+from dccc_lightning.errors import UserError
+
+RENDERER_VERSION = 1
+"""Part of the cache key: raise it with every change of what is drawn."""
+
+MAX_CAMERAS_SEEN = 6
+MAX_SHOTS = 6
+EXTRA_CAMERA = 0.65
+"""Probability of each camera beyond the first two to see an identity."""
+
+DISTRACTORS = 0.4
+"""Gallery images of strangers (identity 0000) per test identity."""
+
+PASSERS_BY = 0.08
+JPEG_QUALITY = 90
+CHUNK = 64
+MANIFEST = "manifest.json"
+PREFIX = "synthetic-"
+TRAIN, QUERY, GALLERY = MARKET_FOLDERS
+
+
+@dataclass(frozen=True)
+class World:
+    """The settings that determine every pixel; see ``SyntheticPedestrians``."""
+
+    seed: int
+    train_identities: int
+    test_identities: int
+    cameras: int
+    camera_shift: float
+    shots_per_camera: float
+    height: int
+    width: int
+
+    @property
+    def key(self) -> str:
+        """Name of the cache folder: a hash of the settings and the renderer's version."""
+        facts = json.dumps({**asdict(self), "renderer": RENDERER_VERSION}, sort_keys=True)
+        return f"{PREFIX}{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image to draw: whom, by which camera, which time, into which split's folder."""
+
+    folder: str
+    identity: int
+    camera: int
+    number: int
+    frame: int
+    distractor: bool = False
+
+    @property
+    def name(self) -> str:
+        """File name in the manner of Market-1501."""
+        identity = 0 if self.distractor else self.identity
+        return f"{identity:04d}_c{self.camera + 1}s1_{self.frame:06d}_{self.number:02d}.jpg"
+
+
+class SyntheticPedestrians:
+    """Drawn pedestrians under cameras of different response: a dataset without a download.
+
+    Identities are combinations of hair, clothes, bag and build; some look alike. Each is seen by 2
+    to 6 cameras, 1 to 6 times by each. Other seeds give other people and other cameras.
+
+    Args:
+        root: folder to keep drawn worlds in; None for ``$DCCC_CACHE``, else
+            ``$XDG_CACHE_HOME/dccc_lightning``, else ``~/.cache/dccc_lightning``.
+        seed: of identities, cameras and images.
+        train_identities: people of the training split.
+        test_identities: people of query and gallery; 0 for a world to pre-train in.
+        cameras: number of cameras, at least 2.
+        camera_shift: how far apart the cameras' responses are (cast, exposure, gamma, blur,
+            noise); 0 for equal ones.
+        shots_per_camera: mean number of images of an identity in a camera that sees it, 1 to 6.
+        height: rows of the images.
+        width: columns of the images.
+        name: what the dataset is called in logs and reports; the cache does not depend on it.
+
+    Raises:
+        TypeError: an argument is of another type.
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+        train_identities: int = 100,
+        test_identities: int = 50,
+        cameras: int = 6,
+        camera_shift: float = 1.0,
+        shots_per_camera: float = 3.5,
+        height: int = 128,
+        width: int = 64,
+        name: str = "synthetic",
+    ) -> None:
+        self.name = name
+        self._is_chosen = root is not None
+        self.root = default_root() if root is None else checks.path("root", root)
+        self.world = World(
+            seed=checks.integer("seed", seed, 0),
+            train_identities=checks.integer("train_identities", train_identities, 1, 5000),
+            test_identities=checks.integer("test_identities", test_identities, 0, 4999),
+            cameras=checks.integer("cameras", cameras, 2, 99),
+            camera_shift=checks.real("camera_shift", camera_shift, 0, 2),
+            shots_per_camera=checks.real("shots_per_camera", shots_per_camera, 1, MAX_SHOTS),
+            height=checks.integer("height", height, 32, 1024),
+            width=checks.integer("width", width, 16, 1024),
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where this world is kept, drawn or not."""
+        return self.root / self.world.key
+
+    def splits(self) -> Splits:
+        """Draw the world unless it is in the cache, and read it.
+
+        Raises:
+            UserError: the cache cannot be written, images of it were removed, or the world is so
+                small that no query has a match.
+        """
+        if not self.folder.is_dir():
+            self._build()
+        splits = read_market_layout(
+            self.name,
+            self.folder,
+            require_test=self.world.test_identities > 0,
+            distractors=(0,),
+        )
+        sizes = (len(splits.train), len(splits.query), len(splits.gallery))
+        manifest = self.folder / MANIFEST
+        if not manifest.is_file() or json.loads(manifest.read_text())["images"] != dict(
+            zip(MARKET_FOLDERS, sizes, strict=True)
+        ):
+            raise UserError(f"{self.name}: files are missing in {self.folder}; delete the folder")
+        return splits
+
+    def _build(self) -> None:
+        """Draw the world, unless another process is faster."""
+        self._check_root()
+        try:
+            with drafted(self.folder, f"{PREFIX}*") as draft:
+                draw_world(self.world, draft, len(os.sched_getaffinity(0)))
+        except OSError as error:
+            # A folder that is not empty cannot be replaced: another process may have been faster,
+            # and what it drew is the same.
+            if not self.folder.is_dir():
+                raise UserError(
+                    f"{self.name}: cannot write to {self.root} ({error.strerror}); set dataset.root"
+                ) from error
+
+    def _check_root(self) -> None:
+        """Refuse a folder of crops: the people drawn into it would be trained on later."""
+        if not (self._is_chosen and self.root.is_dir()):
+            return
+        paths = [path for path in self.root.iterdir() if not path.name.startswith((".", PREFIX))]
+        files = itertools.chain(paths, *(path.iterdir() for path in paths if path.is_dir()))
+        crop = next((path for path in files if has_image_suffix(path.name)), None)
+        if crop is not None:
+            raise UserError(
+                f"dataset.root={self.root}: holds images ({crop.relative_to(self.root)}), and "
+                "pedestrians would be drawn beside them; dataset=folder is for images of your own"
+            )
+
+
+def default_root() -> Path:
+    """Return the folder for drawn worlds that the environment asks for."""
+    if chosen := os.environ.get("DCCC_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "dccc_lightning"
+
+
+def schedule(world: World) -> list[Shot]:
+    """Return every image of ``world``, in a fixed order.
+
+    One image of a test identity per camera is a query, the others are the gallery; a query that
+    would have no match in the gallery under another camera goes to the gallery.
+    """
+    people = world.train_identities + world.test_identities
+    shots: list[Shot] = []
+    for identity in range(1, people + 1):
+        tracks = list(_tracks(world, identity))
+        if identity <= world.train_identities:
+            shots += [shot for track in tracks for shot in track]
+            continue
+        for track in tracks:
+            matched = any(len(other) > 1 for other in tracks if other is not track)
+            folder = QUERY if matched else GALLERY
+            first, *rest = track
+            shots += [replace(first, folder=folder), *rest]
+    for stranger in range(round(DISTRACTORS * world.test_identities)):
+        rng = np.random.default_rng([world.seed, 32, stranger])
+        camera, frame = int(rng.integers(world.cameras)), int(rng.integers(100_000))
+        shots.append(Shot(GALLERY, people + 1 + stranger, camera, stranger, frame, distractor=True))
+    return shots
+
+
+def draw_world(world: World, folder: Path, processes: int) -> None:
+    """Draw every image of ``world`` and its manifest into ``folder``, which exists."""
+    for split in MARKET_FOLDERS:
+        (folder / split).mkdir()
+    shots = schedule(world)
+    chunks = [shots[at : at + CHUNK] for at in range(0, len(shots), CHUNK)]
+    with progress.announced("drawing pedestrians", len(shots)) as phase:
+        if processes == 1 or len(chunks) == 1:
+            for chunk in chunks:
+                phase.advance(_draw(world, folder, chunk))
+        else:
+            # Forked workers need no importable __main__ and start at once; they only draw.
+            context = get_context("fork" if sys.platform == "linux" else "spawn")
+            with ProcessPoolExecutor(min(processes, len(chunks)), context) as pool:
+                drawn = [pool.submit(_draw, world, folder, chunk) for chunk in chunks]
+                for future in as_completed(drawn):
+                    phase.advance(future.result())
+    counts = {split: sum(shot.folder == split for shot in shots) for split in MARKET_FOLDERS}
+    facts = {"renderer": RENDERER_VERSION, "settings": asdict(world), "images": counts}
+    (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _tracks(world: World, identity: int) -> Iterator[list[Shot]]:
+    """Yield the images of ``identity``, camera by camera."""
+    rng = np.random.default_rng([world.seed, 31, identity])
+    most = min(world.cameras, MAX_CAMERAS_SEEN)
+    seen = 2 + int(rng.binomial(most - 2, EXTRA_CAMERA))
+    folder = TRAIN if identity <= world.train_identities else GALLERY
+    for camera in sorted(rng.choice(world.cameras, seen, replace=False).tolist()):
+        count = 1 + int(rng.binomial(MAX_SHOTS - 1, (world.shots_per_camera - 1) / (MAX_SHOTS - 1)))
+        start = int(rng.integers(100_000))
+        yield [Shot(folder, identity, camera, at, start + 25 * at) for at in range(count)]
+
+
+@lru_cache(maxsize=1)
+def _cameras(world: World) -> list[Camera]:
+    return cameras(world.seed, world.cameras, world.camera_shift, world.height, world.width)
+
+
+@lru_cache(maxsize=16)
+def _person(seed: int, identity: int) -> Person:
+    return person(seed, identity)
+
+
+def _draw(world: World, folder: Path, shots: list[Shot]) -> int:
+    """Draw ``shots`` and return their number."""
+    for shot in shots:
+        track = np.random.default_rng([world.seed, 33, shot.identity, shot.camera])
+        own = np.random.default_rng([world.seed, 34, shot.identity, shot.camera, shot.number])
+        passer_by = None
+        if own.random() < PASSERS_BY:
+            passer_by = person(world.seed, 20_000 + int(own.integers(1_000)))
+        image = _cameras(world)[shot.camera].photograph(
+            _person(world.seed, shot.identity), world.height, world.width, track, own, passer_by
+        )
+        image.save(folder / shot.folder / shot.name, quality=JPEG_QUALITY)
+    return len(shots)

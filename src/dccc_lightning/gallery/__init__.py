@@ -1,0 +1,1 @@
+"""Galleries on disk: storage, exact and approximate search, calibration."""

@@ -1,0 +1,301 @@
+"""A gallery to search in: embeddings, their table, and the model that they come from."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning import __version__
+from dccc_lightning.common import checks
+from dccc_lightning.errors import UserError
+from dccc_lightning.gallery.approximate_search import KINDS
+from dccc_lightning.gallery.exact_search import NOBODY
+from dccc_lightning.gallery.gallery_search import GallerySearch
+from dccc_lightning.gallery.gallery_table import (
+    GalleryTable,
+    Hit,
+    Labels,
+    make_table,
+    names_per_query,
+)
+from dccc_lightning.gallery.manifest import Manifest, damaged
+from dccc_lightning.gallery.storage import opened_gallery, remove_remains, write_gallery
+from dccc_lightning.neighbors.embeddings import Features, unit_rows
+
+ABOVE_ALL = 1.01
+"""Highest minimum score; a cosine of 1 in single precision may be a little more."""
+
+
+class GalleryIndex:
+    """Images by their embeddings; made by ``build`` or ``load``.
+
+    Small galleries are searched exactly. For large ones a faiss structure proposes candidates,
+    whose exact scores decide; ``recall`` says how much it finds.
+
+    Attributes:
+        table: What is known of the images, a row each.
+        fingerprint: Of the model that embedded them.
+        next_id: Id of the image that is added next; ids of removed images never come back.
+        pattern: Regular expression that reads cameras and identities from paths, for images that
+            are added; None if they come from elsewhere.
+    """
+
+    def __init__(
+        self,
+        table: GalleryTable,
+        search: GallerySearch,
+        fingerprint: str,
+        next_id: int,
+        pattern: str | None = None,
+    ) -> None:
+        self.table = table
+        self.fingerprint = fingerprint
+        self.next_id = next_id
+        self.pattern = pattern
+        self._search = search
+        self._seen: tuple[Path, Manifest] | None = None  # where it lies on disk, and what was there
+
+    @classmethod
+    def build(
+        cls,
+        embeddings: Features,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        fingerprint: str,
+        cameras: Labels | None = None,
+        identities: Labels | None = None,
+        kind: str = "auto",
+    ) -> "GalleryIndex":
+        """Build a gallery.
+
+        Args:
+            embeddings: (N, D), NumPy or torch; normalised inside.
+            paths: N files, all different.
+            fingerprint: Of the model that made the embeddings.
+            cameras: N names or numbers, None or "" or -1 where unknown.
+            identities: The same.
+            kind: ``auto`` chooses by size and speed, see ``retrieval.gallery_search``.
+
+        Raises:
+            ValueError: Lengths that do not fit, paths that repeat, embeddings that are not finite,
+                an unknown kind, or too few images for it.
+            TypeError: Embeddings that are no real numbers.
+
+        >>> index = GalleryIndex.build(np.eye(3), ["a.jpg", "b.jpg", "c.jpg"], fingerprint="x")
+        >>> [hit.path for hit in index.search(np.array([[0.1, 0.9, 0.2]]), k=2)[0]]
+        ['b.jpg', 'c.jpg']
+        """
+        checks.choice("kind", kind, ("auto", *KINDS))
+        rows = unit_rows(embeddings, "embeddings")
+        table = make_table(0, len(rows), paths, cameras, identities)
+        search = GallerySearch.build(kind, rows, table.ids)
+        return cls(table, search, fingerprint, len(table))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def kind(self) -> str:
+        """How it is searched: ``flat``, ``ivf``, ``hnsw`` or ``pq``, see ``proposals``."""
+        return self._search.kind
+
+    @property
+    def recall(self) -> float:
+        """Share of the 10 nearest images that a search finds, as last measured; 1 if flat."""
+        return self._search.recall
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What ``kind="auto"`` has chosen by, see ``GallerySearch``; empty where it was loaded."""
+        return self._search.measured
+
+    def measure_recall(self) -> float:
+        """Measure ``recall`` with up to 500 images of the gallery as queries, and return it."""
+        return self._search.measure_recall()
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """(N, D) embeddings of length 1, in the order of the table."""
+        return self._search.embeddings
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return int(self.embeddings.shape[1])
+
+    def check_fingerprint(self, fingerprint: str) -> None:
+        """Refuse another model's embeddings: their cosines with ours mean nothing.
+
+        Raises:
+            UserError: It is not the model of this gallery.
+        """
+        if fingerprint != self.fingerprint:
+            raise UserError(
+                f"the gallery was embedded by the model {self.fingerprint}, not by {fingerprint}; "
+                "use that model, or build the gallery anew with this one"
+            )
+
+    def search(
+        self,
+        embeddings: Features,
+        k: int = 10,
+        *,
+        exclude_camera: object = None,
+        minimum_score: float = -1.0,
+        fingerprint: str | None = None,
+    ) -> list[list[Hit]]:
+        """Find the images most like each query, among those that the filters leave.
+
+        Args:
+            embeddings: (Q, D), NumPy or torch; normalised inside.
+            k: Results a query; fewer only where the filters leave fewer.
+            exclude_camera: Camera whose images are left out, or one a query (Q); unknown ones leave
+                nothing out.
+            minimum_score: Cosine below which nothing is returned; a calibration may have found one
+                above 1, which nothing reaches.
+            fingerprint: Of the model that made the queries; None trusts the caller.
+
+        Returns:
+            For each query the hits by descending score; equal scores by id.
+
+        Raises:
+            UserError: The fingerprint is another model's.
+            ValueError: Embeddings of another D or not finite, or an argument out of its range.
+        """
+        k = min(checks.integer("k", k, 1), max(len(self), 1))
+        checks.real("minimum_score", minimum_score, -1.0, ABOVE_ALL)
+        queries = self._unit(embeddings, fingerprint)
+        excluded = [self.table.code(c) for c in names_per_query(exclude_camera, len(queries))]
+        scores, found = self._search.nearest(
+            queries, k, self.table.camera_codes, np.array(excluded, dtype=np.int64)
+        )
+        return [
+            [
+                self.table.hit(int(position), float(score))
+                for score, position in zip(*rows, strict=True)
+                if position != NOBODY and score >= minimum_score
+            ]
+            for rows in zip(scores, found, strict=True)
+        ]
+
+    def add(
+        self,
+        embeddings: Features,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        cameras: Labels | None = None,
+        identities: Labels | None = None,
+        fingerprint: str | None = None,
+    ) -> NDArray[np.int64]:
+        """Add images; the search structure grows, it is not built anew.
+
+        Args:
+            embeddings: As for ``build``.
+            paths: As for ``build``; none that is there already.
+            cameras: As for ``build``.
+            identities: As for ``build``.
+            fingerprint: Of the model that made the embeddings; None trusts the caller.
+
+        Returns:
+            The ids of the images, (N,).
+
+        Raises:
+            UserError: The fingerprint is another model's.
+            ValueError: As ``build``, or a path is there already; nothing is added then.
+        """
+        rows = self._unit(embeddings, fingerprint)
+        table = make_table(self.next_id, len(rows), paths, cameras, identities)
+        if known := set(table.paths) & set(self.table.paths):
+            raise ValueError(f"paths must be new, {min(known)!r} is in the gallery")
+        if len(table):
+            self._search.add(rows, table.ids)
+            self.table = self.table.joined(table)
+            self.next_id += len(table)
+        return table.ids
+
+    def remove(self, ids: Iterable[int]) -> int:
+        """Forget images, their embeddings included.
+
+        Args:
+            ids: Of the images; the table tells them.
+
+        Returns:
+            How many were removed.
+
+        Raises:
+            ValueError: An id that is not in the gallery; nothing is removed then.
+        """
+        leaving = np.unique(np.fromiter(ids, dtype=np.int64))
+        is_leaving = np.isin(self.table.ids, leaving)
+        if is_leaving.sum() != leaving.size:
+            strange = np.setdiff1d(leaving, self.table.ids)
+            raise ValueError(f"ids must be of images in the gallery, got {int(strange[0])}")
+        self.table = self.table.select(~is_leaving)
+        self._search.remove(is_leaving)
+        return int(leaving.size)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the gallery; one that lies there already is replaced in one step.
+
+        Raises:
+            UserError: The folder holds something else, or cannot be written to, or another process
+                has changed the gallery since it was read.
+        """
+        facts, parts = self._search.pack()
+        facts |= {
+            "written_by": f"dccc-lightning {__version__}",
+            "fingerprint": self.fingerprint,
+            "images": len(self),
+            "next_id": self.next_id,
+            "pattern": self.pattern,
+        }
+        parts["table"] = self.table.to_parquet()
+        place = Path(folder).absolute()
+        expected = self._seen[1] if self._seen is not None and self._seen[0] == place else None
+        self._seen = place, write_gallery(Path(folder), facts, parts, expected)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], fingerprint: str | None = None) -> "GalleryIndex":
+        """Read a gallery; nothing of it is unpickled, the embeddings stay on disk until needed.
+
+        Other processes may change it meanwhile: it is read as it was before a change, or after it.
+        Files that a killed change has left there are removed.
+
+        Args:
+            folder: What ``save`` wrote.
+            fingerprint: Of the model that is going to embed the queries; None trusts the caller.
+
+        Raises:
+            UserError: No gallery there, a damaged one, one of another format, or one of another
+                model.
+        """
+        folder = Path(folder)
+        with opened_gallery(folder) as (facts, files):
+            try:
+                table = GalleryTable.from_parquet(files["table"].read())
+                search = GallerySearch.unpack(facts, files, table.ids)
+                newest = int(table.ids.max(initial=-1))
+                next_id = checks.integer("next_id", facts["next_id"], newest + 1)
+                pattern = facts.get("pattern")
+                if not isinstance(pattern, str | None):
+                    raise TypeError("its pattern is no text")
+                index = cls(table, search, str(facts["fingerprint"]), next_id, pattern)
+            except KeyError as error:
+                raise damaged(folder, f"it lacks {error.args[0]}") from error
+            except (ValueError, TypeError, EOFError, OSError) as error:
+                raise damaged(folder, str(error).splitlines()[0] if str(error) else "") from error
+        remove_remains(folder)
+        index._seen = folder.absolute(), facts
+        if fingerprint is not None:
+            index.check_fingerprint(fingerprint)
+        return index
+
+    def _unit(self, embeddings: Features, fingerprint: str | None) -> NDArray[np.float32]:
+        if fingerprint is not None:
+            self.check_fingerprint(fingerprint)
+        rows = unit_rows(embeddings, "embeddings", may_be_empty=True)
+        if rows.shape[1] != self.feature_dim:
+            raise ValueError(f"embeddings must be (N, {self.feature_dim}), got {rows.shape}")
+        return rows

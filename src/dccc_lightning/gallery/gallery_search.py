@@ -1,0 +1,258 @@
+"""Searching a gallery of any size: exactly where it is small, among proposals where it is large."""
+
+import logging
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from io import BufferedReader
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dccc_lightning.common import checks, progress
+from dccc_lightning.gallery import exact_search
+from dccc_lightning.gallery.approximate_search import Proposals, pick_kind
+from dccc_lightning.gallery.exact_search import NOBODY, Scores
+from dccc_lightning.gallery.search_pilot import share_compared
+from dccc_lightning.gallery.storage import mapped_npy, npy
+from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
+from dccc_lightning.neighbors.similarity import Origin, origin_of
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+RECALL_AT = 10
+"""Neighbours by which the recall of a gallery is measured."""
+
+TARGET = 0.95
+"""Recall that the search structure is widened for."""
+
+SAMPLE = 500
+"""Images of the gallery that are the queries when its recall is measured."""
+
+MOST_COMPARED = 0.3
+"""Share of a gallery beyond which comparing what is proposed takes as long as comparing all."""
+
+_PILOTS = 100  # images that are queries when that share is estimated
+_TIMED = {"alone": 8, "at once": 64}  # queries
+
+
+class GallerySearch:
+    """Embeddings and, for large galleries, the faiss structure that proposes among them.
+
+    Attributes:
+        embeddings: (N, D) float32 of length 1.
+        ids: (N,) ascending.
+        proposals: None where every query is compared with every image.
+        recall: Share of the ``RECALL_AT`` nearest images that a search finds.
+        measured: What ``auto`` has chosen by, where it had to choose: ``share compared``, see
+            ``pilot``, and milliseconds a query of each kind.
+    """
+
+    def __init__(
+        self, embeddings: Floats, ids: Ints, proposals: Proposals | None, recall: float
+    ) -> None:
+        self.embeddings = embeddings
+        self.ids = ids
+        self.proposals = proposals
+        self.recall = recall
+        self.measured: dict[str, float] = {}
+        self._is_collapsed = False
+
+    @cached_property
+    def origin(self) -> Origin | None:
+        """Of the products with the gallery; a model that has collapsed is one warning."""
+        rows = torch.from_numpy(self.embeddings)
+        if not self._is_collapsed:
+            self._is_collapsed = warn_of_collapse(sampled(rows), "images of the gallery", log)
+        return origin_of(rows)
+
+    @property
+    def kind(self) -> str:
+        """``flat``, ``ivf``, ``hnsw`` or ``pq``, see ``proposals``."""
+        return "flat" if self.proposals is None else self.proposals.kind
+
+    @classmethod
+    def build(cls, kind: str, embeddings: Floats, ids: Ints) -> "GallerySearch":
+        """Build the structure that suits the size, or the one that is asked for.
+
+        Raises:
+            ValueError: Too few images for the kind.
+        """
+        search = cls(embeddings, ids, None, 1.0)
+        _ = search.origin  # warns of a collapsed model when the gallery is built
+        chosen = pick_kind(len(ids)) if kind == "auto" else kind
+        if chosen == "flat":
+            return search
+        if kind != "auto":
+            search._propose(chosen)
+        elif search._may_gain():
+            search._time()
+            search._propose(chosen)
+            search._keep_the_faster()
+        return search
+
+    def _may_gain(self) -> bool:
+        """Tell whether so little has to be compared that proposals could be faster."""
+        with progress.announced("choosing a kind of search"):
+            share = share_compared(self.embeddings, *self._neighbors(_PILOTS), TARGET)
+        self.measured["share compared"] = share
+        return share <= MOST_COMPARED
+
+    def _propose(self, kind: str) -> None:
+        """Build proposals that find ``TARGET`` of the neighbours, or as many as they can."""
+        proposals = self.proposals = Proposals.build(kind, self.embeddings, self.ids)
+        with progress.announced("measuring the recall"):
+            own, others = self._neighbors(SAMPLE)
+            while self._recall(own, others) < TARGET and proposals.breadth < proposals.most:
+                proposals.breadth = min(2 * proposals.breadth, proposals.most)
+
+    def _keep_the_faster(self) -> None:
+        """Forget the proposals if they are not faster both for one query and for many."""
+        proposing = self.kind
+        self._time()
+        times = self.measured
+        if any(times[f"{proposing} ms {how}"] >= times[f"flat ms {how}"] for how in _TIMED):
+            self.proposals, self.recall = None, 1.0
+
+    def _time(self) -> None:
+        for how, count in _TIMED.items():
+            self.measured[f"{self.kind} ms {how}"] = self.milliseconds(count, how == "alone")
+
+    def milliseconds(self, count: int, is_alone: bool) -> float:
+        """Measure the time of a query.
+
+        Args:
+            count: Queries, images of the gallery.
+            is_alone: One after the other, instead of all at once.
+        """
+        step = max(1, len(self.ids) // count)
+        queries = np.ascontiguousarray(self.embeddings[::step][:count])
+        cameras, excluded = np.zeros(len(self.ids), dtype=np.int64), np.full(count, NOBODY)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            for part in queries[:, None] if is_alone else [queries]:
+                self.nearest(part, RECALL_AT, cameras, excluded[: len(part)])
+            times.append(time.perf_counter() - start)
+        return 1000 * min(times) / len(queries)
+
+    def add(self, embeddings: Floats, ids: Ints) -> None:
+        """Take in images; their ids follow those that are there."""
+        if self.proposals is not None:
+            self.proposals.add(embeddings, ids)
+        self.embeddings = np.concatenate([self.embeddings, embeddings])
+        self.ids = np.concatenate([self.ids, ids])
+        self.__dict__.pop("origin", None)
+
+    def remove(self, is_leaving: NDArray[np.bool_]) -> None:
+        """Forget the images under the mask (N,)."""
+        leaving = self.ids[is_leaving]
+        self.embeddings = self.embeddings[~is_leaving]
+        self.ids = self.ids[~is_leaving]
+        if self.proposals is not None:
+            self.proposals.remove(leaving, self.ids)
+        self.__dict__.pop("origin", None)
+
+    def nearest(
+        self, queries: Floats, k: int, cameras: Ints, excluded: Ints
+    ) -> tuple[Scores, Ints]:
+        """Find the images of highest cosine that each query may find, as ``exact_search.search``.
+
+        Where there are proposals, an image that they lack may be missed. Of equal images they may
+        hold any: where those at the end of the results are as near as the last one proposed,
+        everything is looked at.
+        """
+        if self.proposals is None:
+            return self._among_all(queries, k, cameras, excluded)
+        scores, found = exact_search.nothing_found(len(queries), k)
+        for camera in np.unique(excluded):
+            mine = np.flatnonzero(excluded == camera)
+            allowed = np.flatnonzero(cameras != camera) if camera != NOBODY else slice(None)
+            ids = self.ids[allowed]
+            near, positions = self._among_proposals(queries[mine], k, ids)
+            scores[mine], found[mine] = near[:, :k], positions[:, :k]
+            number = (positions != NOBODY).sum(axis=1)
+            last = near[np.arange(len(mine)), np.maximum(number - 1, 0)]
+            is_tied = (number < len(ids)) & (last == near[:, k - 1])
+            again = mine[(number < min(k, len(ids))) | is_tied]
+            if again.size:
+                scores[again], found[again] = self._among_all(
+                    queries[again], k, cameras, excluded[again]
+                )
+        return scores, found
+
+    def measure_recall(self) -> float:
+        """Measure ``recall`` with up to ``SAMPLE`` images of the gallery as queries."""
+        return 1.0 if self.proposals is None else self._recall(*self._neighbors(SAMPLE))
+
+    def _neighbors(self, count: int) -> tuple[Ints, list[Ints]]:
+        """Return positions of some images of the gallery, and of the nearest others of each."""
+        n = len(self.ids)
+        own = np.sort(np.random.default_rng(0).choice(n, min(n, count), replace=False))
+        k = min(RECALL_AT + 1, n)  # an image finds itself, which is no merit
+        nowhere, anywhere = np.zeros(n, dtype=np.int64), np.full(len(own), NOBODY)
+        exact = self._among_all(self.embeddings[own], k, nowhere, anywhere)[1]
+        return own, [row[row != mine][: k - 1] for mine, row in zip(own, exact, strict=True)]
+
+    def _recall(self, own: Ints, others: list[Ints]) -> float:
+        wanted = sum(map(len, others))
+        self.recall = 1.0
+        if wanted:
+            k = len(others[0]) + 1
+            found = self._among_proposals(self.embeddings[own], k, self.ids)[1][:, :k]
+            hits = sum(np.isin(row, mine).sum() for row, mine in zip(others, found, strict=True))
+            self.recall = float(hits / wanted)
+        return self.recall
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, bytes | memoryview]]:
+        """Return what a manifest says of the search, and the contents of its files."""
+        facts: dict[str, Any] = {
+            "feature_dim": self.embeddings.shape[1],
+            "kind": self.kind,
+            "recall": self.recall,
+        }
+        parts: dict[str, bytes | memoryview] = {"embeddings": npy(self.embeddings)}
+        if self.proposals is not None:
+            facts["breadth"] = self.proposals.breadth
+            parts["proposals"] = self.proposals.to_bytes()
+        return facts, parts
+
+    @classmethod
+    def unpack(
+        cls, facts: Mapping[str, Any], files: Mapping[str, BufferedReader], ids: Ints
+    ) -> "GallerySearch":
+        """Take what ``pack`` returned, from files; the embeddings stay there until needed.
+
+        Raises:
+            KeyError: A fact or a file is missing.
+            ValueError, TypeError, OSError, EOFError: They cannot be read, or do not fit together.
+        """
+        embeddings = mapped_npy(files["embeddings"])
+        dim, kind = facts["feature_dim"], facts["kind"]
+        if embeddings.shape != (len(ids), dim):
+            raise ValueError("its parts do not belong together")
+        proposals = None
+        if kind != "flat":
+            content = files["proposals"].read()
+            proposals = Proposals.from_bytes(kind, content, facts["breadth"], dim)
+        return cls(embeddings, ids, proposals, checks.real("recall", facts["recall"], 0, 1))
+
+    def _among_all(
+        self, queries: Floats, k: int, cameras: Ints, excluded: Ints
+    ) -> tuple[Scores, Ints]:
+        """Compare every query with every image."""
+        return exact_search.search(queries, self.embeddings, k, cameras, excluded, self.origin)
+
+    def _among_proposals(self, queries: Floats, k: int, allowed: Ints) -> tuple[Scores, Ints]:
+        """Rank what the structure proposes of the ``allowed`` ids: ``k`` or more, exactly."""
+        assert self.proposals is not None
+        ids = self.proposals.propose(queries, k + exact_search.SPARE, allowed)
+        positions = np.where(ids >= 0, np.searchsorted(self.ids, ids), NOBODY)
+        nothing_left_out = np.full(len(queries), np.inf)
+        width = positions.shape[1]
+        return exact_search.rank(queries, self.embeddings, positions, nothing_left_out, width)[:2]

@@ -1,0 +1,52 @@
+"""Embed a whole split with a network in eval mode, in shards across processes."""
+
+import torch
+from torch import Tensor, nn
+
+from dccc_lightning.common import collectives
+from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, enough_memory
+from dccc_lightning.common.progress import announced
+from dccc_lightning.data.augmentation import normalize
+from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.module import DCCCModule
+
+_NAMES = {"train": "training"}
+
+
+def embed_split(
+    module: DCCCModule, datamodule: ReIDDataModule, split: str, network: nn.Module | None = None
+) -> Tensor:
+    """Embed every image of a split: test transform, eval mode.
+
+    Args:
+        module: Says where and how precisely to compute.
+        datamodule: Holds the images.
+        split: ``train``, ``query`` or ``gallery``.
+        network: The module's, student or teacher, that embeds; None: the student. Its mode is as
+            before afterwards.
+
+    Returns:
+        (N, D) float32 embeddings of length 1 in the order of the split, on the module's device,
+        the same on every process.
+    """
+    rank, processes = collectives.world()
+    length = len(getattr(datamodule.splits, split))
+    positions = collectives.shard(length, rank, processes)
+    loader = datamodule.ordered_loader(split, positions)
+    network = network or module.student
+    was_training = network.training
+    network.eval()
+    name = f"embedding the {_NAMES.get(split, split)} images"
+    parts = []
+    precision = module.trainer.precision_plugin.forward_context()  # that of the evaluation
+    with (
+        torch.inference_mode(),
+        precision,
+        enough_memory(SMALLER_EVAL_BATCH),
+        announced(name, len(positions)) as phase,
+    ):
+        for images, _ in loader:
+            parts.append(network(normalize(images.to(module.device, non_blocking=True))))
+            phase.advance(len(images))
+    network.train(was_training)
+    return collectives.gather_shards(torch.cat(parts), length)

@@ -1,0 +1,180 @@
+"""Retrieval quality as a metric that collects embeddings batch by batch, on any number of devices.
+
+The arithmetic is in ``ranking``; this class gathers, removes duplicates and restores the order.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from dccc_lightning.common import checks
+from dccc_lightning.common.tensors import as_tensor
+from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.retrieval_scores import AVERAGE_PRECISIONS, evaluate_retrieval
+from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
+
+log = logging.getLogger(__name__)
+
+
+class ReIDRetrieval(Metric):
+    """mAP, mINP and CMC of the Market-1501 protocol over all images seen since the last reset.
+
+    Distributed, shards may differ in size and be empty. With indices the result depends neither on
+    the sharding nor on the order of the batches, and an image that padding repeated counts once.
+
+    Args:
+        ap: ``"non_interpolated"``, ``"oxford"`` or ``"both"``; see ``evaluate_retrieval``.
+        ranks: Ranks of the CMC curve to report.
+        rerank: Rank by k-reciprocal re-ranking with these settings; None ranks by cosine.
+        camera_center: Centre the embeddings by camera first, see ``evaluate_retrieval``.
+
+    Attributes:
+        warn: Log a warning with the mean cosine if the model has collapsed.
+        collapsed: The last ``compute`` has logged it.
+
+    >>> metric = ReIDRetrieval(ranks=(1,))
+    >>> metric.update(
+    ...     torch.eye(3)[[0, 0, 1]],
+    ...     identities=torch.tensor([7, 7, 8]),
+    ...     cameras=torch.tensor([1, 2, 2]),
+    ...     is_query=torch.tensor([True, False, False]),
+    ... )
+    >>> {name: value.item() for name, value in metric.compute().items()}
+    {'mAP': 1.0, 'mINP': 1.0, 'rank1': 1.0}
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    features: list[Tensor]
+    identities: list[Tensor]
+    cameras: list[Tensor]
+    is_query: list[Tensor]
+    indices: list[Tensor]
+
+    def __init__(
+        self,
+        ap: str = "non_interpolated",
+        ranks: Sequence[int] = (1, 5, 10),
+        rerank: Rerank | None = None,
+        camera_center: bool = False,
+    ) -> None:
+        super().__init__()
+        self.ap = checks.choice("ap", ap, AVERAGE_PRECISIONS)
+        self.ranks = tuple(checks.integer("ranks", rank, 1) for rank in ranks)
+        self.rerank = rerank
+        self.camera_center = checks.boolean("camera_center", camera_center)
+        self.warn = True
+        self.collapsed = False
+        for state in ("features", "identities", "cameras", "is_query", "indices"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        features: Tensor,
+        identities: Tensor,
+        cameras: Tensor,
+        is_query: Tensor,
+        indices: Tensor | None = None,
+    ) -> None:
+        """Add a batch of images.
+
+        Args:
+            features: (B, D), normalised inside; kept in float32.
+            identities: (B,) integers, -1 = unknown.
+            cameras: (B,) integers, -1 = unknown.
+            is_query: (B,) booleans; the others are gallery images.
+            indices: (B,) non-negative positions in the split; queries and gallery may number
+                separately or together. They order ties and identify duplicates. Without them the
+                images of a process stay in the order of arrival. Given always or never.
+
+        Raises:
+            ValueError: Shapes do not fit.
+        """
+        features = as_tensor(features, device=self.device).detach().float()
+        if features.ndim != 2:
+            raise ValueError(f"features must be (B, D), got {tuple(features.shape)}")
+        if indices is None:
+            indices = torch.full((len(features),), -1)
+        columns = {
+            "identities": as_tensor(identities, device=self.device).long(),
+            "cameras": as_tensor(cameras, device=self.device).long(),
+            "is_query": as_tensor(is_query, device=self.device).bool(),
+            "indices": as_tensor(indices, device=self.device).long(),
+        }
+        for name, column in columns.items():
+            if column.shape != features.shape[:1]:
+                raise ValueError(
+                    f"{name} must be ({len(features)},), one a feature, got {tuple(column.shape)}"
+                )
+        self.features.append(features)
+        for name, column in columns.items():
+            getattr(self, name).append(column)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return ``mAP``, ``mINP`` and ``rank<k>`` as fractions, 0-d float64 tensors.
+
+        Raises:
+            ValueError: There is no query, no gallery or no query with a match; some images came
+                with indices and some without; or no camera is known, to centre by.
+        """
+        if len(self.features) == 0:
+            raise ValueError("no images: update was not called since the last reset")
+        features, identities, cameras = (
+            dim_zero_cat(state) for state in (self.features, self.identities, self.cameras)
+        )
+        is_query, indices = dim_zero_cat(self.is_query), dim_zero_cat(self.indices)
+        if (indices < 0).any() and (indices >= 0).any():
+            raise ValueError("indices must be non-negative, and given in every update or in none")
+        query, gallery = _distinct(indices, is_query), _distinct(indices, ~is_query)
+        sample = F.normalize(sampled(features[gallery]), dim=1)
+        self.collapsed = self.warn and warn_of_collapse(sample, "gallery images", log)
+        return evaluate_retrieval(
+            features[query],
+            identities[query],
+            cameras[query],
+            features[gallery],
+            identities[gallery],
+            cameras[gallery],
+            ap=self.ap,
+            ranks=self.ranks,
+            rerank=self.rerank,
+            camera_center=self.camera_center,
+            warn=False,
+        )
+
+    def _sync_dist(
+        self,
+        dist_sync_fn: Callable[..., Any] = gather_all_tensors,
+        process_group: Any | None = None,
+    ) -> None:
+        """Gather the images of all processes; one without any gives states of length 0.
+
+        torchmetrics would give it a float vector for every state, which fits no matrix.
+        """
+        width = self.features[0].shape[1] if self.features else 0
+        group = process_group or self.process_group
+        widths = dist_sync_fn(torch.tensor(width, device=self.device), group=group)
+        if not self.features:
+            self.features = [torch.zeros(0, int(max(widths)), device=self.device)]
+            for name in ("identities", "cameras", "indices"):
+                setattr(self, name, [torch.zeros(0, dtype=torch.long, device=self.device)])
+            self.is_query = [torch.zeros(0, dtype=torch.bool, device=self.device)]
+        super()._sync_dist(dist_sync_fn, process_group)
+
+
+def _distinct(indices: Tensor, chosen: Tensor) -> Tensor:
+    """Return the positions of the chosen images, ordered by index, each index once."""
+    positions = chosen.nonzero()[:, 0]
+    ordered, order = indices[positions].sort(stable=True)
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[1:] = (ordered[1:] != ordered[:-1]) | (ordered[1:] < 0)
+    return positions[order[new]]

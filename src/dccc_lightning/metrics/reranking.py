@@ -1,0 +1,165 @@
+"""k-reciprocal re-ranking of a gallery, block by block of queries.
+
+Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017.
+The k-reciprocal neighbourhoods of queries and gallery together are sparse, and shared with the
+clustering; what is dense is one block of distances at a time, never (Q + G) x (Q + G).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from dccc_lightning.common import progress, ranges
+from dccc_lightning.common.compiled import parallel
+from dccc_lightning.neighbors import reciprocal
+from dccc_lightning.neighbors.nearest import knn
+from dccc_lightning.neighbors.similarity import half_squares, origin_of, products
+
+_BLOCK_BYTES = 1 << 26
+
+
+@dataclass(frozen=True)
+class Rerank:
+    """Settings of the re-ranking: ``(1 - weight) * jaccard + weight * original distance``.
+
+    Attributes:
+        k1: Neighbours of an image, itself not counted.
+        k2: Images averaged in the query expansion, the image itself counted; 1 is no expansion.
+        weight: lambda in [0, 1], the share of the original distance.
+    """
+
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        ranges.reranking(self.k1, self.k2, self.weight)
+
+
+def reranked_distances(
+    queries: Tensor, gallery: Tensor, rerank: Rerank, block: int = 128
+) -> Iterator[Tensor]:
+    """Yield the re-ranked distances of the queries, ``block`` of them at a time.
+
+    The original distance of two images is the squared Euclidean one, divided by the largest that
+    the first of them has to any query or gallery image.
+
+    Args:
+        queries: (Q, D) of length one, float32 or float64.
+        gallery: (G, D) of length one, on the same device.
+        rerank: The settings.
+        block: Queries at once.
+
+    Yields:
+        (at most ``block``, G) distances.
+
+    Raises:
+        ValueError: ``k1`` is not below Q + G.
+
+    >>> queries, gallery = torch.eye(4)[:1], torch.eye(4)[[0, 0, 1, 2]]
+    >>> (distances,) = reranked_distances(queries, gallery, Rerank(k1=2, k2=1))
+    >>> distances.numpy().round(2).tolist()
+    [[0.0, 0.0, 1.0, 1.0]]
+    """
+    points = torch.cat([queries, gallery])
+    if rerank.k1 >= len(points):
+        raise ValueError(
+            f"k1 must be below the number of query and gallery images, {len(points)}, "
+            f"got {rerank.k1}"
+        )
+    ranks = knn(points, rerank.k1 + 1)[1]  # the image itself comes first
+    origin = origin_of(points)
+    if origin is not None:
+        points -= origin.point
+        queries, gallery = points[: len(queries)], points[len(queries) :]
+    halves = points.new_full((len(points),), 0.5) if origin is None else half_squares(points)
+    farthest = _farthest(points, halves)
+    neighborhoods = _neighborhoods(points, halves, ranks, farthest, rerank)
+    del points
+    own, holders = neighborhoods[: len(queries)], neighborhoods[len(queries) :].tocsc()
+    own_arrays = own.indptr.astype(np.int64), own.indices, own.data
+    holder_arrays = holders.indptr.astype(np.int64), holders.indices, holders.data
+    for first in range(0, len(queries), block):
+        part = queries[first : first + block]
+        squares = halves[first : first + len(part), None] + halves[len(queries) :]
+        original = 2 * (squares - products(part, gallery))
+        original /= farthest[first : first + len(part), None]
+        overlap = torch.from_numpy(
+            _overlaps(first, first + len(part), len(gallery), *own_arrays, *holder_arrays)
+        ).to(original.device)
+        jaccard = 1 - overlap / (2 - overlap)
+        yield (1 - rerank.weight) * jaccard + rerank.weight * original
+
+
+def _farthest(points: Tensor, halves: Tensor) -> Tensor:
+    """Return the largest squared distance (N,) of each point to any; 1 where all points are one."""
+    n = len(points)
+    farthest = points.new_zeros(n)
+    block = max(1, _BLOCK_BYTES // (4 * n))
+    for first in range(0, n, block):
+        # The products are symmetric: what lies left of the diagonal was seen from its other side.
+        near = products(points[first : first + block], points[first:])
+        near -= halves[first:]
+        near -= halves[first : first + block, None]
+        farthest[first:] = torch.maximum(farthest[first:], -2 * near.amin(dim=0))
+        rows = farthest[first : first + block]
+        torch.maximum(rows, -2 * near.amin(dim=1), out=rows)
+    return torch.where(farthest > 0, farthest, 1.0)
+
+
+def _neighborhoods(
+    points: Tensor, halves: Tensor, ranks: NDArray[np.int64], farthest: Tensor, rerank: Rerank
+) -> csr_matrix:
+    """Return V (N, N), the weights of the expanded k-reciprocal neighbourhoods."""
+    with progress.announced("finding reciprocal neighbours"):
+        starts, columns, values = reciprocal.neighborhoods(
+            points.float().cpu().numpy(),
+            ranks,
+            rerank.k1 + 1,
+            rerank.k2,
+            half=round(rerank.k1 / 2) + 1,
+            scales=farthest.float().cpu().numpy(),
+            halves=halves.float().cpu().numpy(),
+        )
+    return csr_matrix((values, columns, starts), shape=(len(points), len(points)))
+
+
+@parallel
+def _overlaps(
+    first: int,
+    last: int,
+    size: int,
+    starts: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+    holder_starts: NDArray[np.int64],
+    holders: NDArray[np.int32],
+    holder_values: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return sum_c min(V_ic, V_jc) for the queries i from first to last and all ``size`` images j.
+
+    Args:
+        first: First query.
+        last: Query after the last.
+        size: G.
+        starts: Where each query's entries of V begin, with their columns and values (CSR).
+        columns: See ``starts``.
+        values: See ``starts``.
+        holder_starts: Where the gallery's entries in each column of V begin, with their gallery
+            images and values (CSC).
+        holders: See ``holder_starts``.
+        holder_values: See ``holder_starts``.
+    """
+    overlaps = np.zeros((last - first, size), dtype=np.float32)
+    for i in numba.prange(last - first):
+        for p in range(starts[first + i], starts[first + i + 1]):
+            column, own = columns[p], values[p]
+            for q in range(holder_starts[column], holder_starts[column + 1]):
+                overlaps[i, holders[q]] += min(own, holder_values[q])
+    return overlaps

@@ -1,0 +1,1 @@
+"""Nearest neighbours of embeddings, shared by clustering, metrics and gallery."""

@@ -1,0 +1,149 @@
+"""Exact ranking of neighbour candidates: by distance, then by index, the point itself first.
+
+Searches compare rows by a float32 matrix product, whose rounding decides among near ties. Here the
+distances are recomputed from differences, accumulated in float64, so that the order is the same
+whatever found the candidates; a row whose candidates might be incomplete is scanned in full.
+"""
+
+import hashlib
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning.common.compiled import parallel, reduction
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+def group_duplicates(features: Floats) -> tuple[Ints, Ints, Ints]:
+    """Group rows that are equal bit by bit.
+
+    Args:
+        features: (N, D) float32.
+
+    Returns:
+        group of each row (N,), numbered by first appearance; members of the groups (N,), one group
+        after another, ascending within; where each group's members begin (groups + 1,).
+    """
+    seen: dict[bytes, int] = {}
+    groups = np.empty(len(features), dtype=np.int64)
+    for row, values in enumerate(features):
+        digest = hashlib.blake2b(values.data, digest_size=16).digest()
+        groups[row] = seen.setdefault(digest, len(seen))
+    members = np.argsort(groups, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(groups))])
+    return groups, members, starts
+
+
+@reduction
+def _distance(features: Floats, i: int, j: int) -> float:
+    total = 0.0
+    for d in range(features.shape[1]):
+        difference = np.float64(features[i, d]) - np.float64(features[j, d])
+        total += difference * difference
+    return math.sqrt(total)
+
+
+@parallel
+def rank_candidates(
+    features: Floats, candidates: Ints, bounds: Floats, k: int
+) -> tuple[Floats, Ints, NDArray[np.bool_]]:
+    """Order the candidates of every row exactly and keep the nearest ``k``.
+
+    Args:
+        features: (N, D) float32, rows all different.
+        candidates: (N, M) indices, M >= k, without repetition in a row, in the search's order.
+        bounds: (N,) squared distance that every point left out is certain to reach.
+        k: neighbours to keep.
+
+    Returns:
+        distances (N, k) float32; indices (N, k); complete (N,), False where a point left out could
+        belong to the row.
+    """
+    n, m = candidates.shape
+    distances = np.empty((n, k), dtype=np.float32)
+    indices = np.empty((n, k), dtype=np.int64)
+    complete = np.empty(n, dtype=np.bool_)
+    for i in numba.prange(n):
+        row = np.sort(candidates[i])  # where rounding lost i itself, bounds[i] is below zero
+        exact = np.empty(m, dtype=np.float32)
+        for c in range(m):
+            exact[c] = _distance(features, i, row[c])
+        order = np.argsort(exact, kind="mergesort")[:k]  # stable: ties by index
+        for c in range(k):
+            distances[i, c] = exact[order[c]]
+            indices[i, c] = row[order[c]]
+        complete[i] = m == n or distances[i, k - 1] ** 2 < bounds[i]
+    return distances, indices, complete
+
+
+@parallel
+def rank_all(features: Floats, rows: Ints, k: int) -> tuple[Floats, Ints]:
+    """Rank all points by their exact distance from each of ``rows`` and keep the nearest ``k``."""
+    n = features.shape[0]
+    distances = np.empty((rows.size, k), dtype=np.float32)
+    indices = np.empty((rows.size, k), dtype=np.int64)
+    for r in numba.prange(rows.size):
+        exact = np.empty(n, dtype=np.float32)
+        for j in range(n):
+            exact[j] = _distance(features, rows[r], j)
+        order = np.argsort(exact, kind="mergesort")[:k]
+        for c in range(k):
+            distances[r, c] = exact[order[c]]
+            indices[r, c] = order[c]
+    return distances, indices
+
+
+@parallel
+def spread_groups(
+    distances: Floats, nearest: Ints, groups: Ints, members: Ints, starts: Ints, k: int
+) -> tuple[Floats, Ints]:
+    """Turn the neighbours of groups of equal rows into the neighbours of the rows.
+
+    The nearest ``min(k, groups)`` groups suffice: each holds at least one row, and a group left out
+    at the same distance begins at a higher index.
+
+    Args:
+        distances: (groups, m) float32, ascending, the group itself first.
+        nearest: (groups, m) groups, ties by first appearance.
+        groups: (N,) group of each row.
+        members: (N,) rows of the groups, see ``group_duplicates``.
+        starts: (groups + 1,) where each group's members begin.
+        k: neighbours a row, at most N.
+
+    Returns:
+        distances (N, k) float32 and indices (N, k): the row itself, then by distance and index.
+    """
+    n, m = groups.size, nearest.shape[1]
+    found = np.empty((n, k), dtype=np.float32)
+    indices = np.empty((n, k), dtype=np.int64)
+    for i in numba.prange(n):
+        group = groups[i]
+        found[i, 0] = 0.0
+        indices[i, 0] = i
+        filled, c = 1, 0
+        while filled < k:
+            tie_end = c + 1
+            while tie_end < m and distances[group, tie_end] == distances[group, c]:
+                tie_end += 1
+            size = 0
+            for t in range(c, tie_end):
+                size += min(k, starts[nearest[group, t] + 1] - starts[nearest[group, t]])
+            tied = np.empty(size, dtype=np.int64)
+            size = 0
+            for t in range(c, tie_end):
+                start = starts[nearest[group, t]]
+                stop = min(start + k, starts[nearest[group, t] + 1])
+                tied[size : size + stop - start] = members[start:stop]
+                size += stop - start
+            tied.sort()
+            for row in tied:
+                if row != i and filled < k:
+                    found[i, filled] = distances[group, c]
+                    indices[i, filled] = row
+                    filled += 1
+            c = tie_end
+    return found, indices

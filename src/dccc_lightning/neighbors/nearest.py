@@ -1,0 +1,172 @@
+"""k nearest neighbours of every embedding among all of them, exactly where that can be afforded.
+
+Every backend only proposes candidates: ``ranking`` orders them, so the exact backends agree. To add
+another exact search is to add a function to ``_SEARCHES``.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dccc_lightning.common import checks, progress, ranges
+from dccc_lightning.common.tensors import full_precision
+from dccc_lightning.neighbors import candidate_ranking, inverted_file
+from dccc_lightning.neighbors.embeddings import Features, unit_rows
+
+Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Distances and indices, (N, k) each."""
+
+_log = logging.getLogger(__name__)
+
+EXACT_UP_TO = {"cpu": 400_000, "cuda": 2_000_000}
+"""Embeddings up to which ``auto`` compares all pairs, which costs N squared, by device."""
+
+_SPARE = 16
+"""Candidates fetched beyond k, among which the exact distances decide."""
+
+_ROUNDING = 2e-5
+"""Error of a squared distance from a float32 matrix product, relative to the largest square."""
+
+_QUERIES = 4096
+"""Rows that faiss searches for at once; on a processor it cuts what it gets into these anyway."""
+
+_SEARCHING = "finding neighbours"
+
+_BLOCK_BYTES = {"cpu": 1 << 26, "cuda": 1 << 30}
+
+
+def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
+    """Find the ``k`` nearest neighbours of each row, the row itself included.
+
+    Rows are L2-normalised first (a zero row stays zero). Column 0 is the row itself, also among
+    duplicates; then come the others by Euclidean distance (not squared), then by index.
+
+    Args:
+        features: embeddings (N, D), NumPy or torch.
+        k: neighbours a row, the row itself included; 1 to N.
+        backend: "faiss" (flat index; sharded over all visible GPUs where there are any) and "torch"
+            (blocks of a matrix product on the device of ``features``) are exact and give the same
+            answer. "approximate" may miss a neighbour, see ``approximate``; what it finds is in
+            exact order. "auto" takes an exact one for up to ``EXACT_UP_TO`` embeddings and says in
+            the log what it picked.
+
+    Returns:
+        distances (N, k) float32 and indices (N, k) int64.
+
+    Raises:
+        TypeError: ``features`` or ``k`` of a wrong type.
+        ValueError: ``features`` not a finite non-empty (N, D) array, ``k`` outside [1, N], or an
+            unknown backend.
+
+    >>> distances, indices = knn(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.1]]), k=2)
+    >>> indices.tolist()
+    [[0, 2], [1, 2], [2, 0]]
+    """
+    checks.choice("backend", backend, ranges.BACKENDS)
+    device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
+    unit = unit_rows(features)
+    k = checks.integer("k", k, low=1, high=len(unit))
+    if backend == "auto":
+        backend = _pick(len(unit), device)
+        _log.info("kNN of %d x %d embeddings, k = %d: %s", *unit.shape, k, backend)
+
+    groups, members, starts = candidate_ranking.group_duplicates(unit)
+    distinct = unit if len(starts) > len(unit) else unit[members[starts[:-1]]]
+    distances, nearest = _search_distinct(distinct, min(k, len(distinct)), backend, device)
+    if len(distinct) == len(unit):
+        return distances, nearest
+    return candidate_ranking.spread_groups(distances, nearest, groups, members, starts, k)
+
+
+def _search_distinct(
+    unit: NDArray[np.float32], k: int, backend: str, device: torch.device
+) -> Neighbors:
+    """Search rows that are all different."""
+    # Distances do not change when the origin moves, but rounding does: about the mean, the products
+    # of embeddings that have nearly collapsed to a point keep their precision.
+    centred = unit - unit.mean(axis=0, dtype=np.float64).astype(np.float32)
+    width = min(k + _SPARE, len(unit))
+    if backend == "approximate":
+        squares, candidates = inverted_file.search(centred, width, k)
+        del centred
+        return candidate_ranking.rank_candidates(unit, candidates, squares[:, -1], k)[:2]
+    squares, candidates = _SEARCHES[backend](centred, width, device)
+    rounding = _ROUNDING * float(np.einsum("nd,nd->n", centred, centred).max())
+    del centred
+    bounds = squares[:, -1] - np.float32(rounding)
+    distances, indices, complete = candidate_ranking.rank_candidates(unit, candidates, bounds, k)
+    unsure = np.flatnonzero(~complete)
+    if unsure.size:
+        _log.info("kNN: %d of %d rows have near ties and are scanned", unsure.size, len(unit))
+        distances[unsure], indices[unsure] = candidate_ranking.rank_all(unit, unsure, k)
+    return distances, indices
+
+
+def _pick(n: int, device: torch.device) -> str:
+    """Choose the backend: exact for what can be afforded, and torch where the features lie there.
+
+    A GPU counts also where the features do not lie on it, for faiss uses all it can see.
+    """
+    gpu = device.type == "cuda" or _gpus() > 0
+    if n > EXACT_UP_TO["cuda" if gpu else "cpu"]:
+        return "approximate"
+    return "torch" if device.type == "cuda" else "faiss"
+
+
+def _gpus() -> int:
+    import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
+
+    return int(faiss.get_num_gpus())
+
+
+def _search_faiss(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
+    """Squared distances and indices (N, k) by a flat index, on all GPUs where faiss sees some."""
+    import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
+
+    index = faiss.IndexFlatL2(rows.shape[1])
+    if _gpus() == 0:
+        index.add(rows)
+        return _search_blocks(index, rows, k, _QUERIES)
+    try:
+        options = faiss.GpuMultipleClonerOptions()
+        options.shard = True
+        gpus = faiss.index_cpu_to_all_gpus(index, co=options)
+        gpus.add(rows)
+        return _search_blocks(gpus, rows, k, 16 * _QUERIES)
+    except RuntimeError as error:
+        _log.warning("faiss failed on the GPU (%s): torch takes over", str(error).splitlines()[0])
+        return _search_torch(rows, k, torch.device("cuda" if torch.cuda.is_available() else device))
+
+
+def _search_blocks(index: Any, rows: NDArray[np.float32], k: int, block: int) -> Neighbors:
+    """Search a faiss index for its own ``rows``, ``block`` of them at a time."""
+    parts = progress.blocks(_SEARCHING, len(rows), block)
+    squares, indices = zip(*(index.search(rows[part], k) for part in parts), strict=True)
+    return np.concatenate(squares), np.concatenate(indices)
+
+
+def _search_torch(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
+    """Squared distances and indices (N, k) by blocks of a matrix product on ``device``."""
+    with full_precision(), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        points = torch.from_numpy(rows).to(device)
+        norms = points.square().sum(dim=1)
+        budget = _BLOCK_BYTES.get(device.type, _BLOCK_BYTES["cpu"])
+        block = max(1, budget // (4 * len(rows)))
+        squares, indices = [], []
+        for rows_here in progress.blocks(_SEARCHING, len(rows), block):
+            part, norm = points[rows_here], norms[rows_here]
+            product = torch.addmm(norms.expand(len(part), -1), part, points.T, alpha=-2)
+            nearest = product.topk(k, dim=1, largest=False)
+            squares.append((nearest.values + norm[:, None]).cpu().numpy())
+            indices.append(nearest.indices.cpu().numpy())
+    return np.concatenate(squares), np.concatenate(indices)
+
+
+_SEARCHES: dict[str, Callable[[NDArray[np.float32], int, torch.device], Neighbors]] = {
+    "faiss": _search_faiss,
+    "torch": _search_torch,
+}

@@ -1,0 +1,295 @@
+"""A Hydra launcher: the jobs of a sweep as job arrays of SLURM, submitted through submitit."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dccc_lightning.common import checks
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.config.instantiate import checked
+from dccc_lightning.errors import UserError
+from dccc_lightning.sweeps.command_launcher import CommandLauncher
+from dccc_lightning.sweeps.job_commands import Job
+from dccc_lightning.sweeps.slurm_nodes import Node, check_fit, default_cpus, read_nodes
+from dccc_lightning.sweeps.slurm_queue import FORGOTTEN_SECONDS, QueueReport
+
+if TYPE_CHECKING:  # an extra
+    from submitit import Job as SubmittedJob
+    from submitit import SlurmExecutor
+
+POLL_SECONDS = 15.0
+"""Between two questions to SLURM, which are one ``sacct`` for all jobs."""
+
+ENDED = (
+    "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL",
+    "DEADLINE", "REVOKED",
+)  # fmt: skip
+"""SLURM's states of a job that will not go on; PREEMPTED is none: it is back in the queue."""
+
+
+class Resources(NamedTuple):
+    """What a job needs, as submitit calls it; the jobs of an array need the same."""
+
+    nodes: int
+    ntasks_per_node: int
+    gpus_per_node: int | None
+    cpus_per_task: int | None
+
+    def srun_arguments(self) -> list[str]:
+        """Return srun's; it does not take the cores over from sbatch since SLURM 22.05."""
+        cores = [f"--cpus-per-task={self.cpus_per_task}"] if self.cpus_per_task else []
+        return [*cores, "--kill-on-bad-exit=1"]
+
+
+class Submitted(NamedTuple):
+    """A job, with the log that SLURM writes, and SLURM's own of it."""
+
+    job: Job
+    slurm: "SubmittedJob[Any]"
+
+    @classmethod
+    def of(cls, job: Job, slurm: "SubmittedJob[Any]") -> "Submitted":
+        """Take the log from SLURM's job."""
+        return cls(job._replace(log=Path(slurm.paths.stdout)), slurm)
+
+    def state(self, mode: str) -> str:
+        """Return SLURM's word for how the job is; mode ``force`` asks anew, for all jobs."""
+        words = self.slurm.watcher.get_state(self.slurm.job_id, mode)
+        return words.split()[0]  # CANCELLED by 1000
+
+    def has_ended(self) -> bool:
+        """Tell it by the last answer, or by the job's results where SLURM has forgotten it."""
+        state = self.state("cache")
+        return state in ENDED or (state == "UNKNOWN" and self.job.is_finished())
+
+
+class SlurmLauncher(CommandLauncher):
+    """Submit the jobs, wait for them, and go on waiting for those of an earlier call.
+
+    Each job is its command, started by srun once for each of ``trainer.devices`` on each of
+    ``trainer.num_nodes``. It takes the place of the process that submitit starts, so SLURM's
+    signals reach the run itself, which saves and puts its job back into the queue
+    (``checkpoint.requeue``): nobody else does.
+
+    Args:
+        partition: Queue; None: the cluster's own choice, as for what follows.
+        account: Whom the time is charged to.
+        constraint: Features that the nodes must have.
+        minutes: Time limit of a job; at its end it goes back into the queue and goes on.
+        warning_seconds: How long before that the run is told to save; more than a step takes.
+        gpus: On each node; None: ``trainer.devices``, none with ``trainer=cpu``.
+        cpus: Of each process; None: what a node has, at most ``slurm_nodes.MOST_CPUS``.
+        memory: Of each node, as ``64GB``.
+        at_once: Jobs that may run at the same time.
+        setup: Shell lines before the job, as ``module load cuda``.
+        sbatch: Further options of sbatch, without the dashes.
+    """
+
+    __module__ = "hydra_plugins.dccc_lightning"  # Hydra accepts plugins by such a name alone
+
+    def __init__(
+        self,
+        partition: str | None,
+        account: str | None,
+        constraint: str | None,
+        minutes: int,
+        warning_seconds: int,
+        gpus: int | None,
+        cpus: int | None,
+        memory: str | None,
+        at_once: int,
+        setup: Sequence[str],
+        sbatch: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        place = "hydra.launcher"
+        self.gpus = gpus and checked(place, lambda: checks.integer("gpus", gpus, 0))
+        self.cpus = cpus and checked(place, lambda: checks.integer("cpus", cpus, 1))
+        self.parameters: dict[str, Any] = {
+            "job_name": "dccc",
+            "partition": partition,
+            "account": account,
+            "constraint": constraint,
+            "time": checked(place, lambda: checks.integer("minutes", minutes, 1)),
+            "mem": memory,
+            "array_parallelism": checked(place, lambda: checks.integer("at_once", at_once, 1)),
+            "setup": list(setup),
+            "stderr_to_stdout": True,
+            "wckey": None,
+        }
+        seconds = checked(place, lambda: checks.integer("warning_seconds", warning_seconds, 1))
+        self.sbatch = {"requeue": True, "signal": f"USR1@{seconds}", **sbatch}
+
+    def _ended(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str | None], None, None]:
+        logs = Path(self.config.hydra.sweep.dir).absolute() / "logs"
+        executor = _executor(logs)
+        nodes = read_nodes(self.parameters["partition"])
+        running: list[Submitted] = []
+        arrays: dict[Resources, list[Job]] = defaultdict(list)
+        for job in jobs:
+            earlier = _earlier(job)
+            if earlier is None:
+                arrays[self._resources(job, nodes)].append(job)
+            else:
+                running.append(earlier)
+        try:
+            with _nothing_left(logs):
+                for resources, array in arrays.items():
+                    executor.update_parameters(
+                        **self.parameters,
+                        **resources._asdict(),
+                        srun_args=resources.srun_arguments(),
+                        additional_parameters=self.sbatch,
+                    )
+                    running += _submit(executor, array)
+            yield from _endings(running)
+        except BaseException:
+            for started in running:
+                started.slurm.cancel(check=False)
+            raise
+
+    def _resources(self, job: Job, available: Sequence[Node]) -> Resources:
+        trainer, place = job.trainer, "trainer"
+        devices = checked(place, lambda: checks.integer("devices", trainer["devices"], 1))
+        nodes = checked(place, lambda: checks.integer("num_nodes", trainer["num_nodes"], 1))
+        gpus = self.gpus
+        if gpus is None:
+            gpus = 0 if trainer["accelerator"] == "cpu" else devices
+        cpus = self.cpus or default_cpus(available, devices)
+        check_fit(available, nodes, devices, cpus or 1, gpus, self.parameters["mem"])
+        return Resources(nodes, devices, gpus or None, cpus)
+
+
+@contextmanager
+def _nothing_left(logs: Path) -> Iterator[None]:
+    """Remove from the folder of the logs what a submission that fails has made there."""
+    before = set(logs.iterdir()) if logs.is_dir() else set()
+    try:
+        yield
+    except BaseException:
+        for path in set(logs.iterdir()) - before if logs.is_dir() else ():
+            path.unlink()
+        if logs.is_dir() and not any(logs.iterdir()):
+            logs.rmdir()
+        raise
+
+
+def _executor(logs: Path) -> "SlurmExecutor":
+    """Return what submits.
+
+    Raises:
+        UserError: submitit is not installed, there is no SLURM here, or none with accounting.
+    """
+    try:
+        from submitit import SlurmExecutor  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise UserError("hydra/launcher=slurm: pip install 'dccc-lightning[slurm]'") from error
+    missing = [name for name in ("sbatch", "srun", "sacct") if shutil.which(name) is None]
+    if missing:
+        raise UserError(
+            f"hydra/launcher=slurm: no {', '.join(missing)} here; start it on a login node of the "
+            "cluster, or use hydra/launcher=local"
+        )
+    answer = subprocess.run(["sacct", "-X", "-n"], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        said = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
+        raise UserError(
+            f"hydra/launcher=slurm: sacct does not answer ({said[-1]}); it is what tells when a "
+            "job has ended: use a cluster with accounting, or hydra/launcher=local"
+        )
+    return SlurmExecutor(logs)
+
+
+def _submit(executor: "SlurmExecutor", jobs: Sequence[Job]) -> list[Submitted]:
+    """Submit jobs as one array, and note SLURM's numbers of them."""
+    from submitit.core.utils import FailedJobError, FailedSubmissionError  # noqa: PLC0415  an extra
+
+    commands = [[*job.repeatable_command(), "checkpoint.requeue=true"] for job in jobs]
+    try:
+        # In the place of submitit's process: nothing of it is between SLURM and the run.
+        array = executor.map_array(os.execv, [command[0] for command in commands], commands)
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
+        raise UserError(f"sbatch: {said}") from error
+    for job, part in zip(jobs, array, strict=True):
+        write_atomically(_note(job), part.job_id.encode())
+        job.forget_failure()
+    numbers = ", ".join(str(job.number + 1) for job in jobs)
+    number = array[0].job_id.partition("_")[0]
+    CONSOLE.print(f"submitted sweep jobs {numbers} as SLURM job {number}")
+    return [Submitted.of(job, part) for job, part in zip(jobs, array, strict=True)]
+
+
+def _note(job: Job) -> Path:
+    """Return the file that says which of SLURM's jobs this one is."""
+    return job.log.with_suffix(".slurm")
+
+
+def _earlier(job: Job) -> Submitted | None:
+    """Return the job as an earlier call has submitted it, if SLURM is still busy with it.
+
+    Raises:
+        UserError: SLURM cannot tell.
+    """
+    from submitit import SlurmJob  # noqa: PLC0415  an extra
+
+    note = _note(job)
+    if not note.exists():
+        return None
+    slurm: SlurmJob[Any] = SlurmJob(note.parent, note.read_text())
+    earlier = Submitted.of(job, slurm)
+    number = earlier.slurm.job_id
+    state = earlier.state("force")
+    if state == "UNKNOWN":
+        raise UserError(
+            f"SLURM does not know its job {number}, which is job {job.number + 1} of the sweep; "
+            f"if it does not run any more, remove {note}"
+        )
+    if state in ENDED:
+        return None
+    job.forget_failure()
+    CONSOLE.print(f"job {job.number + 1} is SLURM's {number} already, {state.lower()}")
+    return earlier
+
+
+def _endings(
+    running: Sequence[Submitted],
+) -> Generator[tuple[Job, str | None], None, None]:
+    """Yield each job when it has ended, with one line of what went wrong, or None."""
+    running = list(running)
+    report = QueueReport()
+    while running:
+        running[0].state("force")  # one question for all
+        gone = report.update({one.slurm.job_id: one.job.number for one in running})
+        ended = [one for one in running if one.has_ended() or one.slurm.job_id in gone]
+        for one in ended:
+            running.remove(one)
+            yield one.job, _failure(one.job, one.state("cache"))
+        if running and not ended:
+            time.sleep(POLL_SECONDS)
+
+
+def _failure(job: Job, state: str) -> str | None:
+    """Return what went wrong in one line, and leave it in the job's folder.
+
+    A job that has left the queue without an end in SLURM's records is judged by its results.
+    """
+    is_forgotten = state not in ENDED
+    if state == "COMPLETED" or (is_forgotten and job.is_finished()):
+        return None
+    ranks = job.log.parent.glob(job.log.name.replace("_0_log.", "_[1-9]*_log."))
+    reason = (job.last_words(ranks) if state == "FAILED" else None) or f"SLURM says {state}"
+    if is_forgotten:
+        reason = (
+            f"not in SLURM's queue for {FORGOTTEN_SECONDS / 60:.0f} minutes, sacct tells of no end "
+            "of it, and there are no results"
+        )
+    job.note_failure(reason)
+    return reason

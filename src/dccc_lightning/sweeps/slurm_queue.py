@@ -1,0 +1,83 @@
+"""States of jobs in SLURM's queue, and why they wait, as squeue tells them."""
+
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+
+from dccc_lightning.common.console import CONSOLE
+
+STUCK = (
+    "AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount",
+    "InvalidQOS", "JobHeldAdmin", "JobHeldUser", "PartitionConfig", "PartitionDown",
+    "PartitionInactive", "PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed",
+    "launch failed requeued held",
+)  # fmt: skip
+"""Reasons that do not pass by waiting."""
+
+FORGOTTEN_SECONDS = 600.0
+"""Without a job in the queue, after which nothing is heard of it any more."""
+
+_UNKNOWN = "Invalid job id specified"
+"""How squeue answers for a single job that it does not know; of several it lists the others."""
+
+
+def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]] | None:
+    """Return state and reason of jobs by SLURM's number; those that squeue does not know lack.
+
+    None if squeue is not installed or gives no answer, as without a connection to its controller.
+    """
+    numbers = ",".join(sorted({one.partition("_")[0] for one in ids}))
+    command = ["squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--jobs={numbers}"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    if answer.returncode != 0 and _UNKNOWN not in answer.stderr:
+        return None
+    rows = [line.strip().split("|") for line in answer.stdout.splitlines()]
+    plain = {"None": "", "(null)": ""}
+    return {
+        row[0]: (row[1], plain.get(row[2], row[2]))
+        for row in rows
+        if len(row) == 3 and row[0] in ids
+    }
+
+
+class QueueReport:
+    """Print how jobs are, each state and reason once, and notice those that are gone."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[int, str, str]] = set()
+        self._gone: dict[str, float] = {}
+
+    def update(self, ids: Mapping[str, int]) -> set[str]:
+        """Ask squeue, print what is new, and return the jobs that are long gone from the queue.
+
+        Args:
+            ids: Number of each job in the sweep, from 0, by SLURM's number.
+        """
+        queue = read_queue(ids)
+        if queue is None:
+            return set()
+        self._print_news(queue, ids)
+        now = time.monotonic()
+        self._gone = {one: self._gone.get(one, now) for one in ids if one not in queue}
+        return {one for one, since in self._gone.items() if now - since >= FORGOTTEN_SECONDS}
+
+    def _print_news(self, queue: Mapping[str, tuple[str, str]], ids: Mapping[str, int]) -> None:
+        news: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for one, (state, reason) in queue.items():
+            if (ids[one], state, reason) not in self._told:
+                self._told.add((ids[one], state, reason))
+                news[state, reason].append(ids[one] + 1)
+        for (state, reason), numbers in news.items():
+            jobs = f"job{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"
+            why = f" ({reason})" if reason else ""
+            CONSOLE.print(f"{jobs}: {state.lower()}{why}")
+            if reason in STUCK or reason.startswith("ReqNodeNotAvail"):
+                CONSOLE.print(
+                    f"warning: {reason} does not pass by waiting; Ctrl-C cancels the jobs, then "
+                    "ask for less: hydra.launcher.cpus, gpus, memory, minutes or partition",
+                    style="yellow",
+                )

@@ -1,0 +1,229 @@
+"""Check the settings of tasks that embed images, before torch is imported for them.
+
+The command line calls these functions before it imports a task. They refuse what the task would
+refuse later, most of them in the same functions.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dccc_lightning.common import checks, ranges
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.config.preflight import (
+    build_dataset,
+    check_clustering,
+    check_dataset,
+    check_network,
+)
+from dccc_lightning.errors import UserError
+from dccc_lightning.gallery.gallery_table import GalleryTable
+from dccc_lightning.gallery.manifest import file_names, is_gallery, read_manifest
+from dccc_lightning.inference.checkpoint_files import find_checkpoint
+from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
+from dccc_lightning.tasks.inputs import SPLITS, batch_size_of, check_checkpoint, path_of, threads_of
+
+LABELS = ("identities", "pseudo")
+_EMBEDDED = "embeddings.json"
+"""File of ``task=embed``: its folder stands for images and their embeddings."""
+
+
+def check_index(settings: Settings) -> None:
+    """Check ``task=index``.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+    adds, removes = settings["add"] is not None, settings["remove"] is not None
+    changes = adds or removes
+    if changes == (settings["input"] is not None):
+        raise UserError("give either input=, to build a gallery, or add= and remove=, to change it")
+    if changes and settings["index"] is None:
+        raise UserError("index= is needed: the folder of the gallery to change")
+    folder = None if settings["index"] is None else path_of(settings, "index")
+    if changes and folder is not None:
+        table = read_table(folder)
+        if removes and table is not None:
+            removed_ids(table, settings["remove"])
+    elif folder is not None and is_gallery(folder) and settings["replace"] is not True:
+        raise UserError(
+            f"{folder}: a gallery already; add= and remove= change it, replace=true makes it anew"
+        )
+    if adds or not changes:
+        _check_images(settings, "add" if adds else "input")
+
+
+def check_search(settings: Settings) -> tuple[int, int, int]:
+    """Check ``task=search``, and return ``k`` and the queries and hits of the board.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+    needed = {"index": "the folder of a gallery", "query": "an image, a folder or a list of images"}
+    for key, what in needed.items():
+        if settings[key] is None:
+            raise UserError(f"{key}= is needed: {what}")
+    board = settings["board"]
+    if not isinstance(board, Mapping):
+        raise UserError(f"board={board}: it has two settings; board.queries=0 draws none")
+    limits = checked(
+        "settings",
+        lambda: (
+            checks.integer("k", settings["k"], 1),
+            checks.integer("board.queries", board["queries"], 0),
+            checks.integer("board.hits", board["hits"], 1),
+        ),
+    )
+    check_checkpoint(settings)
+    read_manifest(path_of(settings, "index"))
+    check_places(settings, "query")
+    return limits
+
+
+def check_calibrate(settings: Settings) -> None:
+    """Check ``task=calibrate``.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+    kind = checked("settings", lambda: checks.choice("labels", settings["labels"], LABELS))
+    if (settings["index"] is None) == (settings["input"] is None):
+        raise UserError("give either index=, a gallery, or input=, images to embed with ckpt=")
+    if kind == "pseudo":
+        check_clustering(settings)
+    if settings["index"] is not None:
+        read_manifest(path_of(settings, "index"))
+    else:
+        _check_images(settings, "input")
+
+
+def check_evaluate(settings: Settings) -> None:
+    """Check the protocol, the networks and the datasets of ``task=evaluate``.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+    check_protocol(settings)
+    paths = checkpoints_of(settings)
+    if not paths:
+        check_network(settings)
+    for path in paths:
+        if path != "bundled":
+            find_checkpoint(Path(path).expanduser())
+    for dataset, _ in chosen_datasets(settings).values():
+        check_dataset(dataset)
+
+
+def checkpoints_of(settings: Settings) -> list[str]:
+    """Return the checkpoints of ``ckpt``; none where it is null.
+
+    Raises:
+        UserError: The list is empty, or one is there twice.
+    """
+    chosen = settings["ckpt"]
+    if chosen is None:
+        return []
+    paths = [str(path) for path in (chosen if isinstance(chosen, list) else [chosen])]
+    if not paths or len(set(paths)) < len(paths):
+        raise UserError(f"ckpt={chosen}: give one checkpoint or several, each once")
+    return paths
+
+
+def check_protocol(settings: Settings) -> None:
+    """Check how ``task=evaluate`` is to score.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+
+    def check() -> None:
+        for name in ("flip", "rerank"):
+            checks.boolean(name, settings[name])
+        checks.boolean("evaluate.camera_center", settings["evaluate"]["camera_center"])
+        ranges.reranking(**settings["reranking"])
+
+    checked("settings", check, {"reranking": settings["reranking"]})
+    batch_size_of(settings)
+    threads_of(settings)
+
+
+EARLY: Mapping[str, Callable[[Settings], Any]] = {
+    "dccc_lightning.tasks.calibrate.calibrate": check_calibrate,
+    "dccc_lightning.tasks.evaluate.evaluate": check_evaluate,
+    "dccc_lightning.tasks.export.export": check_checkpoint,
+    "dccc_lightning.tasks.index.index": check_index,
+    "dccc_lightning.tasks.search.search": check_search,
+}
+"""Checks of the tasks that import torch with their modules; the others check before they do."""
+
+
+def check_task(settings: Settings) -> None:
+    """Check the settings of the task before its module is imported.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+    if check := EARLY.get(str(settings["task"]["_target_"])):
+        check(settings)
+
+
+def read_table(folder: Path) -> GalleryTable | None:
+    """Read the table of a gallery alone; None where it has to be looked at as a whole.
+
+    Raises:
+        UserError: No gallery there.
+    """
+    names = file_names(folder, read_manifest(folder))
+    try:
+        return GalleryTable.from_parquet((folder / names["table"]).read_bytes())
+    except (OSError, ValueError, KeyError):  # damaged, or changed meanwhile
+        return None
+
+
+def removed_ids(table: GalleryTable, value: Any) -> list[int]:
+    """Return the ids that ``remove`` names: by number, by path, or by a folder above the path.
+
+    Raises:
+        UserError: One of them is not in the gallery.
+    """
+    entries, chosen = value if isinstance(value, list) else [value], set[int]()
+    if not entries or any(isinstance(entry, bool) or entry is None for entry in entries):
+        raise UserError(f"remove={value}: give ids, paths or folders, one or [several]")
+    for entry in entries:
+        if isinstance(entry, int):
+            found = table.ids[table.ids == entry]
+        else:
+            path = str(Path(str(entry)).expanduser().absolute())
+            is_meant = [own == path or own.startswith(f"{path}/") for own in table.paths]
+            found = table.ids[np.array(is_meant, dtype=np.bool_)]
+        if not len(found):
+            raise UserError(f"remove={entry}: no image of the gallery has this id, path or folder")
+        chosen.update(found.tolist())
+    return sorted(chosen)
+
+
+def check_places(settings: Settings, key: str) -> None:
+    """Check that the files, folders and splits that a setting names exist.
+
+    Raises:
+        UserError: One of them does not.
+    """
+    value = settings[key]
+    entries: Iterable[Any] = value if isinstance(value, list) else [value]
+    for entry in map(str, entries):
+        if entry in SPLITS:
+            check_dataset(build_dataset(settings["dataset"]))
+        elif not Path(entry).expanduser().exists():
+            raise UserError(
+                f"{key}={entry}: no such file or folder, and none of {', '.join(SPLITS)}"
+            )
+
+
+def _check_images(settings: Settings, key: str) -> None:
+    """Check images to embed, and the network to do it, unless ``task=embed`` has done it."""
+    value = settings[key]
+    if isinstance(value, list) or not (Path(str(value)).expanduser() / _EMBEDDED).is_file():
+        check_checkpoint(settings)
+        check_places(settings, key)

@@ -1,0 +1,1 @@
+"""Training: LightningModules, optimiser, checkpoints and callbacks."""

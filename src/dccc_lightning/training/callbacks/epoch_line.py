@@ -1,0 +1,60 @@
+"""One readable line an epoch."""
+
+import time
+
+import pytorch_lightning as pl
+from rich.text import Text
+
+from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.training.callbacks.epoch_row import EpochRow
+
+_CLUSTERS = (
+    ("eps", "cluster/eps", 6, "{:.3f}"),
+    ("clusters", "cluster/num_clusters", 9, "{:.0f}"),
+    ("outliers", "cluster/outlier_ratio", 10, "{:.0%}"),
+)
+_LOSS = ("loss", "train/loss", 7, "{:.3f}")
+_JUDGED = (
+    *_CLUSTERS,
+    ("ARI", "cluster/ari", 6, "{:.2f}"),
+    _LOSS,
+    ("mAP", "val/mAP", 7, "{:.1%}"),
+    ("rank-1", "val/rank1", 8, "{:.1%}"),
+    ("teacher", "val_teacher/mAP", 9, "{:.1%}"),
+)
+_LABEL_FREE = (
+    *_CLUSTERS,
+    ("silhouette", "cluster/silhouette", 12, "{:.3f}"),
+    ("churn", "cluster/churn", 8, "{:.1%}"),
+    _LOSS,
+)
+
+
+class EpochLine(EpochRow):
+    """Print a header, then a line an epoch: clusters, loss, scores where there are any, seconds.
+
+    The score of the teacher is its mAP. Without identities there are neither scores nor the ARI,
+    and what can be said of the clusters alone stands in their place.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._columns: tuple[tuple[str, str, int, str], ...] = ()
+
+    def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        """Print the line of an epoch; epoch -1 is called ``start``."""
+        if not trainer.is_global_zero:
+            return
+        if not self._columns:
+            is_judged = not {"val/mAP", "cluster/ari"}.isdisjoint(row)
+            self._columns = _JUDGED if is_judged else _LABEL_FREE
+            names = "".join(f"{name:>{width}}" for name, _, width, _ in self._columns)
+            CONSOLE.print(Text(f"{'epoch':>7}{names}{'time':>9}", style="bold"))
+        cells = "".join(
+            f"{form.format(row[key]) if key in row else '':>{width}}"
+            for _, key, width, form in self._columns
+        )
+        epoch = "start" if row["epoch"] < 0 else f"{row['epoch'] + 1:.0f}/{trainer.max_epochs}"
+        now = time.perf_counter()
+        CONSOLE.print(Text(f"{epoch:>7}{cells}{now - self._since:8.1f}s"))
+        self._since = now

@@ -1,0 +1,54 @@
+"""eps_curves.jsonl: how an adaptive schedule came to the eps of each epoch."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.training.callbacks.recluster import Recluster
+
+log = logging.getLogger(__name__)
+
+
+class EpsCurves(pl.Callback):
+    """Append a line after every clustering whose schedule looked at the distances, on rank 0.
+
+    A line is JSON: ``epoch`` and the fields of ``clustering.adaptive.Choice``. With other schedules
+    there is no file.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / "eps_curves.jsonl"
+        self._recluster: Recluster | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Ask ``Recluster``, if there is one, to say what it finds."""
+        callbacks: list[Any] = vars(trainer)["callbacks"]
+        found = [callback for callback in callbacks if isinstance(callback, Recluster)]
+        if found and self._recluster is None and trainer.is_global_zero:
+            self._recluster = found[0]
+            self._recluster.watchers.append(self._keep)
+
+    def _keep(self, epoch: int, *_clustering: object) -> None:
+        """Write the line; those of the same or a later epoch go, as after a resume."""
+        assert self._recluster is not None
+        choice = self._recluster.choice
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in lines if json.loads(line)["epoch"] < epoch]
+        if choice is not None:
+            log.info(
+                "epoch %d: %s chose eps %.4f between %.4f and %.4f",
+                epoch, choice.criterion, choice.eps, choice.candidates[0], choice.candidates[-1],
+            )  # fmt: skip
+            kept.append(json.dumps({"epoch": epoch} | asdict(choice)))
+        if kept:
+            write_atomically(self.path, ("\n".join(kept) + "\n").encode())
+        else:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,172 @@
+"""Pictures of what the clustering sees and of what the network finds, made while training."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from dccc_lightning.common import collectives, ranges
+from dccc_lightning.common.progress import announced
+from dccc_lightning.data.records import Splits
+from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.module import DCCCModule
+from dccc_lightning.reports.failed_pictures import spared
+from dccc_lightning.reports.panel import Panel, write_panels
+from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
+from dccc_lightning.reports.thumbnails import SplitImages
+from dccc_lightning.training.callbacks.epoch_row import EpochRow
+from dccc_lightning.training.callbacks.recluster import Recluster
+
+_NETWORKS = {"val_teacher": "teacher", "val": "student"}
+"""Whose rankings are shown: the first of them that is evaluated."""
+
+
+class Panels(EpochRow):
+    """Write ``panels/`` after some epochs, on rank 0.
+
+    The embeddings of the training split are those that ``Recluster`` clustered, the ones of the
+    test split those of the evaluation: nothing is embedded again, unless the run was resumed within
+    the epoch. In other epochs this does nothing at all.
+
+    Args:
+        folder: The run's folder.
+        every: Epochs between two sets of panels; None: the last epoch alone, which always has one.
+
+    Attributes:
+        latest: The panels of ``latest_epoch``, on rank 0; for other callbacks, after this one.
+        latest_epoch: -1 before the first.
+    """
+
+    def __init__(self, folder: str | Path, every: int | None = None) -> None:
+        self.folder = Path(folder) / "panels"
+        ranges.panels(folder, every)
+        self.every = None if every is None else int(every)
+        self.latest: list[Panel] = []
+        self.latest_epoch = -1
+        self._ended = self._made = -1
+        self._recluster: Recluster | None = None
+        self._clustering: tuple[Tensor, NDArray[np.int64] | None, float] | None = None
+        self._evaluation: tuple[Tensor, Tensor, str, bool] | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Ask ``Recluster`` to say what it finds.
+
+        Raises:
+            TypeError: There is none.
+        """
+        callbacks: list[Any] = vars(trainer)["callbacks"]
+        found = [callback for callback in callbacks if isinstance(callback, Recluster)]
+        if not found:
+            raise TypeError("Panels needs the Recluster callback")
+        if self._recluster is None:
+            self._recluster = found[0]
+            self._recluster.watchers.append(
+                lambda epoch, *clustering: self._keep(trainer, epoch, *clustering)
+            )
+
+    def is_due(self, trainer: pl.Trainer, epoch: int) -> bool:
+        """Tell whether there are panels after ``epoch``."""
+        is_last = epoch + 1 == trainer.max_epochs
+        return is_last or (self.every is not None and (epoch + 1) % self.every == 0)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the embeddings of the evaluation; the module forgets them right after this.
+
+        None of a part of the images, which a trainer of one's own may ask for (``fast_dev_run``).
+        """
+        is_first = trainer.state.fn == TrainerFn.VALIDATING  # before training
+        if is_first or not self.is_due(trainer, trainer.current_epoch):
+            return
+        assert isinstance(pl_module, DCCCModule)
+        splits: Splits = vars(trainer)["datamodule"].splits
+        prefix = next(name for name in _NETWORKS if name in pl_module.retrieval)
+        metric = pl_module.retrieval[prefix]
+        with _spared_alone():
+            # Each process holds its shard, in order.
+            rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)
+            query = collectives.gather_shards(rows[is_query], len(splits.query)).cpu()
+            gallery = collectives.gather_shards(rows[~is_query], len(splits.gallery)).cpu()
+            if (len(query), len(gallery)) == (len(splits.query), len(splits.gallery)):
+                self._evaluation = query, gallery, _NETWORKS[prefix], pl_module.camera_center
+
+    def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        """Make the panels and write them; one that cannot be made is a warning."""
+        self._ended = int(row["epoch"])
+        if self._ended >= 0 and self.is_due(trainer, self._ended):
+            self._write(trainer, self._ended)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make the panels of a run that another callback ends before its last epoch."""
+        if trainer.should_stop and self._made < self._ended:
+            self._write(trainer, self._ended)
+
+    def _write(self, trainer: pl.Trainer, epoch: int) -> None:
+        self._made = epoch
+        module, datamodule = trainer.lightning_module, vars(trainer)["datamodule"]
+        assert isinstance(module, DCCCModule)
+        with _spared_alone():
+            if self._clustering is None:  # resumed within the epoch
+                assert self._recluster is not None
+                embeddings, _ = self._recluster.embed(module, datamodule, epoch)
+                self._clustering = embeddings.cpu(), None, self._recluster.summary["cluster/eps"]
+        clustering, evaluation = self._clustering, self._evaluation
+        self._clustering = self._evaluation = None
+        if clustering is None or not trainer.is_global_zero:
+            return
+        with spared("panels"):
+            with announced("making the panels of the report"):
+                self.latest = self._make(datamodule, module.device, clustering, evaluation)
+            self.latest_epoch = epoch
+            write_panels(self.folder, self.latest, epoch)
+
+    def _keep(
+        self,
+        trainer: pl.Trainer,
+        epoch: int,
+        embeddings: Tensor,
+        labels: NDArray[np.int64],
+        previous: NDArray[np.int64] | None,
+        eps: float,
+    ) -> None:
+        """Keep what was clustered, off the device, which training needs."""
+        if self.is_due(trainer, epoch):
+            with spared("panels"):
+                self._clustering = embeddings.cpu(), previous, eps
+
+    def _make(
+        self,
+        datamodule: ReIDDataModule,
+        device: torch.device,
+        clustering: tuple[Tensor, NDArray[np.int64] | None, float],
+        evaluation: tuple[Tensor, Tensor, str, bool] | None,
+    ) -> list[Panel]:
+        embeddings, previous, eps = clustering
+        splits = datamodule.splits
+        assert datamodule.labels is not None
+        assert self._recluster is not None
+        found = Clustered(
+            embeddings.to(device),
+            datamodule.labels,
+            previous,
+            eps,
+            splits.train,
+            self._recluster.labeler,
+            splits.camera_names,
+        )
+        evaluated = None
+        if evaluation is not None:
+            query, gallery, network, centers = evaluation
+            evaluated = Evaluated(query, gallery, splits.query, splits.gallery, network, centers)
+        aspect = datamodule.width / datamodule.height
+        return make_panels(found, evaluated, SplitImages(splits, aspect))
+
+
+def _spared_alone() -> AbstractContextManager[None]:
+    """Return ``spared``; of several processes none can leave a collective alone."""
+    return spared("panels") if collectives.world()[1] == 1 else nullcontext()

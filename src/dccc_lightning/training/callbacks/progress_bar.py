@@ -1,0 +1,80 @@
+"""Announces training and evaluation, which Lightning drives."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+
+from dccc_lightning.common import progress
+
+
+class PhaseProgress(ProgressBar):
+    """Say how far training an epoch, or evaluating, is.
+
+    A ``ProgressBar`` in Lightning's sense, so that it makes none of its own. Drawing is the
+    console's, on the first process alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phase: progress.Phase | None = None
+
+    def disable(self) -> None:
+        """Do nothing: nobody looks where nothing is drawn."""
+
+    def enable(self) -> None:
+        """Do nothing."""
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin an epoch with its first step here, which need not be step 0."""
+        if self._phase is None:
+            name = f"training, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._begin(name, int(self.total_train_batches), "steps", batch_idx)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Count a step."""
+        self._advance(1)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin an evaluation."""
+        loaders: list[Any] = trainer.val_dataloaders or []
+        self._begin("embedding query and gallery", sum(len(each.sampler) for each in loaders))
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the images of a batch."""
+        self._advance(len(batch.images))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End the embedding: the module ranks next."""
+        self._end()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End the epoch."""
+        self._end()
+
+    def on_exception(self, *_: Any) -> None:
+        """End what has failed."""
+        self._end()
+
+    def _begin(self, name: str, total: int, unit: str = "images", done: int = 0) -> None:
+        self._end()
+        self._phase = progress.begin(name, total, unit, done)
+
+    def _advance(self, number: int) -> None:
+        if self._phase is not None:
+            self._phase.advance(number)
+
+    def _end(self) -> None:
+        if self._phase is not None:
+            progress.end(self._phase)
+            self._phase = None

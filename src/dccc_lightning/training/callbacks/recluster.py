@@ -1,0 +1,238 @@
+"""Re-clustering: embeddings, distances, DCPS, clusters, memory; once before every epoch."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning import Callback
+from torch import Tensor
+from torch.nn import functional as F
+
+from dccc_lightning.clustering.adaptive import Choice
+from dccc_lightning.clustering.cameras import have_means
+from dccc_lightning.clustering.dcps import Schedule
+from dccc_lightning.clustering.outliers import as_singles
+from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
+from dccc_lightning.common import collectives
+from dccc_lightning.common.faults import LostProcessError
+from dccc_lightning.common.progress import announced
+from dccc_lightning.data.records import Records
+from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.errors import UserError
+from dccc_lightning.inference.split_embedding import embed_split
+from dccc_lightning.metrics.cluster_summary import summarize
+from dccc_lightning.module import DCCCModule
+from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
+from dccc_lightning.reports.label_free import overall_silhouette
+from dccc_lightning.training.lightning_internals import shuffles_batches
+
+log = logging.getLogger(__name__)
+
+Watcher = Callable[[int, Tensor, NDArray[np.int64], NDArray[np.int64] | None, float], None]
+"""Called with the epoch, embeddings (N, D), labels, those of the last epoch, and eps."""
+
+
+class Recluster(Callback):
+    """Give the datamodule its pseudo labels and the module its memory (METHOD, one epoch, 1 to 4).
+
+    All processes embed a shard of the training split, rank 0 clusters, labels and centroids are
+    broadcast. It runs when the datamodule is asked for a loader of an epoch whose labels it lacks.
+
+    Centroids are means of the embeddings that were clustered, as the network made them: what is
+    done about cameras serves the distances alone. With ``outliers="single"`` the memory also has a
+    centroid for every outlier. Batches have none of these: K copies of one image teach little, and
+    a batch-norm group of them has no variance worth the name.
+
+    Args:
+        schedule: DCPS: the eps of an epoch.
+        labeler: Turns embeddings and a schedule into pseudo labels.
+
+    Attributes:
+        summary: Figures of the last clustering.
+        choice: How its eps came about, where the schedule looks at the distances.
+        seconds: That its ``embedding`` and its ``clustering`` took.
+        watchers: Told of every clustering, on all processes.
+    """
+
+    def __init__(self, schedule: Schedule, labeler: PseudoLabeler) -> None:
+        self.schedule = schedule
+        self.labeler = labeler
+        self.summary: dict[str, float] = {}
+        self.choice: Choice | None = None
+        self.seconds: dict[str, float] = {}
+        self.watchers: list[Watcher] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Become the label source of the datamodule.
+
+        Raises:
+            TypeError: The module or the datamodule is another kind.
+            ValueError: The trainer would not ask for the labels of every epoch, or shuffle batches.
+            UserError: The labeler needs a teacher or cameras, and there are none.
+        """
+        datamodule = getattr(trainer, "datamodule", None)
+        if not isinstance(datamodule, ReIDDataModule) or not isinstance(pl_module, DCCCModule):
+            raise TypeError("Recluster works with a DCCCModule and a ReIDDataModule")
+        if vars(trainer)["reload_dataloaders_every_n_epochs"] != 1:
+            raise ValueError("Recluster needs Trainer(reload_dataloaders_every_n_epochs=1)")
+        if trainer.world_size > 1 and shuffles_batches(trainer):
+            raise ValueError("Recluster needs Trainer(use_distributed_sampler=False)")
+        if self._networks()[-1] == "teacher" and pl_module.teacher is None:
+            raise UserError(
+                "clustering: features and refine ask for the teacher, but this loss has none; "
+                "choose another loss, or features=student and refine=0"
+            )
+        if self.labeler.camera != "none" and not have_means(datamodule.splits.train.cameras):
+            raise UserError(
+                f"clustering.camera={self.labeler.camera}: no camera is known to have taken two of "
+                "the training images; it must be none"
+            )
+        if stage == "fit" and datamodule.labels_epoch >= trainer.current_epoch:
+            datamodule.forget_labels()  # a checkpoint's come after this
+        datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
+
+    def refresh(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> None:
+        """Cluster the training split as the student sees it now.
+
+        Raises:
+            NoClustersError: No eps in reach gives two clusters, and there are no earlier labels.
+            UserError: An embedding is NaN or infinite; the message names the image.
+        """
+        start = time.perf_counter()
+        records = datamodule.splits.train
+        embeddings, context = self.embed(module, datamodule, epoch)
+        if not getattr(module, "collapse_told", False):
+            rows = sampled(embeddings)
+            module.collapse_told = warn_of_collapse(rows, "training images", log)
+        embedded = time.perf_counter()
+        previous = datamodule.labels
+        labels, figures = self._cluster(embeddings, context, previous, epoch)
+        single = self.labeler.outliers == "single"
+        module.memory.rebuild(embeddings, as_singles(labels) if single else labels)
+        collectives.broadcast(module.memory.centroids)
+        datamodule.set_pseudo_labels(labels, epoch)
+        with announced("describing the clusters"):
+            quality = summarize(labels, records.identities, previous, records.cameras, embeddings)
+        self.summary = {  # without identities there is nothing to say about agreement with them
+            f"cluster/{name}": float(value)
+            for name, value in quality.items()
+            if not np.isnan(value)
+        }
+        self.summary["cluster/overall_silhouette"] = overall_silhouette(self.summary)
+        self.summary |= figures
+        self.seconds = {
+            "embedding": embedded - start, "clustering": time.perf_counter() - embedded,
+        }  # fmt: skip
+        for watch in self.watchers:
+            watch(epoch, embeddings, labels, previous, figures["cluster/eps"])
+
+    def _networks(self) -> tuple[str, ...]:
+        """Name the networks whose embeddings are needed, the teacher last."""
+        if self.labeler.refine > 0 or self.labeler.features == "average":
+            return "student", "teacher"
+        return (self.labeler.features,)
+
+    def embed(
+        self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return the embeddings (N, D) to cluster, and what else the labeler has to be told."""
+        records = datamodule.splits.train
+        embeddings = {}
+        if "student" in self._networks():
+            embeddings["student"] = embed_split(module, datamodule, "train")
+        if "teacher" in self._networks():
+            embeddings["teacher"] = embed_split(module, datamodule, "train", module.teacher)
+        views = list(embeddings.values())
+        for view in views:
+            _require_finite(view, records, epoch)  # waits for the device
+        context: dict[str, Any] = {}
+        if self.labeler.camera != "none":
+            context["cameras"] = records.cameras
+        if self.labeler.refine > 0:
+            context["views"] = views
+        if self.labeler.features == "average":
+            return F.normalize(views[0] + views[1], dim=1), context
+        return embeddings[self.labeler.features], context
+
+    def _cluster(
+        self,
+        embeddings: Tensor,
+        context: dict[str, Any],
+        previous: NDArray[np.int64] | None,
+        epoch: int,
+    ) -> tuple[NDArray[np.int64], dict[str, float]]:
+        """Cluster on rank 0 and tell the others, success or failure.
+
+        Returns:
+            The labels; the eps that made them, the scheduled one, whether they are those of the
+            last epoch, and how many were attached and refined, where that was asked for.
+        """
+        outcome: list[Any] = [None]
+        if collectives.world()[0] == 0:
+            try:
+                with announced("clustering"):
+                    outcome[0] = self.labeler(embeddings, self.schedule, epoch, **context)
+            except ValueError as error:
+                outcome[0] = UserError(f"clustering: {error}")
+            except Exception as error:
+                outcome[0] = error
+        if collectives.world()[1] > 1:
+            told = [_told(outcome[0])]
+            torch.distributed.broadcast_object_list(told, src=0)
+            outcome = outcome if collectives.world()[0] == 0 else told
+        found: PseudoLabels | Exception = outcome[0]
+        scheduled, self.choice = self.schedule(epoch), None
+        if isinstance(found, PseudoLabels):
+            labels, eps, kept = found.labels, found.eps, 0.0
+            scheduled, self.choice = found.scheduled_eps, found.choice
+            attached, refined = found.attached, found.refined
+        elif isinstance(found, NoClustersError) and previous is not None:
+            log.warning("epoch %d: %s; the labels of the last epoch are kept", epoch, found)
+            labels, eps, kept = previous, self.summary["cluster/eps"], 1.0
+            attached, refined = 0, 0
+        else:
+            raise found
+        figures = {
+            "cluster/eps": eps, "cluster/scheduled_eps": scheduled, "cluster/kept": kept,
+        }  # fmt: skip
+        if self.labeler.outliers == "attach":
+            figures["cluster/attached"] = float(attached)
+        if self.labeler.refine > 0:
+            figures["cluster/refined"] = float(refined)
+        return labels, figures
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what the clustering of this epoch found; a run resumed within it has no start."""
+        for name, value in self.summary.items():
+            pl_module.log(name, torch.tensor(value, dtype=torch.float64), sync_dist=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the figures of this epoch's clustering, for a resume in mid-epoch."""
+        return {"summary": self.summary}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+        self.summary = state_dict["summary"]
+
+
+def _told(found: Any) -> Any:
+    """Return what the other processes are told: not every error can be sent, but every text can."""
+    if isinstance(found, Exception) and not isinstance(found, (UserError, NoClustersError)):
+        return LostProcessError(f"clustering failed with {type(found).__name__}: {found}")
+    return found
+
+
+def _require_finite(embeddings: Tensor, records: Records, epoch: int) -> None:
+    """Name the image; on all processes alike, for all hold the same embeddings."""
+    bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        others = f" and those of {len(bad) - 1} more of {len(records)}" if len(bad) > 1 else ""
+        raise UserError(
+            f"epoch {epoch}: the embedding of {records.paths[bad[0]]}{others} is NaN or infinite: "
+            "training has diverged, or the weights are damaged; try a lower optimizer.lr"
+        )

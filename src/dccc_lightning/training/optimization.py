@@ -1,0 +1,70 @@
+"""The optimiser and its warm-up, as settings that can be checked before anything runs."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from torch import nn, optim
+
+from dccc_lightning.common import ranges
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Optimiser and learning rate of each epoch (METHOD, network and optimisation).
+
+    Epoch t has ``lr * (warmup_start + (1 - warmup_start) * min(t, W) / W)``, W = ``warmup_epochs``:
+    stepped once an epoch, constant afterwards. Published: Adam (the L2 term
+    in the gradient, not AdamW; batch norm decays too), 3.5e-4, weight decay 5e-4, W = 10 from 0.1.
+
+    Attributes:
+        algorithm: ``adam``, ``adamw`` or ``sgd`` (Nesterov).
+        lr: Learning rate after the warm-up.
+        weight_decay: Strength of the L2 term (adam, sgd) or of the decay (adamw).
+        warmup_epochs: W; 0 for none.
+        warmup_start: Factor on ``lr`` in epoch 0.
+        momentum: Of sgd.
+
+    >>> Optimization().factor(0), Optimization().factor(10), Optimization().factor(50)
+    (0.1, 1.0, 1.0)
+    """
+
+    algorithm: str = "adam"
+    lr: float = 3.5e-4
+    weight_decay: float = 5e-4
+    warmup_epochs: int = 10
+    warmup_start: float = 0.1
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        ranges.optimization(**asdict(self))
+
+    def factor(self, epoch: int) -> float:
+        """Return the factor on ``lr`` in ``epoch``."""
+        if epoch >= self.warmup_epochs:
+            return 1.0
+        return self.warmup_start + (1.0 - self.warmup_start) * epoch / self.warmup_epochs
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+        """Build the optimiser over ``parameters`` (those that need no gradient are left out)."""
+        trained = [p for p in parameters if p.requires_grad]
+        if self.algorithm == "adam":
+            return optim.Adam(trained, lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        if self.algorithm == "adamw":
+            return optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        return optim.SGD(
+            trained, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum,
+            nesterov=self.momentum > 0, fused=True,
+        )  # fmt: skip
+
+    def renew(self, optimizer: optim.Optimizer, epoch: int) -> None:
+        """Give these settings to an optimiser that a checkpoint has brought its own ones."""
+        for group in optimizer.param_groups:
+            group["initial_lr"] = self.lr
+            group["lr"] = self.lr * self.factor(epoch)
+            group["weight_decay"] = self.weight_decay
+            if "momentum" in group:
+                group["momentum"] = self.momentum
+
+    def scheduler(self, optimizer: optim.Optimizer) -> optim.lr_scheduler.LambdaLR:
+        """Build the learning-rate schedule, to be stepped at the end of each epoch."""
+        return optim.lr_scheduler.LambdaLR(optimizer, self.factor)
