@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from pseudo_labels import K1, K2, embeddings
 
-from dccc_lightning.clustering import cameras as camera_aware
+from dccc_lightning.clustering.camera_penalty import penalize
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.proxies import camera_graph
+from dccc_lightning.neighbors import camera_normalization
 from dccc_lightning.neighbors.nearest import knn
 
 PENALTY = 0.1
@@ -46,9 +47,9 @@ def main() -> None:
     print(f"{chosen.n:,} x {chosen.dim}, {chosen.cameras} cameras, {chosen.device}")
     print(f"{'search and graph':18} {reference:8.3f} s")
     for name, function in (
-        ("center", lambda: camera_aware.center(features, cameras)),
-        ("whiten", lambda: camera_aware.whiten(features, cameras)),
-        ("penalty", lambda: camera_aware.penalize(made, cameras, PENALTY)),
+        ("center", lambda: camera_normalization.center(features, cameras)),
+        ("whiten", lambda: camera_normalization.whiten(features, cameras)),
+        ("penalty", lambda: penalize(made, cameras, PENALTY)),
         ("proxies' graph", lambda: camera_graph(features, cameras, K1, K2, 0.65, "auto")),
     ):
         seconds = best(function, chosen.turns)

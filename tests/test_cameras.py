@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dccc_lightning.clustering.algorithms import DBSCAN
-from dccc_lightning.clustering.cameras import center, penalize, whiten
+from dccc_lightning.clustering.camera_penalty import penalize
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.clustering.outliers import attach, renumbered
@@ -25,9 +25,10 @@ from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.neighbors.camera_normalization import center, whiten
 from dccc_lightning.reports.results import SCORES, summarize_run
 from dccc_lightning.training.callbacks import recluster
-from dccc_lightning.training.callbacks.evaluation import EvaluationEvery
+from dccc_lightning.training.callbacks.evaluation_interval import EvaluationEvery
 from dccc_lightning.training.callbacks.recluster import Recluster
 from dccc_lightning.training.retrieval_module import EvaluatedModule
 

@@ -354,15 +354,15 @@ PUBLIC = {
         "LogarithmicSchedule", "CosineSchedule",
     ],
     "clustering.jaccard": ["jaccard_graph"],
-    "clustering.neighbors": ["knn"],
-    "callbacks.recluster": ["Recluster"],
+    "neighbors": ["knn"],
+    "training.callbacks": ["Recluster"],
     "datamodule": ["ReIDDataModule"],
     "inference.loading": ["load_embedder"],
     "losses": ["SoftContrastiveLoss", "SoftOnlyLoss", "ClusterContrastLoss"],
     "memory": ["ClusterMemory"],
     "module": ["DCCCModule"],
-    "retrieval.gallery_index": ["GalleryIndex"],
-    "retrieval.metrics": ["ReIDRetrieval"],
+    "gallery.gallery_index": ["GalleryIndex"],
+    "metrics": ["ReIDRetrieval"],
 }  # fmt: skip
 
 

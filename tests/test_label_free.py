@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dccc_lightning.metrics.cluster_summary import summarize
+from dccc_lightning.metrics.cluster_summary import overall_silhouette, summarize
 from dccc_lightning.metrics.compactness import silhouette
 from dccc_lightning.reports.label_free import (
     RULE,
     label_free_table,
-    overall_silhouette,
     summarize_label_free,
 )
 

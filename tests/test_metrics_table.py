@@ -13,7 +13,7 @@ from dccc_lightning.common.files import write_atomically
 from dccc_lightning.errors import UnwritableFileError
 from dccc_lightning.reports.metrics_table import add_row, read_rows, write_rows
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
-from dccc_lightning.training.callbacks.evaluation import EvaluationEvery
+from dccc_lightning.training.callbacks.evaluation_interval import EvaluationEvery
 from dccc_lightning.training.callbacks.metrics_csv import MetricsTable
 from dccc_lightning.training.callbacks.recluster import Recluster
 

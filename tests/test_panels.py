@@ -40,7 +40,7 @@ from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
 from dccc_lightning.reports.plots import plot_curves
 from dccc_lightning.reports.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.thumbnails import Thumbnails
-from dccc_lightning.training.callbacks.panels import Panels
+from dccc_lightning.training.callbacks.epoch_panels import Panels
 from environment import with_modules
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

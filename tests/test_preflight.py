@@ -122,12 +122,12 @@ def test_every_part_that_is_configured_is_checked_early() -> None:
         for target in targets(yaml.safe_load(path.read_text()))
         if target.startswith(PACKAGE)
     }
-    without_values = {f"callbacks.{name}" for name in (
-        "console.EpochLine", "eps_curves.EpsCurves", "progress.PhaseProgress",
-        "recluster.Recluster", "table.MetricsTable", "timings.Timings",
+    without_values = {f"training.callbacks.{name}" for name in (
+        "epoch_line.EpochLine", "eps_curves.EpsCurves", "progress_bar.PhaseProgress",
+        "recluster.Recluster", "metrics_csv.MetricsTable", "timings.Timings",
         "wandb_panels.WandbPanels",
     )}  # fmt: skip
-    others = ("cli.", "sweeping.", "tasks.", "wandb_logger.")
+    others = ("cli.", "sweeps.", "tasks.", "training.wandb_logger.")
     checked = {t for t in configured if not t.startswith((*LIGHT, *others))} - without_values
     assert checked == set(CHECKS)
 

@@ -174,7 +174,9 @@ def test_the_score_matrix_never_exceeds_a_block(monkeypatch):
     shapes = []
     original = retrieval_scores.positions
     monkeypatch.setattr(
-        ranking, "positions", lambda s, *_: (shapes.append(tuple(s.shape)), original(s, *_))[1]
+        retrieval_scores,
+        "positions",
+        lambda s, *_: (shapes.append(tuple(s.shape)), original(s, *_))[1],
     )
     rng = np.random.default_rng(0)
     evaluate_retrieval(*images(rng, 10, gaussian(rng)), *images(rng, 30, gaussian(rng)), block=4)

@@ -53,7 +53,8 @@ def _unknown_option(missing: str, options: Sequence[str], places: Sequence[Path]
     """Say which options a group has, or which are like the one that it lacks."""
     if not missing.startswith("sweep/"):
         group, _, option = missing.rpartition("/")
-        return f"{group}={option}: no such option; {setting_names.nearest_option(group, option, options)}"
+        remedy = setting_names.nearest_option(group, option, options)
+        return f"{group}={option}: no such option; {remedy}"
     group, _, option = missing.partition("/")  # the only group with a group within it
     if Path(option).is_dir():
         remedy = "a folder is given as sweep_folder="

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dccc_lightning.clustering import cameras as camera_aware
 from dccc_lightning.clustering import outliers, refinement
 from dccc_lightning.clustering.adaptive import Choice, GraphSchedule
 from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
+from dccc_lightning.clustering.camera_penalty import penalize
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.proxies import LinkedProxies, camera_graph
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.neighbors.camera_normalization import checked_cameras, normalized_by_camera
 from dccc_lightning.neighbors.embeddings import Features
 from dccc_lightning.neighbors.nearest import knn
 
@@ -132,7 +133,7 @@ class PseudoLabeler:
         low, high = schedule.bounds
         top = max(high, min(high + self.margin, _LARGEST_DISTANCE))
         bottom = min(low, max(low - self.margin, self.step))
-        points = camera_aware.adapted(features, cameras, self.camera)
+        points = normalized_by_camera(features, cameras, self.camera)
         try:
             graph, algorithm = self._graph(points, cameras, top)
         except DenseGraphError as error:
@@ -152,7 +153,7 @@ class PseudoLabeler:
                 epoch, scheduled, found.eps, found.num_clusters,
             )  # fmt: skip
         adapted = [
-            points if view is features else camera_aware.adapted(view, cameras, self.camera)
+            points if view is features else normalized_by_camera(view, cameras, self.camera)
             for view in views
         ]
         return self._reconsidered(replace(found, choice=choice), points, adapted, epoch)
@@ -161,7 +162,7 @@ class PseudoLabeler:
         self, features: Features, cameras: ArrayLike | None, reach: float
     ) -> NeighborGraph:
         """Return the distances up to ``reach`` that are clustered; arguments as in a call."""
-        points = camera_aware.adapted(features, cameras, self.camera)
+        points = normalized_by_camera(features, cameras, self.camera)
         return self._graph(points, cameras, reach)[0]
 
     def _graph(
@@ -169,13 +170,13 @@ class PseudoLabeler:
     ) -> tuple[NeighborGraph, ClusteringAlgorithm]:
         """The distances up to ``top``, and what clusters them."""
         if self.camera == "proxies":
-            known = camera_aware.checked_cameras(cameras, len(points))
+            known = checked_cameras(cameras, len(points))
             graph = camera_graph(points, known, self.k1, self.k2, top, self.backend)
             return graph, LinkedProxies(self.algorithm, points, self.k1, self.k2, self.backend)
         neighbors = knn(points, self.k1, self.backend)
         graph = jaccard_graph(points, self.k1, self.k2, top, neighbors)
         if self.camera == "penalty":
-            graph = camera_aware.penalize(graph, cameras, self.penalty)
+            graph = penalize(graph, cameras, self.penalty)
         return graph, self.algorithm
 
     def _reconsidered(

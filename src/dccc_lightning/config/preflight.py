@@ -15,10 +15,10 @@ from dccc_lightning.models.catalog import check_embedder
 Check = Callable[..., None]
 
 CHECKS: Mapping[str, Check] = {
-    "callbacks.evaluation.EvaluationEvery": ranges.evaluation,
-    "callbacks.loss_guard.LossGuard": ranges.loss_guard,
-    "callbacks.panels.Panels": ranges.panels,
-    "callbacks.run_checkpoint.RunCheckpoint": ranges.run_checkpoint,
+    "training.callbacks.evaluation_interval.EvaluationEvery": ranges.evaluation,
+    "training.callbacks.loss_guard.LossGuard": ranges.loss_guard,
+    "training.callbacks.epoch_panels.Panels": ranges.panels,
+    "training.callbacks.run_checkpoint.RunCheckpoint": ranges.run_checkpoint,
     "clustering.adaptive.AdaptiveSchedule": ranges.adaptive_schedule,
     "clustering.algorithms.DBSCAN": ranges.cluster_size,
     "clustering.hdbscan.HDBSCAN": ranges.hdbscan,
@@ -30,7 +30,7 @@ CHECKS: Mapping[str, Check] = {
     "losses.SoftOnlyLoss": ranges.no_arguments,
     "memory.ClusterMemory": ranges.memory,
     "models.embedder.build_embedder": check_embedder,
-    "optimization.Optimization": ranges.optimization,
+    "training.optimization.Optimization": ranges.optimization,
 }
 """Checks of what the settings may name and torch is needed for, by name within the package."""
 

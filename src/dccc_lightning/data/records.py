@@ -95,8 +95,8 @@ class Splits:
 class ReIDDataset(Protocol):
     """Anything that can read itself into ``Splits``; the contract of the ``dataset`` group.
 
-    It may have official counts as an attribute ``facts`` (``dccc_lightning.data.datasets.official_counts.Facts``), for
-    ``task=verify``.
+    It may have official counts as an attribute ``facts`` (``Facts`` of
+    ``data.datasets.official_counts``), for ``task=verify``.
     """
 
     name: str

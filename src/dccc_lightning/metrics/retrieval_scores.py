@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dccc_lightning.clustering.cameras import center, checked_cameras, have_means
 from dccc_lightning.common import checks, progress
 from dccc_lightning.common.tensors import as_tensor
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.metrics.rank_positions import positions
 from dccc_lightning.metrics.reranking import Rerank, reranked_distances
+from dccc_lightning.neighbors.camera_normalization import center, checked_cameras, have_means
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 from dccc_lightning.neighbors.similarity import origin_of, products
 

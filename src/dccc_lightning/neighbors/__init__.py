@@ -1,1 +1,10 @@
 """Nearest neighbours of embeddings, shared by clustering, metrics and gallery."""
+
+from typing import TYPE_CHECKING
+
+from dccc_lightning.common.public_names import imported_lazily
+
+if TYPE_CHECKING:
+    from dccc_lightning.neighbors.nearest import knn as knn
+
+__getattr__, __dir__ = imported_lazily(__name__, {"knn": "nearest"})

@@ -4,12 +4,12 @@ The rule: the epoch with the highest ``overall_silhouette``, and of its networks
 there is one. How near to the best epoch it led in ten runs is in docs/own_images.md.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
+from dccc_lightning.metrics.cluster_summary import overall_silhouette
 from dccc_lightning.reports.metrics_table import Row
 
 RULE = "highest silhouette over all training images, outliers counted as 0"
@@ -21,29 +21,6 @@ FIGURES = {
     "churn": ("churn", "{:.1%}"),
 }
 """What stands in for scores, without ``cluster/``: its name for people, and its form."""
-
-LEAST = -1.0
-"""Score of a clustering that has no silhouette: fewer than two clusters."""
-
-
-def overall_silhouette(figures: Mapping[str, float]) -> float:
-    """Return the mean silhouette over all images; outliers, which have none, count 0.
-
-    The silhouette alone, over the clustered images, also rises when more and more of the images are
-    left out, and training on what is left is how a run goes wrong without a sign.
-
-    Args:
-        figures: Of a clustering, as metrics.csv has them: ``cluster/silhouette`` (absent where
-            there are fewer than two clusters) and ``cluster/outlier_ratio``.
-
-    Returns:
-        Within [-1, 1].
-
-    >>> overall_silhouette({"cluster/silhouette": 0.5, "cluster/outlier_ratio": 0.2})
-    0.4
-    """
-    silhouette = figures.get("cluster/silhouette", math.nan)
-    return LEAST if math.isnan(silhouette) else silhouette * (1 - figures["cluster/outlier_ratio"])
 
 
 def summarize_label_free(rows: Sequence[Row], has_teacher: bool) -> dict[str, Any]:

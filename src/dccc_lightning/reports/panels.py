@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.cameras import center
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import UNKNOWN, Records
 from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.neighbors.camera_normalization import center
 from dccc_lightning.neighbors.embeddings import Features, unit_rows
 from dccc_lightning.reports import charts
 from dccc_lightning.reports.boards import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys

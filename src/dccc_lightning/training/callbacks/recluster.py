@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dccc_lightning.clustering.adaptive import Choice
-from dccc_lightning.clustering.cameras import have_means
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.outliers import as_singles
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
@@ -25,10 +24,10 @@ from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.split_embedding import embed_split
-from dccc_lightning.metrics.cluster_summary import summarize
+from dccc_lightning.metrics.cluster_summary import overall_silhouette, summarize
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.neighbors.camera_normalization import have_means
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
-from dccc_lightning.reports.label_free import overall_silhouette
 from dccc_lightning.training.lightning_internals import shuffles_batches
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.reports import metrics_table
 from dccc_lightning.reports.code_version import code_version
 from dccc_lightning.reports.wandb_media import to_media
+from dccc_lightning.training.callbacks.epoch_panels import Panels
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
-from dccc_lightning.training.callbacks.panels import Panels
 from dccc_lightning.training.callbacks.timings import Timings
 from dccc_lightning.training.checkpointing import LAST
 from dccc_lightning.training.wandb_logger import RunWandbLogger

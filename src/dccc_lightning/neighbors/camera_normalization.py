@@ -1,4 +1,4 @@
-"""The camera taken out of the embeddings, or of the distances, before clustering.
+"""Remove the camera from embeddings: subtract its mean, or whiten by its covariance.
 
 Images of one camera resemble each other whoever is on them: light, background and viewpoint are the
 same. Cameras are metadata that every surveillance system has; no identity is used here. What is
@@ -11,11 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from dccc_lightning.clustering.jaccard import NeighborGraph
-from dccc_lightning.common import checks
 from dccc_lightning.neighbors.embeddings import Features, unit_rows
 
 _SAME = 1e-5
@@ -48,7 +45,7 @@ def have_means(cameras: ArrayLike) -> bool:
     return len(np.unique(known)) < len(known)
 
 
-def adapted(features: Features, cameras: ArrayLike | None, mode: str) -> Features:
+def normalized_by_camera(features: Features, cameras: ArrayLike | None, mode: str) -> Features:
     """Return the embeddings (N, D) whose neighbours are searched in one of ``ranges.CAMERA_MODES``.
 
     Proxies are of whitened embeddings: what links them compares centroids of different cameras.
@@ -147,34 +144,6 @@ def _inverse_root(covariance: Tensor, least: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     root: Tensor = vectors * values.clamp(min=least).rsqrt() @ vectors.T
     return root
-
-
-def penalize(graph: NeighborGraph, cameras: ArrayLike | None, penalty: float) -> NeighborGraph:
-    """Add ``penalty`` to the distances between two images of one camera.
-
-    Nothing gets nearer, so the graph stays complete up to its ``max_distance``. An image has no
-    distance from itself, and an unknown camera (-1) is no camera.
-
-    Args:
-        graph: Distances between N images.
-        cameras: (N,) integers, -1 for an unknown one.
-        penalty: Jaccard distance, at least 0.
-
-    Raises:
-        ValueError: Shapes do not fit, no camera is known, or ``penalty`` is negative.
-    """
-    checks.real("penalty", penalty, 0)
-    known = checked_cameras(cameras, len(graph))
-    matrix = graph.distances
-    rows = np.repeat(np.arange(len(graph)), np.diff(matrix.indptr))
-    same = (known[rows] == known[matrix.indices]) & (known[rows] >= 0) & (rows != matrix.indices)
-    distances = np.where(same, matrix.data + np.float32(penalty), matrix.data)
-    kept = distances <= np.float32(graph.max_distance)
-    ends = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr].astype(np.int32)
-    return NeighborGraph(
-        csr_matrix((distances[kept], matrix.indices[kept], ends), shape=matrix.shape),
-        graph.max_distance,
-    )
 
 
 class _Group(NamedTuple):
