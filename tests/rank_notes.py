@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.training.callbacks import panels
+from dccc_lightning.training.callbacks import epoch_panels
 
 MESSAGE = "this one alone"  # apart, so that no traceback quotes it
 
@@ -33,13 +33,13 @@ class PanelNotes(Callback):
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         self.made = 0
-        original = panels.make_panels
+        original = epoch_panels.make_panels
 
         def counted(*arguments):
             self.made += 1
             return original(*arguments)
 
-        panels.make_panels = counted
+        epoch_panels.make_panels = counted
 
     def teardown(self, trainer: pl.Trainer, pl_module, stage: str) -> None:
         if self.made:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dccc_lightning.metrics.cluster_summary import overall_silhouette, summarize
+from dccc_lightning.metrics.cluster_summary import summarize
 from dccc_lightning.metrics.compactness import silhouette
+from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.reports.label_free import (
     RULE,
     label_free_table,

@@ -656,16 +656,16 @@ def test_the_page_says_how_to_repeat_a_job_of_a_sweep(command, tiny, tmp_path):
 def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
     command, tiny, tmp_path, monkeypatch
 ):
-    from dccc_lightning.training.callbacks import panels
+    from dccc_lightning.training.callbacks import epoch_panels
 
-    embed, embedded, written = panels.Recluster.embed, [], []
+    embed, embedded, written = epoch_panels.Recluster.embed, [], []
 
     def counted(self, module, datamodule, epoch):
         embedded.append(epoch)
         return embed(self, module, datamodule, epoch)
 
-    monkeypatch.setattr(panels.Recluster, "embed", counted)
-    monkeypatch.setattr(panels, "write_panels", lambda _, made, epoch: written.append(epoch))
+    monkeypatch.setattr(epoch_panels.Recluster, "embed", counted)
+    monkeypatch.setattr(epoch_panels, "write_panels", lambda _, made, epoch: written.append(epoch))
     outcome = command(*tiny, "output=run", "callbacks.panels.every=1")
     assert outcome.code == 0, outcome.err
     assert written == [0, 1]
@@ -675,7 +675,7 @@ def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
 def test_images_that_have_gone_cost_the_panels_and_not_the_run(
     command, tiny, tmp_path, monkeypatch
 ):
-    from dccc_lightning.training.callbacks import panels
+    from dccc_lightning.training.callbacks import epoch_panels
 
     def gone(*_):
         raise UserError("cannot read the image x.jpg")
@@ -683,7 +683,7 @@ def test_images_that_have_gone_cost_the_panels_and_not_the_run(
     def exhausted(*_, **__):
         raise MemoryError("Unable to allocate 3 GiB")
 
-    monkeypatch.setattr(panels, "make_panels", gone)
+    monkeypatch.setattr(epoch_panels, "make_panels", gone)
     monkeypatch.setattr("dccc_lightning.reports.plots.plot_curves", exhausted)
     outcome = command(*tiny, "output=run")
     assert outcome.code == 0

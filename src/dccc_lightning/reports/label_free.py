@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dccc_lightning.metrics.cluster_summary import overall_silhouette
+from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.reports.metrics_table import Row
 
 RULE = "highest silhouette over all training images, outliers counted as 0"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dccc_lightning.metrics.cluster_summary import overall_silhouette
+from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.reports.metrics_table import Row, read_rows
 
 OBJECTIVES = ("mAP", "overall_silhouette")

@@ -24,7 +24,8 @@ from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.split_embedding import embed_split
-from dccc_lightning.metrics.cluster_summary import overall_silhouette, summarize
+from dccc_lightning.metrics.cluster_summary import summarize
+from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.neighbors.camera_normalization import have_means
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
