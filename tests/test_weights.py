@@ -29,9 +29,8 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 from dccc_lightning.models.state_files import read_state
-from dccc_lightning.models.trunk import PositionGrid
-from dccc_lightning.models.vit import resize_positions
 from dccc_lightning.models.weights import WeightsReport, load_weights
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.training.optimization import Optimization

@@ -3,7 +3,6 @@
 from dccc_lightning.models.catalog import MOBILE, RESNETS, TRANSFORMERS, check_backbone
 from dccc_lightning.models.timm_trunk import build_timm
 from dccc_lightning.models.trunk import Trunk
-from dccc_lightning.models.vit import build_vit
 
 
 def build_backbone(
@@ -23,7 +22,7 @@ def build_backbone(
 
     Raises:
         ValueError: An unknown name, or a width or size that the network cannot have.
-        UserError: A network of timm, which is not installed.
+        UserError: It needs timm, which is not installed.
     """
     size = check_backbone(name, width, bn_group_size, image_size)
     if name in RESNETS:  # torchvision takes longer to import than torch
@@ -34,6 +33,8 @@ def build_backbone(
         from dccc_lightning.models.mobile import build_mobile  # noqa: PLC0415
 
         return build_mobile(name, bn_group_size)
-    if name in TRANSFORMERS:
+    if name in TRANSFORMERS:  # timm is an extra
+        from dccc_lightning.models.vit import build_vit  # noqa: PLC0415
+
         return build_vit(name, size, bn_group_size)
     return build_timm(name, size, bn_group_size)

@@ -86,7 +86,7 @@ def check_backbone(
 
     Raises:
         ValueError: An unknown name, or a width or size that the network cannot have.
-        UserError: A network of timm, which is not installed.
+        UserError: It needs timm, which is not installed.
     """
     checks.real("width", width, 1 / 64, 4.0)  # one of the 64 channels of the first layer remains
     height, across = IMAGE_SIZE if image_size is None else image_size
@@ -101,7 +101,7 @@ def check_backbone(
         )
     if width != 1.0 and not (name in RESNETS and RESNETS[name].basic):
         raise ValueError(f"width must be 1 for {name}, got {width}")
-    if is_of_timm and find_spec("timm") is None:
+    if (is_of_timm or name in TRANSFORMERS) and find_spec("timm") is None:
         raise missing_timm(name)
     if name in RESNETS and RESNETS[name].ibn and max(size) <= IBN_STRIDE:
         raise ValueError(

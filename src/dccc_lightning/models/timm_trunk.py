@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.batchnorm_conversion import group_batch_norms
 from dccc_lightning.models.catalog import TIMM, missing_timm
-from dccc_lightning.models.trunk import PositionGrid, Trunk
+from dccc_lightning.models.position_grid import PositionGrid
+from dccc_lightning.models.trunk import Trunk
 
 
 def import_timm(name: str) -> Any:

@@ -1,23 +1,8 @@
 """What every backbone is to the embedder: a network that ends in a map of known depth."""
 
-from dataclasses import dataclass
-
 from torch import nn
 
-
-@dataclass(frozen=True)
-class PositionGrid:
-    """Where the position embeddings of a transformer stand.
-
-    Attributes:
-        height: Patches from top to bottom.
-        width: Patches from left to right.
-        prefix: Tokens before the patches that have an embedding too, such as the class token.
-    """
-
-    height: int
-    width: int
-    prefix: int
+from dccc_lightning.models.position_grid import PositionGrid
 
 
 class Trunk(nn.Module):

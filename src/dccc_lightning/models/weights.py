@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.naming import is_expected, own_name, part
+from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 from dccc_lightning.models.pretrained import imagenet_state
 from dccc_lightning.models.state_files import read_state
-from dccc_lightning.models.trunk import PositionGrid
-from dccc_lightning.models.vit import resize_positions
 
 log = logging.getLogger(__name__)
 
