@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 try:
     __version__ = version("dccc-lightning")
-except PackageNotFoundError:  # a source tree on PYTHONPATH, never installed
+except PackageNotFoundError:  # source tree on PYTHONPATH, not installed
     __version__ = "0+source"
 
 _PUBLIC = {

@@ -1,4 +1,4 @@
-"""The data side of DCCC: splits, loaders, and the pseudo labels of this epoch."""
+"""LightningDataModule of DCCC: splits, loaders and the pseudo labels of the current epoch."""
 
 import logging
 import os
@@ -26,33 +26,33 @@ from dccc_lightning.errors import UserError
 log = logging.getLogger(__name__)
 
 MEMORY_FRACTION = 0.4
-"""Part of the memory available that decoded images may take with ``cache="auto"``."""
+"""Share of the available memory that decoded images may occupy with ``cache="auto"``."""
 
 LabelSource = Callable[[int], None]
-"""Called with an epoch, it gives the datamodule the pseudo labels of that epoch."""
+"""Function of the epoch that sets the datamodule's pseudo labels for that epoch."""
 
 
 class ReIDDataModule(pl.LightningDataModule):
-    """Loaders over a re-identification dataset whose training labels change every epoch.
+    """DataModule of a re-identification dataset whose training labels change every epoch.
 
-    The order of events matters. Lightning asks for ``train_dataloader`` before the hooks that start
-    an epoch, so it is here that a label source (the ``Recluster`` callback) is asked for the labels
-    of the epoch about to begin, if it does not have them yet: resumed in mid-epoch, it has.
+    Lightning calls ``train_dataloader`` before the hooks that start an epoch. Therefore
+    ``train_dataloader`` calls the label source (the ``Recluster`` callback) for the labels of the
+    coming epoch, unless they were restored from a checkpoint of the same epoch.
 
     Args:
-        dataset: Reads itself into splits.
-        height: Pixels after resizing.
-        width: Pixels after resizing.
-        clusters: P, clusters in a global batch.
-        instances: K, images of each cluster in a global batch.
+        dataset: Dataset that returns its ``Splits``.
+        height: Height of the resized images, in pixels.
+        width: Width of the resized images, in pixels.
+        clusters: P, clusters per global batch.
+        instances: K, images of each cluster per global batch.
         iterations: Optimiser steps per epoch, independent of the number of images.
-        augmentation: Makes a random view of a batch.
-        seed: Of the sampler.
-        eval_batch_size: Images per step when embedding, in each process.
-        workers: Decoding processes of a loader; None: none when the images are in memory, else up
-            to 8.
+        augmentation: Transform that returns a random view of a batch.
+        seed: Seed of the sampler.
+        eval_batch_size: Images per step of embedding, in each process.
+        workers: Worker processes per loader; None uses no worker if the images are cached,
+            otherwise up to 8.
         cache: ``auto``, ``ram`` or ``none``: keep decoded images in memory.
-        on_error: ``fail`` or ``skip`` an unreadable image.
+        on_error: ``fail`` or ``skip`` on an unreadable image.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.labels_epoch = -1
         self._labels_on_device: Tensor | None = None
         self._has_warned = False
-        self._begun = BegunEpoch()  # an epoch that a checkpoint has interrupted
+        self._begun = BegunEpoch()  # the epoch interrupted by the loaded checkpoint
         self._batches = EpochBatches()
         self._train_loader: DataLoader[RawBatch] | None = None
         self._splits: Splits | None = None
@@ -103,7 +103,7 @@ class ReIDDataModule(pl.LightningDataModule):
         return self._splits
 
     def prepare_data(self) -> None:
-        """Let one process make or check the dataset before all of them read it."""
+        """Draw or check the dataset in one process before all processes read it."""
         self.dataset.splits()
 
     def setup(self, stage: str | None = None) -> None:
@@ -116,7 +116,7 @@ class ReIDDataModule(pl.LightningDataModule):
             return
         splits = self.dataset.splits()
         total = len(splits.train) + len(splits.query) + len(splits.gallery)
-        # All processes of a machine, and all splits, share the memory that is there.
+        # All processes of a machine, and all splits, share its memory.
         processes = self.trainer.num_devices if self.trainer is not None else 1
         self._memory_per_image = MEMORY_FRACTION / (total * processes)
         train, train_store = self._readable(splits.train, "training")
@@ -145,7 +145,15 @@ class ReIDDataModule(pl.LightningDataModule):
         return records.select(keep), store.select(keep)
 
     def set_pseudo_labels(self, labels: NDArray[np.int64], epoch: int) -> None:
-        """Take the pseudo labels of ``epoch``: (N,) int64, -1 for outliers."""
+        """Set the pseudo labels of an epoch.
+
+        Args:
+            labels: (N,) cluster of each training image, -1 for outliers.
+            epoch: Epoch to train with them.
+
+        Raises:
+            ValueError: The number of labels differs from the number of training images.
+        """
         if len(labels) != len(self.splits.train):
             raise ValueError(
                 f"labels must have one entry per training image ({len(self.splits.train)}), "
@@ -156,7 +164,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self._labels_on_device = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pseudo labels, their epoch, and the steps made in it, for the checkpoint."""
+        """Return the pseudo labels, their epoch and its completed steps."""
         return {
             "labels": None if self.labels is None else torch.from_numpy(self.labels),
             "labels_epoch": self.labels_epoch,
@@ -166,7 +174,7 @@ class ReIDDataModule(pl.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what ``state_dict`` returned."""
+        """Restore the pseudo labels and the position in the epoch."""
         labels: Tensor | None = state_dict["labels"]
         self.labels = None if labels is None else labels.numpy()
         self.labels_epoch = state_dict["labels_epoch"]
@@ -177,18 +185,18 @@ class ReIDDataModule(pl.LightningDataModule):
         self._labels_on_device = None
 
     def forget_labels(self) -> None:
-        """Begin anew: labels of another training, or of other images, are none of this one's."""
+        """Discard the labels of another run or of other images."""
         self.labels, self.labels_epoch = None, -1
         self._labels_on_device = None
         self._begun = BegunEpoch()
 
     def train_dataloader(self) -> DataLoader[RawBatch]:
-        """Return the loader of the current epoch, after asking for its pseudo labels."""
+        """Return the loader of the current epoch, computing its pseudo labels if needed."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         images = len(self.splits.train)
         start = self._begun.first_step(epoch, self.iterations, images, self._drawn_by())
         if self.labels is not None and len(self.labels) != images:
-            self.forget_labels()  # cluster the images that there are now
+            self.forget_labels()  # images were added or removed: cluster again
         if self.label_source is not None and self.labels_epoch != epoch:
             self.label_source(epoch)
         if self.labels is None:
@@ -210,13 +218,13 @@ class ReIDDataModule(pl.LightningDataModule):
                 batch_sampler=self._batches,
                 collate_fn=whole,
                 num_workers=workers,
-                persistent_workers=workers > 0,  # to start them takes a second, every epoch
+                persistent_workers=workers > 0,  # saves about a second per epoch
                 pin_memory=torch.cuda.is_available(),
             )
         return self._train_loader
 
     def teardown(self, stage: str) -> None:
-        """Let the workers of the training loader go."""
+        """Stop the workers of the training loader."""
         self._train_loader = None
 
     def ordered_loader(self, split: str, positions: range) -> DataLoader[tuple[Tensor, Tensor]]:
@@ -240,7 +248,7 @@ class ReIDDataModule(pl.LightningDataModule):
         ]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Make views or normalise, vectorised on the device that the batch is on."""
+        """Augment training batches and normalise evaluation batches, on their device."""
         if isinstance(batch, RawBatch):
             return TrainBatch(
                 self.augmentation(batch.images, batch.keys, view=0),
@@ -262,7 +270,7 @@ class ReIDDataModule(pl.LightningDataModule):
         )
 
     def _drawn_by(self) -> dict[str, int]:
-        """Return what a batch depends on, by the names of the settings."""
+        """Return the settings that determine the batches, by name."""
         return {
             "seed": self.seed,
             "batch.clusters": self.clusters, "batch.instances": self.instances,
@@ -271,7 +279,7 @@ class ReIDDataModule(pl.LightningDataModule):
         }  # fmt: skip
 
     def _parts(self) -> int:
-        """Return into how many parts gradient accumulation cuts a batch."""
+        """Return the number of parts into which gradient accumulation splits a batch."""
         return self.trainer.accumulate_grad_batches if self.trainer is not None else 1
 
     def _steps_made(self) -> int:
@@ -283,7 +291,7 @@ class ReIDDataModule(pl.LightningDataModule):
         found = int(self.labels.max()) + 1 if self.labels is not None else 0
         if found < self.clusters and not self._has_warned and collectives.world()[0] == 0:
             log.warning(
-                "%d clusters are fewer than the %d of a batch: they repeat in the batch",
+                "%d clusters are fewer than the %d of a batch: clusters repeat within a batch",
                 found, self.clusters,
             )  # fmt: skip
             self._has_warned = True

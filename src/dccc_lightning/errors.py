@@ -1,13 +1,12 @@
-"""The one exception that stands for a mistake of the user's."""
+"""Exceptions for mistakes of the user and faults of files."""
 
 import errno
 
 
 class UserError(Exception):
-    """Bad input: shown as a single line that names the thing, the place and the remedy.
+    """Error in the user's input, with a one-line message that names the cause and the remedy.
 
-    The command line turns it into exit code 2 without a traceback; library callers catch it as any
-    exception. Messages are one line.
+    The command line prints the message without a traceback and exits with code 2.
     """
 
 
@@ -16,11 +15,11 @@ class UnreadableImageError(UserError):
 
 
 class UnwritableFileError(UserError):
-    """A file that cannot be written; what was there before is as it was."""
+    """A file that cannot be written; its previous content is unchanged."""
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Tell whether a disk, or the user's share of it, has no room left.
+    """Return True if the disk is full or the user's quota is exhausted.
 
     >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device"))
     True
@@ -29,9 +28,8 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def is_misconfiguration(error: BaseException) -> bool:
-    """Tell whether Lightning refused a setting.
+    """Return True for Lightning's ``MisconfigurationException``.
 
-    By the name of the exception: to import it takes seconds, which a command line that is wrong, or
-    asks for help, need not wait for.
+    Compared by name, since importing Lightning takes seconds.
     """
     return any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__)

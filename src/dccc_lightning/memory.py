@@ -1,9 +1,9 @@
-"""The cluster memory: one centroid per cluster, and the rules that move it during an epoch.
+"""Cluster memory: one centroid per cluster and the rules that update it during an epoch.
 
-DyCL (arXiv 2303.06810) weights the members of a cluster in the batch by how little they resemble
-the centroid; the three other rules are its ablations. A rule runs on every training step, without a
-Python loop over clusters and without waiting for the device: members are related through a B x B
-mask. (``instance`` alone, sequential by definition, loops over the members and waits once.)
+DyCL (arXiv 2303.06810) gives less similar members of a cluster more weight; the three other rules
+are its ablations. Updates use a (B, B) mask of equal labels instead of a Python loop over clusters
+and do not synchronise with the device; only ``instance``, sequential by definition, loops over the
+members and synchronises once.
 """
 
 from typing import Any
@@ -18,30 +18,30 @@ from dccc_lightning.common.tensors import as_tensor
 
 
 class ClusterMemory(nn.Module):
-    """L2-normalised cluster centroids, the logits against them and their momentum update.
+    """L2-normalised cluster centroids with logits and a momentum update.
 
-    For a cluster y with the normalised batch features f_1..f_m, in batch order:
+    For a cluster y with normalised batch features f_1..f_m, in batch order:
 
     - ``dycl``: ``c_y <- normalise(mu c_y + (1 - mu) sum_i w_i f_i)`` with
       ``w = softmax(-cos(f_i, c_y) / tau_w)``;
     - ``mean``: the same with w = 1 / m, the limit of ``dycl`` for a large ``tau_w``;
     - ``hard``: all weight on the least similar member (the first of equals), the limit for a small
       ``tau_w``;
-    - ``instance``: ``c_y <- normalise(mu c_y + (1 - mu) f_i)`` for one member after another, the
-      rule of Cluster Contrast.
+    - ``instance``: ``c_y <- normalise(mu c_y + (1 - mu) f_i)`` for each member in turn, the rule of
+      Cluster Contrast.
 
-    Computed in float32 (float64 where the module was made so), under autocast too.
+    Computed in float32 (float64 after ``.double()``), also under autocast.
 
     Args:
-        feature_dim: D.
+        feature_dim: D, the size of the embeddings.
         momentum: mu in [0, 1], the share of the old centroid.
         temperature: Divisor of the cosines in ``logits``, above 0.
-        update: The rule, one of the four above.
+        update: Update rule, one of the four above.
         tau_w: Temperature of the DyCL weights, above 0.
 
     Attributes:
-        centroids: (C, D) buffer; C is 0 before the first ``rebuild``. Every change replaces the
-            tensor, so that a backward through earlier logits still sees the centroids it used.
+        centroids: (C, D) buffer; C is 0 before the first ``rebuild``. Updates replace the tensor
+            instead of modifying it, so that a backward pass through earlier logits stays valid.
 
     >>> memory = ClusterMemory(2, momentum=0.5, update="mean")
     >>> memory.rebuild(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 1, -1]))
@@ -73,22 +73,22 @@ class ClusterMemory(nn.Module):
 
     @property
     def num_clusters(self) -> int:
-        """C, the number of clusters of this epoch."""
+        """C, the number of clusters of the current epoch."""
         return self.centroids.shape[0]
 
     @torch.no_grad()
     def rebuild(self, features: Tensor | NDArray[Any], labels: Tensor | NDArray[Any]) -> None:
-        """Set every centroid to the normalised mean of its cluster's features.
+        """Set each centroid to the normalised mean of its cluster's features.
 
-        Summed on the CPU, in the order of the images, so that all processes of a run get the same
-        bits.
+        Features are summed on the CPU in the order of the images, so that all processes compute
+        identical bits.
 
         Args:
             features: (N, D) L2-normalised embeddings.
-            labels: (N,) integers, -1 = outlier (ignored); 0 to C - 1 must all occur.
+            labels: (N,) integers, -1 for outliers (ignored); each of 0 to C - 1 must occur.
 
         Raises:
-            ValueError: Shapes do not fit, the labels are no gapless numbering, or a feature of a
+            ValueError: Shapes do not match, a label of 0 to C - 1 is missing, or a feature of a
                 cluster is NaN or infinite.
         """
         features = as_tensor(features).cpu()
@@ -99,13 +99,13 @@ class ClusterMemory(nn.Module):
             )
         if labels.shape != features.shape[:1]:
             raise ValueError(
-                f"labels must be ({len(features)},), one a feature, got {tuple(labels.shape)}"
+                f"labels must be ({len(features)},), one per feature, got {tuple(labels.shape)}"
             )
         if labels.numel() == 0 or labels.max() < 0:
-            raise ValueError("labels must name at least one cluster, got outliers alone")
+            raise ValueError("labels must contain at least one cluster, got only outliers")
         if labels.min() < -1:
             raise ValueError(f"labels must be -1 or a cluster, got {labels.min().item()}")
-        # Slot 0 of counts and sums takes the outliers, which saves a copy of the features.
+        # Row 0 of counts and sums is for the outliers, which avoids a copy of the features.
         counts = torch.bincount(labels + 1)
         if (counts[1:] == 0).any():
             missing = int((counts[1:] == 0).nonzero()[0])
@@ -126,13 +126,13 @@ class ClusterMemory(nn.Module):
         """Return cos(x, centroid) / temperature, differentiable in ``x``.
 
         Args:
-            x: (B, D), normalised inside.
+            x: (B, D) embeddings of any length.
 
         Returns:
             (B, C).
 
         Raises:
-            RuntimeError: There is no cluster yet.
+            RuntimeError: ``rebuild`` has not been called.
         """
         self._require_clusters()
         with torch.autocast(x.device.type, enabled=False):
@@ -141,18 +141,18 @@ class ClusterMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, labels: Tensor) -> None:
-        """Move the centroids of the batch's clusters; call it after the losses of the step.
+        """Update the centroids of the batch's clusters, after the losses of the step.
 
-        Distributed, every process passes the gathered global batch.
+        In distributed training, every process passes the gathered global batch.
 
         Args:
-            x: (B, D) student embeddings, normalised inside.
+            x: (B, D) student embeddings of any length.
             labels: (B,) integers in [0, C).
 
         Raises:
-            ValueError: Lengths differ, or a label is out of range (seen on the CPU only; a check
-                elsewhere would wait for the device).
-            RuntimeError: There is no cluster yet.
+            ValueError: Lengths differ, or a label is out of range (checked on the CPU only, since
+                a check on a GPU would synchronise).
+            RuntimeError: ``rebuild`` has not been called.
         """
         self._require_clusters()
         if labels.ndim != 1 or x.ndim != 2 or len(x) != len(labels):
@@ -178,7 +178,7 @@ class ClusterMemory(nn.Module):
                 self.centroids = self._updated_by_clusters(centroids, features, labels)
 
     def extra_repr(self) -> str:
-        """Show the settings where torch prints the module."""
+        """Return the settings for the module's ``repr``."""
         return (
             f"feature_dim={self.feature_dim}, momentum={self.momentum}, "
             f"temperature={self.temperature}, update={self.rule!r}, tau_w={self.tau_w}"
@@ -205,14 +205,14 @@ class ClusterMemory(nn.Module):
             new = torch.where(members, scores, -torch.inf).softmax(dim=1) @ features
         clusters = labels[leaders]
         moved = self._blend(centroids[clusters], new)
-        # All slots of a cluster hold its new centroid, up to rounding. The first slot speaks for
-        # all, so that repeated writes carry the same bits and their order does not matter.
+        # All rows of a cluster hold its new centroid, up to rounding. Each copies the first row,
+        # so that repeated writes carry the same bits in any order.
         speakers = torch.searchsorted(leaders, first[leaders])
         return centroids.index_copy(0, clusters, moved[speakers])
 
     def _updated_by_instances(self, centroids: Tensor, features: Tensor, labels: Tensor) -> Tensor:
-        # The k-th members of all clusters are independent of one another: one pass for each k.
-        # Their number decides the length of the loop, which costs one wait for the device.
+        # The k-th members of all clusters are independent: one pass per k. Reading the number of
+        # passes synchronises with the device once.
         occurrence = (labels[:, None] == labels).tril(diagonal=-1).sum(dim=1)
         sizes = torch.bincount(occurrence.cpu()).tolist()
         centroids = centroids.clone()
@@ -223,13 +223,13 @@ class ClusterMemory(nn.Module):
 
 
 def _leaders(first: Tensor) -> Tensor:
-    """Return the slots, ascending, for which a new centroid is computed.
+    """Return the batch rows, ascending, for which a new centroid is computed.
 
-    On the CPU that is one for each cluster. Elsewhere their number would have to be waited for, and
-    computing the same centroid in every slot of a cluster takes less time.
+    On the CPU, one row per cluster. On a GPU, all rows: computing a cluster's centroid repeatedly
+    is faster than synchronising to learn the number of clusters.
 
     Args:
-        first: (B,) first slot with the cluster of each slot.
+        first: (B,) index of the first row of the same cluster.
     """
     if first.device.type == "cpu":
         leaders: Tensor = torch.unique(first)
@@ -249,7 +249,7 @@ def _unit(x: Tensor, dtype: torch.dtype) -> Tensor:
 def _resize_to_checkpoint(
     module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
 ) -> None:
-    """Make room for the clusters of a checkpoint: their number differs from epoch to epoch."""
+    """Resize the centroids to the number of clusters in a checkpoint, which varies by epoch."""
     assert isinstance(module, ClusterMemory)
     saved = state_dict.get(f"{prefix}centroids")
     if isinstance(saved, Tensor) and saved.ndim == 2:

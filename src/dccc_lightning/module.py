@@ -1,4 +1,4 @@
-"""DCCC as a LightningModule: student, teacher, memory, loss, optimiser."""
+"""LightningModule of DCCC: student, teacher, memory, loss, optimiser."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,27 +25,29 @@ from dccc_lightning.training.optimization import Optimization
 from dccc_lightning.training.retrieval_module import EvaluatedModule
 
 _NAMES = {"val": "student", "val_teacher": "teacher"}
-"""Networks by the prefix of their metrics."""
+"""Networks, by the prefix of their metrics."""
 
 
 class DCCCModule(EvaluatedModule):
-    """The network side of DCCC (METHOD, one epoch, step 5).
+    """LightningModule that trains an embedder with pseudo labels by DCCC.
 
-    A step sees the centroids from before it: student and teacher logits and the loss come first,
-    then the optimiser, then the memory (DyCL) and the teacher. Both updates follow from the global
-    batch, so every process makes the same ones.
+    A step computes student and teacher logits and the loss with the current centroids, then steps
+    the optimiser, then updates the memory (DyCL) and the teacher. The updates use the global batch
+    and are therefore identical on all processes.
 
     Args:
-        student: The embedder that is trained.
-        memory: Centroids of the clusters, rebuilt each epoch by the ``Recluster`` callback.
-        loss: L_ss or one of its ablations; without need of a teacher none is made.
+        student: Embedder to train.
+        memory: Cluster centroids, rebuilt each epoch by the ``Recluster`` callback.
+        loss: L_ss or one of its ablations; a teacher is created only if the loss uses it.
         optimization: Optimiser and warm-up.
-        teacher_start: Step at which the teacher begins to follow the student.
-        teacher_cap: Largest decay of the teacher.
-        skip_nonfinite: Leave out a step whose loss is NaN or infinite, and count it; every step
-            then waits for the device.
+        teacher_start: Step at which the teacher restarts as a copy of the student, see
+            ``MeanTeacher``.
+        teacher_cap: Maximum decay of the teacher.
+        skip_nonfinite: Skip and count steps whose loss is NaN or infinite; every step then
+            synchronises with the device.
         compile: Compile student and teacher with ``torch.compile``.
-        description: Plain containers, kept in every checkpoint beside the weights: what built them.
+        description: Plain containers that describe how the networks were built, saved in every
+            checkpoint.
     """
 
     def __init__(
@@ -70,23 +72,23 @@ class DCCCModule(EvaluatedModule):
         self.optimization = optimization
         self.skip_nonfinite = skip_nonfinite
         self.description = dict(description or {})
-        # Sum and number of this epoch's losses, of all processes, and number of steps left out: a
-        # buffer, so that a resumed epoch has both halves.
+        # Sum and number of the epoch's losses over all processes, and number of skipped steps. A
+        # buffer, so that a resumed epoch includes the steps before the checkpoint.
         self.register_buffer("loss_sums", torch.zeros(3, dtype=torch.float64))
         self.loss_sums: Tensor
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._statistics: list[Tensor] = []
-        if compile:  # after the teacher has copied the student
+        if compile:  # after the teacher is copied from the student
             for network in self.networks().values():
                 network.compile()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed normalised (B, 3, H, W) images with the student: (B, D), length 1."""
+        """Return the student's unit embeddings (B, D) of normalised images (B, 3, H, W)."""
         embeddings: Tensor = self.student(images)
         return embeddings
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
-        """Return the loss of this process's block of the global batch, or of a part of it."""
+        """Return the loss of this process's block of the batch or accumulation step."""
         self._begin_part(batch_idx)
         features = self.student(batch.view1)
         teacher_logits = None
@@ -107,9 +109,9 @@ class DCCCModule(EvaluatedModule):
     ) -> None:
         """Step the optimiser, then the memory and the teacher.
 
-        Here and not in a hook at the end of the batch: checkpoints are written before that hook of
-        the module, and would hold a teacher that lags one step behind its student. With gradient
-        accumulation it comes after all parts of the batch, which have seen the same centroids.
+        Not in ``on_train_batch_end``: checkpoints are written before that hook and would contain a
+        teacher one step behind its student. With gradient accumulation, all parts of a batch use
+        the same centroids.
         """
         step = self.global_step
         if self.skip_nonfinite:
@@ -132,7 +134,7 @@ class DCCCModule(EvaluatedModule):
             self.teacher.update(self.student, step)
 
     def on_train_start(self) -> None:
-        """Let the settings of this run win over those in the checkpoint that it goes on from."""
+        """Override settings restored from a checkpoint by those of this run."""
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer)
         assert isinstance(scheduler, LRScheduler)
@@ -140,7 +142,7 @@ class DCCCModule(EvaluatedModule):
         scheduler.base_lrs = [self.optimization.lr] * len(scheduler.base_lrs)
 
     def on_train_epoch_end(self) -> None:
-        """Report the mean loss and make the running statistics the same on all processes.
+        """Log the mean loss and synchronise the running statistics of all processes.
 
         Raises:
             UserError: The loss was NaN or infinite on every step.
@@ -160,31 +162,31 @@ class DCCCModule(EvaluatedModule):
         broadcast_running_statistics(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the weights belong to, so that they can be used without the run's folder."""
+        """Save the description of the networks beside the weights."""
         better = {} if self.better is None else {"network": _NAMES[self.better]}
         checkpoint["dccc_lightning"] = self.description | better
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back which network was the better one of the last evaluation."""
+        """Restore which network was better at the last evaluation."""
         named = (checkpoint.get("dccc_lightning") or {}).get("network")
         self.better = next((prefix for prefix, name in _NAMES.items() if name == named), None)
 
     def _begin_part(self, batch_idx: int) -> None:
-        """Prepare for a part of a batch; without gradient accumulation the whole of it."""
+        """Prepare for a batch, or for a part of it under gradient accumulation."""
         parts = self.trainer.accumulate_grad_batches
         part = batch_idx % parts
-        if parts > 1:  # the batch's group 0 is in its first part
+        if parts > 1:  # group 0, the source of running statistics, is in the first part
             follow_statistics(self, part == 0)
         if self.skip_nonfinite and part == 0:
             self._statistics = [buffer.clone() for buffer in running_statistics(self)]
 
     def _has_nonfinite_loss(self) -> bool:
-        """Tell whether any process has a NaN or infinite loss; this waits for the device."""
+        """Return True if any process has a NaN or infinite loss; synchronises."""
         losses = torch.cat([loss for _, _, loss in self._seen])
         return not collectives.mean(losses).isfinite().all()
 
     def _forget_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Leave everything as it was before the step, but for the count."""
+        """Discard the gradients and statistics of the step, and count it as skipped."""
         optimizer.zero_grad()
         self._seen.clear()
         for buffer, before in zip(running_statistics(self), self._statistics, strict=True):
@@ -192,11 +194,11 @@ class DCCCModule(EvaluatedModule):
         self.loss_sums[2] += 1
 
     def networks(self) -> dict[str, nn.Module]:
-        """Name the networks that are evaluated: student and, if there is one, teacher."""
+        """Return the networks to evaluate: the student and, if the loss uses it, the teacher."""
         return {"val": self.student} | ({"val_teacher": self.teacher} if self.teacher else {})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser over the student and its learning rate, stepped once an epoch."""
+        """Return the student's optimiser and a learning rate schedule stepped once per epoch."""
         optimizer = self.optimization.optimizer(self.student.parameters())
         return {
             "optimizer": optimizer,

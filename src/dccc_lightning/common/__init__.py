@@ -1,1 +1,1 @@
-"""Files, argument checks, progress, console and collectives, which every other part may use."""
+"""Shared infrastructure: files, locks, argument checks, progress, console and collectives."""

@@ -1,4 +1,4 @@
-"""Validation at the border: each check names the argument and the value it refuses."""
+"""Validation of arguments; error messages name the argument and its value."""
 
 import math
 import os
@@ -63,10 +63,10 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
 
 
 def boolean(name: str, value: object) -> bool:
-    """Return ``value`` if it is true or false.
+    """Return ``value``, a boolean.
 
     Raises:
-        TypeError: It is anything else.
+        TypeError: ``value`` is not a boolean.
 
     >>> boolean("flip", "yes")
     Traceback (most recent call last):
@@ -79,10 +79,10 @@ def boolean(name: str, value: object) -> bool:
 
 
 def choice(name: str, value: object, options: Sequence[str]) -> str:
-    """Return ``value`` when it is one of ``options``.
+    """Return ``value``, one of ``options``.
 
     Raises:
-        ValueError: ``value`` is none of them.
+        ValueError: ``value`` is not among ``options``.
 
     >>> choice("pooling", "max", ["avg", "gem"])
     Traceback (most recent call last):
@@ -97,7 +97,7 @@ def choice(name: str, value: object, options: Sequence[str]) -> str:
 def path(name: str, value: object) -> Path:
     """Return ``value`` as a path, ``~`` expanded.
 
-    Hydra reads a folder called 2024 as a number; it is a name all the same.
+    Hydra parses a folder called 2024 as a number, so numbers are accepted.
 
     Raises:
         TypeError: ``value`` is neither a path nor a number.
@@ -111,14 +111,14 @@ def path(name: str, value: object) -> Path:
 
 
 def finite_rows(name: str, bad: Sequence[int]) -> None:
-    """Refuse embeddings of which rows are not finite.
+    """Raise an error if embeddings have rows that are not finite.
 
     Args:
-        name: What to call them.
-        bad: Those rows.
+        name: Name of the embeddings in the message.
+        bad: Indices of the rows with NaN or infinity.
 
     Raises:
-        ValueError: There are any; the message names the first of them.
+        ValueError: ``bad`` is not empty; the message names the first five rows.
 
     >>> finite_rows("features", [3, 4, 5, 6, 7, 9])
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""Collectives that the package needs, each the identity in a single process."""
+"""Collectives of ``torch.distributed``; in a single process each returns its input."""
 
 import torch
 import torch.distributed as dist
@@ -13,13 +13,13 @@ def world() -> tuple[int, int]:
 
 
 def leave() -> None:
-    """Give up the process group, if there is one."""
+    """Destroy the process group, if one is initialised."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def shard(length: int, rank: int, processes: int) -> range:
-    """Return the contiguous positions of ``rank``; lengths of ranks differ by at most one.
+    """Return the contiguous positions of ``rank``; lengths differ by at most one.
 
     >>> [list(shard(5, rank, 2)) for rank in range(2)]
     [[0, 1, 2], [3, 4]]
@@ -30,11 +30,11 @@ def shard(length: int, rank: int, processes: int) -> range:
 
 
 def gather_shards(local: Tensor, length: int) -> Tensor:
-    """Join the rows that each process holds for its ``shard`` of ``length`` positions.
+    """Gather the rows of every process's ``shard``.
 
     Args:
         local: (n, ...) rows of this process.
-        length: N, rows of all processes together.
+        length: N, total number of rows.
 
     Returns:
         (N, ...) rows in order, the same on every process.
@@ -53,12 +53,13 @@ def gather_shards(local: Tensor, length: int) -> Tensor:
 
 
 def gather_parts(local: Tensor) -> Tensor:
-    """Join the parts (A, b, ...) of a batch that each process holds, in the order of the batch.
+    """Gather a batch that was split into A accumulation steps and blocks per process.
 
-    A part follows the other in time; within a part each process has a block of b rows.
+    Args:
+        local: (A, b, ...) blocks of b rows of this process, one per accumulation step.
 
     Returns:
-        (A * processes * b, ...), the same on every process.
+        (A * processes * b, ...) rows in the order of the batch, the same on every process.
     """
     _, processes = world()
     if processes == 1:

@@ -1,4 +1,4 @@
-"""Numba compilation as every kernel here wants it: cached on disk where there is a place for it."""
+"""Numba decorators: kernels release the GIL and are cached on disk if a folder is writable."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _REORDERED = {"reassoc", "contract"}
-"""Sums may be vectorised. NaN, infinities and signed zeros keep their meaning."""
+"""Fast-math flags that allow vectorised sums; NaN, infinities and signed zeros stay exact."""
 
 
 def compiled(kernel: Kernel) -> Kernel:
@@ -19,11 +19,11 @@ def compiled(kernel: Kernel) -> Kernel:
 
 
 def parallel(kernel: Kernel) -> Kernel:
-    """Compile a kernel whose ``numba.prange`` loops run on all threads; for callers in Python.
+    """Compile a kernel whose ``numba.prange`` loops run on all threads; call it from Python only.
 
-    Numba sets the number of OpenMP threads of the whole process when it starts its own, and torch
-    shares it: it would round sums otherwise from then on, and a resumed run, which starts without a
-    clustering, would not follow the uninterrupted one to the last bit.
+    Starting its threads, Numba changes the number of OpenMP threads of the process, and thereby
+    the order of torch's sums. The number is restored after each call; otherwise a resumed run would
+    not reproduce an uninterrupted one bit for bit.
     """
     dispatcher = _compile(kernel, parallel=True)
 
@@ -40,16 +40,16 @@ def parallel(kernel: Kernel) -> Kernel:
 
 
 def reduction(kernel: Kernel) -> Kernel:
-    """Compile a kernel that is one long sum, in an order the machine likes.
+    """Compile a kernel that is one long sum, vectorised.
 
-    The order depends on the length alone, so equal inputs give equal results.
+    The order of summation depends on the length only, so equal inputs give equal results.
     """
     return _compile(kernel, fastmath=_REORDERED)
 
 
 def _compile(kernel: Kernel, **options: Any) -> Kernel:
-    options["nogil"] = True  # other threads go on meanwhile: the display, the loader's
+    options["nogil"] = True  # the progress display and loader threads keep running
     try:
         return cast(Kernel, numba.njit(cache=True, **options)(kernel))
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written to
+    except RuntimeError:  # neither the package's folder nor the user's cache is writable
         return cast(Kernel, numba.njit(**options)(kernel))

@@ -1,4 +1,4 @@
-"""What can go wrong from outside while a run is under way, each in a line with its remedy."""
+"""Conversion of runtime failures (memory, disk, processes) into one-line errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,18 @@ from dccc_lightning.errors import UnwritableFileError, UserError, is_full_disk
 SMALLER_EVAL_BATCH = "lower loader.eval_batch_size"
 
 _KILLED = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
-"""Beginnings of torch's messages, which has no type for them, when a loader worker was killed."""
+"""Prefixes of torch's messages when a loader worker was killed; they have no exception type."""
 
 
 @contextmanager
 def enough_memory(remedy: str) -> Iterator[None]:
-    """Say what to lower when a GPU's memory is used up within.
+    """Convert CUDA out-of-memory errors within the block.
+
+    Args:
+        remedy: Advice that ends the message.
 
     Raises:
-        UserError: In place of CUDA's error.
+        UserError: The GPU is out of memory.
     """
     try:
         yield
@@ -30,11 +33,11 @@ def enough_memory(remedy: str) -> Iterator[None]:
 
 
 class LostProcessError(UserError):
-    """Another process has failed, or may have; the reason is what that one says."""
+    """Error of a collective whose other process has ended; that process prints the cause."""
 
 
 def is_lost_process(error: RuntimeError) -> bool:
-    """Tell whether a collective failed because a process that takes part is gone."""
+    """Return True if a collective failed because another process has ended."""
     kinds = {kind.__name__ for kind in type(error).__mro__}  # torch's; not imported for its name
     return "DistError" in kinds or any(
         sign in str(error) for sign in ("Connection closed by peer", "Connection reset by peer")
@@ -43,17 +46,17 @@ def is_lost_process(error: RuntimeError) -> bool:
 
 @contextmanager
 def explained(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
-    """Turn failures of memory, disk and workers in a run into one line.
+    """Convert failures of memory, disk and loader workers within the block into one line.
 
     Args:
-        output: The run's folder, from which it can go on.
-        remedy: What to do when a GPU's memory is used up.
+        output: Run folder, named in the advice to resume.
+        remedy: Advice for an out-of-memory error of the GPU.
 
     Raises:
         UserError: In place of the failure.
     """
     resume = path_argument("resume", output)
-    goes_on = f"then {resume} continues"
+    then_resume = f"then {resume} continues"
     try:
         with enough_memory(remedy):
             yield
@@ -66,32 +69,32 @@ def explained(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
             ) from error
         if not str(error).startswith(_KILLED):
             raise
-        raise _killed_worker(goes_on) from error
+        raise _killed_worker(then_resume) from error
     except (ConnectionResetError, BrokenPipeError, EOFError) as error:
         if not _comes_from_loader(error):
             raise
-        raise _killed_worker(goes_on) from error
+        raise _killed_worker(then_resume) from error
     except UnwritableFileError as error:
-        raise UserError(f"{error}; {goes_on}") from error
+        raise UserError(f"{error}; {then_resume}") from error
     except OSError as error:
         if not is_full_disk(error):
             raise
         where = error.filename or output
         raise UserError(
-            f"{where} cannot be written: {error.strerror}; make room, {goes_on}"
+            f"{where} cannot be written: {error.strerror}; free disk space, {then_resume}"
         ) from error
 
 
 def _comes_from_loader(error: BaseException) -> bool:
-    """Tell whether the connection to a loader worker broke, and not a file or another program's."""
+    """Return True if the broken connection was to a DataLoader worker."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     return any(m.startswith("torch.utils.data") for m in modules) and any(
         m.startswith(("multiprocessing.", "torch.multiprocessing")) for m in modules
     )
 
 
-def _killed_worker(goes_on: str) -> UserError:
+def _killed_worker(then_resume: str) -> UserError:
     return UserError(
-        "a loader worker was killed, most often for want of memory: lower loader.workers, "
-        f"{goes_on}"
+        "a loader worker was killed, most often for lack of memory: lower loader.workers, "
+        f"{then_resume}"
     )

@@ -1,4 +1,4 @@
-"""Writing files so that they are complete or absent."""
+"""Atomic writing of files."""
 
 import fcntl
 import glob
@@ -18,24 +18,24 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write ``content`` under a temporary name beside ``path``, then rename it.
 
     Raises:
-        UnwritableFileError: The disk is full, or the folder is read-only; ``path`` is as before.
+        UnwritableFileError: The disk is full or the folder is read-only; ``path`` is unchanged.
     """
     try:
         with replacing(path) as file:
             file.write(content)
     except OSError as error:
         raise UnwritableFileError(
-            f"{path} cannot be written: {error.strerror or error}; make room or choose another "
-            "folder"
+            f"{path} cannot be written: {error.strerror or error}; free disk space or choose "
+            "another folder"
         ) from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its place at the end.
+    """Open a temporary file beside ``path`` that replaces it when the block ends.
 
-    It is locked meanwhile, which tells it from one that a killed process has left there; those of
-    ``path`` are removed. An exception leaves ``path`` as it was.
+    The file is locked while open; unlocked temporaries of ``path``, left by killed processes, are
+    removed first. If the block raises, ``path`` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_temporaries(path.parent, glob.escape(path.name))
@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         try:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # or a crash could leave the name without content
+            os.fsync(file.fileno())  # a crash after the rename could otherwise lose the content
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -52,14 +52,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_temporaries(folder: Path, names: str = "*") -> None:
-    """Remove temporary files of ``replacing`` whose process is gone.
+    """Remove temporary files of ``replacing`` whose process has ended.
 
-    A lock ends with the process that holds it, on other hosts of a shared file system too. What
-    cannot be locked (no right to write it, a file system without locks) stays.
+    Such files are not locked any more. A file that cannot be locked (no permission, a file system
+    without locks) is kept.
 
     Args:
-        folder: Where they are.
-        names: Pattern of the files whose temporaries are meant.
+        folder: Folder of the files.
+        names: Glob pattern of the final names.
     """
     for path in folder.glob(f".{names}.*[0-9]"):
         if _TEMPORARY.fullmatch(path.name):
@@ -70,15 +70,15 @@ def remove_temporaries(folder: Path, names: str = "*") -> None:
 
 
 def _locked_beside(path: Path) -> tuple[Path, BinaryIO]:
-    """Create a temporary file that no other process removes while it is open."""
+    """Create and lock a temporary file, which ``remove_temporaries`` then spares."""
     while True:
         temporary = path.with_name(f".{path.name}.{int.from_bytes(os.urandom(6))}")
         file = temporary.open("xb")
-        with suppress(OSError):  # without locks nothing is removed either
+        with suppress(OSError):  # a file system without locks: no file is removed either
             fcntl.flock(file, fcntl.LOCK_EX)
         if _is_at(file, temporary):
             return temporary, file
-        file.close()  # removed between its creation and the lock
+        file.close()  # removed by another process between creation and lock
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:

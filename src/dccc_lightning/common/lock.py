@@ -1,4 +1,4 @@
-"""A lock on a file, which ends with the process that holds it."""
+"""File locks (flock) that the kernel releases when the process ends."""
 
 import fcntl
 import os
@@ -10,17 +10,18 @@ _held: dict[Path, BinaryIO] = {}
 
 
 def take(path: Path, without_locks: bool = True) -> bool:
-    """Lock a file, which is made if there is none; False while another process holds it.
-
-    The kernel keeps the lock (flock) and gives it up when the process ends, however it does.
+    """Lock a file, creating it if needed.
 
     Args:
-        path: The file.
-        without_locks: What is returned on a file system without locks, such as NFS mounted with
-            ``nolock``: True lets every process go on.
+        path: File to lock.
+        without_locks: Return value on a file system without locks, such as NFS mounted with
+            ``nolock``.
+
+    Returns:
+        False if another process holds the lock.
 
     Raises:
-        OSError: The file can be neither opened nor made.
+        OSError: The file cannot be opened or created.
     """
     _release_in_forks()
     while True:
@@ -37,11 +38,11 @@ def take(path: Path, without_locks: bool = True) -> bool:
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             _held[path] = file
             return True
-        file.close()  # removed in between, by a run that was refused
+        file.close()  # removed between open and lock by a run that could not start
 
 
 def release(path: Path | None = None) -> None:
-    """Give up what this process has locked: one file, or all."""
+    """Release the lock on a file, or all locks of this process."""
     for taken in list(_held) if path is None else [path]:
         if file := _held.pop(taken, None):
             file.close()
@@ -49,5 +50,5 @@ def release(path: Path | None = None) -> None:
 
 @cache
 def _release_in_forks() -> None:
-    """Let forked processes give up the locks: a loader's worker may outlive its run by seconds."""
+    """Release locks in forked processes: a loader worker may outlive its run by seconds."""
     os.register_at_fork(after_in_child=release)

@@ -1,4 +1,4 @@
-"""Paths as arguments of a command line that Hydra reads, and what is no argument but a flag."""
+"""Quoting of paths in Hydra overrides, and separation of flags from overrides."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,17 +9,17 @@ _PLAIN = re.compile(
     r"(?!(?:null|true|false|inf|nan)\Z)(?:[a-z_]|[\w.@%+:-]*/)[\w./@%+:-]*",
     re.ASCII | re.IGNORECASE,
 )
-"""Paths that Hydra reads as they are; a number, say, would not stay the text that it is."""
+"""Paths that Hydra parses as text without quotes (unlike a number)."""
 
 _WITH_VALUE = {
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c",
     "--package", "-p", "--experimental-rerun",
 }  # fmt: skip
-"""Flags of Hydra whose value may be a word of its own."""
+"""Hydra's flags whose value may be the next word."""
 
 
 def path_argument(key: str, path: str | Path) -> str:
-    r"""Return ``key=path`` for the command line, in quotes where Hydra cannot read the path plain.
+    r"""Return the override ``key=path``, quoted where Hydra's grammar requires it.
 
     >>> print(path_argument("resume", "runs/first"), path_argument("resume", "it's (1)"))
     resume=runs/first resume='it\'s (1)'
@@ -27,15 +27,15 @@ def path_argument(key: str, path: str | Path) -> str:
     text = str(path)
     if _PLAIN.fullmatch(text):
         return f"{key}={text}"
-    doubled = re.sub(r"\\+(?='|\Z)", r"\g<0>\g<0>", text)  # as escapes they count before a quote
+    doubled = re.sub(r"\\+(?='|\Z)", r"\g<0>\g<0>", text)  # escapes only before a quote
     escaped = doubled.replace("'", r"\'")
     return f"{key}='{escaped}'"
 
 
 def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the flags of a command line with their values, and its settings.
+    """Return the flags of a command line with their values, and its overrides.
 
-    Hydra reads settings on one side of its flags alone.
+    Hydra requires all overrides on one side of its flags.
 
     >>> split_flags(["epochs=3", "--config-dir", "mine", "-m", "seed=1,2"])
     (['--config-dir', 'mine', '-m'], ['epochs=3', 'seed=1,2'])
@@ -49,13 +49,13 @@ def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def config_dir_flags(sources: Iterable[Any]) -> list[str]:
-    """Return the flag that names the user's own configuration, from Hydra's ``config_sources``."""
+    """Return ``--config-dir`` and its value, if given, from Hydra's ``config_sources``."""
     own = [source["path"] for source in sources if source["provider"] == "command-line"]
     return [word for path in own for word in ("--config-dir", path)]
 
 
 def config_dir_of(flags: Sequence[str]) -> str | None:
-    """Return the user's own configuration that flags name, as ``split_flags`` returns them.
+    """Return the value of ``--config-dir`` among flags as ``split_flags`` returns them.
 
     >>> config_dir_of(["-m", "--config-dir", "mine"]), config_dir_of(["--config-dir=mine"])
     ('mine', 'mine')

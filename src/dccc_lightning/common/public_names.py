@@ -1,4 +1,4 @@
-"""Import the public names of a package at their first use."""
+"""Lazy imports of a package's public names (PEP 562)."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -8,11 +8,11 @@ from typing import Any
 def imported_lazily(
     package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the ``__getattr__`` and ``__dir__`` of a package (PEP 562).
+    """Return ``__getattr__`` and ``__dir__`` that import public names at their first use.
 
     Args:
-        package: Its ``__name__``.
-        modules: The module of each public name, relative to the package.
+        package: ``__name__`` of the package.
+        modules: Module of each public name, relative to the package.
     """
 
     def get(name: str) -> Any:

@@ -1,8 +1,7 @@
-"""Ranges of the arguments of classes that need torch, checked without it.
+"""Range checks of constructor arguments, without importing torch.
 
-Their constructors call these functions, and so does the command line (``preflight``), before it
-imports a class: a mistake is answered at once. A function takes the arguments of its class that
-settings give, under the same names.
+Each function checks the arguments of one class under their names. The constructor calls it, and so
+does the command line (``preflight``) before the class is imported, so that errors appear early.
 """
 
 import math
@@ -28,7 +27,7 @@ OUTLIERS = ("drop", "single", "attach")
 """Treatments of outliers by ``PseudoLabeler``."""
 
 FEATURES = ("student", "teacher", "average")
-"""Embeddings that ``PseudoLabeler`` clusters; the average is that of both, of length one."""
+"""Embeddings that ``PseudoLabeler`` clusters; ``average`` is their normalised mean."""
 
 CRITERIA = ("knee", "valley", "stability")
 """Criteria of ``AdaptiveSchedule``."""
@@ -94,7 +93,7 @@ def labeler(
     refine_neighbors: int = 10,
     features: str = "student",
 ) -> None:
-    """Check ``PseudoLabeler``; ``algorithm`` has a check of its own."""
+    """Check ``PseudoLabeler``; ``algorithm`` is checked separately."""
     checks.integer("k1", k1, low=1)
     checks.integer("k2", k2, low=1, high=k1)
     checks.choice("backend", backend, BACKENDS)
@@ -132,7 +131,7 @@ def infomap(min_samples: int = 4, trials: int = 1, seed: int = 1) -> None:
     checks.integer("seed", seed, low=1)
     if find_spec("infomap") is None:
         raise UserError(
-            "clustering=infomap needs Infomap, which is under the GPL: pip install "
+            "clustering=infomap needs the package infomap (GPL): pip install "
             '"dccc-lightning[infomap]"'
         )
 

@@ -1,4 +1,4 @@
-"""Arrays of any make as tensors, and their products in full precision."""
+"""Conversion of arrays to tensors, and matrix products in full float32 precision."""
 
 import threading
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from torch import Tensor
 
 
 def as_tensor(values: Tensor | ArrayLike, device: torch.device | str | None = None) -> Tensor:
-    """Return ``torch.as_tensor``, also of arrays that torch refuses or warns of.
+    """Convert to a tensor, copying arrays that torch refuses or warns about.
 
-    These are reversed, read-only (a memory map, say), or of another byte order; they are copied.
+    These are arrays with negative strides, read-only arrays and other byte orders.
 
     >>> as_tensor(np.arange(3)[::-1])
     tensor([2, 1, 0])
@@ -26,7 +26,7 @@ def as_tensor(values: Tensor | ArrayLike, device: torch.device | str | None = No
 
 
 class _Precision:
-    """State of ``full_precision``, which threads share as they share torch's setting."""
+    """State of ``full_precision``, shared by threads like torch's setting."""
 
     lock = threading.Lock()
     users = 0
@@ -35,10 +35,10 @@ class _Precision:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Keep TF32 out of matrix products; its rounding would misplace neighbours.
+    """Disable TF32 in matrix products, whose rounding would change the order of neighbours.
 
-    The setting of torch belongs to the process: the first thread that enters changes it, and the
-    last one that leaves restores it.
+    The setting is global to the process: the first thread to enter changes it, the last to leave
+    restores it.
     """
     with _Precision.lock:
         if _Precision.users == 0:
