@@ -29,17 +29,18 @@ from dccc_lightning.errors import UnwritableFileError, UserError
 from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.reports import cluster_boards, fonts, panels, svg
-from dccc_lightning.reports.cluster_boards import ClusterFigures, cluster_rows, outlier_rows
-from dccc_lightning.reports.distance_histograms import distance_histograms
-from dccc_lightning.reports.embedding_map import layout, sample
-from dccc_lightning.reports.html import Report, to_html, write_report
-from dccc_lightning.reports.label_flow import label_flow
-from dccc_lightning.reports.panel import read_panels, write_panels
-from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
-from dccc_lightning.reports.plots import plot_curves
-from dccc_lightning.reports.ranking_board import Split, ranking_rows
-from dccc_lightning.reports.thumbnails import Thumbnails
+from dccc_lightning.reports import fonts, make_panels, svg
+from dccc_lightning.reports.boards import cluster_boards
+from dccc_lightning.reports.boards.cluster_boards import ClusterFigures, cluster_rows, outlier_rows
+from dccc_lightning.reports.boards.ranking_board import Split, ranking_rows
+from dccc_lightning.reports.boards.thumbnails import Thumbnails
+from dccc_lightning.reports.figures.distance_histograms import distance_histograms
+from dccc_lightning.reports.figures.embedding_map import layout, sample
+from dccc_lightning.reports.figures.label_flow import label_flow
+from dccc_lightning.reports.figures.training_curves import plot_curves
+from dccc_lightning.reports.make_panels import Clustered, Evaluated
+from dccc_lightning.reports.panels import read_panels, write_panels
+from dccc_lightning.reports.run_page import Report, to_html, write_report
 from dccc_lightning.training.callbacks.epoch_panels import Panels
 from environment import with_modules
 
@@ -83,7 +84,7 @@ def all_panels(load=load):
     query, _, whose = world(seed=1)
     found = Clustered(rows, labels, np.roll(labels, 1), 0.5, train, PseudoLabeler(8, 3))
     evaluated = Evaluated(query[::5], query, whose.select(range(0, 60, 5)), whose, "teacher")
-    return make_panels(found, evaluated, load)
+    return make_panels.make_panels(found, evaluated, load)
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +107,14 @@ def test_a_picture_that_fails_is_one_warning_and_the_others_are_made(
     name, made, monkeypatch, caplog
 ):
     where, error = BROKEN[name]
-    real = panels.board
+    real = make_panels.board
 
     def fail(*arguments):
         if where == "board" and arguments[0] != name:
             return real(*arguments)
         raise error
 
-    monkeypatch.setattr(f"dccc_lightning.reports.panels.{where}", fail)
+    monkeypatch.setattr(f"dccc_lightning.reports.make_panels.{where}", fail)
     found = all_panels()
     lost = {name, "thumbnails/map"} if name == "map" else {name}
     assert {panel.name for panel in found} == made.keys() - lost
@@ -132,7 +133,7 @@ def test_a_full_disk_is_no_fault_of_a_picture(where, error, monkeypatch):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(f"dccc_lightning.reports.panels.{where}", fail)
+    monkeypatch.setattr(f"dccc_lightning.reports.make_panels.{where}", fail)
     with pytest.raises(type(error)):
         all_panels()
 
@@ -159,7 +160,7 @@ def test_a_panel_that_cannot_be_written_costs_that_panel(made, tmp_path, monkeyp
     def fail(image, suffix):
         raise MemoryError
 
-    monkeypatch.setattr("dccc_lightning.reports.panel.encoded", fail)
+    monkeypatch.setattr("dccc_lightning.reports.panels.encoded", fail)
     write_panels(tmp_path, [made["map"], made["flow"]], 0)
     assert [record.getMessage() for record in caplog.records] == [
         f"no panel {name}: MemoryError" for name in ("map", "flow")
@@ -209,7 +210,9 @@ def test_every_panel_is_there_and_survives_its_files(made, tmp_path):
 
 def test_without_identities_there_is_neither_a_mixed_board_nor_a_ranking():
     rows, labels, train = world(labelled=False)
-    panels = make_panels(Clustered(rows, labels, None, 0.5, train, PseudoLabeler(8, 3)), None, load)
+    panels = make_panels.make_panels(
+        Clustered(rows, labels, None, 0.5, train, PseudoLabeler(8, 3)), None, load
+    )
     assert {panel.name for panel in panels} == ALWAYS - {"flow"}
     data = {panel.name: panel.data for panel in panels}
     assert "identities" not in data["distances"]
@@ -316,7 +319,7 @@ def test_rankings_are_camera_centered_where_the_scores_are():
     boards = {}
     for centers in (False, True):
         evaluated = Evaluated(shifted, shifted, whose, whose, "teacher", centers)
-        panels = {panel.name: panel for panel in make_panels(found, evaluated, load)}
+        panels = {panel.name: panel for panel in make_panels.make_panels(found, evaluated, load)}
         boards[centers] = panels["rankings"].data
         assert boards[centers]["note"].endswith("camera-centred at test time") is centers
     worst = [float(board["rows"][-1]["title"].split()[-1].rstrip("%")) for board in boards.values()]
@@ -325,7 +328,7 @@ def test_rankings_are_camera_centered_where_the_scores_are():
 
 @pytest.mark.parametrize("block", [1, 100, 2**22])
 def test_distances_are_counted_as_loops_count_them(block, monkeypatch):
-    monkeypatch.setattr("dccc_lightning.reports.distance_histograms._BLOCK", block)
+    monkeypatch.setattr("dccc_lightning.reports.figures.distance_histograms._BLOCK", block)
     rows, labels, train = world(images=6)
     graph = jaccard_graph(rows, 8, 3, 0.9)
     found = distance_histograms(graph, labels, train.identities, 0.5)
@@ -684,7 +687,7 @@ def test_images_that_have_gone_cost_the_panels_and_not_the_run(
         raise MemoryError("Unable to allocate 3 GiB")
 
     monkeypatch.setattr(epoch_panels, "make_panels", gone)
-    monkeypatch.setattr("dccc_lightning.reports.plots.plot_curves", exhausted)
+    monkeypatch.setattr("dccc_lightning.reports.figures.training_curves.plot_curves", exhausted)
     outcome = command(*tiny, "output=run")
     assert outcome.code == 0
     assert "no panels: cannot read the image x.jpg" in outcome.err + outcome.out

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from dccc_lightning import __version__
-from dccc_lightning.reports.plots import plot_curves
+from dccc_lightning.reports.figures.training_curves import plot_curves
 from dccc_lightning.reports.results import SCORES, summarize_run, write_results
 
 

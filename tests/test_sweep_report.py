@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 
 from dccc_lightning.errors import UserError
+from dccc_lightning.reports.figures.sweep_plots import cell_means, scale
 from dccc_lightning.reports.metrics_table import write_rows
 from dccc_lightning.reports.results import CAMERA_CENTERED
 from dccc_lightning.reports.sweep_jobs import read_jobs
-from dccc_lightning.reports.sweep_plots import cell_means, scale
 from dccc_lightning.reports.sweep_table import jobs_to_csv, tabulate, to_csv, to_markdown
 from dccc_lightning.tasks.report import report
 

@@ -31,7 +31,7 @@ from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.code_version import code_version
 from dccc_lightning.reports.metrics_table import read_rows
-from dccc_lightning.reports.panel import Panel, read_panels
+from dccc_lightning.reports.panels import Panel, read_panels
 from dccc_lightning.reports.wandb_media import to_media
 from dccc_lightning.reports.wandb_workspace import (
     PARTS,

@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from dccc_lightning.reports import charts, svg
-from dccc_lightning.reports.panel import Panel, encoded
-from dccc_lightning.reports.thumbnails import Thumbnails
+from dccc_lightning.reports.boards.thumbnails import Thumbnails
+from dccc_lightning.reports.panels import Panel, encoded
 
 _STYLES = {name: f"s{number}" for number, name in enumerate(charts.FLOWS)} | {
     "joined": "s2", "left": "s3", "out": "s4",

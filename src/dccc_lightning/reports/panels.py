@@ -1,195 +1,69 @@
-"""The panels of a clustering and of an evaluation, made from plain arrays.
+"""What a run shows of itself: named pictures with the figures behind them, and their files."""
 
-Names: ``clusters/largest``, ``clusters/tightest``, ``clusters/loosest``, ``clusters/mixed`` (with
-identities), ``clusters/outliers`` (if there are any), ``rankings`` (with identities), ``map``,
-``distances``, ``sizes``, ``flow`` (from the second epoch on), and ``thumbnails/boards`` and
-``thumbnails/map``, the images that the others speak of.
-"""
-
-from collections.abc import Callable, Sequence
+import io
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
-from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
-from dccc_lightning.common.progress import announced
-from dccc_lightning.data.records import UNKNOWN, Records
-from dccc_lightning.metrics import cluster_quality
-from dccc_lightning.neighbors.camera_normalization import center
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
-from dccc_lightning.reports import charts
-from dccc_lightning.reports.boards import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
-from dccc_lightning.reports.cluster_boards import KINDS, ClusterFigures, cluster_rows, outlier_rows
-from dccc_lightning.reports.distance_histograms import distance_histograms
-from dccc_lightning.reports.embedding_map import layout, sample
-from dccc_lightning.reports.failed_pictures import spared
-from dccc_lightning.reports.label_flow import label_flow
-from dccc_lightning.reports.panel import Panel
-from dccc_lightning.reports.ranking_board import Split, ranking_rows
-from dccc_lightning.reports.results import CAMERA_CENTERED
-from dccc_lightning.reports.thumbnails import Load, Thumbnails, key
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.reports.picture_failures import warn_on_failure
 
-Boards = dict[str, tuple[str, str, list[BoardRow]]]
-"""Title, note and rows by name."""
-
-MAP_HEIGHT = 64
-"""Pixels of a thumbnail of the map."""
-
-REACH = 0.9
-"""Distances that the histograms show, at least; nearly all pairs of strangers are beyond."""
+PICTURES = {".png": "PNG", ".jpg": "JPEG"}
 
 
 @dataclass(frozen=True, eq=False)
-class Clustered:
-    """What an epoch's clustering saw and found.
+class Panel:
+    """A picture, the figures it shows, or both.
 
     Attributes:
-        embeddings: (N, D), of the training split.
-        labels: (N,) clusters from 0 without gaps, at least one; -1 for outliers.
-        previous: (N,) of the last epoch, None in the first.
-        eps: Jaccard distance of the clustering.
-        records: Of the N images.
-        labeler: That found them.
-        camera_names: Where cameras have names.
+        name: Stable, with slashes, such as ``clusters/largest``.
+        title: For people.
+        image: RGB; photographs, which compress badly otherwise, are named ``thumbnails/...``.
+        data: What the picture shows, ready for JSON.
     """
 
-    embeddings: Features
-    labels: NDArray[np.int64]
-    previous: NDArray[np.int64] | None
-    eps: float
-    records: Records
-    labeler: PseudoLabeler
-    camera_names: Sequence[str] = ()
+    name: str
+    title: str
+    image: Image.Image | None
+    data: dict[str, Any] | None
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluated:
-    """Embeddings of the test split: query (Q, D) and gallery (G, D), and whose they are.
-
-    With ``camera_center`` they are ranked as ``evaluate_retrieval`` ranks them then.
-    """
-
-    query: Features
-    gallery: Features
-    query_records: Records
-    gallery_records: Records
-    network: str
-    camera_center: bool = False
-
-
-def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> list[Panel]:
-    """Make every panel that there is something to show in.
+def write_panels(folder: Path, panels: Iterable[Panel], epoch: int) -> None:
+    """Write ``NAME.json`` and ``NAME.png`` (thumbnails: ``.jpg``), slashes as hyphens.
 
     Args:
-        found: The clustering.
-        evaluated: The test split; None where it was not evaluated.
-        load: Loads images for the thumbnails.
-
-    A panel that cannot be made is left out with a warning.
+        folder: Made if need be; panels of other names that are in it stay.
+        panels: To write.
+        epoch: After which they were made, from 0.
     """
-    rows = unit_rows(found.embeddings)
-    boards: Boards = {}
-    with spared("panels of clusters"):
-        boards |= _cluster_boards(found, rows)
-    if evaluated is not None:
-        with spared("panel rankings"):
-            boards |= _rankings(evaluated, found.camera_names)
-    with announced("reading images for the boards"):
-        panels = _drawn(boards, load)
-    makers: dict[str, Callable[[], list[Panel]]] = {
-        "map": lambda: _map(found, rows, load),
-        "distances": lambda: _distances(found),
-        "sizes": lambda: _sizes(found),
-        "flow": lambda: _flow(found),
-    }
-    for name, make in makers.items():
-        with spared(f"panel {name}"):
-            panels += make()
-    return panels
+    for panel in panels:
+        with warn_on_failure(f"panel {panel.name}"):
+            stem = panel.name.replace("/", "-")
+            if panel.image is not None:
+                suffix = ".jpg" if panel.name.startswith("thumbnails/") else ".png"
+                write_atomically(folder / f"{stem}{suffix}", encoded(panel.image, suffix))
+            content = {"name": panel.name, "title": panel.title, "epoch": epoch, "data": panel.data}
+            write_atomically(folder / f"{stem}.json", json.dumps(content, allow_nan=False).encode())
 
 
-def _drawn(boards: Boards, load: Load) -> list[Panel]:
-    """Draw the boards, and the images of all of them, each image read once."""
-    read = Thumbnails({}, np.zeros((0, 1, 1, 3), dtype=np.uint8))
-    panels = []
-    for name, content in boards.items():
-        with spared(f"panel {name}"):
-            both = read.extended(keys(content[2]), load, THUMBNAIL_HEIGHT)
-            panels.append(board(name, *content, both))
-            read = both
-    return [*panels, read.panel("thumbnails/boards", "images of the boards")] if panels else []
+def read_panels(folder: Path) -> dict[str, tuple[Panel, int]]:
+    """Return the panels in a folder by name, each with its epoch; no folder, no panels."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text())
+        pictures = [path.with_suffix(s) for s in PICTURES if path.with_suffix(s).exists()]
+        image = Image.open(pictures[0]).convert("RGB") if pictures else None
+        panel = Panel(content["name"], content["title"], image, content["data"])
+        found[panel.name] = panel, content["epoch"]
+    return found
 
 
-def _cluster_boards(found: Clustered, rows: NDArray[np.float32]) -> Boards:
-    """Return the boards of clusters that have rows."""
-    figures = ClusterFigures(rows, found.labels, found.records)
-    note = "from the centre of the cluster outwards; spread: mean cosine distance of its pairs"
-    if (found.records.identities != UNKNOWN).any():
-        note += "; green: the commonest identity, red: another"
-    boards = {
-        f"clusters/{kind}": (title, note, cluster_rows(figures, kind, found.camera_names))
-        for kind, title in KINDS.items()
-    }
-    note = "the figure is the cosine distance to the nearest centroid"
-    boards["clusters/outliers"] = "outliers", note, outlier_rows(figures, found.camera_names)
-    return {name: content for name, content in boards.items() if content[2]}
-
-
-def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
-    query, gallery = unit_rows(found.query), unit_rows(found.gallery)
-    note = "query (blue) and the first ten of the gallery; green: the same person, red: another"
-    if found.camera_center:
-        together = found.query_records.cameras, found.gallery_records.cameras
-        rows_together = np.concatenate([query, gallery])
-        centered = np.asarray(center(rows_together, np.concatenate(together)))
-        query, gallery = centered[: len(query)], centered[len(query) :]
-        note += f"; {CAMERA_CENTERED}"
-    rows = ranking_rows(
-        Split(query, found.query_records), Split(gallery, found.gallery_records), camera_names
-    )
-    return {"rankings": (f"rankings of the {found.network}", note, rows)} if rows else {}
-
-
-def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]:
-    chosen = sample(len(rows))
-    indices = chosen.tolist()
-    with announced(f"arranging {len(chosen):,} images by t-SNE"):
-        points = layout(rows[chosen])
-    data = {
-        "points": points.round(4).tolist(),
-        "keys": [key("train", index) for index in indices],
-        "captions": [facts(found.records, index, found.camera_names) for index in indices],
-        "cluster": found.labels[chosen].tolist(),
-        "images": len(rows),
-    }
-    for name, values in (
-        ("identity", found.records.identities), ("camera", found.records.cameras)
-    ):  # fmt: skip
-        if (values != UNKNOWN).any():
-            data[name] = values[chosen].tolist()
-    thumbnails = Thumbnails.load(data["keys"], load, MAP_HEIGHT)
-    return [
-        Panel("map", f"map of {len(chosen):,} training images", charts.draw_map(data), data),
-        thumbnails.panel("thumbnails/map", "images of the map"),
-    ]
-
-
-def _distances(found: Clustered) -> list[Panel]:
-    reach = min(max(REACH, found.eps + 0.1), 0.99)
-    graph = found.labeler.distances(found.embeddings, found.records.cameras, reach)
-    data = distance_histograms(graph, found.labels, found.records.identities, found.eps)
-    return [Panel("distances", "distances and eps", charts.draw_distances(data), data)]
-
-
-def _sizes(found: Clustered) -> list[Panel]:
-    sizes = sorted(cluster_quality.cluster_sizes(found.labels).tolist(), reverse=True)
-    data = {"sizes": sizes, "outliers": int(np.sum(found.labels < 0))}
-    return [Panel("sizes", "cluster sizes", charts.draw_sizes(data), data)]
-
-
-def _flow(found: Clustered) -> list[Panel]:
-    if found.previous is None:
-        return []
-    data = label_flow(found.labels, found.previous)
-    return [Panel("flow", "label flow", charts.draw_flow(data), data)]
+def encoded(image: Image.Image, suffix: str) -> bytes:
+    """Return the bytes of a picture file, ``.png`` or ``.jpg``."""
+    buffer = io.BytesIO()
+    image.save(buffer, format=PICTURES[suffix], quality=80)
+    return buffer.getvalue()

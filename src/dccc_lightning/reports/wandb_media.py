@@ -5,9 +5,9 @@ from typing import Any
 
 import wandb
 
-from dccc_lightning.reports.failed_pictures import spared
-from dccc_lightning.reports.panel import Panel
-from dccc_lightning.reports.thumbnails import Thumbnails
+from dccc_lightning.reports.boards.thumbnails import Thumbnails
+from dccc_lightning.reports.panels import Panel
+from dccc_lightning.reports.picture_failures import warn_on_failure
 
 Columns = dict[str, list[Any]]
 
@@ -41,7 +41,7 @@ def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
     media: dict[str, Any] = {}
     for panel in shown:
         name = panel.name
-        with spared(f"panel {name} in W&B"):
+        with warn_on_failure(f"panel {name} in W&B"):
             if panel.image is not None:
                 media[image_key(name)] = wandb.Image(panel.image, caption=panel.title)
             columns = _columns(name, panel.data or {}, thumbnails)

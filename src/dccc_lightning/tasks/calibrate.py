@@ -15,8 +15,8 @@ from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.gallery.calibration import Calibration, Rate
 from dccc_lightning.gallery.calibration import calibrate as calibrate_scores
 from dccc_lightning.gallery.gallery_index import GalleryIndex
-from dccc_lightning.reports.det_plot import plot_det
-from dccc_lightning.reports.failed_pictures import spared
+from dccc_lightning.reports.figures.det_curve import plot_det
+from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import versions, write_results
 from dccc_lightning.tasks.early_checks import check_calibrate
 from dccc_lightning.tasks.gallery_inputs import (
@@ -80,7 +80,7 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
         "versions": versions(),
     }
     write_results(output / "calibration.json", results)
-    with spared("det.png"):
+    with warn_on_failure("det.png"):
         title = f"{found.people:,} people, {found.images:,} images ({kind})"
         plot_det(found, output / "det.png", title)
     CONSOLE.print(_summary(found))

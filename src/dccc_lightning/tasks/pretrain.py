@@ -20,7 +20,7 @@ from dccc_lightning.data.records import UNKNOWN, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.queries import check_queries, count_queries
 from dccc_lightning.reports import metrics_table
-from dccc_lightning.reports.failed_pictures import spared
+from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import summarize_run, write_results
 from dccc_lightning.tasks.train import results_table
 
@@ -91,7 +91,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
                 write_atomically(Path(path), content)
                 CONSOLE.print(f"weights: {path} ({len(content) / 1e6:.1f} MB)")
         write_results(output / "results.json", results)
-        with spared("report.html"):
+        with warn_on_failure("report.html"):
             write_run_report(settings, output, results)
         CONSOLE.print(results_table(results))
     return results

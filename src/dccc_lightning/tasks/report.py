@@ -9,11 +9,11 @@ from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.failed_pictures import spared
+from dccc_lightning.reports.figures.sweep_plots import CURVES_FILE, captions, curves, heat_maps
+from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import noted, write_results
 from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
 from dccc_lightning.reports.sweep_page import to_html
-from dccc_lightning.reports.sweep_plots import CURVES_FILE, captions, curves, heat_maps
 from dccc_lightning.reports.sweep_table import SweepTable, excuses, jobs_to_csv, tabulate, to_csv
 from dccc_lightning.reports.sweep_table import to_markdown as table_to_markdown
 
@@ -44,7 +44,7 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     title = noted(f"Sweep {folder.resolve().name}", notes.pop() if len(notes) == 1 else None)
     pictures = heat_maps(table)
     if table.rows:
-        with spared(CURVES_FILE):
+        with warn_on_failure(CURVES_FILE):
             pictures[CURVES_FILE] = curves(table)
     names = captions(table)
     texts = {

@@ -16,8 +16,8 @@ from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.preset_diff import differences, is_place
 from dccc_lightning.reports import metrics_table
 from dccc_lightning.reports.code_version import code_version
-from dccc_lightning.reports.html import Report, write_report
-from dccc_lightning.reports.panel import read_panels
+from dccc_lightning.reports.panels import read_panels
+from dccc_lightning.reports.run_page import Report, write_report
 
 
 def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any]) -> None:

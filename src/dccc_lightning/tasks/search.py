@@ -12,9 +12,9 @@ from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.gallery_index import ABOVE_ALL, GalleryIndex
-from dccc_lightning.reports.failed_pictures import spared
+from dccc_lightning.reports.boards.search_board import SearchRow, write_board
+from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import versions, write_results
-from dccc_lightning.reports.search_board import SearchRow, write_board
 from dccc_lightning.tasks.early_checks import check_search
 from dccc_lightning.tasks.gallery_inputs import embed_images, listed_images, loaded_embedder
 from dccc_lightning.tasks.inputs import path_of
@@ -70,7 +70,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     if drawn:
         title = f"{counted(len(gallery), 'image')} searched, best first"
         columns = min(columns, max(len(row.hits) for row in rankings) or 1)
-        with spared("board.png"):
+        with warn_on_failure("board.png"):
             write_board(output / "board.png", rankings[:drawn], columns, title)
             CONSOLE.print(f"board: {output / 'board.png'}")
     return results

@@ -19,8 +19,8 @@ from dccc_lightning.data.records import ReIDDataset, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.queries import check_queries, count_queries, seen_by_one_camera
 from dccc_lightning.reports import metrics_table
-from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
+from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run, write_results
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     import pytorch_lightning as pl
 
     from dccc_lightning.config.build import build_datamodule, build_module, build_trainer
-    from dccc_lightning.reports.plots import plot_curves
+    from dccc_lightning.reports.figures.training_curves import plot_curves
     from dccc_lightning.tasks.run_report import write_run_report
     from dccc_lightning.training.callbacks.recluster import Recluster
     from dccc_lightning.training.checkpointing import checkpoint_of
@@ -90,9 +90,9 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     if trainer.is_global_zero:
         write_results(output / "results.json", results)
         title = noted(settings["dataset"]["name"], results.get("note"))
-        with spared("curves.png"):
+        with warn_on_failure("curves.png"):
             plot_curves(rows, output / "curves.png", title=title)
-        with spared("report.html"):
+        with warn_on_failure("report.html"):
             write_run_report(chosen, output, results)
         CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
     return results

@@ -16,10 +16,10 @@ from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import Splits
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.reports.failed_pictures import spared
-from dccc_lightning.reports.panel import Panel, write_panels
-from dccc_lightning.reports.panels import Clustered, Evaluated, make_panels
-from dccc_lightning.reports.thumbnails import SplitImages
+from dccc_lightning.reports.boards.thumbnails import SplitImages
+from dccc_lightning.reports.make_panels import Clustered, Evaluated, make_panels
+from dccc_lightning.reports.panels import Panel, write_panels
+from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
 from dccc_lightning.training.callbacks.recluster import Recluster
 
@@ -87,7 +87,7 @@ class Panels(EpochRow):
         splits: Splits = vars(trainer)["datamodule"].splits
         prefix = next(name for name in _NETWORKS if name in pl_module.retrieval)
         metric = pl_module.retrieval[prefix]
-        with _spared_alone():
+        with _warn_on_failure_if_alone():
             # Each process holds its shard, in order.
             rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)
             query = collectives.gather_shards(rows[is_query], len(splits.query)).cpu()
@@ -110,7 +110,7 @@ class Panels(EpochRow):
         self._made = epoch
         module, datamodule = trainer.lightning_module, vars(trainer)["datamodule"]
         assert isinstance(module, DCCCModule)
-        with _spared_alone():
+        with _warn_on_failure_if_alone():
             if self._clustering is None:  # resumed within the epoch
                 assert self._recluster is not None
                 embeddings, _ = self._recluster.embed(module, datamodule, epoch)
@@ -119,7 +119,7 @@ class Panels(EpochRow):
         self._clustering = self._evaluation = None
         if clustering is None or not trainer.is_global_zero:
             return
-        with spared("panels"):
+        with warn_on_failure("panels"):
             with announced("making the panels of the report"):
                 self.latest = self._make(datamodule, module.device, clustering, evaluation)
             self.latest_epoch = epoch
@@ -136,7 +136,7 @@ class Panels(EpochRow):
     ) -> None:
         """Keep what was clustered, off the device, which training needs."""
         if self.is_due(trainer, epoch):
-            with spared("panels"):
+            with warn_on_failure("panels"):
                 self._clustering = embeddings.cpu(), previous, eps
 
     def _make(
@@ -167,6 +167,6 @@ class Panels(EpochRow):
         return make_panels(found, evaluated, SplitImages(splits, aspect))
 
 
-def _spared_alone() -> AbstractContextManager[None]:
-    """Return ``spared``; of several processes none can leave a collective alone."""
-    return spared("panels") if collectives.world()[1] == 1 else nullcontext()
+def _warn_on_failure_if_alone() -> AbstractContextManager[None]:
+    """Return ``warn_on_failure``; of several processes none can leave a collective alone."""
+    return warn_on_failure("panels") if collectives.world()[1] == 1 else nullcontext()

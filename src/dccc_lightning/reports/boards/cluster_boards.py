@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dccc_lightning.data.records import UNKNOWN, Records
-from dccc_lightning.reports.boards import BoardRow, Frame, Tile, facts
-from dccc_lightning.reports.thumbnails import key
+from dccc_lightning.reports.boards.board import BoardRow, Frame, Tile, facts
+from dccc_lightning.reports.boards.thumbnails import key
 
 CLUSTERS, IMAGES = 6, 10
 """Rows of a board, and images of a row, at most."""

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.failed_pictures import spared
 from dccc_lightning.reports.fonts import PLAIN_TEXT
+from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.sweep_jobs import MEASURES
 from dccc_lightning.reports.sweep_table import SweepRow, SweepTable
 
@@ -114,7 +114,7 @@ def heat_maps(table: SweepTable) -> dict[str, bytes]:
     """
     pictures = {}
     for x, y in list(combinations(table.varying, 2))[:MAX_MAPS]:
-        with spared(file_name(x, y)):
+        with warn_on_failure(file_name(x, y)):
             across, down, means = cell_means(table, x, y)
             if not np.isnan(means).all():
                 pictures[file_name(x, y)] = _heat_map(table, (x, y), (across, down), means)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.data.records import UNKNOWN, Records
-from dccc_lightning.reports.boards import BoardRow, Tile, facts
-from dccc_lightning.reports.thumbnails import key
+from dccc_lightning.reports.boards.board import BoardRow, Tile, facts
+from dccc_lightning.reports.boards.thumbnails import key
 
 QUERIES, HITS = 8, 10
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.records import Splits
-from dccc_lightning.reports.panel import Panel
+from dccc_lightning.reports.panels import Panel
 
 Load: TypeAlias = Callable[[str, NDArray[np.int64], int], NDArray[np.uint8]]
 """(split, positions in it, height in pixels) to (n, height, width, 3) pixels."""

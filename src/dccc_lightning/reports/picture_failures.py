@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def spared(picture: str) -> Iterator[None]:
+def warn_on_failure(picture: str) -> Iterator[None]:
     """Log a warning in place of an error within: no memory, no image, a fault of a library.
 
     A full disk is a fault of the run, and passes.
@@ -18,7 +18,7 @@ def spared(picture: str) -> Iterator[None]:
     Args:
         picture: Name of the picture, for the warning.
 
-    >>> with spared("panel map"):
+    >>> with warn_on_failure("panel map"):
     ...     raise MemoryError("Unable to allocate 8 GiB")
     """
     try:

@@ -12,7 +12,7 @@ from dccc_lightning.common.files import write_atomically
 from dccc_lightning.reports import html_panels, svg
 from dccc_lightning.reports.label_free import FIGURES, RULE
 from dccc_lightning.reports.metrics_table import Row
-from dccc_lightning.reports.panel import Panel
+from dccc_lightning.reports.panels import Panel
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted
 
 PARTS = ("embedding", "clustering", "training", "evaluation", "other")
@@ -98,7 +98,7 @@ def to_html(report: Report) -> str:
     title = escape(report.title)
     said = f"{results['epochs']} epochs · {_duration(results['seconds'])} · seed {results['seed']}"
     notice = f'<p class="dim">Note: {escape(report.notice)}</p>' if report.notice else ""
-    folder = resources.files("dccc_lightning.reports")
+    folder = resources.files("dccc_lightning.reports") / "templates"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -106,7 +106,7 @@ def to_html(report: Report) -> str:
         f"<style>{(folder / 'report.css').read_text()}</style></head><body><header>"
         f'<h1>{title}</h1><p class="dim">{said}</p>{notice}<nav>{links}</nav></header>'
         f"<main>{body}</main><footer>dccc_lightning {escape(results['versions']['dccc_lightning'])}"
-        f"</footer><script>{(folder / 'report.js').read_text()}</script></body></html>\n"
+        f"</footer><script>{(folder / 'map.js').read_text()}</script></body></html>\n"
     )
 
 

@@ -11,7 +11,7 @@ from dccc_lightning.common.files import write_atomically
 from dccc_lightning.data.decoding import DECODING_ERRORS, FORMATS, check_size, to_rgb
 from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.gallery.gallery_table import Hit
-from dccc_lightning.reports.boards import FRAME_COLORS
+from dccc_lightning.reports.boards.board import FRAME_COLORS
 from dccc_lightning.reports.fonts import font, shortened
 
 _WIDTH, _HEIGHT = 96, 192  # of the place for a crop

@@ -1,0 +1,1 @@
+"""Boards: rows of thumbnails with captions."""

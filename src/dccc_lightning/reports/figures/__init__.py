@@ -1,0 +1,1 @@
+"""Figures: each is drawn once by matplotlib, for the page, for W&B and for a PNG."""

@@ -1,0 +1,200 @@
+"""The panels of a clustering and of an evaluation, made from plain arrays.
+
+Names: ``clusters/largest``, ``clusters/tightest``, ``clusters/loosest``, ``clusters/mixed`` (with
+identities), ``clusters/outliers`` (if there are any), ``rankings`` (with identities), ``map``,
+``distances``, ``sizes``, ``flow`` (from the second epoch on), and ``thumbnails/boards`` and
+``thumbnails/map``, the images that the others speak of.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.common.progress import announced
+from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.neighbors.camera_normalization import center
+from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.reports import charts
+from dccc_lightning.reports.boards.board import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
+from dccc_lightning.reports.boards.cluster_boards import (
+    KINDS,
+    ClusterFigures,
+    cluster_rows,
+    outlier_rows,
+)
+from dccc_lightning.reports.boards.ranking_board import Split, ranking_rows
+from dccc_lightning.reports.boards.thumbnails import Load, Thumbnails, key
+from dccc_lightning.reports.figures.distance_histograms import distance_histograms
+from dccc_lightning.reports.figures.embedding_map import layout, sample
+from dccc_lightning.reports.figures.label_flow import label_flow
+from dccc_lightning.reports.panels import Panel
+from dccc_lightning.reports.picture_failures import warn_on_failure
+from dccc_lightning.reports.results import CAMERA_CENTERED
+
+Boards = dict[str, tuple[str, str, list[BoardRow]]]
+"""Title, note and rows by name."""
+
+MAP_HEIGHT = 64
+"""Pixels of a thumbnail of the map."""
+
+REACH = 0.9
+"""Distances that the histograms show, at least; nearly all pairs of strangers are beyond."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clustered:
+    """What an epoch's clustering saw and found.
+
+    Attributes:
+        embeddings: (N, D), of the training split.
+        labels: (N,) clusters from 0 without gaps, at least one; -1 for outliers.
+        previous: (N,) of the last epoch, None in the first.
+        eps: Jaccard distance of the clustering.
+        records: Of the N images.
+        labeler: That found them.
+        camera_names: Where cameras have names.
+    """
+
+    embeddings: Features
+    labels: NDArray[np.int64]
+    previous: NDArray[np.int64] | None
+    eps: float
+    records: Records
+    labeler: PseudoLabeler
+    camera_names: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """Embeddings of the test split: query (Q, D) and gallery (G, D), and whose they are.
+
+    With ``camera_center`` they are ranked as ``evaluate_retrieval`` ranks them then.
+    """
+
+    query: Features
+    gallery: Features
+    query_records: Records
+    gallery_records: Records
+    network: str
+    camera_center: bool = False
+
+
+def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> list[Panel]:
+    """Make every panel that there is something to show in.
+
+    Args:
+        found: The clustering.
+        evaluated: The test split; None where it was not evaluated.
+        load: Loads images for the thumbnails.
+
+    A panel that cannot be made is left out with a warning.
+    """
+    rows = unit_rows(found.embeddings)
+    boards: Boards = {}
+    with warn_on_failure("panels of clusters"):
+        boards |= _cluster_boards(found, rows)
+    if evaluated is not None:
+        with warn_on_failure("panel rankings"):
+            boards |= _rankings(evaluated, found.camera_names)
+    with announced("reading images for the boards"):
+        panels = _drawn(boards, load)
+    makers: dict[str, Callable[[], list[Panel]]] = {
+        "map": lambda: _map(found, rows, load),
+        "distances": lambda: _distances(found),
+        "sizes": lambda: _sizes(found),
+        "flow": lambda: _flow(found),
+    }
+    for name, make in makers.items():
+        with warn_on_failure(f"panel {name}"):
+            panels += make()
+    return panels
+
+
+def _drawn(boards: Boards, load: Load) -> list[Panel]:
+    """Draw the boards, and the images of all of them, each image read once."""
+    read = Thumbnails({}, np.zeros((0, 1, 1, 3), dtype=np.uint8))
+    panels = []
+    for name, content in boards.items():
+        with warn_on_failure(f"panel {name}"):
+            both = read.extended(keys(content[2]), load, THUMBNAIL_HEIGHT)
+            panels.append(board(name, *content, both))
+            read = both
+    return [*panels, read.panel("thumbnails/boards", "images of the boards")] if panels else []
+
+
+def _cluster_boards(found: Clustered, rows: NDArray[np.float32]) -> Boards:
+    """Return the boards of clusters that have rows."""
+    figures = ClusterFigures(rows, found.labels, found.records)
+    note = "from the centre of the cluster outwards; spread: mean cosine distance of its pairs"
+    if (found.records.identities != UNKNOWN).any():
+        note += "; green: the commonest identity, red: another"
+    boards = {
+        f"clusters/{kind}": (title, note, cluster_rows(figures, kind, found.camera_names))
+        for kind, title in KINDS.items()
+    }
+    note = "the figure is the cosine distance to the nearest centroid"
+    boards["clusters/outliers"] = "outliers", note, outlier_rows(figures, found.camera_names)
+    return {name: content for name, content in boards.items() if content[2]}
+
+
+def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
+    query, gallery = unit_rows(found.query), unit_rows(found.gallery)
+    note = "query (blue) and the first ten of the gallery; green: the same person, red: another"
+    if found.camera_center:
+        together = found.query_records.cameras, found.gallery_records.cameras
+        rows_together = np.concatenate([query, gallery])
+        centered = np.asarray(center(rows_together, np.concatenate(together)))
+        query, gallery = centered[: len(query)], centered[len(query) :]
+        note += f"; {CAMERA_CENTERED}"
+    rows = ranking_rows(
+        Split(query, found.query_records), Split(gallery, found.gallery_records), camera_names
+    )
+    return {"rankings": (f"rankings of the {found.network}", note, rows)} if rows else {}
+
+
+def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]:
+    chosen = sample(len(rows))
+    indices = chosen.tolist()
+    with announced(f"arranging {len(chosen):,} images by t-SNE"):
+        points = layout(rows[chosen])
+    data = {
+        "points": points.round(4).tolist(),
+        "keys": [key("train", index) for index in indices],
+        "captions": [facts(found.records, index, found.camera_names) for index in indices],
+        "cluster": found.labels[chosen].tolist(),
+        "images": len(rows),
+    }
+    for name, values in (
+        ("identity", found.records.identities), ("camera", found.records.cameras)
+    ):  # fmt: skip
+        if (values != UNKNOWN).any():
+            data[name] = values[chosen].tolist()
+    thumbnails = Thumbnails.load(data["keys"], load, MAP_HEIGHT)
+    return [
+        Panel("map", f"map of {len(chosen):,} training images", charts.draw_map(data), data),
+        thumbnails.panel("thumbnails/map", "images of the map"),
+    ]
+
+
+def _distances(found: Clustered) -> list[Panel]:
+    reach = min(max(REACH, found.eps + 0.1), 0.99)
+    graph = found.labeler.distances(found.embeddings, found.records.cameras, reach)
+    data = distance_histograms(graph, found.labels, found.records.identities, found.eps)
+    return [Panel("distances", "distances and eps", charts.draw_distances(data), data)]
+
+
+def _sizes(found: Clustered) -> list[Panel]:
+    sizes = sorted(cluster_quality.cluster_sizes(found.labels).tolist(), reverse=True)
+    data = {"sizes": sizes, "outliers": int(np.sum(found.labels < 0))}
+    return [Panel("sizes", "cluster sizes", charts.draw_sizes(data), data)]
+
+
+def _flow(found: Clustered) -> list[Panel]:
+    if found.previous is None:
+        return []
+    data = label_flow(found.labels, found.previous)
+    return [Panel("flow", "label flow", charts.draw_flow(data), data)]
