@@ -1,4 +1,4 @@
-"""What is said while work goes on: to whoever looks, on a terminal, and nowhere else."""
+"""Progress and printed lines: on a terminal, in a pipe, under CI."""
 
 import io
 import os
@@ -30,55 +30,72 @@ CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
 
 @pytest.fixture
 def announced(monkeypatch):
-    """Collect every phase that is announced."""
-    made = []
-    original = progress.Phase
+    """Collect every phase that ends."""
+    ended, remove = [], progress.PHASES.remove_task
 
-    def phase(*arguments, **fields):
-        made.append(original(*arguments, **fields))
-        return made[-1]
+    def remove_task(number):
+        ended.extend(task for task in progress.PHASES.tasks if task.id == number)
+        remove(number)
 
-    monkeypatch.setattr(progress, "Phase", phase)
-    return made
+    monkeypatch.setattr(progress.PHASES, "remove_task", remove_task)
+    return ended
+
+
+def in_progress():
+    return [task.description for task in progress.PHASES.tasks]
 
 
 def test_phases_nest_and_leave_nothing_behind():
-    outer = progress.begin("clustering")
-    with progress.announced("searching", 3) as inner:
-        assert progress.phases() == (outer, inner)
+    outer = progress.Phase("clustering")
+    with progress.announced("searching", 3):
+        assert in_progress() == ["clustering", "searching"]
     with pytest.raises(ZeroDivisionError), progress.announced("searching", 3):
         raise ZeroDivisionError
-    assert progress.phases() == (outer,)
-    progress.end(outer)
-    progress.end(outer)
-    assert progress.phases() == ()
+    assert in_progress() == ["clustering"]
+    outer.end()
+    assert in_progress() == []
 
 
 def test_items_are_counted_once_they_are_worked_off(announced):
     seen = []
     for letter in progress.track("abc", "letters", 3, unit="letters"):
-        seen.append((letter, progress.phases()[-1].done))
+        seen.append((letter, progress.PHASES.tasks[-1].completed))
     assert seen == [("a", 0), ("b", 1), ("c", 2)]
-    assert announced[0].done == 3
+    assert announced[0].completed == 3
     assert list(progress.track("abc", "letters", 3, enabled=False)) == ["a", "b", "c"]
     assert len(announced) == 1
 
 
-def test_a_rate_knows_what_was_done_before():
-    phase = progress.Phase("training", total=30, done=20, before=10, since=100.0)
-    assert phase.rate(105.0) == 2
-    assert phase.seconds_left(105.0) == 5
-    assert progress.Phase("training", total=30, done=20, before=20).seconds_left(1e9) is None
+@pytest.fixture
+def clock(monkeypatch):
+    """Let the display's clock stand at a time that a test sets."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(progress.PHASES, "get_time", lambda: clock.now)
+    return clock
+
+
+def drawn(width=80):
+    screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    screen.print(progress.PHASES)
+    return screen.file.getvalue()
+
+
+def test_a_rate_counts_what_was_done_here(clock):
+    with progress.announced("training", 30, "steps", done=10) as phase:
+        clock.now += 50
+        assert "10/30 steps\n" in drawn()
+        phase.advance(10)  # a slow step
+        assert "20/30 steps, 0.2/s, 0:50 left" in drawn()
 
 
 @pytest.mark.parametrize("backend", ["faiss", "torch", "approximate"])
 def test_neighbours_and_distances_say_how_far_they_are(backend, announced):
     rows = np.random.default_rng(0).normal(size=(4500, 8)).astype(np.float32)
     jaccard_graph(rows, k1=8, k2=3, neighbors=knn(rows, 8, backend))
-    whole = {p.name for p in announced if p.total == p.done == len(rows)}
+    whole = {p.description for p in announced if p.total == p.completed == len(rows)}
     assert whole == {"finding neighbours", "counting near pairs", "computing distances"}
-    assert "finding reciprocal neighbours" in {p.name for p in announced}
-    assert progress.phases() == ()
+    assert "finding reciprocal neighbours" in {p.description for p in announced}
+    assert in_progress() == []
 
 
 def test_ranking_says_how_far_it_is(announced):
@@ -86,40 +103,44 @@ def test_ranking_says_how_far_it_is(announced):
     people, one, two = torch.arange(40), torch.zeros(40), torch.ones(40)
     for rerank, name in ((None, "ranking"), (Rerank(4, 2), "re-ranking")):
         evaluate_retrieval(features, people, one, features, people, two, rerank=rerank)
-        phases = [p for p in announced if p.name == f"{name} the gallery"]
-        assert [(p.done, p.total, p.unit) for p in phases] == [(40, 40, "queries")]
+        phases = [p for p in announced if p.description == f"{name} the gallery"]
+        assert [(p.completed, p.total) for p in phases] == [(40, 40)]
+        assert phases[0].fields == {"unit": "queries"}
 
 
 def test_building_an_index_says_how_far_it_is(announced):
     rows = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
     GalleryIndex.build(rows, [f"{n}.jpg" for n in range(200)], fingerprint="x", kind="ivf")
-    counted = {p.name: (p.done, p.total) for p in announced}
+    counted = {p.description: (p.completed, p.total) for p in announced}
     assert counted["building the index"] == (200, 200)
     assert {"training the index", "measuring the recall"} <= set(counted)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
 @pytest.mark.parametrize("total", [None, 0, 12936])
-def test_the_display_is_one_line_of_any_width(width, total):
-    screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    with progress.announced("embedding the training images", total) as phase:
-        phase.since -= 60
+def test_the_display_is_one_line_of_any_width(width, total, clock):
+    with progress.announced("embedding [the] training images", total) as phase:
+        clock.now += 60
         phase.advance(total // 2 if total else 0)
-        screen.print(console._Line(), end="")
-    line = screen.file.getvalue()
+        line = drawn(width).removesuffix("\n")
     assert "\n" not in line
     assert len(line) <= width
     if width >= 80:
-        assert "embedding the training images" in line
+        assert "embedding [the] training images" in line
         assert ("6,468/12,936 images, 108/s, 1:00 left" if total else "") in line
+        assert ("1:00" if total is None else "") in line
 
 
-def test_what_comes_and_goes_is_not_shown():
-    screen = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    with progress.announced("clustering") as outer, progress.announced("searching"):
-        outer.since -= 60
-        screen.print(console._Line(), end="")
-    assert "clustering" in screen.file.getvalue()
+def test_what_comes_and_goes_is_not_shown(clock):
+    assert drawn() == "\n"
+    with progress.announced("clustering"):
+        clock.now += 60
+        with progress.announced("searching"):
+            clock.now += 0.1
+            assert "clustering" in drawn()
+            clock.now += 0.2
+            assert "searching" in drawn()
+        assert "clustering" in drawn()
 
 
 @pytest.mark.parametrize(
@@ -189,9 +210,10 @@ FORKING = textwrap.dedent("""
     import logging, os, signal, sys, threading
     logging.basicConfig(format="%(message)s")
     from dccc_lightning.common.console import CONSOLE, progress_shown
+    from dccc_lightning.common.progress import PHASES, announced
 
     def hold(taken, forked):
-        with CONSOLE._lock:  # as the thread that draws does at times
+        with CONSOLE._lock, PHASES._lock:  # as the thread that draws does at times
             taken.set()
             forked.wait()
 
@@ -204,7 +226,8 @@ FORKING = textwrap.dedent("""
             signal.alarm(10)  # instead of waiting for ever
             logging.warning("logged")
             print("printed", file=sys.stderr)
-            CONSOLE.print("shown")
+            with announced("searching"):
+                CONSOLE.print("shown")
             print("said", flush=True)
             os._exit(0)
         _, status = os.waitpid(child, 0)

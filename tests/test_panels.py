@@ -602,13 +602,18 @@ PHASES = {"reading images", "embedding the training images", "finding neighbours
 
 
 def test_a_run_leaves_its_panels_timings_and_a_page(command, tiny, tmp_path, monkeypatch):
-    phases, original = [], progress.Phase
-    monkeypatch.setattr(progress, "Phase", lambda *a: phases.append(original(*a)) or phases[-1])
+    phases, remove = [], progress.PHASES.remove_task
+
+    def remove_task(number):
+        phases.extend(task for task in progress.PHASES.tasks if task.id == number)
+        remove(number)
+
+    monkeypatch.setattr(progress.PHASES, "remove_task", remove_task)
     outcome = command(*tiny, "output=run", "seed=5")
     assert outcome.code == 0, outcome.err
-    assert {phase.name for phase in phases} >= PHASES
-    assert [p.name for p in phases if p.total is not None and p.done != p.total] == []
-    assert progress.phases() == ()
+    assert {phase.description for phase in phases} >= PHASES
+    assert [p for p in phases if p.total is not None and p.completed != p.total] == []
+    assert progress.PHASES.tasks == []
     assert not re.search(r"[\x1b\r]", outcome.out + outcome.err)
     lines = [line.split()[0] for line in outcome.out.splitlines()]
     assert [line for line in lines if re.fullmatch(r"\d+/2|start", line)] == ["start", "1/2", "2/2"]

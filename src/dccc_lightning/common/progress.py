@@ -1,98 +1,116 @@
-"""How far long work has come: whoever does it says so here, and a display may look.
+"""Progress of long work: kernels announce phases and count; ``console.progress_shown`` draws.
 
-Like logging, and without a thought for terminals: kernels announce phases and count, nothing more.
-``console.progress_shown`` draws what is announced; where nobody looks, nothing is drawn.
+Kernels know no terminal: where nothing is drawn, announcing a phase only counts.
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from rich.console import RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 T = TypeVar("T")
 
+PATIENCE = 0.2
+"""Seconds that a phase lasts before it is shown: shorter ones would only flicker."""
 
-@dataclass(eq=False)
+_RATE_WINDOW = 600.0
+"""Seconds over which the rate is averaged: single steps can take minutes."""
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds.
+
+    >>> duration(75), duration(3661)
+    ('1:15', '1:01:01')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _Figures(ProgressColumn):
+    """Count, rate and time left; time elapsed where the total is unknown."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None:
+            return Text(duration(task.elapsed or 0))
+        parts = [f"{task.completed:,.0f}/{task.total:,.0f} {task.fields['unit']}"]
+        if task.speed:
+            parts.append(f"{task.speed:,.{0 if task.speed >= 10 else 1}f}/s")
+            parts.append(f"{duration(task.time_remaining or 0)} left")
+        return Text(", ".join(parts))
+
+
+class _Innermost(Progress):
+    """Progress of nested phases on one line: the innermost that has lasted a moment."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        lasting = [task for task in self.tasks if (task.elapsed or 0) >= PATIENCE]
+        yield self.make_tasks_table(lasting[-1:]) if lasting else Text("")
+
+
+PHASES = _Innermost(
+    TextColumn("  {task.description}", markup=False),
+    BarColumn(None, table_column=Column(max_width=30)),
+    _Figures(Column(no_wrap=True)),
+    speed_estimate_period=_RATE_WINDOW,
+)
+"""The phases in progress, the outermost first, and their drawing; never started by itself."""
+
+
 class Phase:
-    """Work in progress.
+    """Work in progress, until ``end``.
 
-    Attributes:
-        name: What is done, for people.
-        total: How much there is to do; None where nobody can tell.
-        unit: What is counted.
-        done: How much is done.
-        before: How much of that was done before the phase began here.
-        since: When it began (``time.monotonic``).
+    Args:
+        name: Name on the screen.
+        total: Amount of work; None if unknown.
+        unit: Plural of the unit of ``total``.
+        done: Amount that was done before the phase began.
     """
 
-    name: str
-    total: int | None = None
-    unit: str = "images"
-    done: float = 0
-    before: float = 0
-    since: float = field(default_factory=time.monotonic)
+    def __init__(
+        self, name: str, total: int | None = None, unit: str = "images", done: int = 0
+    ) -> None:
+        self._task = PHASES.add_task(name, total=total, completed=done, unit=unit)
+        self.advance(0)  # the rate counts from here
 
     def advance(self, number: float = 1) -> None:
         """Count ``number`` more as done."""
-        self.done += number
+        PHASES.advance(self._task, number)
 
-    def rate(self, now: float) -> float | None:
-        """Return what is done in a second; None before anything is."""
-        done, seconds = self.done - self.before, now - self.since
-        return done / seconds if done > 0 and seconds > 0 else None
-
-    def seconds_left(self, now: float) -> float | None:
-        """Return how long the rest takes at the rate so far; None where nobody can tell."""
-        rate = self.rate(now)
-        return max(0.0, self.total - self.done) / rate if self.total and rate else None
-
-
-_in_progress: list[Phase] = []
-
-
-def phases() -> tuple[Phase, ...]:
-    """Return what is in progress, the outermost first."""
-    return tuple(_in_progress)
-
-
-def begin(name: str, total: int | None = None, unit: str = "images", done: float = 0) -> Phase:
-    """Announce a phase that ``end`` ends; see ``Phase`` for the arguments."""
-    phase = Phase(name, total, unit, done, done)
-    _in_progress.append(phase)
-    return phase
-
-
-def end(phase: Phase) -> None:
-    """End a phase; one that has ended already stays so."""
-    if phase in _in_progress:
-        _in_progress.remove(phase)
+    def end(self) -> None:
+        """Take the phase off the screen."""
+        PHASES.remove_task(self._task)
 
 
 @contextmanager
 def announced(
-    name: str, total: int | None = None, unit: str = "images", done: float = 0
+    name: str, total: int | None = None, unit: str = "images", done: int = 0
 ) -> Iterator[Phase]:
-    """Announce a phase for as long as the block runs.
+    """Announce a phase for as long as the block runs; see ``Phase`` for the arguments.
 
     >>> with announced("searching", total=3, unit="queries") as phase:
     ...     phase.advance(2)
-    ...     [(p.name, p.done, p.total) for p in phases()]
+    ...     [(task.description, task.completed, task.total) for task in PHASES.tasks]
     [('searching', 2, 3)]
-    >>> phases()
-    ()
+    >>> PHASES.tasks
+    []
     """
-    phase = begin(name, total, unit, done)
+    phase = Phase(name, total, unit, done)
     try:
         yield phase
     finally:
-        end(phase)
+        phase.end()
 
 
 def track(
     items: Iterable[T], name: str, total: int, enabled: bool = True, unit: str = "images"
 ) -> Iterator[T]:
-    """Yield ``items``, of which there are ``total``, and count them; announce it if ``enabled``."""
+    """Yield and count ``items``, ``total`` in all; announce the phase if ``enabled``."""
     if not enabled:
         yield from items
         return

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from dccc_lightning.common.console import duration
+from dccc_lightning.common.progress import duration
 
 
 class JobClock:

@@ -1,26 +1,26 @@
-"""Announces training and evaluation, which Lightning drives."""
+"""Progress of training and evaluation, which Lightning drives."""
 
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
-from dccc_lightning.common import progress
+from dccc_lightning.common.progress import Phase
 
 
 class PhaseProgress(ProgressBar):
-    """Say how far training an epoch, or evaluating, is.
+    """Announce each epoch of training and each evaluation as a phase.
 
-    A ``ProgressBar`` in Lightning's sense, so that it makes none of its own. Drawing is the
-    console's, on the first process alone.
+    A ``ProgressBar`` of Lightning's, so that it makes none of its own. The console draws, on the
+    first process alone.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._phase: progress.Phase | None = None
+        self._phase: Phase | None = None
 
     def disable(self) -> None:
-        """Do nothing: nobody looks where nothing is drawn."""
+        """Do nothing: the console decides where to draw."""
 
     def enable(self) -> None:
         """Do nothing."""
@@ -68,7 +68,7 @@ class PhaseProgress(ProgressBar):
 
     def _begin(self, name: str, total: int, unit: str = "images", done: int = 0) -> None:
         self._end()
-        self._phase = progress.begin(name, total, unit, done)
+        self._phase = Phase(name, total, unit, done)
 
     def _advance(self, number: int) -> None:
         if self._phase is not None:
@@ -76,5 +76,5 @@ class PhaseProgress(ProgressBar):
 
     def _end(self) -> None:
         if self._phase is not None:
-            progress.end(self._phase)
+            self._phase.end()
             self._phase = None
