@@ -310,10 +310,10 @@ def test_last_refusals(tmp_path):
         refusal(LaST(tmp_path))
     )
     home = grow(tmp_path / "last", LAST | {"test/query": ["000001.jpg", "who.jpg"]})
-    assert f"1 name(s) in {home}/test/query are not like 000001_0001.jpg" in refusal(LaST(home))
+    assert f"1 name(s) in {home}/test/query do not match 000001_0001.jpg" in refusal(LaST(home))
     (home / "test" / "query" / "who.jpg").unlink()
     grow(home, {"train/somebody": ["a.jpg"]})
-    assert f"1 name(s) in {home}/train are not like 000001, the first is somebody" in (
+    assert f"1 name(s) in {home}/train do not match 000001, the first is somebody" in (
         refusal(LaST(home))
     )
     home = grow(tmp_path / "b" / "last", {"train/1": ["a.jpg"], "test/query": ["1_a.jpg"]})

@@ -134,7 +134,7 @@ def test_a_table_is_read_from_any_row(tmp_path, monkeypatch):
 
 
 def test_a_table_is_complete_or_absent(tmp_path):
-    with pytest.raises(UserError, match="is not text; rename the file"):
+    with pytest.raises(UserError, match="is not UTF-8; rename it"):
         write_table(tmp_path / "t.parquet", [ListedImage("/a.png"), ListedImage("/\udcff.png")])
     assert list(tmp_path.iterdir()) == []
 

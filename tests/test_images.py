@@ -157,7 +157,7 @@ def test_tiffs_of_every_compression_and_their_first_page(tmp_path, compression):
 def test_an_image_of_another_kind_is_named(tmp_path):
     Image.new("RGB", (8, 16)).save(tmp_path / "a.gif")
     (tmp_path / "a.gif").rename(tmp_path / "a.jpg")
-    with pytest.raises(UnreadableImageError, match=r"a\.jpg: GIF, of a sort that is not read"):
+    with pytest.raises(UnreadableImageError, match=r"a\.jpg: GIF, an unsupported format"):
         decode_image(tmp_path / "a.jpg", HEIGHT, WIDTH)
 
 

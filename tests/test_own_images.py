@@ -30,7 +30,7 @@ from dccc_lightning.data.image_formats import READ, SUFFIXES, kind_of
 from dccc_lightning.errors import UserError
 from trees import LAST, MARKET, grow, touch
 
-REMEDY = "dataset=folder dataset.unknown=[WORDS] lists such words"
+REMEDY = "dataset=folder dataset.unknown=[WORDS] sets these words"
 
 NAMES = r"(?P<camera>cam[^/]*)/(?P<identity>[a-z]+)_\d+\."
 
@@ -266,7 +266,7 @@ class TestPattern:
             ImageFolder(root=tmp_path, pattern=pattern)
 
     def test_a_pattern_that_fits_nothing_is_refused_with_an_example(self, market):
-        with pytest.raises(UserError, match=r"fits none of the 26 images .* 'cam1/a_0\.jpg'"):
+        with pytest.raises(UserError, match=r"matches none of the 26 images .* 'cam1/a_0\.jpg'"):
             ImageFolder(root=market, pattern=r"(?P<camera>kamera\d+)").splits()
 
     def test_a_group_may_tell_the_split(self, tmp_path):
@@ -327,8 +327,8 @@ class TestTable:
             ("path,camera\na.jpg,1\nb/c.png\n", 3, "1 cells, the header has 2"),
             ("path,camera\na.jpg,1,2\n", 2, "3 cells, the header has 2"),
             ("path\na.jpg\n\nb/nothing.png\n", 4, "no file 'b/nothing.png'"),
-            ("path\nb\n", 2, "'b' is not named like"),
-            ("path\na.jpg\n./b/../a.jpg\n", 3, "is the file of line 2 again"),
+            ("path\nb\n", 2, "'b' has no image suffix"),
+            ("path\na.jpg\n./b/../a.jpg\n", 3, "repeats the file of line 2"),
             ("path,camera\n,1\n", 2, "an empty path"),
             ("path\na\0.jpg\n", 2, r"no path: 'a\\x00.jpg'"),
             (f"path\n{'a' * 5000}.jpg\n", 2, "no file"),
@@ -532,7 +532,7 @@ class TestRules:
         assert [image[2] for image in kept] == [""] * 11 + ["anna"]
         assert kept[-1] == ("x.png", "", "anna", "")
         (line,) = lines
-        assert line.startswith("own: taken as unknown: identity 'unknown' of 2 images, ")
+        assert line.startswith("own: treated as unknown: identity 'unknown' of 2 images, ")
         assert "identity 'NaN' of 1 image," in line
         assert line.endswith(f" more; {REMEDY}")
 
@@ -540,7 +540,7 @@ class TestRules:
         images = [("a.png", "c", "unknown", ""), ("b.png", "Nobody", "x", "")]
         assert self.said(images, unknown=["nobody"]) == (
             [("a.png", "c", "unknown", ""), ("b.png", "", "x", "")],
-            [f"own: taken as unknown: camera 'Nobody' of 1 image; {REMEDY}"],
+            [f"own: treated as unknown: camera 'Nobody' of 1 image; {REMEDY}"],
         )
         for nothing in (None, []):
             kept, lines = self.said(images, unknown=nothing)
@@ -575,10 +575,10 @@ class TestRules:
         kept, lines = self.said(images)
         assert kept == images
         assert lines == [
-            "own: cameras that differ in case alone count as different ones: 'Left_Face' and "
-            "'left_face'; spell them alike if they are the same",
-            "own: identities that differ in case alone count as different ones: 'A' and 'a'; "
-            "spell them alike if they are the same",
+            "own: cameras that differ in case only are treated as different: 'Left_Face' and "
+            "'left_face'; use one spelling if they are the same",
+            "own: identities that differ in case only are treated as different: 'A' and 'a'; "
+            "use one spelling if they are the same",
         ]
 
     def test_junk_is_left_out_of_the_test_and_trains_without_identity(self):
@@ -589,8 +589,8 @@ class TestRules:
             ("x.png", "1", "0001", "gallery"),
         ]  # fmt: skip
         assert lines == [
-            "own: left out of query and gallery as junk: '00-1' of 2 images; dataset.junk lists "
-            "such identities"
+            "own: left out of query and gallery as junk: '00-1' of 2 images; dataset.junk sets "
+            "these identities"
         ]
         kept, lines = self.said(images, junk=[])
         assert [tuple(image) for image in kept] == images
@@ -601,8 +601,8 @@ class TestRules:
         kept, lines = self.said(images)
         assert [image[2:] for image in kept] == [("", "train"), ("", "gallery"), ("", "gallery")]
         assert lines == [
-            "own: taken as strangers, searched but right for no query: '0000' of 3 images; "
-            "dataset.distractors lists such identities, [] is none"
+            "own: treated as distractors, which match no query: '0000' of 3 images; "
+            "dataset.distractors sets these identities, [] for none"
         ]
         assert self.said(images, distractors=[]) == (images, [])
         kept, _ = self.said([("a", "1", "7", "query")], distractors=7)
@@ -652,7 +652,7 @@ class TestRules:
         with pytest.raises(UserError) as caught:
             ImageFolder(root=tmp_path, pattern=pattern).splits()
         assert str(caught.value) == (
-            "folder: splits without a meaning: 'Val' of 2 images, 'holdout' of 2 images, "
+            "folder: unknown splits: 'Val' of 2 images, 'holdout' of 2 images, "
             "'my train' of 2 images; map them to some of train, query, gallery, test, ignore, for "
             """example 'dataset.splits={ignore: [holdout, val], train: ["my train"]}'"""
         )
@@ -677,7 +677,7 @@ class TestRules:
         ("rules", "message"),
         [
             ({"splits": {"valid": ["a"]}}, r"splits must map to some of train, .*, got 'valid'"),
-            ({"splits": {"train": ["a"], "test": ["A "]}}, "splits must give 'a' one meaning"),
+            ({"splits": {"train": ["a"], "test": ["A "]}}, "splits must map 'a' to one split"),
             ({"splits": ["a"]}, r"splits must be \{train: \[NAME\], ...\}"),
             ({"unknown": {"a": 1}}, "unknown must be words"),
             ({"junk": [None]}, "junk must be words"),

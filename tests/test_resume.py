@@ -315,10 +315,10 @@ def test_what_an_epoch_was_begun_with_cannot_change_within_it(
     with broken_off(monkeypatch, (1, 2), Stop()), pytest.raises(Stop):
         command(*tiny, *LENGTH, EVERY_STEP, "model.bn_group_size=8", "output=run")
     for argument, message in {
-        "iterations=1": "iterations=1: the epoch to go on with has made 2 steps already",
-        "trainer.accumulate_grad_batches=2": "was begun with 1; change it after the end",
-        "seed=9": "seed=9: the epoch to go on with was begun with 0; change it after the end",
-        "batch.clusters=2": "batch.clusters=2: the epoch to go on with was begun with 4",
+        "iterations=1": "iterations=1: the interrupted epoch has completed 2 steps",
+        "trainer.accumulate_grad_batches=2": "was started with 1; change it after the end",
+        "seed=9": "seed=9: the interrupted epoch was started with 0; change it after the end",
+        "batch.clusters=2": "batch.clusters=2: the interrupted epoch was started with 4",
         "trainer.accumulate_grad_batches=3": "cannot be cut into 3 parts",
     }.items():
         outcome = command("resume=run", argument)

@@ -183,12 +183,12 @@ def test_a_gallery_keeps_its_pattern(embedder, settings_of, people, tmp_path, ca
 
     built = did("index", "input=people", "index=g", NAMES)
     said = capsys.readouterr().out
-    assert "pattern does not fit 1 of 7 images of input=people" in " ".join(said.split())
+    assert "pattern does not match 1 of 7 images of input=people" in " ".join(said.split())
     assert (built["pattern"], names()["extra.png"]) == (PATTERN, ("", ""))
     did("index", "index=g", "remove=0")
     assert did("index", "index=g", "add=more")["pattern"] == PATTERN
     said = capsys.readouterr().out
-    assert "own pattern does not fit 1 of 2 images of add=more" in " ".join(said.split())
+    assert "own pattern does not match 1 of 2 images of add=more" in " ".join(said.split())
     assert names()["7_c2.png"] == ("7", "2")
     found = did("search", "index=g", "query=more", "exclude_camera=same")["queries"]
     assert [query["camera"] for query in found] == ["2", ""]
@@ -223,7 +223,7 @@ def test_what_embed_has_written_becomes_a_gallery(ask, people):
     np.testing.assert_allclose(one.embeddings, other.embeddings, atol=1e-5)
     ask("index", "input=embedded", "index=i", "ckpt=null", NAMES, output="named")
     assert GalleryIndex.load("i").table.cameras.tolist() == ["1", "2"] * 3
-    assert "fits none of the 6 images" in ask(
+    assert "matches none of the 6 images" in ask(
         "index", "input=embedded", "index=j", "pattern='(?P<camera>x)'", output="none", code=2
     )
 
@@ -314,7 +314,7 @@ def test_another_model_is_refused(ask, gallery, people):
         ("search", ["index=g"], "query= is needed"),
         ("search", ["query=people"], "index= is needed"),
         ("search", ["index=people", "query=people"], "no gallery there"),
-        ("search", ["index=g", "query=notes.txt"], "line 2: 'no image' is not named like an image"),
+        ("search", ["index=g", "query=notes.txt"], "line 2: 'no image' has no image suffix"),
         ("search", ["index=g", "query=broken.png"], "cannot read the image"),
         ("search", ["index=g", "query=people", "k=0"], "k must be at least 1"),
         ("search", ["index=g", "query=people", "minimum_score=2"], "minimum_score must be in"),
@@ -323,18 +323,18 @@ def test_another_model_is_refused(ask, gallery, people):
         ("search", ["index=g", "query=people", "pattern='(?P<camera>c.)'"],
          "it reads 'c1' where the gallery has '1'"),
         ("index", ["input=people", "pattern='_x(?P<camera>.)'"],
-         "pattern='_x(?P<camera>.)' fits none of the 6 images of input=people, the first is '1_c1"),
-        ("index", ["input=people", "pattern='(?P<camera>x?)'"], "fits none of the 6 images"),
+         "matches none of the 6 images of input=people, the first is '1_c1"),
+        ("index", ["input=people", "pattern='(?P<camera>x?)'"], "matches none of the 6 images"),
         ("index", ["input=people", "pattern=true"], "pattern must be a string, got True"),
         ("index", ["input=people", "pattern=''"], "pattern must have named groups"),
         ("index", ["input=gallery", "pattern='(?P<camera>.)'"], "labels come from dataset=; omit"),
         ("index", ["index=g", "add=people", "pattern='(?P<camera>c.)'"],
          "it reads 'c1' where the gallery has '1'"),
         ("index", ["index=named", "add=more"], "the gallery's own pattern='(?P<identity>\\\\d+)_c("
-         "?P<camera>\\\\d+)' fits none of the 1 image of add=more, the first is 'x.png'; give one"),
+         "?P<camera>\\\\d+)' matches none of the 1 image of add=more, the first is 'x.png'"),
         ("search", ["index=g", "query=people", "pattern='_x(?P<camera>.)'"],
-         "fits none of the 6 images of query=people"),
-        ("calibrate", ["input=people", "pattern='_x(?P<camera>.)'"], "fits none of the 6 images"),
+         "matches none of the 6 images of query=people"),
+        ("calibrate", ["input=people", "pattern='_x(?P<camera>.)'"], "matches none of the 6"),
         ("calibrate", [], "give either index=, a gallery, or input="),
         ("calibrate", ["index=g", "labels=guess"], "labels must be one of identities, pseudo"),
         ("calibrate", ["index=g", "false_match_rate=0"], "false_match_rate must be in (0, 1)"),

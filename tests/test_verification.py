@@ -110,7 +110,7 @@ def test_what_training_cannot_turn_to_rgb_is_unreadable(home):
     Image.new("RGB", (8, 16)).save(home / TREE[2], format="GIF")
     assert found(report_of(home))["unreadable"] == (
         f"{TREE[1]}: values that are not finite; convert it to 8 bits",
-        f"{TREE[2]}: GIF, of a sort that is not read; convert it to JPEG or PNG",
+        f"{TREE[2]}: GIF, an unsupported format; convert it to JPEG or PNG",
     )
 
 
@@ -323,8 +323,8 @@ def test_verify_counts_what_the_reader_warns_of(command: Command, tmp_path: Path
     outcome = command(*place, f"dataset.table={tmp_path / 'labels.csv'}", "output=b")
     assert outcome.code == 0
     line = (
-        "folder: taken as unknown: identity 'unknown' of 3 images; dataset=folder "
-        "dataset.unknown=[WORDS] lists such words"
+        "folder: treated as unknown: identity 'unknown' of 3 images; dataset=folder "
+        "dataset.unknown=[WORDS] sets these words"
     )
     assert f"warning: {line}\n" in outcome.err
     results = json.loads((tmp_path / "b" / "verify.json").read_text())

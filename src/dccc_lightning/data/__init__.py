@@ -1,1 +1,1 @@
-"""From image files to batches: records, datasets, decoding, augmentation, sampling."""
+"""Records, datasets, decoding, augmentation and sampling: from image files to batches."""

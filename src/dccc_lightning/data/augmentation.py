@@ -1,4 +1,4 @@
-"""Flip, padded crop, normalisation and random erasing of a whole batch at once, on its device."""
+"""Flip, padded crop, normalisation and random erasing of batches, on their device."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalize(images: torch.Tensor) -> torch.Tensor:
-    """Scale to [0, 1] and normalise with the ImageNet mean and deviation (the test transform).
+    """Scale to [0, 1] and normalise by the ImageNet mean and deviation (the test transform).
 
     Args:
         images: (..., 3, H, W) in 0..255.
@@ -31,7 +31,7 @@ def normalize(images: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what normalises; kept, since to bring a constant to a GPU is to wait for it."""
+    """Return scale and shift of the normalisation, cached: a copy to the GPU synchronises."""
     with torch.inference_mode(False):
         mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
         std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
@@ -45,22 +45,22 @@ def _frame(height: int, width: int, device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class BatchAugmentation:
-    """The training transform (METHOD: network and optimisation), each image by its own key.
+    """Training transform, with random numbers from a key per image.
 
     Args:
-        height: rows of the images, before and after.
-        width: columns of the images, before and after.
-        flip: probability of a horizontal flip.
-        padding: pixels of black added on each side before the random crop.
-        erase: probability of random erasing.
-        erase_area: range of the erased part of the image; uniform.
-        erase_aspect: range of the erased rectangle's height / width; uniform (torchvision draws
-            its logarithm uniformly, which is another law).
-        erase_attempts: draws of a rectangle until one is smaller than the image; if none is,
+        height: Height of the images in pixels, before and after.
+        width: Width of the images in pixels, before and after.
+        flip: Probability of a horizontal flip.
+        padding: Black pixels added on each side before the random crop.
+        erase: Probability of random erasing.
+        erase_area: Range of the erased share of the image, sampled uniformly.
+        erase_aspect: Range of height / width of the erased rectangle, sampled uniformly
+            (torchvision samples its logarithm uniformly).
+        erase_attempts: Number of rectangles drawn until one fits into the image; if none fits,
             nothing is erased.
-        colour: strength of a random gain of each channel, of a common gain and of a random gamma;
-            0, as published, for none. Makes a supervised source robust against unseen cameras.
-        seed: of the run.
+        colour: Strength of random channel gains, a common gain and a random gamma; 0, as
+            published, disables them. Makes a supervised model robust to unseen cameras.
+        seed: Seed of the run.
     """
 
     height: int
@@ -88,14 +88,14 @@ class BatchAugmentation:
 
         Args:
             images: (B, 3, height, width) uint8.
-            keys: (B, m) int64; an image's randomness is a function of (seed, its key, view).
-            view: 0 or 1, the view of the image.
+            keys: (B, m) int64; an image's random numbers are a function of (seed, its key, view).
+            view: 0 or 1.
 
         Returns:
             (B, 3, height, width) float32, normalised.
 
         Raises:
-            ValueError: the images have another shape.
+            ValueError: The images have another shape.
         """
         if images.shape[1:] != (3, self.height, self.width):
             raise ValueError(
@@ -117,14 +117,12 @@ class BatchAugmentation:
     def _flip_and_crop(
         self, images: torch.Tensor, flip: torch.Tensor, crop: torch.Tensor
     ) -> torch.Tensor:
-        """Mirror the images whose number is below the probability, pad, and cut a window.
-
-        Done by looking up where each pixel comes from in the padded image, one gather in all.
+        """Flip images at random, pad, and crop, as one gather of source pixels.
 
         Args:
             images: (B, 3, H, W) uint8.
-            flip: (B, 1), decides whether.
-            crop: (B, 2), place the window.
+            flip: (B, 1) random numbers that select the images to flip.
+            crop: (B, 2) random numbers that position the window.
         """
         padded = functional.pad(images, [self.padding] * 4)
         corner = (crop * (2 * self.padding + 1)).long()
@@ -136,11 +134,11 @@ class BatchAugmentation:
         return pixels.view(images.shape)
 
     def _recolour(self, images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        """Change exposure, white balance and gamma of each image, as another camera would.
+        """Change exposure, white balance and gamma of each image, like another camera.
 
         Args:
             images: (B, 3, H, W) uint8.
-            numbers: (B, 5), for three channel gains, the common gain and the gamma.
+            numbers: (B, 5) random numbers for three channel gains, the common gain and the gamma.
 
         Returns:
             (B, 3, H, W) float32 in [0, 255].
@@ -157,13 +155,13 @@ class BatchAugmentation:
         corner: torch.Tensor,
         attempts: torch.Tensor,
     ) -> torch.Tensor:
-        """Fill a random rectangle of the chosen images, in place.
+        """Fill a random rectangle of randomly selected images, in place.
 
         Args:
             images: (B, 3, H, W) float32, normalised.
-            number: (B, 1), decides whether.
-            corner: (B, 2), place the rectangle.
-            attempts: (B, 2 * erase_attempts), pairs of area and aspect.
+            number: (B, 1) random numbers that select the images.
+            corner: (B, 2) random numbers that position the rectangle.
+            attempts: (B, 2 * erase_attempts) random numbers, pairs for area and aspect.
         """
         heights, widths = self._rectangles(attempts)
         fits = (heights < self.height) & (widths < self.width)
@@ -180,13 +178,13 @@ class BatchAugmentation:
             )
         )
         inside = rows[:, :, None] & columns[:, None, :]
-        # The fill is the mean itself, after normalising: published behaviour, though not zero.
+        # As published, the fill is the mean in normalised space, not zero.
         for channel, value in enumerate(IMAGENET_MEAN):
             images[:, channel].masked_fill_(inside, value)
         return images
 
     def _rectangles(self, attempts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return heights and widths, (B, erase_attempts) float64 integers, of the attempts."""
+        """Return heights and widths of the attempts, (B, erase_attempts) integral float64."""
         part, ratio = attempts[:, 0::2], attempts[:, 1::2]
         (area_low, area_high), (aspect_low, aspect_high) = self.erase_area, self.erase_aspect
         area = (area_low + (area_high - area_low) * part) * (self.height * self.width)

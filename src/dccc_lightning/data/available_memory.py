@@ -1,7 +1,7 @@
-"""Memory that is free to take: of the machine, and within the limits of control groups.
+"""Available memory of the machine, within the limits of Linux control groups (v1 and v2).
 
-Containers, SLURM and systemd limit processes by control groups, of version 1 or 2. What is in use
-counts against a limit, but for the cache of files, which the kernel gives back.
+Containers, SLURM and systemd set such limits. The page cache, which the kernel can reclaim, does
+not count as used.
 """
 
 from collections.abc import Iterator
@@ -9,21 +9,21 @@ from pathlib import Path
 
 _CACHE = ("inactive_file", "active_file")
 _CACHE_BELOW = ("total_inactive_file", "total_active_file")
-"""In version 1, those of the group with all groups below it, as its usage counts."""
+"""Page cache of a v1 group including its descendants, as in its usage."""
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Return the bytes that new processes may fill.
+    """Return the number of bytes that can be allocated.
 
     Args:
-        root: Where ``proc`` and ``sys`` lie.
+        root: Folder that contains ``proc`` and ``sys``.
     """
     machine = _table(root / "proc/meminfo")["MemAvailable:"] * 1024
     return max(0, min([machine, *_left(root)]))
 
 
 def _left(root: Path) -> Iterator[int]:
-    """Yield the bytes that each limit leaves: of the group of this process, and of those above."""
+    """Yield the bytes left by the limits of this process's group and of its ancestors."""
     memberships = root / "proc/self/cgroup"
     lines = memberships.read_text().splitlines() if memberships.is_file() else []
     for line in lines:
@@ -36,7 +36,7 @@ def _left(root: Path) -> Iterator[int]:
         else:
             continue
         top = root / mount
-        # A container may see the path of its host, and its own group as the top.
+        # In a container the path may be the host's, with the container's group mounted as root.
         group = top / path.lstrip("/")
         while group.is_relative_to(top):
             limit, used = (_number(group / name) for name in files)
@@ -47,7 +47,7 @@ def _left(root: Path) -> Iterator[int]:
 
 
 def _number(path: Path) -> int | None:
-    """Return what a file of a control group says; None for ``max``, or where it is not there."""
+    """Return the number in a control group's file; None for ``max`` or a missing file."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -55,7 +55,7 @@ def _number(path: Path) -> int | None:
 
 
 def _table(path: Path) -> dict[str, int]:
-    """Return the numbers of a file by the words before them."""
+    """Return the numbers of a file with lines "name number", by name."""
     try:
         lines = [line.split() for line in path.read_text().splitlines()]
     except OSError:

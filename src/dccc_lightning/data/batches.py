@@ -1,4 +1,4 @@
-"""What travels from the loaders to the module."""
+"""Batches passed from the loaders to the module."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 class RawBatch(NamedTuple):
-    """Images of this process's block of the global batch, as decoded.
+    """Decoded images of this process's block of the global batch.
 
     Attributes:
         images: (b, 3, H, W) uint8.
         indices: (b,) int64 positions in the training split.
         cameras: (b,) int64.
-        keys: (b, 3) int64: epoch, step and slot in the global batch, the seed of every random
-            choice about the image.
+        keys: (b, 3) int64: epoch, step and slot in the global batch, the key of the image's random
+            numbers.
     """
 
     images: Tensor
@@ -23,11 +23,11 @@ class RawBatch(NamedTuple):
 
 
 class TrainBatch(NamedTuple):
-    """Two random views of each image, with the pseudo labels of this epoch.
+    """Two random views of each image with pseudo labels.
 
     Attributes:
-        view1: (b, 3, H, W) float32, normalised; the student's.
-        view2: (b, 3, H, W) float32, normalised; the teacher's.
+        view1: (b, 3, H, W) float32, normalised; input of the student.
+        view2: (b, 3, H, W) float32, normalised; input of the teacher.
         labels: (b,) int64 pseudo labels.
         indices: (b,) int64 positions in the training split.
         cameras: (b,) int64.

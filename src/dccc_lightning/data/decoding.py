@@ -1,4 +1,4 @@
-"""Decoding of image files with Pillow, without torch."""
+"""Decoding of image files with Pillow."""
 
 import os
 from contextlib import suppress
@@ -12,22 +12,22 @@ from dccc_lightning.data.image_formats import READ, head_of, kind_of
 from dccc_lightning.errors import UnreadableImageError
 
 MAX_PIXELS = 2**26
-"""Largest image, height times width, that is decoded: 201 MB as RGB; any photograph is smaller."""
+"""Maximum height times width of an image: 201 MB as RGB, more than any photograph."""
 
 FORMATS = tuple(READ)
-"""What may be in a file, whatever its name: other readers of Pillow start programs (EPS)."""
+"""Formats that Pillow may detect in a file; some of its other readers run programs (EPS)."""
 
-# What Pillow raises on damaged files: broken PNG chunks are a SyntaxError, bombs an error apart.
+# Pillow's exceptions for damaged files; broken PNG chunks raise SyntaxError.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 def problem_of(error: BaseException, head: bytes = b"") -> str:
-    """Say in one line why Pillow could not read an image, whose first bytes are ``head``."""
+    """Return in one line why Pillow could not read an image that starts with ``head``."""
     if isinstance(error, UnidentifiedImageError):
         if (kind := kind_of(head)) is None:
             return "not an image of a known format"
-        return f"{kind}, of a sort that is not read; convert it to JPEG or PNG"
-    if isinstance(error, Image.DecompressionBombError):  # before check_size could refuse it
+        return f"{kind}, an unsupported format; convert it to JPEG or PNG"
+    if isinstance(error, Image.DecompressionBombError):  # raised before check_size
         return f"more than {MAX_PIXELS:,} pixels in all"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -41,42 +41,42 @@ def unreadable(path: str | os.PathLike[str], error: BaseException) -> Unreadable
 
 
 def check_size(image: Image.Image) -> None:
-    """Refuse an image by its header, before its pixels are decoded.
+    """Check the size in an image's header, before its pixels are decoded.
 
     Raises:
-        ValueError: it has more than ``MAX_PIXELS`` pixels, or none.
+        ValueError: The image has more than ``MAX_PIXELS`` pixels, or none.
     """
     width, height = image.size
     if width * height == 0:
-        raise ValueError(f"{height:,} x {width:,}, so without pixels")
+        raise ValueError(f"{height:,} x {width:,}, no pixels")
     if width * height > MAX_PIXELS:
         raise ValueError(f"{height:,} x {width:,} pixels, more than {MAX_PIXELS:,} in all")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Bring an image of any mode to RGB, upright as viewers show it (EXIF orientation).
+    """Convert an image of any mode to RGB and apply its EXIF orientation.
 
-    Grey images of 16 or 32 bits are scaled to 8 by ``eight_bits``, where Pillow would cut them off.
-    A file of several pages gives the first.
+    Grey images of 16 or 32 bits are scaled to 8 bits by ``eight_bits``, where Pillow would clip
+    them. Of a file with several pages, the first is used.
 
     Raises:
-        ValueError: values that are not finite.
+        ValueError: The image has values that are not finite.
     """
     rgb = shallow(image).convert("RGB")
-    with suppress(Exception):  # damaged EXIF trips Pillow's reader in all kinds of ways
+    with suppress(Exception):  # damaged EXIF raises many kinds of exceptions
         ImageOps.exif_transpose(rgb, in_place=True)
     return rgb
 
 
 def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-    """Bring an image to RGB and to a size (bicubic, antialiased, as torchvision does with Pillow).
+    """Convert an image to RGB and resize it (bicubic with antialiasing, as torchvision on PIL).
 
     Returns:
         (3, height, width) uint8.
 
     Raises:
-        ValueError: it has more than ``MAX_PIXELS`` pixels or none, or values that are none of an
-            image.
+        ValueError: The image has more than ``MAX_PIXELS`` pixels or none, or values that are not
+            finite.
     """
     check_size(image)
     resized = to_rgb(image).resize((width, height), Image.Resampling.BICUBIC)
@@ -90,8 +90,8 @@ def decode_image(path: str | os.PathLike[str], height: int, width: int) -> NDArr
         (3, height, width) uint8.
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated, not an image, or larger than
-            ``MAX_PIXELS``, which is seen before anything is decoded.
+        UnreadableImageError: The file is missing, empty, truncated, not an image, or larger than
+            ``MAX_PIXELS`` (checked before decoding).
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -104,7 +104,7 @@ def check_header(path: str | os.PathLike[str]) -> None:
     """Open a file without decoding its pixels.
 
     Raises:
-        UnreadableImageError: the file is missing, empty, not an image or too large.
+        UnreadableImageError: The file is missing, empty, not an image or too large.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:

@@ -1,4 +1,4 @@
-"""Folders that are complete or absent: written under another name, then renamed."""
+"""Atomic creation of folders: written under a temporary name, then renamed."""
 
 import re
 import shutil
@@ -12,12 +12,12 @@ from pathlib import Path
 from dccc_lightning.common import lock
 
 OWNER = ".owner"
-"""File in a draft that its process holds locked, with the machine's name."""
+"""File in a draft that its process keeps locked; contains the machine's name."""
 
 SILENCE = 24 * 3600.0
-"""Seconds without a new file, after which a draft of another machine is left over.
+"""Seconds without a new file after which a draft of another machine counts as abandoned.
 
-Not every file system shows locks to other machines.
+Some file systems do not show locks to other machines.
 """
 
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")
@@ -25,16 +25,17 @@ _DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")
 
 @contextmanager
 def drafted(folder: Path, siblings: str) -> Iterator[Path]:
-    """Make an empty folder that takes the place of ``folder`` at the end.
+    """Create an empty draft folder that is renamed to ``folder`` when the block ends.
 
-    An exception leaves nothing, a killed process its draft, which the next one removes.
+    If the block raises, the draft is removed. The draft of a killed process is removed by the next
+    call.
 
     Args:
-        folder: What is written; its parents are made.
-        siblings: Pattern of the folders beside it whose left drafts are removed.
+        folder: Final folder; its parents are created.
+        siblings: Glob pattern of folders beside it whose abandoned drafts are removed.
 
     Raises:
-        OSError: There is no room or no right to write, or ``folder`` is there already.
+        OSError: The disk is full, permission is denied, or ``folder`` exists.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_left(folder.parent, siblings)
@@ -53,10 +54,10 @@ def drafted(folder: Path, siblings: str) -> Iterator[Path]:
 
 
 def _remove_left(folder: Path, names: str) -> None:
-    """Remove the drafts without a process; without locks nothing is known, and they stay."""
+    """Remove drafts whose process has ended; on file systems without locks, none."""
     for draft in folder.glob(f".{names}.*"):
         owner = draft / OWNER
-        with suppress(OSError):  # another process removes it too, or it is another user's
+        with suppress(OSError):  # removed by another process at the same time, or not permitted
             is_over = _DRAFT.fullmatch(draft.name) and (_is_of_here(owner) or _is_silent(draft))
             if is_over and lock.take(owner, without_locks=False):
                 shutil.rmtree(draft, ignore_errors=True)
@@ -64,7 +65,7 @@ def _remove_left(folder: Path, names: str) -> None:
 
 
 def _is_of_here(owner: Path) -> bool:
-    """Tell whether a lock is held by this kernel alone, so that it tells everything."""
+    """Return True if the draft was created on this machine, where locks are reliable."""
     return owner.is_file() and owner.read_text() == _machine()
 
 
@@ -74,7 +75,7 @@ def _is_silent(draft: Path) -> bool:
 
 
 def _machine() -> str:
-    """Return the name of the running kernel: containers have other host names, and the same."""
+    """Return the kernel's boot id, which containers of a machine share, unlike the host name."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:  # not Linux

@@ -1,4 +1,4 @@
-"""A fingerprint of a dataset: two runs that show the same one saw the same images."""
+"""Fingerprint of a dataset, equal for runs on the same images."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ SPLITS = ("train", "query", "gallery")
 
 
 def fingerprint(splits: Splits) -> dict[str, Any]:
-    """Hash which images a dataset has, by split: path below its root, identity, camera, size.
+    """Hash the relative path, identity, camera and file size of all images of a dataset.
 
-    The bytes of images are not read: a file that was replaced by one of the same size goes
-    unnoticed. ``task=verify`` reads them.
+    The content of images is not read, so a replacement of the same size is not detected;
+    ``task=verify`` reads the content.
 
     Args:
-        splits: Of the dataset.
+        splits: Splits of the dataset.
 
     Returns:
-        ``sha256``, and the number of images under ``train``, ``query`` and ``gallery``.
+        ``sha256``, and the numbers of images as ``train``, ``query`` and ``gallery``.
 
     Raises:
-        UserError: An image has gone.
+        UserError: An image file does not exist.
     """
     digest = hashlib.sha256()
     for name in SPLITS:

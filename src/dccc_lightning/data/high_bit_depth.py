@@ -1,4 +1,4 @@
-"""Grey images of 16 or 32 bits a pixel, as thermal cameras and scanners write them, in 8 bits."""
+"""Conversion of grey images of 16 or 32 bits (thermal cameras, scanners) to 8 bits."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SMALL_PART = 0.25
-"""Values that span less of their scale than this are stretched: sensors use 14 bits or fewer."""
+"""Share of the scale below which values are stretched: sensors use 14 bits or fewer."""
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
-"""Tag of a TIFF, and its value where 0 is white: Pillow reads that of 8 bits a pixel alone."""
+"""TIFF tag, and its value for images where 0 is white, which Pillow inverts only at 8 bits."""
 
 
 def shallow(image: Image.Image) -> Image.Image:
-    """Return an image with 8 bits a channel: a grey one of more is scaled by ``eight_bits``."""
+    """Return an image of 8 bits per channel, scaling deeper grey images by ``eight_bits``."""
     if not image.mode.startswith("I;16") and image.mode not in ("I", "F"):
         return image
     is_inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
@@ -26,20 +26,20 @@ def shallow(image: Image.Image) -> Image.Image:
 def eight_bits(values: NDArray[Any], is_inverted: bool = False) -> NDArray[np.uint8]:
     """Scale grey values to 0 to 255.
 
-    A picture fills its scale (0 to 65,535; 0 to 1 or 0 to 255 where they are floats or 32-bit
-    integers) and is scaled by it. Measurements do not, as the counts or temperatures of a thermal
-    camera: those that span less than a quarter of the scale or lie outside it are stretched from
-    the image's own smallest to its largest value.
+    Values that fill their scale (0 to 65,535; 0 to 1 or 0 to 255 for floats and 32-bit integers)
+    are divided by it. Measurements, such as the counts or temperatures of a thermal camera, span
+    less than a quarter of the scale or lie outside it; they are stretched from the minimum to the
+    maximum of the image.
 
     Args:
         values: (H, W) of 16-bit or 32-bit integers, or floats.
-        is_inverted: 0 is white.
+        is_inverted: True if 0 is white.
 
     Returns:
         (H, W) uint8.
 
     Raises:
-        ValueError: Values that are not finite.
+        ValueError: ``values`` has entries that are not finite.
 
     >>> eight_bits(np.array([[0, 257, 65535]], dtype=np.uint16)).tolist()
     [[0, 1, 255]]
@@ -61,5 +61,5 @@ def eight_bits(values: NDArray[Any], is_inverted: bool = False) -> NDArray[np.ui
 
 
 def _is_unit(values: NDArray[Any], high: float) -> bool:
-    """Tell whether floats are on a scale that ends at 1."""
+    """Return True if floats have the scale 0 to 1."""
     return values.dtype.kind == "f" and high <= 1

@@ -1,4 +1,4 @@
-"""Decoded images, kept in memory where it allows."""
+"""Store of decoded images, cached in shared memory if they fit."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ from dccc_lightning.errors import UnreadableImageError, UserError
 Cache = Literal["auto", "ram", "none"]
 
 SHARED_MEMORY = Path("/dev/shm")
-"""Where Linux keeps the memory that processes share; containers often limit it to 64 MB."""
+"""File system of Linux's shared memory; containers often limit it to 64 MB."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class UnreadableImage:
     """An image that ``ImageStore.preload`` could not read.
 
     Attributes:
-        index: position in the store.
-        error: what ``ImageStore.load`` would raise for it; its message names the file.
+        index: Position in the store.
+        error: Error that ``ImageStore.load`` raises for it; the message names the file.
     """
 
     index: int
@@ -39,24 +39,24 @@ class UnreadableImage:
 
 
 def shared_empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Return an uninitialised tensor that loader workers share instead of copying it."""
+    """Return an uninitialised tensor in memory shared with loader workers."""
     tensor: torch.Tensor = torch.empty(shape, dtype=dtype).share_memory_()  # type: ignore[no-untyped-call]
     return tensor
 
 
 class ImageStore:
-    """The images of a split at one size, by index; decoded once where they fit in memory.
+    """Resized images of a split by index, decoded once if they fit into memory.
 
-    The cache is shared memory: what one loader worker (or thread) has decoded, all have. Two of
-    them may decode the same image at the same time; both write the same bytes.
+    Loader workers and threads share the cache. Two of them may decode the same image at the same
+    time; both write the same bytes.
 
     Args:
         paths: N files.
-        height: rows of the decoded images.
-        width: columns of the decoded images.
+        height: Height of the decoded images.
+        width: Width of the decoded images.
         cache: "ram" keeps decoded images, "none" decodes at each ``load``, "auto" keeps them if
             their N * 3 * height * width bytes fit.
-        memory_fraction: the part of the memory available now that "auto" may take.
+        memory_fraction: Share of the available memory that "auto" may use.
 
     Raises:
         UserError: ``cache`` is "ram" and shared memory is too small.
@@ -83,7 +83,7 @@ class ImageStore:
             self._pixels = shared_empty(shape, torch.uint8)
 
     def _fits(self, cache: Cache, memory_fraction: float) -> bool:
-        """Tell whether the cache fits; refuse if it was asked for and cannot."""
+        """Return True if the cache fits; raise an error if it is required and does not."""
         needed = len(self._paths) * 3 * self.height * self.width
         shared = shutil.disk_usage(SHARED_MEMORY).free
         if cache == "ram" and needed > shared:
@@ -98,17 +98,17 @@ class ImageStore:
 
     @property
     def cached(self) -> bool:
-        """Whether decoded images are kept."""
+        """True if decoded images are kept."""
         return self._pixels is not None
 
     def load(self, indices: Sequence[int] | NDArray[np.int64] | torch.Tensor) -> torch.Tensor:
         """Return the images at ``indices``.
 
         Returns:
-            (b, 3, height, width) uint8, the caller's own.
+            (b, 3, height, width) uint8, a copy.
 
         Raises:
-            UnreadableImageError: one of the files cannot be decoded.
+            UnreadableImageError: One of the files cannot be decoded.
         """
         positions = torch.as_tensor(indices, dtype=torch.int64)
         if self._pixels is None:
@@ -123,15 +123,15 @@ class ImageStore:
     def preload(
         self, progress: bool = False, threads: int | None = None, thorough: bool = False
     ) -> list[UnreadableImage]:
-        """Decode every image into the cache; without a cache only open the files.
+        """Decode every image into the cache; without a cache, only read the headers.
 
         Args:
-            progress: show a progress bar.
-            thorough: without a cache, decode the images too, which finds truncated ones.
-            threads: that decode, by default one for each available core.
+            progress: Show a progress bar.
+            threads: Number of decoding threads; by default one per available core.
+            thorough: Decode images also without a cache, which detects truncated files.
 
         Returns:
-            the images that cannot be read, in the order of their indices.
+            Images that cannot be read, sorted by index.
         """
         threads = threads or len(os.sched_getaffinity(0))
         with ThreadPoolExecutor(checks.integer("threads", threads, low=1)) as pool:
@@ -153,7 +153,7 @@ class ImageStore:
         return chosen
 
     def _attempt(self, position: int, thorough: bool) -> UnreadableImage | None:
-        """Read one image; return it if that fails."""
+        """Read an image; return its error, or None."""
         try:
             if self._pixels is None and thorough:
                 self._decode(position)
@@ -166,7 +166,7 @@ class ImageStore:
         return None
 
     def _fill(self, position: int) -> None:
-        """Decode one image into the cache; the flag comes last, for the readers beside us."""
+        """Decode an image into the cache, and set its flag last for concurrent readers."""
         assert self._pixels is not None
         row = self._rows[position]
         self._pixels[row] = self._decode(position)

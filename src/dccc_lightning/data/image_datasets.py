@@ -1,4 +1,4 @@
-"""Images as torch datasets that decode a batch at a time."""
+"""Torch datasets that decode a batch of images at a time."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from dccc_lightning.data.sampler import SampleKey
 
 
 class TrainImages(Dataset[RawBatch]):
-    """The training images; it never changes, the batch sampler decides what an epoch sees."""
+    """Dataset of the training images, indexed by the keys of the batch sampler."""
 
     def __init__(self, store: ImageStore, records: Records) -> None:
         self.store = store
         self.records = records
 
     def __getitems__(self, keys: list[SampleKey]) -> RawBatch:
-        """Decode a whole batch at once."""
+        """Return a decoded batch."""
         indices = np.array([key.index for key in keys], dtype=np.int64)
         return RawBatch(
             self.store.load(indices),
@@ -32,17 +32,17 @@ class TrainImages(Dataset[RawBatch]):
 
 
 class OrderedImages(Dataset[tuple[Tensor, Tensor]]):
-    """Images by position, for embedding: (b, 3, H, W) uint8 and (b,) int64 positions."""
+    """Dataset for embedding, with batches of (b, 3, H, W) uint8 and (b,) int64 positions."""
 
     def __init__(self, store: ImageStore) -> None:
         self.store = store
 
     def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
-        """Decode a whole batch at once."""
+        """Return a decoded batch."""
         indices = np.asarray(positions, dtype=np.int64)
         return self.store.load(indices), torch.from_numpy(indices)
 
 
 def whole(batch: Any) -> Any:
-    """Stand in for a collate function: the datasets above return whole batches."""
+    """Return ``batch``: a collate function for datasets that return whole batches."""
     return batch

@@ -1,4 +1,4 @@
-"""Kinds of image files, by their suffixes and by their first bytes."""
+"""Recognition of image files by suffix and by first bytes."""
 
 import os
 import re
@@ -13,12 +13,12 @@ READ = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
-"""Formats that are read, by Pillow's names, with their suffixes in lower case."""
+"""Supported formats, by Pillow's names, with their suffixes in lower case."""
 
 SUFFIXES = frozenset(suffix for suffixes in READ.values() for suffix in suffixes)
 
 HEAD_BYTES = 32
-"""Bytes that tell the kind of an image."""
+"""Number of bytes that identify the format of an image."""
 
 SIGNATURES = (
     ("JPEG", re.compile(rb"\xff\xd8\xff")),
@@ -39,7 +39,7 @@ SIGNATURES = (
 
 
 def has_image_suffix(name: str | os.PathLike[str]) -> bool:
-    """Tell whether a file is an image by its name; upper case counts as lower case.
+    """Return True if a file name has an image suffix, in any case.
 
     >>> has_image_suffix("a/IMG_0001.JPG"), has_image_suffix("notes.txt")
     (True, False)
@@ -48,7 +48,7 @@ def has_image_suffix(name: str | os.PathLike[str]) -> bool:
 
 
 def kind_of(head: bytes) -> str | None:
-    """Return the kind of an image by its first ``HEAD_BYTES`` bytes; None if it is no known one.
+    """Return the format of an image by its first ``HEAD_BYTES`` bytes; None if unknown.
 
     >>> kind_of(b"GIF89a..."), kind_of(b"path,camera")
     ('GIF', None)
@@ -57,37 +57,37 @@ def kind_of(head: bytes) -> str | None:
 
 
 def head_of(path: str | os.PathLike[str]) -> bytes:
-    """Return the first bytes of a file, none if it cannot be read."""
+    """Return the first ``HEAD_BYTES`` bytes of a file; empty if it cannot be read."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # any path that os takes
+        with open(path, "rb") as file:  # noqa: PTH123  # accepts any os.PathLike
             return file.read(HEAD_BYTES)
     except (OSError, ValueError):
         return b""
 
 
 class OtherImages:
-    """Count of the files that are images by their first bytes, but not by their suffix."""
+    """Counter of files that are images by their first bytes, but not by their suffix."""
 
     def __init__(self) -> None:
         self._kinds: Counter[str] = Counter()
         self._first = ""
 
     def look(self, path: str | os.PathLike[str], name: str | None = None) -> None:
-        """Count a file that has no image suffix, if it is an image.
+        """Count a file without image suffix if it is an image.
 
         Args:
-            path: Of the file.
-            name: Shown in the warning instead of the path.
+            path: Path of the file.
+            name: Name to show in the warning instead of the path.
         """
         if kind := kind_of(head_of(path)):
             self._first = self._first or (name or os.fspath(path))
             self._kinds[kind] += 1
 
     def warn(self, place: str) -> None:
-        """Warn in one line of all that were counted, and forget them.
+        """Warn about the counted files, and reset the counter.
 
         Args:
-            place: The folder or the dataset, which begins the line.
+            place: Folder or dataset, the start of the warning.
         """
         if not self._kinds:
             return
@@ -95,7 +95,7 @@ class OtherImages:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self._kinds.items()))
         remedies = []
         if any(kind in READ for kind in self._kinds):
-            remedies.append(f"rename those that are read ({', '.join(sorted(SUFFIXES))})")
+            remedies.append(f"rename those of supported formats ({', '.join(sorted(SUFFIXES))})")
         if any(kind not in READ for kind in self._kinds):
             remedies.append("convert the others to JPEG or PNG")
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Lists of images on disk: any number of paths, cameras and identities in constant memory."""
+"""Parquet tables of image paths, cameras and identities, read and written in constant memory."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -14,7 +14,7 @@ from dccc_lightning.data.records import UNKNOWN, Records, Splits
 from dccc_lightning.errors import UserError
 
 ROWS = 65_536
-"""Rows that are in memory at a time."""
+"""Number of rows in memory at a time."""
 
 SCHEMA = pa.schema(
     [
@@ -29,9 +29,9 @@ class ListedImage(NamedTuple):
     """A row of a table of images.
 
     Attributes:
-        path: Of the file.
-        camera: Its name, empty if nobody knows: numbers mean nothing beyond one dataset.
-        identity: The same.
+        path: Path of the file.
+        camera: Name of the camera (not its number, which differs by dataset); empty if unknown.
+        identity: Name of the identity; empty if unknown.
     """
 
     path: str
@@ -40,7 +40,7 @@ class ListedImage(NamedTuple):
 
 
 def listed_split(splits: Splits, split: str) -> Iterator[ListedImage]:
-    """Yield the images of ``train``, ``query`` or ``gallery``, or of ``all``, by absolute paths."""
+    """Yield the images of ``train``, ``query``, ``gallery`` or ``all``, with absolute paths."""
     for name in ("train", "query", "gallery") if split == "all" else (split,):
         records: Records = getattr(splits, name)
         rows = zip(records.paths, records.cameras, records.identities, strict=True)
@@ -59,10 +59,10 @@ def _name(number: int, names: Sequence[str]) -> str:
 
 
 def listed_folder(folder: Path) -> Iterator[ListedImage]:
-    """Yield the images of a tree, by absolute paths; links are followed as the user's own.
+    """Yield the images of a folder tree, with absolute paths, following links.
 
     Raises:
-        UserError: See ``image_tree.walk_images``.
+        UserError: As ``image_tree.walk_images``.
     """
     root = folder.absolute()
     return (ListedImage(str(root / path)) for path in walk_images(root, outside=True))
@@ -71,13 +71,13 @@ def listed_folder(folder: Path) -> Iterator[ListedImage]:
 def write_table(
     path: Path, images: Iterable[ListedImage], metadata: Mapping[str, str] | None = None
 ) -> int:
-    """Write a Parquet table of images; it is complete or absent.
+    """Write a Parquet table of images atomically.
 
     Returns:
         The number of rows.
 
     Raises:
-        UserError: The name of a file is not text.
+        UserError: A file name is not valid UTF-8.
     """
     remaining, rows = iter(images), 0
     schema = SCHEMA.with_metadata(metadata or {})
@@ -88,12 +88,12 @@ def write_table(
                 writer.write_table(pa.table(columns, schema=writer.schema))
                 rows += len(chunk)
     except UnicodeEncodeError as error:
-        raise UserError(f"the name {error.object!r} is not text; rename the file") from error
+        raise UserError(f"the file name {error.object!r} is not UTF-8; rename it") from error
     return rows
 
 
 def read_table(path: Path, start: int = 0) -> Iterator[ListedImage]:
-    """Yield the rows of a table that ``write_table`` wrote, from row ``start`` on."""
+    """Yield the rows of a table written by ``write_table``, beginning with row ``start``."""
     with pq.ParquetFile(path) as table:
         for number in range(table.num_row_groups):
             rows = table.metadata.row_group(number).num_rows

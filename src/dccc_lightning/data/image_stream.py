@@ -1,4 +1,4 @@
-"""Decoding a stream of images of any length in threads, a few batches ahead of who uses them."""
+"""Decoding of a stream of images in threads, a few batches ahead of the consumer."""
 
 import os
 from collections import deque
@@ -15,28 +15,28 @@ from dccc_lightning.data.decoding import DECODING_ERRORS, decode_image, resize_i
 from dccc_lightning.errors import UnreadableImageError
 
 Source = str | os.PathLike[str] | Image.Image
-"""A file, or an image that Pillow has opened."""
+"""A file, or an image opened by Pillow."""
 
 Decoded = NDArray[np.uint8] | UnreadableImageError
-"""(3, H, W) uint8, or why there is none."""
+"""(3, H, W) uint8, or the error of an unreadable image."""
 
 LOOKAHEAD = 2
-"""Batches that are decoded while the caller works on one."""
+"""Number of batches that are decoded ahead."""
 
 
 def decoded_batches(
     sources: Iterable[Source], height: int, width: int, batch_size: int, threads: int | None = None
 ) -> Iterator[list[Decoded]]:
-    """Yield the decoded images in order, in lists of ``batch_size`` (the last may be shorter).
+    """Yield decoded images in order, in lists of ``batch_size`` (the last may be shorter).
 
-    Memory does not grow with the number of sources: no more than ``1 + LOOKAHEAD`` batches exist.
+    At most ``1 + LOOKAHEAD`` batches are in memory, whatever the number of sources.
 
     Args:
-        sources: Read lazily.
-        height: Of the decoded images.
-        width: Of the decoded images.
-        batch_size: Images of a list.
-        threads: That decode; by default one for each available core.
+        sources: Files or images, consumed lazily.
+        height: Height of the decoded images.
+        width: Width of the decoded images.
+        batch_size: Number of images per list.
+        threads: Number of decoding threads; by default one per available core.
     """
     remaining = iter(sources)
     waiting: deque[list[Future[Decoded] | Image.Image]] = deque()
@@ -45,8 +45,8 @@ def decoded_batches(
     try:
         while True:
             while len(waiting) <= LOOKAHEAD and (batch := list(islice(remaining, batch_size))):
-                # Images that are open already stay in this thread: they may be open in several
-                # places of the list, and Pillow's reading of one of them is not thread-safe.
+                # Opened images are decoded in this thread: the same image may occur repeatedly,
+                # and Pillow's lazy loading is not thread-safe.
                 waiting.append(
                     [
                         source

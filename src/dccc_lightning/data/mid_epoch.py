@@ -1,4 +1,4 @@
-"""An epoch that a checkpoint has interrupted, and what it cannot go on without."""
+"""State of an epoch interrupted by a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ LATER = "change it after the end of an epoch"
 
 @dataclass(frozen=True)
 class BegunEpoch:
-    """How far an epoch had come, and with which settings.
+    """Progress of an interrupted epoch, and the settings that determine its batches.
 
     Attributes:
-        epoch: Counted from 0; -1 for none.
-        steps: Optimiser steps made.
-        iterations: Optimiser steps that it was to have.
-        images: Training images, one pseudo label each.
-        settings: What its batches are drawn by, by the names of the settings.
+        epoch: Epoch, from 0; -1 for none.
+        steps: Number of completed optimiser steps.
+        iterations: Number of optimiser steps of the epoch.
+        images: Number of training images.
+        settings: Values of the settings that determine the batches, by name.
     """
 
     epoch: int = -1
@@ -29,34 +29,34 @@ class BegunEpoch:
     def first_step(
         self, epoch: int, iterations: int, images: int, settings: Mapping[str, int]
     ) -> int:
-        """Return the step with which ``epoch`` begins here: 0 unless it is the one interrupted.
+        """Return the first step of an epoch: 0 unless it is the interrupted one.
 
         Args:
-            epoch: The one that begins.
-            iterations: Optimiser steps that an epoch has now.
-            images: Training images now.
-            settings: As the attribute, now.
+            epoch: Epoch to start.
+            iterations: Current number of optimiser steps per epoch.
+            images: Current number of training images.
+            settings: Current values of the settings.
 
         Raises:
-            UserError: It is, and the settings or the images are others than it was begun with.
+            UserError: The epoch was interrupted and its settings or images have changed.
         """
         if epoch != self.epoch:
             return 0
         if 0 < self.steps < self.iterations:
             if self.steps > iterations:
                 raise UserError(
-                    f"iterations={iterations}: the epoch to go on with has made {self.steps} steps "
-                    f"already; {LATER}"
+                    f"iterations={iterations}: the interrupted epoch has completed {self.steps} "
+                    f"steps; {LATER}"
                 )
             for name, begun_with in self.settings.items():
                 if (now := settings.get(name, begun_with)) != begun_with:
                     raise UserError(
-                        f"{name}={now}: the epoch to go on with was begun with {begun_with}; "
+                        f"{name}={now}: the interrupted epoch was started with {begun_with}; "
                         f"{LATER}"
                     )
             if self.images != images:
                 raise UserError(
-                    f"{images} training images can be read, {self.images} when the epoch to go on "
-                    "with began; restore them, or start anew"
+                    f"{images} training images can be read, {self.images} when the interrupted "
+                    "epoch started; restore them, or start a new run"
                 )
         return min(self.steps, iterations)

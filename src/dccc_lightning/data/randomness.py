@@ -1,8 +1,7 @@
-"""Random numbers that are a function of what they are for, not of when they are drawn.
+"""Counter-based random numbers, independent of batch composition, device and workers.
 
-A counter-based generator: the key of a sample (its index, epoch, step, slot) is hashed with the
-finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), and so is every counter after it. So
-batches of any composition, on any device, with any number of workers, see the same numbers.
+The key of a sample (index, epoch, step, slot) and a counter are hashed with the finaliser of
+SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 """
 
 import torch
@@ -21,7 +20,7 @@ def shift_right(words: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def mix(words: torch.Tensor) -> torch.Tensor:
-    """Scramble int64 words: a bijection in which each bit depends on all; products wrap around."""
+    """Hash int64 words by SplitMix64's finaliser, a bijection; products wrap around."""
     words = (words ^ shift_right(words, 30)) * FIRST
     words = (words ^ shift_right(words, 27)) * SECOND
     return words ^ shift_right(words, 31)
@@ -36,13 +35,13 @@ def uniforms(seed: int, keys: torch.Tensor, stream: int, count: int) -> torch.Te
     """Draw uniform numbers for each key.
 
     Args:
-        seed: of the run.
-        keys: (B, m) int64, one key a row; a row's numbers do not depend on the other rows.
-        stream: separates the uses of one key, for example the views of an image.
-        count: numbers a row; a larger count continues the same sequence.
+        seed: Seed of the run.
+        keys: (B, m) int64, one key per row; a row's numbers do not depend on the other rows.
+        stream: Number that separates uses of a key, such as the views of an image.
+        count: Numbers per row; a larger count continues the same sequence.
 
     Returns:
-        (B, count) float64 in [0, 1), multiples of 2^-53, on the device of ``keys``; the same on all
+        (B, count) float64 in [0, 1), multiples of 2^-53, on the device of ``keys``; equal on all
         devices.
 
     >>> keys = torch.tensor([[7, 0], [8, 0]])

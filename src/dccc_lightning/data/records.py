@@ -1,4 +1,4 @@
-"""What a dataset is, once its folders are read: paths, identities and cameras of three splits."""
+"""Records of a dataset: paths, identities and cameras of the three splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = -1
-"""Identity or camera of an image whose identity or camera nobody knows."""
+"""Value of an unknown identity or camera."""
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """The images of one split, in a fixed order; a position in it is an image's index.
+    """Images of a split, in a fixed order; the position is an image's index.
 
     Attributes:
         paths: N files.
-        identities: (N,) int64, ``UNKNOWN`` where there is none.
-        cameras: (N,) int64, ``UNKNOWN`` where there is none.
+        identities: (N,) int64, or ``UNKNOWN``.
+        cameras: (N,) int64, or ``UNKNOWN``.
     """
 
     paths: tuple[Path, ...]
@@ -29,7 +29,7 @@ class Records:
     def __post_init__(self) -> None:
         if not len(self.paths) == len(self.identities) == len(self.cameras):
             raise ValueError(
-                f"records need one identity and one camera a path, got {len(self.paths)} paths, "
+                f"records need one identity and one camera per path, got {len(self.paths)} paths, "
                 f"{len(self.identities)} identities, {len(self.cameras)} cameras"
             )
 
@@ -59,21 +59,21 @@ class Records:
 class Splits:
     """The three splits of a re-identification dataset.
 
-    Identities of the splits are apart, unless the user's own division of his images has it
-    otherwise. Query and gallery are empty where no identity is known.
+    Training and test identities are disjoint, unless a custom dataset assigns them otherwise. Query
+    and gallery are empty if no identity is known.
 
     Attributes:
-        name: Of the dataset.
-        root: Its folder.
-        train: Images to train on.
-        query: Images to search with.
-        gallery: Images to search in.
-        camera_names: Camera i was called ``camera_names[i]``; empty where cameras are numbers.
-        identity_names: The same of identities.
-        layout: How the folder is laid out, in a few words.
-        shared_identities: Identities that training and test images are both named by, although one
-            numbering covers both (those of the test then get new numbers); None where training and
-            test are numbered apart, so that equal numbers mean nothing.
+        name: Name of the dataset.
+        root: Folder of the dataset.
+        train: Training images.
+        query: Query images.
+        gallery: Gallery images.
+        camera_names: Names of the cameras by number; empty if they have no names.
+        identity_names: Names of the identities by number; empty if they have no names.
+        layout: Short description of the folder's layout.
+        shared_identities: Identities found in both training and test and therefore renumbered in
+            test; None if training and test are numbered separately, so that equal numbers do not
+            mean the same identity.
     """
 
     name: str
@@ -88,23 +88,23 @@ class Splits:
 
     @property
     def labelled(self) -> bool:
-        """Whether there is anything to evaluate on."""
+        """True if the dataset has query and gallery images."""
         return len(self.query) + len(self.gallery) > 0
 
 
 class ReIDDataset(Protocol):
-    """Anything that can read itself into ``Splits``; the contract of the ``dataset`` group.
+    """Protocol of a dataset in the config group ``dataset``.
 
-    It may have official counts as an attribute ``facts`` (``Facts`` of
-    ``data.datasets.official_counts``), for ``task=verify``.
+    The optional attribute ``facts`` (``data.datasets.official_counts.Facts``) holds official counts
+    for ``task=verify``.
     """
 
     name: str
 
     def splits(self) -> Splits:
-        """Read (or make) the dataset.
+        """Read or generate the dataset.
 
         Raises:
-            UserError: a folder or list is missing, laid out otherwise, or a split is empty.
+            UserError: A folder or list is missing or has another layout, or a split is empty.
         """
         ...

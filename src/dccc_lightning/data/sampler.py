@@ -1,4 +1,4 @@
-"""Batches of P clusters with K instances each, drawn for the whole world and cut by rank."""
+"""PK batches of P clusters with K instances each, drawn for all processes and split by rank."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,16 +13,16 @@ IntArray = NDArray[np.int64]
 
 
 class SampleKey(NamedTuple):
-    """What a training sample is drawn for; all its randomness is a function of it.
+    """Key of a training sample, which determines its random numbers.
 
     Attributes:
-        index: of the image in the training set.
-        epoch: counted from 0.
-        step: of the epoch, counted from 0.
-        slot: position in the global batch.
+        index: Index of the image in the training set.
+        epoch: Epoch, from 0.
+        step: Step of the epoch, from 0.
+        slot: Position in the global batch.
     """
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    index: int  # type: ignore[assignment]  # hides tuple.index
     epoch: int
     step: int
     slot: int
@@ -37,37 +37,39 @@ def draw_batches(
     seed: int,
     epoch: int,
 ) -> IntArray:
-    """Draw the batches of an epoch by the "random multiple gallery" law (METHOD: PK sampler).
+    """Draw the batches of an epoch ("random multiple gallery" sampler of Cluster Contrast).
 
-    For each cluster: a random anchor, then K - 1 images from other cameras than the anchor's where
-    there are any, else from the rest of the cluster; with replacement when there are fewer than K
-    candidates. Batches take the clusters of a random permutation in turn; the incomplete batch at
-    its end is dropped, and the next permutation begins. With fewer clusters than P, permutations
-    are joined until they fill the batch.
+    For each cluster, draw a random anchor and K - 1 images from other cameras than the anchor's, or
+    from the rest of the cluster if it has one camera; with replacement if there are fewer than K
+    candidates. Batches take the clusters of a random permutation in turn; an incomplete last batch
+    is dropped and the next permutation starts. If there are fewer than P clusters, permutations are
+    concatenated to fill a batch.
 
     Args:
-        labels: (N,) cluster of each image, -1 for outliers, which are never drawn.
-        cameras: (N,) camera of each image; -1 everywhere if unknown.
-        clusters: P, clusters in a batch.
-        instances: K, images of each.
-        iterations: number of batches.
-        seed: of the run, at least 0.
-        epoch: counted from 0.
+        labels: (N,) cluster of each image, -1 for outliers, which are not drawn.
+        cameras: (N,) camera of each image, -1 if unknown.
+        clusters: P, clusters per batch.
+        instances: K, images per cluster.
+        iterations: Number of batches.
+        seed: Seed of the run, at least 0.
+        epoch: Epoch, from 0.
 
     Returns:
-        (iterations, P * K) int64 indices of images; P blocks of K, the anchor first.
+        (iterations, P * K) int64 indices of images: P blocks of K, anchor first.
 
     Raises:
-        ValueError: there are fewer than two clusters, or the lengths differ.
+        ValueError: There are fewer than two clusters, or the lengths differ.
     """
     checks.integer("clusters", clusters, low=1)
     checks.integer("instances", instances, low=1)
     checks.integer("iterations", iterations, low=0)
     labels, cameras = np.asarray(labels), np.asarray(cameras)
     if labels.shape != cameras.shape:
-        raise ValueError(f"{labels.shape} labels do not go with {cameras.shape} cameras")
+        raise ValueError(
+            f"labels and cameras must have one shape, got {labels.shape} and {cameras.shape}"
+        )
     members = np.flatnonzero(labels >= 0)
-    # By cluster, then camera: a cluster, and a camera in it, are runs of consecutive positions.
+    # Sorted by cluster, then camera: a cluster and a camera within it are consecutive positions.
     members = members[np.lexsort((cameras[members], labels[members]))]
     first, size = runs(labels[members])
     if len(first) < 2:
@@ -77,7 +79,7 @@ def draw_batches(
     first, size = first[drawn], size[drawn]
     anchors = first + rng.integers(0, size)
 
-    # The candidates are the cluster but for one run: the anchor's camera, or the anchor alone.
+    # Candidates are the cluster without one run: the anchor's camera, or the anchor.
     camera_first, camera_size = runs(labels[members], cameras[members])
     camera = np.searchsorted(camera_first, anchors, side="right") - 1
     gap, gap_size = camera_first[camera], camera_size[camera]
@@ -104,7 +106,7 @@ def runs(*columns: IntArray) -> tuple[IntArray, IntArray]:
 def draw_clusters(
     rng: np.random.Generator, available: int, clusters: int, iterations: int
 ) -> IntArray:
-    """Draw the clusters of each batch, (iterations, P), from permutations of those available."""
+    """Draw the clusters of each batch, (iterations, P), from permutations of all clusters."""
     if available < clusters:
         passes = -(-clusters // available)
         order = rng.permuted(np.tile(np.arange(available), (iterations * passes, 1)), axis=1)
@@ -116,10 +118,10 @@ def draw_clusters(
 
 
 def draw_positions(rng: np.random.Generator, candidates: IntArray, instances: int) -> IntArray:
-    """Draw K - 1 of the numbers below ``candidates`` for each row, in random order.
+    """Draw K - 1 numbers below ``candidates`` for each row, in random order.
 
-    Without replacement where there are at least K candidates, by Floyd's algorithm: the t-th draw
-    is uniform on 0..j, with j = candidates - K + 1 + t, and becomes j itself if already taken.
+    Rows with at least K candidates are drawn without replacement by Floyd's algorithm: the t-th
+    draw is uniform on 0..j with j = candidates - K + 1 + t, and is replaced by j if already taken.
     """
     rows, draws = len(candidates), instances - 1
     chosen = rng.integers(0, candidates[:, None], size=(rows, draws))
@@ -135,22 +137,22 @@ def draw_positions(rng: np.random.Generator, candidates: IntArray, instances: in
 
 
 class ClusterBatchSampler(Sampler[list[SampleKey]]):
-    """One rank's part of the batches of an epoch, from any step on.
+    """Batch sampler that yields a rank's share of the global batches of an epoch.
 
-    A global batch is cut into parts that follow one another in time (gradient accumulation), and a
-    part into contiguous blocks, one for each rank.
+    A global batch is split into consecutive parts (gradient accumulation), and each part into
+    contiguous blocks, one per rank.
 
     Args:
-        batches: (iterations, B) indices, as ``draw_batches`` returns them.
-        epoch: that they were drawn for.
-        rank: of this process; it takes the rank-th contiguous block of each part.
-        world_size: number of processes.
-        start: first step to yield, to go on in the middle of an epoch. The length stays that of the
-            whole epoch: Lightning counts the steps already made towards it.
-        parts: of a global batch.
+        batches: (iterations, B) indices from ``draw_batches``.
+        epoch: Epoch of the batches.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        start: First step to yield, to resume in mid-epoch. The length remains that of the whole
+            epoch, since Lightning includes completed steps in it.
+        parts: Number of parts of a global batch.
 
     Raises:
-        ValueError: the world size times the number of parts does not divide B.
+        ValueError: The world size times the number of parts does not divide B.
     """
 
     def __init__(
@@ -178,7 +180,7 @@ class ClusterBatchSampler(Sampler[list[SampleKey]]):
             sizes = [size for size in range(1, batch_size + 1) if batch_size % size == 0]
             raise ValueError(
                 f"{name} must divide the batch of {batch_size} images, got {share}; "
-                f"{', '.join(map(str, sizes))} would do"
+                f"choose from {', '.join(map(str, sizes))}"
             )
 
     def __len__(self) -> int:
@@ -198,7 +200,7 @@ class ClusterBatchSampler(Sampler[list[SampleKey]]):
 
 
 class EpochBatches(Sampler[list[SampleKey]]):
-    """The batches of whichever epoch is set: lets a loader keep its workers from epoch to epoch."""
+    """Batch sampler whose epoch is replaceable, so that a loader keeps its workers."""
 
     def __init__(self) -> None:
         self.current: ClusterBatchSampler | None = None

@@ -91,7 +91,7 @@ def _lines(file: Path, key: str) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         path = line.strip()
         if path and not has_image_suffix(path):
-            raise UserError(f"{file}, line {number}: {path!r} is not named like an image")
+            raise UserError(f"{file}, line {number}: {path!r} has no image suffix")
         if path:
             yield str((file.parent / Path(path).expanduser()).absolute())
 

@@ -63,32 +63,34 @@ class PathLabels:
         )
 
     def check(self, source: str, *, needed: bool = True) -> None:
-        """Say how many paths told neither.
+        """Report the number of paths that the pattern does not match.
 
         Args:
-            source: The setting that names the images, with its value.
-            needed: Refuse a gallery's own pattern too that fits none.
+            source: Setting of the images with its value, for messages.
+            needed: Also raise an error for the gallery's stored pattern.
 
         Raises:
-            UserError: None of them told anything.
+            UserError: The pattern matches none of the paths.
         """
         if self._rule is None or (self._is_own and not self._unread):
             return
         self._words.warn(source)
         unread = [path for path in self._unread.values() if path is not None]
         own = "the gallery's own " if self._is_own else ""
-        fits = f"{own}pattern={self.pattern!r} fits"
+        matches = f"{own}pattern={self.pattern!r} matches"
         if not self._unread:
-            raise UserError(f"{fits} no path of {source}, whose labels come from dataset=; omit it")
-        if len(unread) == len(self._unread) and (needed or not self._is_own):
-            remedy = "; give one that fits, or pattern=false for none" if self._is_own else ""
             raise UserError(
-                f"{fits} none of the {counted(len(unread), 'image')} of {source}, the first is "
+                f"{matches} no path of {source}, whose labels come from dataset=; omit it"
+            )
+        if len(unread) == len(self._unread) and (needed or not self._is_own):
+            remedy = "; give one that matches, or pattern=false for none" if self._is_own else ""
+            raise UserError(
+                f"{matches} none of the {counted(len(unread), 'image')} of {source}, the first is "
                 f"{unread[0]!r}{remedy}"
             )
         if unread:
             CONSOLE.print(
-                f"note: {own}pattern does not fit {len(unread):,} of "
+                f"note: {own}pattern does not match {len(unread):,} of "
                 f"{counted(len(self._unread), 'image')} of {source}, which have neither camera nor "
                 f"identity; the first is {unread[0]!r}"
             )

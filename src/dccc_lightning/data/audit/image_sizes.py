@@ -9,11 +9,11 @@ from typing import NamedTuple
 from dccc_lightning.data.audit.inspection import Inspection
 
 MOST_COMMON = 5
-"""Sizes that are counted one by one."""
+"""Number of most common sizes that are listed."""
 
 
 class Range(NamedTuple):
-    """Smallest, middle and largest of some values."""
+    """Minimum, median and maximum."""
 
     smallest: float
     median: float
@@ -22,15 +22,15 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of images, upright.
+    """Statistics of image sizes, after EXIF rotation.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        aspect: height by width.
-        different: number of different sizes.
-        wide: number of images that are wider than tall.
-        common: the most common sizes, as width, height and number of images.
+        width: Range of the widths, in pixels.
+        height: Range of the heights, in pixels.
+        aspect: Range of height / width.
+        different: Number of distinct sizes.
+        wide: Number of images that are wider than tall.
+        common: Most common sizes, as (width, height, number of images).
     """
 
     width: Range
@@ -42,7 +42,7 @@ class Sizes:
 
 
 def sizes_of(inspections: Sequence[Inspection]) -> Sizes | None:
-    """Return the sizes of the images that can be decoded; None where there are none.
+    """Return statistics of the sizes of decodable images; None if no image can be decoded.
 
     >>> looks = [Inspection(None, size=size) for size in ((64, 128), (64, 128), (100, 50))]
     >>> sizes_of(looks).aspect

@@ -1,4 +1,4 @@
-"""Looking into every image file once: can it be decoded, how large is it, what is it like?"""
+"""Inspection of image files: decodability, size, content hash and perceptual hash."""
 
 import hashlib
 import io
@@ -16,23 +16,23 @@ from dccc_lightning.data.decoding import DECODING_ERRORS, FORMATS, check_size, p
 from dccc_lightning.data.image_formats import HEAD_BYTES
 
 PAGED = ("TIFF", "PNG", "WEBP")
-"""Formats with pages or frames; a second image in a JPEG is its preview."""
+"""Formats with pages or frames. A second image in a JPEG is a preview and not counted."""
 
 DIGEST_BYTES = 16
-"""128 bits: that two different files agree by chance need not be feared."""
+"""Length of content hashes; collisions of 128 bits are negligible."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a look into a file has told.
+    """Result of inspecting an image file.
 
     Attributes:
-        digest: hash of the content; None of a file that is empty or cannot be read.
-        is_empty: it has no content at all.
-        problem: why it cannot be decoded, in one line; None if it can, or is empty.
-        size: width and height in pixels, upright; None if it cannot be decoded.
-        likeness: its ``perceptual_hash``; None if it cannot be decoded.
-        pages: images in the file, of which the first is read.
+        digest: Hash of the content; None if the file is empty or cannot be read.
+        is_empty: True if the file has no content.
+        problem: Reason why it cannot be decoded, in one line; None if it can, or is empty.
+        size: Width and height in pixels after EXIF rotation; None if it cannot be decoded.
+        likeness: ``perceptual_hash`` of the image; None if it cannot be decoded.
+        pages: Number of images in the file; only the first is used.
     """
 
     digest: bytes | None
@@ -44,7 +44,7 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Read, decode and hash one file; the pixels are not kept."""
+    """Read, decode and hash one file, discarding the pixels."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -56,24 +56,24 @@ def inspect(path: Path) -> Inspection:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(image)
             pages = getattr(image, "n_frames", 1) if image.format in PAGED else 1
-            rgb = to_rgb(image)  # as training does: what it refuses is refused here
+            rgb = to_rgb(image)  # as in training, so that the same files fail
     except DECODING_ERRORS as error:
         return Inspection(digest, problem=problem_of(error, content[:HEAD_BYTES]))
     return Inspection(digest, size=rgb.size, likeness=perceptual_hash(rgb), pages=pages)
 
 
 def inspect_all(paths: Sequence[Path], progress: bool = True) -> list[Inspection]:
-    """Inspect files in parallel, on every available core; a path given twice is read once.
+    """Inspect files in parallel on all available cores, each distinct path once.
 
     Args:
         paths: N files.
-        progress: show a progress bar.
+        progress: Show a progress bar.
 
     Returns:
         N inspections, in the order of ``paths``.
     """
     different = list(dict.fromkeys(paths))
-    # Threads: reading, hashing and decoding all release the interpreter's lock.
+    # Threads suffice: reading, hashing and decoding release the GIL.
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         inspections = track(
             pool.map(inspect, different), "inspecting images", len(different), progress

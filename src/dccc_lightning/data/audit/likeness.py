@@ -1,4 +1,4 @@
-"""Near-duplicates in a dataset: images that look alike, although their files differ."""
+"""Near-duplicates in a dataset: different files with similar perceptual hashes."""
 
 from collections.abc import Sequence
 
@@ -16,20 +16,20 @@ TITLES = {
     QUERY_IN_GALLERY: ("near_query_in_gallery", "queries with a near-duplicate as a match"),
     OTHER: ("near_duplicates", "other near-duplicates"),
 }
-"""Keys and titles of the kinds, the worst first."""
+"""Keys and titles of the kinds of pairs, most severe first."""
 
 
 def near_duplicates(
     images: Sequence[SplitImage], inspections: Sequence[Inspection]
 ) -> dict[int, tuple[str, ...]]:
-    """Return pairs of images that look alike, in one line each, by kind.
+    """Return pairs of similar images by kind, one line per pair.
 
-    Each image is in one pair of each kind that it has any of. Files of equal content count as one,
-    for they are looked for as such.
+    Pairs are chosen as in ``NearDuplicateSearch.pairs``. Files of equal content count as one image;
+    ``verification`` reports them separately.
 
     Args:
         images: N images.
-        inspections: of each.
+        inspections: Inspection of each image.
     """
     firsts: dict[bytes, int] = {}
     for place, look in enumerate(inspections):

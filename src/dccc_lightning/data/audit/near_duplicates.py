@@ -1,7 +1,7 @@
-"""Search for hashes that differ in few bits, without comparing all with all.
+"""Search for hashes that differ in few bits, without comparing all pairs.
 
-Hashes that differ in fewer bits than there are bands agree in one band at least. So only those with
-an equal band are compared: in the order of the band, they lie next to each other.
+Hashes that differ in fewer bits than the number of bands have at least one band in common. So only
+hashes with an equal band are compared, which are adjacent when sorted by that band.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from dccc_lightning.data.audit.perceptual_hash import BANDS
 
 RADIUS = BANDS - 1
-"""Bits in which near-duplicates differ at most."""
+"""Maximum number of bits in which near-duplicates differ."""
 
 Indices = NDArray[np.int64]
 KindOf = Callable[[Indices, Indices], Indices]
-"""Returns the kind, a number from 0, of each of some pairs of positions."""
+"""Function of two arrays of positions that returns the kind of each pair, a number from 0."""
 
 
 class NearPair(NamedTuple):
-    """Two near-duplicates.
+    """A pair of near-duplicates.
 
     Attributes:
-        kind: Of the pair; 0 within a group.
-        first: The smaller position.
-        second: The larger one.
-        bits: In which the hashes differ.
+        kind: Kind of the pair; 0 within a group.
+        first: Smaller position.
+        second: Larger position.
+        bits: Number of bits in which the hashes differ.
     """
 
     kind: int
@@ -37,16 +37,16 @@ class NearPair(NamedTuple):
 
 
 class NearDuplicateSearch:
-    """Search for the near-duplicates of every hash, by kind.
+    """Search for near-duplicates of every hash, by kind.
 
-    Memory grows with the number of hashes. So does time where few share a band; in a dense group,
-    as the frames of a still camera, each hash is compared until it has its first near-duplicate.
+    Memory is linear in the number of hashes, and so is time where few hashes share a band. Within
+    a group (such as frames of a static camera), a hash is compared until its first near-duplicate.
 
     Args:
-        hashes: N of ``perceptual_hash``.
+        hashes: N results of ``perceptual_hash``.
         groups: (N,) int64; a pair within a group is of kind 0.
         kinds: Number of kinds.
-        kind_of: Returns the kinds of pairs from different groups; symmetric.
+        kind_of: Symmetric function that returns the kinds of pairs from different groups.
     """
 
     def __init__(
@@ -59,9 +59,10 @@ class NearDuplicateSearch:
         self._bits = np.full((kinds, len(hashes)), RADIUS + 1, dtype=np.int64)
 
     def pairs(self) -> list[NearPair]:
-        """Return pairs by kind and position: each hash is in one of each kind that it has any of.
+        """Return pairs sorted by kind and position.
 
-        That of kind 0 is a near one, those of the others are the nearest.
+        For each hash and kind with a near-duplicate there is one pair: with any near-duplicate for
+        kind 0, with the nearest for the other kinds.
         """
         for band in range(BANDS):
             order = np.lexsort((self._groups, self._bands[:, band]))
@@ -84,7 +85,7 @@ class NearDuplicateSearch:
         ]
 
     def _compare_within(self, order: Indices, start: Indices, stop: Indices, step: int) -> None:
-        """Compare the hashes that have no near-duplicate yet with the next ones of their group."""
+        """Compare hashes without a near-duplicate of kind 0 with the next ones of their group."""
         (places,) = np.nonzero(self._others[0, order] < 0)
         apart = 0
         while len(places):
@@ -95,7 +96,7 @@ class NearDuplicateSearch:
             places = places[self._others[0, order[places]] < 0]
 
     def _compare_across(self, order: Indices, run_stop: Indices, key_stop: Indices) -> None:
-        """Compare hashes with those of other groups that come after them."""
+        """Compare hashes with later hashes of other groups."""
         places, beyond = np.arange(len(order)), 0
         while len(places):
             places = places[run_stop[places] + beyond < key_stop[places]]
@@ -104,19 +105,19 @@ class NearDuplicateSearch:
             beyond += 1
 
     def _note(self, first: Indices, second: Indices, kind: Indices) -> None:
-        """Keep the pairs that are near, and nearer than those that are known."""
+        """Record near pairs that are nearer than the recorded ones."""
         bits = np.bitwise_count(self._words[first] ^ self._words[second]).sum(1, dtype=np.int64)
         (near,) = np.nonzero(bits <= RADIUS)
         near = near[np.lexsort((first[near], second[near], bits[near]))[::-1]]
         for one, other in ((first[near], second[near]), (second[near], first[near])):
             better = bits[near] < self._bits[kind[near], one]
             at = kind[near][better], one[better]
-            self._others[at] = other[better]  # where one comes twice, the last is the nearest
+            self._others[at] = other[better]  # of repeated positions, the last is the nearest
             self._bits[at] = bits[near][better]
 
 
 def _spans(is_new: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-    """Return where the stretch that each place is in starts and stops."""
+    """Return the start and stop of the run that contains each position."""
     (starts,) = np.nonzero(is_new)
     stretch = np.cumsum(is_new) - 1
     return starts[stretch], np.append(starts, len(is_new))[stretch + 1]

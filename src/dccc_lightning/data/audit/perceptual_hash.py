@@ -1,19 +1,19 @@
-"""Perceptual hash: images that look alike have hashes that differ in few bits."""
+"""Perceptual hash: hashes of similar images differ in few bits."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 64
-"""Pixels of the square that an image is brought to."""
+"""Side of the square to which images are resized, in pixels."""
 
 FREQUENCIES = 16
-"""Lowest frequencies of the cosine transform that are kept, in each direction."""
+"""Number of lowest frequencies of the cosine transform that are kept, per direction."""
 
 BITS = FREQUENCIES * FREQUENCIES
 
 BANDS = 16
-"""Parts of a hash, of 16 bits each."""
+"""Number of parts of a hash, of 16 bits each."""
 
 
 def _transform() -> NDArray[np.float32]:
@@ -23,9 +23,9 @@ def _transform() -> NDArray[np.float32]:
 
 
 def _order() -> NDArray[np.int64]:
-    """Return the order of the bits: every band gets low and high frequencies.
+    """Return an order of the bits in which every band has low and high frequencies.
 
-    A band of low ones alone would be the same in most pictures of people.
+    A band of low frequencies only would be equal in most images of people.
     """
     row, column = np.divmod(np.arange(BITS), FREQUENCIES)
     return np.lexsort((row, row + column)).reshape(-1, BANDS).T.ravel()
@@ -35,13 +35,13 @@ _TRANSFORM, _ORDER = _transform(), _order()
 
 
 def perceptual_hash(image: Image.Image) -> bytes:
-    """Return the hash of an image: which low frequencies are above their median.
+    """Hash an image by comparing its low frequencies with their median.
 
-    Another size, proportion, compression or brightness changes few bits; a part that was cut off,
-    a mirror or a turn changes many.
+    Changes of size, aspect ratio, compression or brightness change few bits; cropping, mirroring
+    or rotation change many.
 
     Args:
-        image: Of any mode that converts to grey.
+        image: Image of any mode that Pillow converts to grey.
 
     Returns:
         ``BITS`` bits in ``BANDS`` bands.

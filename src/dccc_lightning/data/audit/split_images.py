@@ -1,4 +1,4 @@
-"""Images of a dataset one by one, each with its split, as checks see them."""
+"""Images of a dataset with their splits, for the checks of ``task=verify``."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,10 +13,10 @@ class SplitImage(NamedTuple):
     """An image of a split.
 
     Attributes:
-        split: one of ``SPLITS``.
-        name: path relative to the dataset's folder, as a message can hold it.
-        identity: number, or ``UNKNOWN``.
-        camera: number, or ``UNKNOWN``.
+        split: One of ``SPLITS``.
+        name: Path relative to the dataset's folder, escaped for messages.
+        identity: Number, or ``UNKNOWN``.
+        camera: Number, or ``UNKNOWN``.
     """
 
     split: str
@@ -39,6 +39,6 @@ def split_images(splits: Splits) -> Iterator[SplitImage]:
 
 
 def is_right(query: SplitImage, other: SplitImage) -> bool:
-    """Tell whether evaluation counts a gallery image as right for a query."""
+    """Return True if evaluation counts a gallery image as a match of a query."""
     is_filtered = query.camera == other.camera != UNKNOWN
     return query.identity == other.identity != UNKNOWN and not is_filtered

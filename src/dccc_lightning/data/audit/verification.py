@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset, found by counting and by looking into every file of it."""
+"""Verification of a dataset: counts of its splits and checks of every file."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,18 +16,18 @@ from dccc_lightning.data.records import UNKNOWN, Splits
 
 MEASURES = ("images", "identities", "cameras")
 DUPLICATES = ("leaked", "two_identities", "query_in_gallery", "duplicates")
-"""What can be wrong with files of equal content, the worst first."""
+"""Defects of files of equal content, most severe first."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One count of a split, beside the official one.
+    """A count of a split and the official count.
 
     Attributes:
-        split: one of ``SPLITS``, or "total".
-        measure: one of ``MEASURES``.
-        found: the count.
-        official: the official count; None where nobody says.
+        split: One of ``SPLITS``, or "total".
+        measure: One of ``MEASURES``.
+        found: Count in the dataset.
+        official: Official count; None if unknown.
     """
 
     split: str
@@ -37,12 +37,12 @@ class Figure:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the official count is sure, so that another one is an error."""
+        """True if the official count is verified, so that a difference is an error."""
         return self.official is not None and not isinstance(self.official, Unverified)
 
     @property
     def differs(self) -> bool:
-        """Whether there is an official count, and it is another one."""
+        """True if an official count is known and differs."""
         return self.official is not None and self.found != self.official
 
     def __str__(self) -> str:
@@ -51,13 +51,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Check:
-    """One kind of defect, looked for.
+    """Result of the search for one kind of defect.
 
     Attributes:
-        key: its name in verify.json.
-        title: its name for people.
-        is_fatal: whether it makes the dataset unfit, or is only worth a warning.
-        items: what was found, each in one line; None where there was no way to look.
+        key: Name in verify.json.
+        title: Name in the printed report.
+        is_fatal: True for an error, False for a warning.
+        items: Defects found, one line each; None if the check does not apply to the dataset.
     """
 
     key: str
@@ -71,13 +71,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found.
+    """Result of verifying a dataset.
 
     Attributes:
-        figures: the counts.
-        checks: every kind of defect, found or not.
-        sizes: of the images; None where none can be decoded.
-        notes: warnings of the dataset's reader.
+        figures: Counts of the splits.
+        checks: Results of all checks, with and without defects.
+        sizes: Statistics of the image sizes; None if no image can be decoded.
+        notes: Warnings of the dataset's reader.
     """
 
     figures: tuple[Figure, ...]
@@ -87,14 +87,14 @@ class Report:
 
     @property
     def errors(self) -> list[str]:
-        """What makes the dataset unfit, one line each."""
+        """Differing counts and fatal defects, one line each."""
         return [str(f) for f in self.figures if f.differs and f.is_verified] + [
             str(check) for check in self.checks if check.items and check.is_fatal
         ]
 
     @property
     def warnings(self) -> list[str]:
-        """What is worth knowing, one line each."""
+        """Differing unverified counts, other defects and notes, one line each."""
         return (
             [str(f) for f in self.figures if f.differs and not f.is_verified]
             + [str(check) for check in self.checks if check.items and not check.is_fatal]
@@ -105,13 +105,13 @@ class Report:
 def examine(
     splits: Splits, facts: Facts, progress: bool = True, notes: Sequence[str] = ()
 ) -> Report:
-    """Count what ``splits`` hold and inspect every file, in parallel.
+    """Compare the counts of ``splits`` with the official ones and inspect every file in parallel.
 
     Args:
-        splits: as the dataset has read itself.
-        facts: what is known of the dataset.
-        progress: show a progress bar.
-        notes: warnings of the dataset's reader.
+        splits: Splits of the dataset.
+        facts: Official counts of the dataset.
+        progress: Show a progress bar.
+        notes: Warnings of the dataset's reader.
     """
     parts = [getattr(splits, split) for split in SPLITS]
     inspections = inspect_all([path for part in parts for path in part.paths], progress)
@@ -124,7 +124,7 @@ def examine(
 
 
 def compare_counts(splits: Splits, facts: Facts) -> Iterator[Figure]:
-    """Yield the counts of each split and of all together, beside the official ones."""
+    """Yield the counts of each split and of all splits, with the official ones."""
     for split in (*SPLITS, "total"):
         names = SPLITS if split == "total" else (split,)
         found, official = Counts.of(*(getattr(splits, n) for n in names)), getattr(facts, split)
@@ -133,12 +133,12 @@ def compare_counts(splits: Splits, facts: Facts) -> Iterator[Figure]:
 
 
 def run_checks(splits: Splits, facts: Facts, inspections: Sequence[Inspection]) -> Iterator[Check]:
-    """Yield every kind of defect, found or not.
+    """Yield the result of every check.
 
     Args:
-        splits: as the dataset has read itself.
-        facts: what is known of the dataset.
-        inspections: of the training, query and gallery images, in this order.
+        splits: Splits of the dataset.
+        facts: Official counts of the dataset.
+        inspections: Inspections of the training, query and gallery images, in this order.
     """
     images = list(split_images(splits))
     looks = list(zip(images, inspections, strict=True))
@@ -161,13 +161,13 @@ def run_checks(splits: Splits, facts: Facts, inspections: Sequence[Inspection]) 
     yield Check("leaked", "images in training and test", True, leaked)
     yield Check("two_identities", "images under two identities", True, two_identities)
     yield Check("query_in_gallery", "queries with themselves as a match", True, query_in_gallery)
-    yield Check("duplicates", "other images that are there twice", False, duplicates)
+    yield Check("duplicates", "other duplicate images", False, duplicates)
 
     near = near_duplicates(images, inspections)
     for kind, (key, title) in TITLES.items():
         yield Check(key, title, False, near[kind])
     paged = tuple(f"{image.name}: {look.pages} pages" for image, look in looks if look.pages > 1)
-    yield Check("pages", "files of which the first page is read", False, paged)
+    yield Check("pages", "files with several pages, first used", False, paged)
 
     queries = [image for image in images if image.split == "query" and image.identity != UNKNOWN]
     lonely = _unmatched(queries, [image for image in images if image.split == "gallery"])
@@ -175,7 +175,7 @@ def run_checks(splits: Splits, facts: Facts, inspections: Sequence[Inspection]) 
 
 
 def _shared(splits: Splits) -> tuple[str, ...] | None:
-    """Return the identities in training and test, None where equal numbers mean nothing."""
+    """Return identities in both training and test; None if they are numbered separately."""
     if splits.shared_identities is None:
         return None
     tested = np.concatenate([splits.query.identities, splits.gallery.identities])
@@ -184,7 +184,7 @@ def _shared(splits: Splits) -> tuple[str, ...] | None:
 
 
 def _worst_defect(group: Sequence[SplitImage], gallery_holds_queries: bool) -> str | None:
-    """Tell which of ``DUPLICATES`` images of equal content are; None if that is intended."""
+    """Return which of ``DUPLICATES`` images of equal content are; None if intended."""
     train, query, gallery = ([image for image in group if image.split == s] for s in SPLITS)
     if train and (query or gallery):
         return "leaked"
@@ -198,10 +198,10 @@ def _worst_defect(group: Sequence[SplitImage], gallery_holds_queries: bool) -> s
 
 
 def _unmatched(queries: Sequence[SplitImage], gallery: Sequence[SplitImage]) -> tuple[str, ...]:
-    """Return the names of the queries that no gallery image is right for."""
+    """Return the names of queries without a match in the gallery."""
     seen = {(image.identity, image.camera): image for image in gallery}
     by_identity: defaultdict[int, list[SplitImage]] = defaultdict(list)
-    for image in seen.values():  # one image of each camera tells
+    for image in seen.values():  # one image per identity and camera suffices
         by_identity[image.identity].append(image)
     return tuple(
         query.name

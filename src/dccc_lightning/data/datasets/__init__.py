@@ -1,1 +1,1 @@
-"""Layouts of datasets: folders and tables of images to records."""
+"""Readers of dataset layouts."""

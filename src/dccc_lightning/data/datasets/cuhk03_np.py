@@ -1,6 +1,6 @@
 """CUHK03-NP (Li et al., CVPR 2014; Zhong et al., CVPR 2017): the protocol of 767 / 700 people.
 
-The boxes are there twice: drawn by hand (labeled) and found by a detector (detected).
+Two variants: boxes drawn by hand (labeled) and found by a detector (detected).
 """
 
 import os
@@ -24,12 +24,12 @@ class CUHK03NP:
     """One of the two variants of CUHK03-NP.
 
     Args:
-        root: the folder cuhk03-np, the folder that contains it, or the variant's own.
+        root: Folder cuhk03-np, the folder that contains it, or the folder of the variant.
         variant: "labeled" or "detected".
-        name: what the dataset is called in logs and reports.
+        name: Name of the dataset in logs and reports.
 
     Raises:
-        ValueError: there is no such variant.
+        ValueError: Unknown variant.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CUHK03NP:
         """Read the three folders of the variant.
 
         Raises:
-            UserError: a folder is missing or empty, or file names do not parse.
+            UserError: A folder is missing or empty, or file names do not parse.
         """
         _, home = find_home(self.root, FOLDERS, tuple(FACTS))
         own = self.root.expanduser()

@@ -1,6 +1,6 @@
 """DukeMTMC-reID (Ristani et al., 2016; Zheng et al., ICCV 2017), withdrawn by its authors.
 
-It is read where somebody has it already; nothing here fetches it.
+Existing copies can be read; nothing is downloaded.
 """
 
 from dccc_lightning.data.datasets.file_names import NameRule
@@ -11,7 +11,7 @@ NAMES = NameRule(r"(?P<identity>-1|\d+)_c(?P<camera>0*[1-9]\d*)_f\d+\w*", "0005_
 
 
 class DukeMTMC(MarketLayout):
-    """DukeMTMC-reID in the Market-1501 layout, with names of its own."""
+    """DukeMTMC-reID: the Market-1501 layout with different file names."""
 
     name = "dukemtmc"
     folders = ("DukeMTMC-reID", "dukemtmc")
@@ -22,4 +22,4 @@ class DukeMTMC(MarketLayout):
         gallery=Counts(17_661, 702 + 408),
         total=Counts(cameras=8),
     )
-    """The gallery has the test identities and 408 others that serve as distractors."""
+    """The gallery has the test identities and 408 distractors."""

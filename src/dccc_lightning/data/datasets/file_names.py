@@ -1,4 +1,4 @@
-"""Reading folders of crops whose file names tell the identity and the camera."""
+"""Readers of folders of crops whose file names contain the identity and the camera."""
 
 import os
 import re
@@ -17,10 +17,10 @@ MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 """Train, query and gallery folder of the Market-1501 layout."""
 
 JUNK = (-1,)
-"""Identities of badly detected boxes: neither right nor wrong, hence not read."""
+"""Identities of bad detections, which are ignored in evaluation and not read."""
 
 MAX_DIGITS = 9
-"""Digits of the longest number that is an identity or a camera: what int64 can count on with."""
+"""Maximum number of digits of an identity or a camera, which leaves room for offsets in int64."""
 
 Row = tuple[Path, int, int]
 """Path, identity, 0-based camera."""
@@ -28,13 +28,13 @@ Row = tuple[Path, int, int]
 
 @dataclass(frozen=True)
 class NameRule:
-    """How a base name (never the folders above it) tells identity and camera.
+    """Rule that reads identity and camera from a file name without its folder.
 
     Attributes:
-        pattern: matches the whole name without its suffix; its groups ``identity`` and ``camera``
-            (counted from 1) are numbers.
-        example: a name that follows the rule, for messages.
-        cameras: the numbers of the cameras, in order, where they are not 1, 2, 3, ...
+        pattern: Regular expression of the whole name without suffix; its groups ``identity`` and
+            ``camera`` (counted from 1) are numbers.
+        example: Name that follows the rule, for messages.
+        cameras: Numbers of the cameras, in order, if they are not 1, 2, 3, ...
     """
 
     pattern: str
@@ -42,7 +42,7 @@ class NameRule:
     cameras: tuple[int, ...] = ()
 
     def parse(self, name: str) -> tuple[int, int] | None:
-        """Return the identity and the 0-based camera of a base name, None if it does not follow.
+        """Return the identity and the 0-based camera of a file name; None if it does not match.
 
         >>> MARKET_NAMES.parse("0001_c12s1_001051_00.jpg")
         (1, 11)
@@ -68,16 +68,16 @@ MARKET_NAMES = NameRule(
 def find_home(
     root: str | os.PathLike[str], folders: Sequence[str], marks: Sequence[str]
 ) -> tuple[Path, Path]:
-    """Find the dataset's own folder: ``root`` if it holds one of ``marks``, or a child of it.
+    """Find the dataset's folder: ``root`` if it contains one of ``marks``, or a child of it.
 
     Args:
-        root: what the user gave: the dataset's folder, or the folder that contains it.
-        folders: names that the dataset's folder may have, the official one first.
-        marks: names of folders or files that stand in a dataset's folder.
+        root: Dataset's folder, or the folder that contains it.
+        folders: Possible names of the dataset's folder, the official one first.
+        marks: Names of folders or files by which a dataset's folder is recognised.
 
     Returns:
-        the folder to read, and the folder that messages recommend; they differ only if nothing
-        like the dataset was found.
+        The folder to read and the folder to recommend in messages; they differ only if the dataset
+        was not found.
     """
     root = Path(root).expanduser()
     candidates = [root, *(root / folder for folder in folders)]
@@ -91,12 +91,12 @@ def find_home(
 
 
 def place(home: Path, missing: str, kind: str) -> str:
-    """Say what is not there: the dataset's folder as a whole, or something in it."""
+    """Return a message about a missing dataset folder, or a missing part of it."""
     return f"no {kind} {missing} in {home}" if home.is_dir() else f"no folder {home}"
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """Return a name as a message can hold it: escaped if it has line breaks or broken characters.
+    """Return a name for a message, escaped if it has line breaks or undecodable bytes.
 
     >>> shown("a b.jpg"), shown("a" + chr(10) + "b.jpg") == ascii("a" + chr(10) + "b.jpg")
     ('a b.jpg', True)
@@ -106,14 +106,14 @@ def shown(name: str | os.PathLike[str]) -> str:
 
 
 def list_images(folder: Path, others: OtherImages) -> list[str]:
-    """Return the sorted names of the images in ``folder``; hidden and other files are ignored.
+    """Return the sorted names of the images in ``folder``, ignoring hidden and other files.
 
     Args:
-        folder: to list.
-        others: counts the images among the other files.
+        folder: Folder to list.
+        others: Counter of images among the ignored files.
 
     Raises:
-        UserError: the folder cannot be listed.
+        UserError: The folder cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
@@ -129,10 +129,10 @@ def list_images(folder: Path, others: OtherImages) -> list[str]:
 def read_folder(
     dataset: str, folder: Path, rule: NameRule, others: OtherImages, junk: Sequence[int] = JUNK
 ) -> list[Row]:
-    """Return the rows of the images in ``folder``, by name, without the junk.
+    """Return the rows of the images in ``folder`` without junk, sorted by name.
 
     Raises:
-        UserError: names do not follow ``rule``.
+        UserError: Names do not follow ``rule``.
     """
     rows: list[Row] = []
     strangers: list[str] = []
@@ -144,7 +144,7 @@ def read_folder(
             rows.append((folder / name, *parsed))
     if strangers:
         raise UserError(
-            f"{dataset}: {len(strangers)} image name(s) in {folder} are not like {rule.example}, "
+            f"{dataset}: {len(strangers)} image name(s) in {folder} do not match {rule.example}, "
             f"the first is {shown(strangers[0])}; move them elsewhere or correct dataset.root"
         )
     return rows
@@ -158,17 +158,17 @@ def build_splits(
     layout: str = "",
     one_numbering: bool = True,
 ) -> Splits:
-    """Return the splits; if test identities coincide with training ones, they are moved above.
+    """Build splits, renumbering test identities if they overlap with training identities.
 
-    Query and gallery are moved by the same offset, so that they still agree.
+    Query and gallery identities are shifted by the same offset.
 
     Args:
-        name: of the dataset.
-        home: the dataset's folder.
-        rows: of train, query and gallery.
-        layout: for ``Splits.layout``.
-        one_numbering: whether the same number is the same identity in training and test; if so,
-            ``Splits.shared_identities`` tells which were moved.
+        name: Name of the dataset.
+        home: Dataset's folder.
+        rows: Rows of train, query and gallery.
+        layout: Value of ``Splits.layout``.
+        one_numbering: True if a number means the same identity in training and test; renumbered
+            identities are then listed in ``Splits.shared_identities``.
     """
     train, query, gallery = (Records.from_rows(part) for part in rows)
     tested = np.concatenate([query.identities, gallery.identities])
@@ -189,10 +189,10 @@ def build_splits(
 
 
 def require_images(splits: Splits, expected: str, *, test: bool = True) -> None:
-    """Refuse splits without images.
+    """Raise an error if a split has no images.
 
     Raises:
-        UserError: the training split, or with ``test`` the query or the gallery, is empty.
+        UserError: The training split, or with ``test`` the query or gallery split, is empty.
     """
     needed = {"train": splits.train, "query": splits.query, "gallery": splits.gallery}
     for split, records in needed.items():
@@ -216,22 +216,22 @@ def read_market_layout(
     junk: Sequence[int] = JUNK,
     distractors: Sequence[int] = (),
 ) -> Splits:
-    """Read a dataset laid out as Market-1501: three folders of images.
+    """Read a dataset in the layout of Market-1501: three folders of images.
 
     Args:
-        name: of the dataset, for ``Splits.name`` and messages.
-        root: the dataset's folder, or the folder that contains it.
-        folders: names that the dataset's folder may have inside ``root``, the official one first.
-        parts: names of the train, query and gallery folder.
-        rule: how file names tell identity and camera.
-        facts: official counts; another number of images is worth a warning.
-        require_test: False when the query and gallery folders may be missing or empty.
-        one_numbering: whether the same number is the same identity in training and test.
-        junk: identities that are not read.
-        distractors: identities of strangers, which are in the gallery alone.
+        name: Name of the dataset, for ``Splits.name`` and messages.
+        root: Dataset's folder, or the folder that contains it.
+        folders: Possible names of the dataset's folder inside ``root``, the official one first.
+        parts: Names of the train, query and gallery folder.
+        rule: Rule that reads identity and camera from file names.
+        facts: Official counts; a different number of images leads to a warning.
+        require_test: False if the query and gallery folders may be missing or empty.
+        one_numbering: True if a number means the same identity in training and test.
+        junk: Identities that are not read.
+        distractors: Identities that occur in the gallery only.
 
     Raises:
-        UserError: a folder is missing, a name does not parse, a distractor is a query, or a split
+        UserError: A folder is missing, a name does not parse, a distractor is a query, or a split
             is empty.
     """
     home, official = find_home(root, folders, parts)

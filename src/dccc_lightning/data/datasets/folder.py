@@ -1,4 +1,4 @@
-"""One's own images: a tree of files, with cameras and identities or without."""
+"""Custom dataset: a folder tree of images, with or without cameras and identities."""
 
 import os
 import warnings
@@ -23,31 +23,31 @@ from dccc_lightning.errors import UserError
 
 
 class ImageFolder:
-    """Any tree of JPEG, PNG, BMP, TIFF and WebP files.
+    """Dataset of a folder tree of JPEG, PNG, BMP, TIFF and WebP files.
 
-    Cameras and identities are strings, numbered in their sorted order (``Splits.camera_names`` and
+    Cameras and identities are strings, numbered in sorted order (``Splits.camera_names`` and
     ``Splits.identity_names``); unknown ones are ``UNKNOWN``. Without identities, query and gallery
-    are empty. ``partition.assign_splits`` says which images are in which split.
+    are empty. ``split_assignment.assign_splits`` divides the images.
 
     Args:
-        root: The folder of the images.
+        root: Folder of the images.
         pattern: Regular expression that reads labels from paths, see ``PathPattern``; images that
-            it does not fit have none.
-        table: A CSV of labels, see ``read_table``; its rows alone are then the dataset.
-        test_share: Part of the identities that can be evaluated that query and gallery get, where
-            neither pattern nor table tells the split.
+            do not match have no labels.
+        table: CSV file of labels, see ``read_table``; only images in the table are used.
+        test_share: Share of the evaluable identities used for query and gallery, if neither pattern
+            nor table gives the splits.
         unknown: Words for an unknown identity, camera or split.
-        junk: Identities whose query and gallery images are left out.
-        distractors: Identities of strangers, see ``LabelRules``.
-        splits: Names that mean ``train``, ``query``, ``gallery``, ``test`` or ``ignore``, where
-            pattern or table has others.
-        outside: Allow links and paths of the table that lead out of ``root``.
-        name: What the dataset is called in logs and reports.
+        junk: Identities whose query and gallery images are ignored.
+        distractors: Identities that are never a match, see ``LabelRules``.
+        splits: Alternative names of ``train``, ``query``, ``gallery``, ``test`` and ``ignore`` in
+            pattern or table.
+        outside: Allow links and paths in the table that lead out of ``root``.
+        name: Name of the dataset in logs and reports.
 
     Raises:
         UserError: ``root`` is None.
-        TypeError: An argument is of another type.
-        ValueError: An argument is out of its range, or arguments contradict each other.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, or arguments contradict each other.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class ImageFolder:
         self._splits: Splits | None = None
 
     def splits(self) -> Splits:
-        """Find the images and divide them; the second call remembers the first.
+        """Find the images and divide them into splits; the result is cached.
 
         Raises:
-            UserError: No folder, no image, a link or a table that cannot be followed, a pattern
-                that fits no path, or a query and gallery without a match.
+            UserError: The folder or its images are missing, a link leads outside, the table is
+                invalid, the pattern matches no path, or no query has a match.
         """
         if self._splits is None:
             self._splits = self._read()
@@ -141,7 +141,7 @@ class ImageFolder:
         return "any tree of images"
 
     def _labelled(self) -> list[ImageLabels]:
-        """Return the images in the order of their paths, with all that is known of them."""
+        """Return the images sorted by path, with their labels."""
         if self.table is not None:
             return read_table(self.table, self.root, self.outside)
         paths = sorted(walk_images(self.root, self.outside))
@@ -151,7 +151,7 @@ class ImageFolder:
         strangers = [path for path, labels in zip(paths, found, strict=True) if labels is None]
         if len(strangers) == len(paths):
             raise UserError(
-                f"{self.name}: dataset.pattern={self.pattern.expression.pattern!r} fits none of "
+                f"{self.name}: dataset.pattern={self.pattern.expression.pattern!r} matches none of "
                 f"the {len(paths)} images in {self.root}, the first is {paths[0]!r}"
             )
         if strangers:
@@ -166,7 +166,7 @@ class ImageFolder:
     def _warn_of_shared_identities(
         self, images: Sequence[ImageLabels], assigned: Sequence[str]
     ) -> None:
-        """Warn of identities that a given division puts into training and test."""
+        """Warn about identities in both training and test."""
         trained, tested = (
             {
                 image.identity
@@ -178,18 +178,18 @@ class ImageFolder:
         if shared := sorted(trained & tested):
             warnings.warn(
                 f"{self.name}: {len(shared)} identities are in the training and in the test split, "
-                f"the first is {shared[0]!r}: figures will be too good",
+                f"the first is {shared[0]!r}: metrics will be too optimistic",
                 stacklevel=1,
             )
 
 
 def _names(labels: Iterable[str]) -> dict[str, int]:
-    """Number the labels that are there in sorted order."""
+    """Return numbers of the distinct labels, in sorted order, without the empty one."""
     return {label: number for number, label in enumerate(sorted(set(labels) - {""}))}
 
 
 def _require_match(splits: Splits) -> None:
-    """Refuse a test split that nothing can be found in; none at all is fine."""
+    """Raise an error if there is a test split, but no query has a match."""
     query, gallery = splits.query, splits.gallery
     if not len(query) and not len(gallery):
         return

@@ -1,4 +1,4 @@
-"""What is known of an image of one's own: camera, identity and split, from its path or a CSV."""
+"""Labels of custom images (camera, identity, split), from their paths or a CSV file."""
 
 import codecs
 import csv
@@ -14,20 +14,20 @@ from dccc_lightning.data.image_formats import READ, has_image_suffix
 from dccc_lightning.errors import UserError
 
 TRAIN, TEST, QUERY, GALLERY = "train", "test", "query", "gallery"
-"""Splits; ``partition`` says what ``test`` images are."""
+"""Splits; ``split_assignment`` divides ``test`` into query and gallery."""
 
 LABELS = ("camera", "identity", "split")
 """Groups of a pattern and columns of a table."""
 
 
 class ImageLabels(NamedTuple):
-    """An image and what is known of it; an empty string is something unknown.
+    """Path and labels of an image; an empty label is unknown.
 
     Attributes:
-        path: Of the file, relative to the root or absolute.
+        path: Path relative to the root, or absolute.
         camera: Any string.
         identity: Any string.
-        split: Any string, that ``SplitNames`` gives a meaning.
+        split: Any string that ``SplitNames`` maps to a split.
     """
 
     path: str
@@ -37,15 +37,15 @@ class ImageLabels(NamedTuple):
 
 
 class PathPattern:
-    r"""A regular expression that reads labels from a path.
+    r"""Regular expression that reads labels from a path.
 
     Args:
-        pattern: Searched for in the path relative to the root, with ``/`` between folders; its
-            named groups are some of ``camera``, ``identity`` and ``split``.
+        pattern: Expression searched for in the path relative to the root, with ``/`` between
+            folders. Its named groups are one or more of ``camera``, ``identity`` and ``split``.
 
     Raises:
         TypeError: ``pattern`` is not a string.
-        ValueError: It is not a regular expression, or has other named groups or none.
+        ValueError: ``pattern`` is not a regular expression, or has other named groups or none.
 
     >>> PathPattern(r"(?P<camera>cam\d+)/(?P<identity>[^/_]+)").labels("cam2/anna_07.jpg")
     ImageLabels(path='cam2/anna_07.jpg', camera='cam2', identity='anna', split='')
@@ -57,7 +57,7 @@ class PathPattern:
         try:
             self.expression = re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            reason = " ".join(str(error).split())  # quotes parts of the pattern, new lines included
+            reason = " ".join(str(error).split())  # on one line: it quotes the pattern
             raise ValueError(
                 f"pattern must be a regular expression, got {pattern!r}: {reason}"
             ) from error
@@ -69,7 +69,7 @@ class PathPattern:
             )
 
     def labels(self, path: str) -> ImageLabels | None:
-        """Return the labels in ``path``; None if the pattern is not found in it."""
+        """Return the labels in ``path``; None if it does not match."""
         match = self.expression.search(path)
         if match is None:
             return None
@@ -78,22 +78,23 @@ class PathPattern:
 
 
 def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabels]:
-    """Read a CSV of images: a header with ``path`` and any of camera, identity and split.
+    """Read a CSV table of images with a column ``path`` and optional label columns.
 
-    UTF-8 (a byte order mark is allowed), commas, quotes as in RFC 4180; further columns and empty
-    lines are ignored. An empty cell is something unknown.
+    The file is UTF-8 (with or without byte order mark) with commas and quotes as in RFC 4180. The
+    label columns are camera, identity and split; an empty cell is unknown. Other columns and empty
+    lines are ignored.
 
     Args:
-        file: The CSV.
-        root: Folder that the paths are relative to.
-        outside: Allow files that, links followed, lie out of the root.
+        file: CSV file.
+        root: Folder to which paths are relative.
+        outside: Allow files outside of the root, after following links.
 
     Returns:
         The rows sorted by path.
 
     Raises:
-        UserError: One line with file and line: no such file, an encoding, a column or a cell that
-            cannot be, an image that is missing, out of the root, or there twice.
+        UserError: The file is missing, or has an invalid encoding, header or row, or an image is
+            missing, outside of the root or listed twice.
     """
     real_root = os.path.realpath(root)
     lines: dict[str, int] = {}
@@ -104,7 +105,7 @@ def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabel
         if not path or "\0" in path:
             raise UserError(f"{place}: {'an empty path' if not path else f'no path: {path!r}'}")
         if not has_image_suffix(path):
-            raise UserError(f"{place}: {path!r} is not named like an image ({', '.join(READ)})")
+            raise UserError(f"{place}: {path!r} has no image suffix ({', '.join(READ)})")
         real = os.path.realpath(root / path)
         if not outside and not is_inside(real, real_root):
             raise UserError(
@@ -114,14 +115,14 @@ def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabel
         if not os.path.isfile(real):  # noqa: PTH113  # Path.is_file raises for names too long
             raise UserError(f"{place}: no file {path!r} in {os.fspath(root)!r}")
         if lines.setdefault(real, line) != line:
-            raise UserError(f"{place}: {path!r} is the file of line {lines[real]} again")
+            raise UserError(f"{place}: {path!r} repeats the file of line {lines[real]}")
         camera, identity, split = (row.get(name, "").strip() for name in LABELS)
         images.append(ImageLabels(path, camera, identity, split))
     return sorted(images)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the line number and the cells of each row that is not empty."""
+    """Yield the line number and the cells of each non-empty row."""
     reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
     columns: list[str] | None = None
     try:

@@ -1,4 +1,4 @@
-"""Finding the image files of a folder tree, wherever its links lead."""
+"""Search for image files in a folder tree, following links."""
 
 import os
 from collections.abc import Iterator
@@ -9,23 +9,22 @@ from dccc_lightning.errors import UserError
 
 
 def is_inside(real_path: str, real_root: str) -> bool:
-    """Tell whether a path lies below a folder; both without links (``os.path.realpath``)."""
+    """Return True if a path lies below a folder; both resolved by ``os.path.realpath``."""
     return real_path.startswith(real_root if real_root.endswith(os.sep) else real_root + os.sep)
 
 
 def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
-    """Yield the images below ``root``, relative to it with ``/`` between folders.
+    """Yield the images below ``root``, as relative paths with ``/`` between folders.
 
-    They come by name, the files of a folder before its folders; one folder at a time is in memory.
-    Files and folders whose name begins with a dot are left out, and so are links that lead to
-    somewhere inside the root: what is there is read in its own place. No folder is read twice, so
-    links cannot make the search run in circles. A broken link named like an image is yielded:
-    reading it will say so. Other files that are images by their first bytes are counted, and named
-    in a warning at the end.
+    Paths are sorted by name, with the files of a folder before its subfolders; one folder at a time
+    is in memory. Hidden files and folders are skipped, and so are links to targets inside the root.
+    No folder is read twice, so cyclic links do no harm. A broken link with an image suffix is
+    yielded; reading it fails later. A warning at the end counts files that are images by their
+    first bytes, but not by their suffix.
 
     Args:
-        root: A folder; may itself be a link.
-        outside: Follow links that lead out of the root, to files and to folders.
+        root: Folder, or link to a folder.
+        outside: Follow links to files and folders outside of the root.
 
     Raises:
         UserError: A link leads out of the root and ``outside`` is False, a folder cannot be read,
@@ -66,9 +65,9 @@ def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, but for hidden entries, by name.
+    """Return the entries of a folder without hidden ones, sorted by name.
 
-    The order is fixed, for it decides which of two ways into a folder counts.
+    The order determines by which of several links a folder is read.
     """
     try:
         with os.scandir(folder) as entries:
@@ -80,7 +79,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _utf8(path: str) -> str:
-    """Return ``path``, if tables, JSON and the terminal can hold it."""
+    """Return ``path`` if it is valid UTF-8, as tables and JSON require."""
     try:
         path.encode()
     except UnicodeEncodeError:

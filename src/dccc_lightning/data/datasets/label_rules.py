@@ -1,4 +1,4 @@
-"""Meaning of the labels of one's own images: unknown, junk, distractors and names of splits."""
+"""Rules for labels of custom images: unknown, junk, distractors and names of splits."""
 
 import warnings
 from collections import Counter
@@ -17,25 +17,26 @@ from dccc_lightning.data.datasets.unknown_labels import (
 )
 
 JUNK = ("-1", "00-1")
-"""Identity of badly detected boxes in Market-1501 and in MARS."""
+"""Identities of bad detections in Market-1501 and in MARS."""
 
 DISTRACTORS = ("0000",)
-"""Identity of strangers in Market-1501, MARS and GRID."""
+"""Identity of distractors in Market-1501, MARS and GRID."""
 
 
 class LabelRules:
-    """Rules that turn labels, as paths and tables have them, into identities, cameras and splits.
+    """Rules that map labels from paths and tables to identities, cameras and splits.
 
     Args:
         unknown: Words for an unknown identity, camera or split.
-        junk: Identities that are neither right nor wrong: query, gallery and test images of them
-            are left out, others have no identity.
-        distractors: Identities of strangers: no identity, and gallery images instead of queries.
-        splits: For ``SplitNames``.
+        junk: Identities to ignore in evaluation: their query, gallery and test images are removed,
+            their training images have no identity.
+        distractors: Identities that are never a match: their images have no identity and are in the
+            gallery instead of the query split.
+        splits: Names of splits, see ``SplitNames``.
 
     Raises:
-        TypeError: An argument is of another type.
-        ValueError: The names of splits are contradictory.
+        TypeError: An argument has the wrong type.
+        ValueError: A name is given for two splits.
     """
 
     def __init__(
@@ -51,14 +52,17 @@ class LabelRules:
         self.names = SplitNames(splits)
 
     def applied(self, place: str, labelled: Sequence[ImageLabels]) -> list[ImageLabels]:
-        """Return the images that are left, with labels that are known; warn of what was changed.
+        """Apply the rules, and warn about each kind of change.
 
         Args:
-            place: Begins the warnings.
-            labelled: Images with the labels of their path or of a table.
+            place: Name of the dataset or table, the start of each warning.
+            labelled: Images with labels from paths or a table.
+
+        Returns:
+            The remaining images; unknown labels are empty.
 
         Raises:
-            UserError: A split has no meaning.
+            UserError: The name of a split is unknown.
         """
         named = [
             image if self.names.has(image.split)
@@ -86,13 +90,13 @@ class LabelRules:
         if junk:
             warnings.warn(
                 f"{place}: left out of query and gallery as junk: {_counts(junk)}; dataset.junk "
-                "lists such identities",
+                "sets these identities",
                 stacklevel=1,
             )
         if distractors:
             warnings.warn(
-                f"{place}: taken as strangers, searched but right for no query: "
-                f"{_counts(distractors)}; dataset.distractors lists such identities, [] is none",
+                f"{place}: treated as distractors, which match no query: {_counts(distractors)}; "
+                "dataset.distractors sets these identities, [] for none",
                 stacklevel=1,
             )
         warn_of_case(place, "cameras", (image.camera for image in kept))

@@ -1,7 +1,7 @@
 """LaST (Shu et al., 2021): people in films, who change clothes, places and seasons.
 
-There are no cameras: every image counts as one of its own, so that the same-camera filter, which
-would have nothing true to go by, takes nothing away.
+Cameras are unknown: each image gets a separate camera, so that the same-camera filter of the
+evaluation removes nothing.
 """
 
 import os
@@ -39,11 +39,11 @@ QUERY = re.compile(rf"(\d{{1,{MAX_DIGITS}}})(?:_.*)?\.\w+", re.ASCII | re.DOTALL
 
 
 class LaST:
-    """LaST as its authors distribute it.
+    """LaST as distributed by its authors.
 
     Args:
-        root: the folder last, or the folder that contains it.
-        name: what the dataset is called in logs and reports.
+        root: Folder last, or the folder that contains it.
+        name: Name of the dataset in logs and reports.
     """
 
     facts = FACTS
@@ -56,7 +56,7 @@ class LaST:
         """Read the folders of the identities and the queries.
 
         Raises:
-            UserError: a folder is missing or empty, or a name does not begin with an identity.
+            UserError: A folder is missing or empty, or a name does not begin with an identity.
         """
         home, official = find_home(self.root, FOLDERS, PARTS[1:])
         expected = f"{official}/{LAYOUT}"
@@ -82,7 +82,7 @@ class LaST:
         return splits
 
     def _by_folder(self, folder: Path, others: OtherImages) -> list[tuple[Path, int]]:
-        """Return the images in the folders of ``folder``, each named by an identity, by path."""
+        """Return the images in subfolders named by identity, sorted by path."""
         try:
             homes = sorted(home for home in folder.iterdir() if home.is_dir())
         except OSError as error:
@@ -96,7 +96,7 @@ class LaST:
         ]
 
     def _by_name(self, folder: Path, others: OtherImages) -> list[tuple[Path, int]]:
-        """Return the images in ``folder``, whose names begin with an identity, by name."""
+        """Return the images in ``folder``, whose names begin with an identity, sorted by name."""
         names = list_images(folder, others)
         identities = self._identities(folder, names, QUERY, "000001_0001.jpg")
         return [(folder / name, identity) for name, identity in zip(names, identities, strict=True)]
@@ -104,16 +104,16 @@ class LaST:
     def _identities(
         self, folder: Path, names: list[str], pattern: re.Pattern[str], example: str
     ) -> list[int]:
-        """Return the identities that names begin with.
+        """Return the identities at the beginning of names.
 
         Raises:
-            UserError: there are names without one.
+            UserError: A name does not begin with an identity.
         """
         matches = [pattern.fullmatch(name) for name in names]
         strangers = [name for name, match in zip(names, matches, strict=True) if match is None]
         if strangers:
             raise UserError(
-                f"{self.name}: {len(strangers)} name(s) in {folder} are not like {example}, "
+                f"{self.name}: {len(strangers)} name(s) in {folder} do not match {example}, "
                 f"the first is {shown(strangers[0])}; move them elsewhere or correct dataset.root"
             )
         return [int(match[1]) for match in matches if match is not None]

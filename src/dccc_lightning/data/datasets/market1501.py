@@ -5,7 +5,7 @@ from dccc_lightning.data.datasets.official_counts import Counts, Facts
 
 
 class Market1501(MarketLayout):
-    """Market-1501 as its authors distribute it."""
+    """Market-1501 as distributed by its authors."""
 
     name = "market1501"
     folders = ("Market-1501-v15.09.15", "Market-1501", "market1501")
@@ -16,4 +16,4 @@ class Market1501(MarketLayout):
         gallery=Counts(15_913, 751),
         total=Counts(cameras=6),
     )
-    """Without the 3,819 junk boxes of bounding_box_test, with the distractors as identity 0."""
+    """Counts without the 3,819 junk boxes of bounding_box_test, with distractors as identity 0."""

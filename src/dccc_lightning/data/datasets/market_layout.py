@@ -1,4 +1,4 @@
-"""Datasets in the layout of Market-1501: three folders whose file names tell who is on an image."""
+"""Base class of datasets in the layout of Market-1501: three folders, labels in file names."""
 
 import os
 from collections.abc import Sequence
@@ -18,25 +18,25 @@ from dccc_lightning.data.records import Splits
 
 
 class MarketLayout:
-    """A dataset in the layout of Market-1501; a subclass says what is its own.
+    """Dataset in the layout of Market-1501; subclasses set the class attributes.
 
     Args:
-        root: the dataset's folder, or the folder that contains it.
-        name: what the dataset is called in logs and reports; None: as usual.
-        junk: identities that are not read; None: as usual.
-        distractors: identities of strangers, which are in the gallery alone; None: as usual.
+        root: Dataset's folder, or the folder that contains it.
+        name: Name of the dataset in logs and reports; None for the class's.
+        junk: Identities that are not read; None for the class's.
+        distractors: Identities that occur in the gallery only; None for the class's.
 
     Raises:
-        TypeError: an identity is no number.
+        TypeError: An identity is not a number.
 
     Attributes:
-        name: the usual one.
-        folders: names that the dataset's folder may have, the official one first.
-        parts: names of the train, query and gallery folder.
-        rule: how file names tell identity and camera.
-        facts: official counts.
-        junk: the usual ones.
-        distractors: the usual ones.
+        name: Default name.
+        folders: Possible names of the dataset's folder, the official one first.
+        parts: Names of the train, query and gallery folder.
+        rule: Rule that reads identity and camera from file names.
+        facts: Official counts.
+        junk: Default junk identities.
+        distractors: Default distractors.
     """
 
     name: str
@@ -65,7 +65,7 @@ class MarketLayout:
         """Read the three folders.
 
         Raises:
-            UserError: a folder is missing or empty, or file names do not parse.
+            UserError: A folder is missing or empty, or file names do not parse.
         """
         return read_market_layout(
             self.name,
@@ -80,6 +80,6 @@ class MarketLayout:
 
 
 def _numbers(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    """Return identities as numbers; a single one stands for a list of one."""
+    """Return identities as a tuple of numbers; a single number becomes a tuple of one."""
     listed = values if isinstance(values, Sequence) and not isinstance(values, str) else [values]
     return tuple(checks.integer(name, value) for value in listed)

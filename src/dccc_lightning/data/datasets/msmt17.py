@@ -1,7 +1,7 @@
 """MSMT17 (Wei et al., CVPR 2018): 126,441 boxes of 4,101 people from fifteen cameras.
 
-Three layouts are about: V1 and V2 (blurred faces) with lists of files, and copies repacked like
-Market-1501. Which one it is shows in the folder.
+Three layouts exist: V1 and V2 (blurred faces) with lists of files, and copies repacked in the
+Market-1501 layout. The layout is detected from the folder.
 """
 
 import os
@@ -34,7 +34,7 @@ FACTS = Facts(
     gallery=Counts(82_161, 3_060),
     total=Counts(cameras=15),
 )
-"""Training is train and validation together; every test identity is in query and gallery."""
+"""Training includes validation; every test identity is in query and gallery."""
 
 IMAGE_FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
 """Training and test images of V1 and of V2."""
@@ -44,7 +44,7 @@ LISTS = {
     "query": ("list_query.txt",),
     "gallery": ("list_gallery.txt",),
 }
-"""The lists of each split; training is train and validation together, as published."""
+"""Lists of each split; training includes validation, as published."""
 
 LIST_NAMES = NameRule(
     r"(?P<identity>\d+)_\d+_(?P<camera>0*[1-9]\d*)_\w+", "0000_000_01_0303morning_0008_0.jpg"
@@ -58,12 +58,12 @@ REPACKED_NAMES = NameRule(
 class MSMT17:
     """MSMT17 V1, V2 or repacked in the Market-1501 layout.
 
-    Test identities start at 0 again in the lists; they are moved above the training ones.
+    Test identities start at 0 in the lists; they are renumbered above the training identities.
 
     Args:
-        root: the folder MSMT17_V1 or MSMT17_V2 (or of a repacked copy), or the folder that
-            contains it; V1 is taken where it contains both.
-        name: what the dataset is called in logs and reports.
+        root: Folder MSMT17_V1 or MSMT17_V2 (or of a repacked copy), or the folder that contains
+            it; V1 takes precedence over V2.
+        name: Name of the dataset in logs and reports.
     """
 
     facts = FACTS
@@ -76,7 +76,7 @@ class MSMT17:
         """Read the lists, or the three folders of a repacked copy.
 
         Raises:
-            UserError: a folder, a list or a listed file is missing, or something does not parse.
+            UserError: A folder, list or listed file is missing, or a line or name does not parse.
         """
         marks = [*(name for names in LISTS.values() for name in names), MARKET_FOLDERS[0]]
         home, official = find_home(self.root, FOLDERS, marks)
@@ -100,7 +100,7 @@ class MSMT17:
         return splits
 
     def _image_folders(self, home: Path, expected: str) -> tuple[Path, Path]:
-        """Return the folders of the training and of the test images."""
+        """Return the folders of training and test images."""
         train, test = next(
             (pair for pair in IMAGE_FOLDERS if any((home / name).is_dir() for name in pair)),
             IMAGE_FOLDERS[0],
@@ -116,7 +116,7 @@ class MSMT17:
     def _read_lists(
         self, home: Path, folders: tuple[Path, Path], split: str, expected: str
     ) -> list[Row]:
-        """Return the rows of one split, by path."""
+        """Return the rows of a split, sorted by path."""
         rows: list[Row] = []
         for name in LISTS[split]:
             if not (home / name).is_file():
@@ -128,7 +128,7 @@ class MSMT17:
         return sorted(rows)
 
     def _read_list(self, path: Path, folder: Path) -> list[Row]:
-        """Return the rows of one list, whose paths are relative to ``folder``."""
+        """Return the rows of a list, whose paths are relative to ``folder``."""
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -146,7 +146,7 @@ class MSMT17:
                 rows.append((folder / image, int(identity), parsed[1]))
         if strangers:
             raise UserError(
-                f"{self.name}: {len(strangers)} line(s) of {path} are not like "
+                f"{self.name}: {len(strangers)} line(s) of {path} do not match "
                 f'"0000/{LIST_NAMES.example} 0", the first is "{shown(strangers[0])}"'
             )
         missing = missing_files([row[0] for row in rows])
@@ -159,10 +159,10 @@ class MSMT17:
 
 
 def missing_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the paths that do not exist; a folder is listed once, not asked for every file."""
+    """Return the paths that do not exist, listing each folder once."""
     listings: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
         listings[folder] = set()
-        with suppress(OSError, ValueError):  # no such folder, or no possible name of one
+        with suppress(OSError, ValueError):  # missing folder, or invalid name
             listings[folder] = {entry.name for entry in folder.iterdir()}
     return [path for path in paths if path.name not in listings[path.parent]]

@@ -1,6 +1,6 @@
-"""Occluded-Duke (Miao et al., ICCV 2019): DukeMTMC-reID split anew, with occluded queries.
+"""Occluded-Duke (Miao et al., ICCV 2019): new splits of DukeMTMC-reID with occluded queries.
 
-Its images are DukeMTMC's, which was withdrawn by its authors: nothing here fetches them.
+DukeMTMC was withdrawn by its authors. Existing copies can be read; nothing is downloaded.
 """
 
 from dccc_lightning.data.datasets.dukemtmc import NAMES
@@ -9,7 +9,7 @@ from dccc_lightning.data.datasets.official_counts import Counts, Facts, Unverifi
 
 
 class OccludedDuke(MarketLayout):
-    """Occluded-Duke in the layout and with the names of DukeMTMC-reID."""
+    """Occluded-Duke, with the layout and file names of DukeMTMC-reID."""
 
     name = "occluded_duke"
     folders = ("Occluded_Duke", "Occluded-DukeMTMC-Dataset", "Occluded-Duke", "occluded_duke")

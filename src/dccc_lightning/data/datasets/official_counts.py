@@ -1,4 +1,4 @@
-"""What is known of a dataset before it is read: official counts, to compare a copy with."""
+"""Official counts of datasets, for comparison with a copy."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from dccc_lightning.data.records import UNKNOWN, Records, Splits
 
 
 class Unverified(int):
-    """A count that sources disagree on, or that nobody checked: to differ from it is no error."""
+    """Count that is unverified or disputed; a difference is a warning, not an error."""
 
 
 class CountWarning(UserWarning):
-    """A dataset has other numbers of images than its authors say."""
+    """Warning about a number of images that differs from the official one."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of images, of distinct identities and of distinct cameras; None where unknown."""
+    """Numbers of images, distinct identities and distinct cameras; None if unknown."""
 
     images: int | None = None
     identities: int | None = None
@@ -26,7 +26,7 @@ class Counts:
 
     @classmethod
     def of(cls, *parts: Records) -> "Counts":
-        """Count what ``parts`` hold together; an unknown identity or camera is not one.
+        """Count the images, identities and cameras of ``parts`` together, without unknown ones.
 
         >>> from pathlib import Path
         >>> Counts.of(Records.from_rows([(Path("a.jpg"), 7, 0), (Path("b.jpg"), -1, 3)]))
@@ -43,14 +43,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a dataset's authors say of it; a dataset may have them as its attribute ``facts``.
+    """Official counts of a dataset; the optional attribute ``facts`` of a dataset.
 
     Attributes:
-        train: counts of the training split, validation included where training uses it.
-        query: counts of the query split.
-        gallery: counts of the gallery, distractors included (one identity if all share a label).
-        total: counts of all three together.
-        gallery_holds_queries: whether the gallery contains the query images again, by intention.
+        train: Counts of the training split, including validation if it is used for training.
+        query: Counts of the query split.
+        gallery: Counts of the gallery with distractors (one identity if they share a label).
+        total: Counts of the three splits together.
+        gallery_holds_queries: True if the gallery intentionally contains the query images.
     """
 
     train: Counts = Counts()
@@ -60,16 +60,16 @@ class Facts:
     gallery_holds_queries: bool = False
 
     def has_official_sizes(self, splits: Splits) -> bool:
-        """Tell whether each split has the number of images that its authors say it has."""
+        """Return True if each split has its official number of images."""
         official = (self.train.images, self.query.images, self.gallery.images)
         return official == (len(splits.train), len(splits.query), len(splits.gallery))
 
     def warn_if_different(self, splits: Splits) -> None:
-        """Warn in one line if ``splits`` has other numbers of images; that is no refusal."""
+        """Warn if the numbers of images in ``splits`` differ from the official ones."""
         official = (self.train.images, self.query.images, self.gallery.images)
         found = (len(splits.train), len(splits.query), len(splits.gallery))
         if any(o is not None and o != f for o, f in zip(official, found, strict=True)):
-            # One place for all callers: Python then shows it once, however often splits are read.
+            # Python shows a warning once per place: reading the splits again does not repeat it.
             warnings.warn(
                 f"{splits.name}: found {_listed(found)} images in {splits.root}, "
                 f"expected {_listed(official)}",

@@ -9,7 +9,7 @@ NAMES = NameRule(
     "0001_c10s1_000001_00.jpg",
     cameras=(3, 4, 8, 10, 11, 12),
 )
-"""The names of the cameras are not consecutive."""
+"""Camera numbers in file names, which are not consecutive."""
 
 
 class PersonX(MarketLayout):

@@ -1,4 +1,4 @@
-"""Which of one's own images train, and which are query and gallery."""
+"""Assignment of custom images to training, query and gallery."""
 
 import hashlib
 from collections import Counter
@@ -10,15 +10,14 @@ from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TEST, TRAI
 def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]:
     """Return the split of each image: train, query or gallery.
 
-    Images with a split keep it, and where any image has one, those without train. Where none has,
-    the test images are those of ``test_share`` of the identities that can be evaluated, chosen by
-    ``choose_identities``; all other images train. Test images are the gallery where any image is a
-    query. Else they are divided identity by identity by ``choose_queries``; those without an
-    identity are gallery, right for no query.
+    If any image has a split, images without one are for training. Otherwise ``choose_identities``
+    selects ``test_share`` of the evaluable identities for test; all other images are for training.
+    Test images are gallery if any image is a query. Otherwise ``choose_queries`` divides the test
+    images of each identity; test images without an identity are gallery.
 
     Args:
-        images: In the order of their paths.
-        test_share: Part of the identities that can be evaluated, within [0, 1].
+        images: Images sorted by path.
+        test_share: Share of the evaluable identities in [0, 1].
 
     >>> images = [ImageLabels(f"{c}{i}.png", c, "anna") for c in "ab" for i in range(2)]
     >>> assign_splits(images, test_share=1.0)
@@ -50,11 +49,10 @@ def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]
 
 
 def choose_identities(identities: Sequence[str], share: float) -> list[str]:
-    """Choose a share of the identities, at least one unless it is 0.
+    """Choose a share of the identities, at least one unless the share is 0.
 
-    They are ordered by the SHA-256 of their names and the first are taken: the choice depends
-    neither on the order nor on a random number generator, and most of it stays when identities are
-    added.
+    The first identities by SHA-256 of their names are chosen: a choice that does not depend on
+    their order or a random seed, and that changes little when identities are added.
     """
     count = int(share * len(identities) + 0.5)
     if share > 0:
@@ -65,15 +63,15 @@ def choose_identities(identities: Sequence[str], share: float) -> list[str]:
 def choose_queries(cameras: Sequence[str]) -> list[int]:
     """Choose the queries among the images of one identity.
 
-    Camera by camera in sorted order, the first image of a camera becomes a query if then every
-    query still has a match in the gallery, which is the rest: an image of another camera, or any
-    image where a camera is unknown (empty).
+    For each camera in sorted order, its first image becomes a query if every query still has a
+    match among the remaining images: one of another camera, or any image if a camera is unknown
+    (empty).
 
     Args:
-        cameras: Of the images, in the order of their paths.
+        cameras: Cameras of the images, in the order of their paths.
 
     Returns:
-        Their positions, none if the identity cannot be evaluated.
+        Positions of the queries; empty if the identity cannot be evaluated.
 
     >>> choose_queries(["a", "a", "b", "b"])
     [0, 2]

@@ -1,4 +1,4 @@
-"""Names of splits in paths and tables: those of the package, and others that a setting maps."""
+"""Mapping of names in paths and tables to splits."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,21 +9,21 @@ from dccc_lightning.errors import UserError
 
 IGNORE = "ignore"
 SPLITS = (TRAIN, QUERY, GALLERY, TEST, IGNORE)
-"""What a split may be: ``ignore`` leaves images out, ``partition`` says what ``test`` is."""
+"""Splits: ``ignore`` drops images, ``test`` is divided by ``split_assignment``."""
 
 HINTS = {TRAIN: ("train",), QUERY: ("query", "probe"), GALLERY: ("gallery", "test")}
-"""Parts of names from which the advice guesses."""
+"""Substrings of names from which an error message suggests a split."""
 
 
 class SplitNames:
-    """Map of names to splits; without a setting each split has its own name alone.
+    """Map of names to splits; by default each split is called by its name.
 
     Args:
-        names: For each of some splits the name or names that mean it, in any case.
+        names: Additional name or names per split, case-insensitive.
 
     Raises:
-        TypeError: Not a mapping, or a name that is no word.
-        ValueError: No such split, or a name that is to mean two.
+        TypeError: ``names`` is not a mapping to words.
+        ValueError: A split is unknown, or a name is given for two splits.
     """
 
     def __init__(self, names: Mapping[str, object] | None = None) -> None:
@@ -35,18 +35,18 @@ class SplitNames:
                 raise ValueError(f"splits must map to some of {', '.join(SPLITS)}, got {split!r}")
             for word in sorted(words_of(f"splits.{split}", values)):
                 if self._splits.setdefault(word, split) != split:
-                    raise ValueError(f"splits must give {word!r} one meaning, got two")
+                    raise ValueError(f"splits must map {word!r} to one split, got two")
         self._splits = {split: split for split in SPLITS} | self._splits
 
     def has(self, name: str) -> bool:
-        """Tell whether a name means a split."""
+        """Return True if a name is mapped to a split."""
         return folded(name) in self._splits
 
     def assigned(self, place: str, labelled: Sequence[ImageLabels]) -> list[ImageLabels]:
-        """Return the images with the split that their name of one means, the ignored left out.
+        """Replace names of splits by splits, and drop ignored images.
 
         Raises:
-            UserError: One line with all names that mean none, and the setting that maps them.
+            UserError: Names are mapped to no split; the message suggests a setting.
         """
         strange = Counter(
             image.split for image in labelled if image.split and not self.has(image.split)
@@ -54,7 +54,7 @@ class SplitNames:
         if strange:
             names = [f"{name!r} of {images(count)}" for name, count in sorted(strange.items())]
             raise UserError(
-                f"{place}: splits without a meaning: {listed(names)}; map them to some of "
+                f"{place}: unknown splits: {listed(names)}; map them to some of "
                 f"{', '.join(SPLITS)}, for example {_advice(strange)}"
             )
         found = [image._replace(split=self._meaning(image.split)) for image in labelled]
@@ -65,7 +65,7 @@ class SplitNames:
 
 
 def _advice(names: Iterable[str]) -> str:
-    """Return a setting that maps names, as one types it."""
+    """Return a setting for the command line that maps names."""
     guesses: dict[str, list[str]] = {}
     for name in sorted(set(map(folded, names))):
         split = next((s for s, parts in HINTS.items() if any(p in name for p in parts)), IGNORE)

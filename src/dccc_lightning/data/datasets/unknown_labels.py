@@ -1,4 +1,4 @@
-"""Words for an unknown identity or camera in tables and paths, and the count of each."""
+"""Words for an unknown identity or camera in tables and paths."""
 
 import warnings
 from collections import Counter
@@ -8,14 +8,14 @@ UNKNOWN_WORDS = (
     "unknown", "unidentified", "new_individual", "new_whale", "____",
     "none", "null", "nan", "<na>", "na", "n/a", "#n/a", "-", "?", "-1", "-1.0",
 )  # fmt: skip
-"""As tools for wildlife, pandas, R and spreadsheets write them."""
+"""Default words, as written by wildlife tools, pandas, R and spreadsheets."""
 
 EXAMPLES = 5
-"""Words or names that a warning shows."""
+"""Number of words or names that a warning lists."""
 
 
 def folded(value: object) -> str:
-    """Return a label as it is compared: without surrounding blanks, whatever its case.
+    """Return a label in lower case without surrounding blanks, for comparisons.
 
     >>> folded(" N/A "), folded(-1)
     ('n/a', '-1')
@@ -24,22 +24,22 @@ def folded(value: object) -> str:
 
 
 def words_of(name: str, value: object) -> frozenset[str]:
-    """Return the words of a setting: a list, a single one, or null for none.
+    """Return the words of a setting: a list, a single word, or None.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: ``value`` has another type.
     """
     values = [] if value is None else value if isinstance(value, (list, tuple)) else [value]
     if not all(isinstance(item, (str, int, float)) for item in values):
-        raise TypeError(f"{name} must be words, one or [several], got {value!r}")
+        raise TypeError(f"{name} must be a word or a list of words, got {value!r}")
     return frozenset(map(folded, values))
 
 
 class UnknownWords:
-    """Words for an unknown identity or camera; those that are met are counted.
+    """Words for an unknown identity or camera, with a count of their occurrences.
 
     Args:
-        words: Compared without surrounding blanks, whatever their case.
+        words: Words, compared by ``folded``.
     """
 
     def __init__(self, words: object = UNKNOWN_WORDS) -> None:
@@ -47,11 +47,11 @@ class UnknownWords:
         self._met: Counter[tuple[str, str]] = Counter()
 
     def known(self, column: str, label: str) -> str:
-        """Return a label without surrounding blanks; empty where it is one of the words.
+        """Return a label without surrounding blanks; empty if it is one of the words.
 
         Args:
-            column: That the label is of, for the warning.
-            label: A name, perhaps.
+            column: Name of the label's column, for the warning.
+            label: Label from a path or table.
         """
         label = label.strip()
         if label and folded(label) in self.words:
@@ -60,7 +60,7 @@ class UnknownWords:
         return label
 
     def warn(self, place: str) -> None:
-        """Warn in one line of the words that were met, and forget them."""
+        """Warn about the words that occurred, and reset their counts."""
         if not self._met:
             return
         met = [
@@ -68,20 +68,20 @@ class UnknownWords:
             for (column, label), count in self._met.most_common()
         ]
         warnings.warn(
-            f"{place}: taken as unknown: {listed(met)}; dataset=folder dataset.unknown=[WORDS] "
-            "lists such words",
+            f"{place}: treated as unknown: {listed(met)}; dataset=folder dataset.unknown=[WORDS] "
+            "sets these words",
             stacklevel=1,
         )
         self._met.clear()
 
 
 def warn_of_case(place: str, column: str, names: Iterable[str]) -> None:
-    """Warn in one line of names that differ in their case alone, and so count as different ones.
+    """Warn about names that differ in case only and are treated as different.
 
     Args:
-        place: Begins the line.
-        column: What they are, in the plural.
-        names: May repeat.
+        place: Name of the dataset or table, the start of the warning.
+        column: Kind of names, in the plural.
+        names: Names, possibly repeated.
     """
     spellings: dict[str, list[str]] = {}
     for name in sorted(set(names)):
@@ -89,14 +89,14 @@ def warn_of_case(place: str, column: str, names: Iterable[str]) -> None:
     alike = [" and ".join(map(repr, same)) for same in spellings.values() if len(same) > 1]
     if alike:
         warnings.warn(
-            f"{place}: {column} that differ in case alone count as different ones: "
-            f"{listed(alike)}; spell them alike if they are the same",
+            f"{place}: {column} that differ in case only are treated as different: "
+            f"{listed(alike)}; use one spelling if they are the same",
             stacklevel=1,
         )
 
 
 def images(count: int) -> str:
-    """Return a number of images in words.
+    """Return a number of images as text.
 
     >>> images(1), images(2301)
     ('1 image', '2,301 images')
@@ -105,7 +105,7 @@ def images(count: int) -> str:
 
 
 def listed(items: list[str]) -> str:
-    """Return the first items with commas between, and the number of the others.
+    """Join the first ``EXAMPLES`` items by commas and append the number of further items.
 
     >>> listed(list("abcdefg"))
     'a, b, c, d, e and 2 more'

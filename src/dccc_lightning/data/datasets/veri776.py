@@ -9,7 +9,7 @@ PARTS = ("image_train", "image_query", "image_test")
 
 
 class VeRi776(MarketLayout):
-    """VeRi-776 as its authors distribute it."""
+    """VeRi-776 as distributed by its authors."""
 
     name = "veri776"
     folders = ("VeRi", "VeRi-776", "VeRi776", "veri776", "veri")
@@ -22,4 +22,4 @@ class VeRi776(MarketLayout):
         total=Counts(cameras=20),
         gallery_holds_queries=True,
     )
-    """image_test holds the query images too; the same-camera filter takes them out of rankings."""
+    """image_test also contains the query images; the same-camera filter removes them."""

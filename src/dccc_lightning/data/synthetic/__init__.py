@@ -1,1 +1,1 @@
-"""Pedestrians, their clothes, and the cameras that see them, drawn from seeds."""
+"""Synthetic pedestrians and cameras, drawn from seeds."""

@@ -1,8 +1,8 @@
-"""The cameras of a synthetic world, and the image that one of them takes of somebody.
+"""Cameras of a synthetic world and the images that they take.
 
-A camera is a place, a point of view and a response: colour cast, exposure, gamma, blur and noise.
-The response is the domain shift of the world; ``shift`` scales it, and with 0 all cameras respond
-alike.
+A camera has a backdrop, viewpoints and a response: colour cast, exposure, gamma, blur and noise.
+The response is the domain shift between cameras; ``shift`` scales it, and 0 makes the responses
+equal.
 """
 
 import math
@@ -19,7 +19,7 @@ from dccc_lightning.data.synthetic.sketch import Sketch
 from dccc_lightning.data.synthetic.wardrobe import Person
 
 HEADINGS = (0.0, math.pi, math.pi / 2, -math.pi / 2)
-"""Front, back, to the right, to the left."""
+"""Headings of a pedestrian in radians: to the camera, away from it, right, left."""
 
 OBSTACLES = 0.16
 LOOSE_BOXES = 0.12
@@ -27,17 +27,17 @@ LOOSE_BOXES = 0.12
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """One camera.
+    """A camera.
 
     Attributes:
-        backdrop: (rows, columns, 3) float32, more than one image shows.
-        viewpoints: probabilities of ``HEADINGS``.
-        light: where the light comes from, -1 (left) to 1 (right).
-        tilt: how far it looks down, see ``Pose``.
+        backdrop: (rows, columns, 3) float32, larger than an image.
+        viewpoints: Probabilities of ``HEADINGS``.
+        light: Direction of the light, -1 (left) to 1 (right).
+        tilt: Downward tilt, see ``Pose``.
         gain: (3,) float32, exposure times colour cast.
-        gamma: exponent of the response.
-        blur: standard deviation of the blur, pixels.
-        noise: standard deviation of the noise, share of the full range.
+        gamma: Exponent of the response.
+        blur: Standard deviation of the blur, in pixels.
+        noise: Standard deviation of the noise, as a share of the full range.
     """
 
     backdrop: NDArray[np.float32]
@@ -58,15 +58,15 @@ class Camera:
         shot: np.random.Generator,
         passer_by: Person | None = None,
     ) -> Image.Image:
-        """Take one image.
+        """Return an image of a person.
 
         Args:
-            person: whom.
-            height: rows of the image.
-            width: columns of the image.
-            track: random choices shared by all images of the person in this camera.
-            shot: random choices of this image.
-            passer_by: who gets in the way, half outside the image.
+            person: Person to draw.
+            height: Height of the image.
+            width: Width of the image.
+            track: Random generator for choices shared by all images of the person in this camera.
+            shot: Random generator for choices of this image.
+            passer_by: Second person that occludes the first, half outside the image.
         """
         heading = HEADINGS[track.choice(len(HEADINGS), p=self.viewpoints)]
         heading += track.normal(0, 0.3)
@@ -75,7 +75,7 @@ class Camera:
         pose = Pose.sample(shot, heading + shot.normal(0, 0.15), self.tilt)
         scale = height * shot.normal(0.885, 0.015)
         x, ground = width * shot.normal(0.5, 0.03), height * shot.normal(0.955, 0.01)
-        if shot.random() < LOOSE_BOXES:  # the detector's box is off
+        if shot.random() < LOOSE_BOXES:  # inaccurate detection
             scale *= shot.uniform(0.86, 1.16)
             x += width * shot.uniform(-0.14, 0.14)
         sketch = Sketch(width, height, self.light)
@@ -98,7 +98,7 @@ class Camera:
         return self.backdrop[top : top + height, left : left + width]
 
     def _develop(self, picture: NDArray[np.float32], rng: np.random.Generator) -> Image.Image:
-        """Turn light into pixels: gain, gamma, blur, noise."""
+        """Apply gain, gamma, blur and noise."""
         gain = self.gain * np.float32(rng.normal(1.0, 0.04))
         exposed = np.power((picture * gain).clip(0, 1), self.gamma, dtype=np.float32)
         image = Image.fromarray((exposed * 255).astype(np.uint8))
@@ -109,17 +109,17 @@ class Camera:
 
 
 def cameras(seed: int, count: int, shift: float, height: int, width: int) -> list[Camera]:
-    """Return the ``count`` cameras of the world ``seed``.
+    """Return the cameras of a world.
 
-    Exposure, gamma, hue, blur and noise are spread over the cameras (one of each stratum, in a
-    random order), so that every world has bright and dark, warm and cold ones.
+    Exposure, gamma, hue, blur and noise are sampled by strata, so that every world has bright and
+    dark, warm and cold cameras.
 
     Args:
-        seed: of the world.
-        count: number of cameras.
-        shift: strength of what sets the responses apart; 1 is severe, 0 is nothing.
-        height: rows of the images.
-        width: columns of the images.
+        seed: Seed of the world.
+        count: Number of cameras.
+        shift: Strength of the differences between responses; 1 is severe, 0 is none.
+        height: Height of the images.
+        width: Width of the images.
     """
     rng = np.random.default_rng([seed, 22])
 
@@ -149,7 +149,7 @@ def cameras(seed: int, count: int, shift: float, height: int, width: int) -> lis
 
 
 def _shadow(height: int, width: int, x: float, ground: float, light: float) -> NDArray[np.float32]:
-    """Return the share of light that the ground keeps around the feet, (height, width, 1)."""
+    """Return the shadow around the feet as a share of light, (height, width, 1)."""
     image = Image.new("L", (width, height))
     rx, ry = 0.13 * height, 0.024 * height
     at = x - 0.5 * light * rx

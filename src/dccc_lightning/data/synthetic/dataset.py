@@ -1,8 +1,7 @@
-"""A synthetic re-identification dataset in the layout of Market-1501, drawn on first use.
+"""Synthetic re-identification dataset in the layout of Market-1501, drawn on first use.
 
-Every image is a function of (seed, identity, camera, shot), so the world does not depend on the
-number of processes that draw it. It is kept in a cache folder named by a hash of the settings,
-which is there completely or not at all.
+Every image is a function of (seed, identity, camera, shot), whatever the number of processes that
+draw it. A world is stored in a cache folder named by a hash of its settings, written atomically.
 """
 
 import hashlib
@@ -29,15 +28,15 @@ from dccc_lightning.data.synthetic.wardrobe import Person, person
 from dccc_lightning.errors import UserError
 
 RENDERER_VERSION = 1
-"""Part of the cache key: raise it with every change of what is drawn."""
+"""Version in the cache key; increase it with every change of the drawing code."""
 
 MAX_CAMERAS_SEEN = 6
 MAX_SHOTS = 6
 EXTRA_CAMERA = 0.65
-"""Probability of each camera beyond the first two to see an identity."""
+"""Probability that each camera beyond the first two sees an identity."""
 
 DISTRACTORS = 0.4
-"""Gallery images of strangers (identity 0000) per test identity."""
+"""Number of distractor images (identity 0000) in the gallery per test identity."""
 
 PASSERS_BY = 0.08
 JPEG_QUALITY = 90
@@ -49,7 +48,7 @@ TRAIN, QUERY, GALLERY = MARKET_FOLDERS
 
 @dataclass(frozen=True)
 class World:
-    """The settings that determine every pixel; see ``SyntheticPedestrians``."""
+    """Settings that determine the images; see ``SyntheticPedestrians``."""
 
     seed: int
     train_identities: int
@@ -62,14 +61,14 @@ class World:
 
     @property
     def key(self) -> str:
-        """Name of the cache folder: a hash of the settings and the renderer's version."""
+        """Name of the cache folder, a hash of the settings and the renderer's version."""
         facts = json.dumps({**asdict(self), "renderer": RENDERER_VERSION}, sort_keys=True)
         return f"{PREFIX}{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to draw: whom, by which camera, which time, into which split's folder."""
+    """An image to draw: identity, camera, number and folder."""
 
     folder: str
     identity: int
@@ -80,34 +79,34 @@ class Shot:
 
     @property
     def name(self) -> str:
-        """File name in the manner of Market-1501."""
+        """File name in the format of Market-1501."""
         identity = 0 if self.distractor else self.identity
         return f"{identity:04d}_c{self.camera + 1}s1_{self.frame:06d}_{self.number:02d}.jpg"
 
 
 class SyntheticPedestrians:
-    """Drawn pedestrians under cameras of different response: a dataset without a download.
+    """Dataset of drawn pedestrians under cameras of different response.
 
-    Identities are combinations of hair, clothes, bag and build; some look alike. Each is seen by 2
-    to 6 cameras, 1 to 6 times by each. Other seeds give other people and other cameras.
+    Identities are combinations of hair, clothes, bag and build; some are similar. Each is seen by 2
+    to 6 cameras, 1 to 6 times by each. Different seeds have different people and cameras.
 
     Args:
-        root: folder to keep drawn worlds in; None for ``$DCCC_CACHE``, else
+        root: Folder of drawn worlds; None for ``$DCCC_CACHE``, else
             ``$XDG_CACHE_HOME/dccc_lightning``, else ``~/.cache/dccc_lightning``.
-        seed: of identities, cameras and images.
-        train_identities: people of the training split.
-        test_identities: people of query and gallery; 0 for a world to pre-train in.
-        cameras: number of cameras, at least 2.
-        camera_shift: how far apart the cameras' responses are (cast, exposure, gamma, blur,
-            noise); 0 for equal ones.
-        shots_per_camera: mean number of images of an identity in a camera that sees it, 1 to 6.
-        height: rows of the images.
-        width: columns of the images.
-        name: what the dataset is called in logs and reports; the cache does not depend on it.
+        seed: Seed of identities, cameras and images.
+        train_identities: Number of identities of the training split.
+        test_identities: Number of identities of query and gallery; 0 for a pre-training world.
+        cameras: Number of cameras, at least 2.
+        camera_shift: Strength of the differences between the cameras' responses (cast, exposure,
+            gamma, blur, noise); 0 for equal responses.
+        shots_per_camera: Mean number of images of an identity in a camera that sees it, 1 to 6.
+        height: Height of the images.
+        width: Width of the images.
+        name: Name of the dataset in logs and reports; not part of the cache key.
 
     Raises:
-        TypeError: an argument is of another type.
-        ValueError: an argument is out of its range.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
     """
 
     def __init__(
@@ -140,14 +139,14 @@ class SyntheticPedestrians:
 
     @property
     def folder(self) -> Path:
-        """Where this world is kept, drawn or not."""
+        """Cache folder of this world, drawn or not."""
         return self.root / self.world.key
 
     def splits(self) -> Splits:
-        """Draw the world unless it is in the cache, and read it.
+        """Draw the world unless it is cached, and read it.
 
         Raises:
-            UserError: the cache cannot be written, images of it were removed, or the world is so
+            UserError: The cache cannot be written, cached images are missing, or the world is so
                 small that no query has a match.
         """
         if not self.folder.is_dir():
@@ -167,21 +166,20 @@ class SyntheticPedestrians:
         return splits
 
     def _build(self) -> None:
-        """Draw the world, unless another process is faster."""
+        """Draw the world, unless another process finishes first."""
         self._check_root()
         try:
             with drafted(self.folder, f"{PREFIX}*") as draft:
                 draw_world(self.world, draft, len(os.sched_getaffinity(0)))
         except OSError as error:
-            # A folder that is not empty cannot be replaced: another process may have been faster,
-            # and what it drew is the same.
+            # Renaming onto a non-empty folder fails: another process has drawn the same world.
             if not self.folder.is_dir():
                 raise UserError(
                     f"{self.name}: cannot write to {self.root} ({error.strerror}); set dataset.root"
                 ) from error
 
     def _check_root(self) -> None:
-        """Refuse a folder of crops: the people drawn into it would be trained on later."""
+        """Raise an error if the folder has images, which a later training would mix with ours."""
         if not (self._is_chosen and self.root.is_dir()):
             return
         paths = [path for path in self.root.iterdir() if not path.name.startswith((".", PREFIX))]
@@ -189,13 +187,13 @@ class SyntheticPedestrians:
         crop = next((path for path in files if has_image_suffix(path.name)), None)
         if crop is not None:
             raise UserError(
-                f"dataset.root={self.root}: holds images ({crop.relative_to(self.root)}), and "
-                "pedestrians would be drawn beside them; dataset=folder is for images of your own"
+                f"dataset.root={self.root}: contains images ({crop.relative_to(self.root)}), "
+                "synthetic ones would be added to them; use dataset=folder for your own images"
             )
 
 
 def default_root() -> Path:
-    """Return the folder for drawn worlds that the environment asks for."""
+    """Return the cache folder set by the environment."""
     if chosen := os.environ.get("DCCC_CACHE"):
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
@@ -203,10 +201,10 @@ def default_root() -> Path:
 
 
 def schedule(world: World) -> list[Shot]:
-    """Return every image of ``world``, in a fixed order.
+    """Return all images of a world, in a fixed order.
 
-    One image of a test identity per camera is a query, the others are the gallery; a query that
-    would have no match in the gallery under another camera goes to the gallery.
+    One image of a test identity per camera is a query, unless it would have no match in the gallery
+    under another camera; the others are gallery.
     """
     people = world.train_identities + world.test_identities
     shots: list[Shot] = []
@@ -228,7 +226,7 @@ def schedule(world: World) -> list[Shot]:
 
 
 def draw_world(world: World, folder: Path, processes: int) -> None:
-    """Draw every image of ``world`` and its manifest into ``folder``, which exists."""
+    """Draw all images of a world and its manifest into an existing folder."""
     for split in MARKET_FOLDERS:
         (folder / split).mkdir()
     shots = schedule(world)
@@ -238,7 +236,7 @@ def draw_world(world: World, folder: Path, processes: int) -> None:
             for chunk in chunks:
                 phase.advance(_draw(world, folder, chunk))
         else:
-            # Forked workers need no importable __main__ and start at once; they only draw.
+            # Forked workers start quickly and need no importable __main__.
             context = get_context("fork" if sys.platform == "linux" else "spawn")
             with ProcessPoolExecutor(min(processes, len(chunks)), context) as pool:
                 drawn = [pool.submit(_draw, world, folder, chunk) for chunk in chunks]

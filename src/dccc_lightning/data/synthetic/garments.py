@@ -1,4 +1,4 @@
-"""What is worn and carried on the trunk of a body: tops, trousers' seat, skirts and bags."""
+"""Drawing of garments and bags on the trunk: tops, seats of trousers, skirts and bags."""
 
 import math
 
@@ -31,7 +31,7 @@ BACKPACK: tuple[Section, ...] = (
     (0.575, 0.066, 0.04),
 )
 BULK = {"shirt": 1.0, "jacket": 1.06, "hoodie": 1.08, "coat": 1.07}
-"""Width of a garment on the body relative to a shirt."""
+"""Width of a garment relative to a shirt."""
 
 
 def draw_lower(sketch: Sketch, person: Person, body: Body) -> None:
@@ -56,7 +56,7 @@ def draw_lower(sketch: Sketch, person: Person, body: Body) -> None:
 
 
 def draw_upper(sketch: Sketch, person: Person, body: Body) -> None:
-    """Paint the top with its pattern, and what hangs over it: hood, straps."""
+    """Paint the top with its pattern, hood and straps."""
     bulk = body.girth * BULK[person.garment]
 
     def cloth(draw: ImageDraw.ImageDraw, s: float, left: float, top: float) -> None:
@@ -87,7 +87,7 @@ def draw_upper(sketch: Sketch, person: Person, body: Body) -> None:
 
 
 def draw_backpack(sketch: Sketch, person: Person, body: Body) -> None:
-    """Paint a backpack; its place in the order of parts depends on the heading."""
+    """Paint a backpack; the caller chooses its order by the heading."""
     rings = body.rings(BACKPACK, 1.0, -0.1 * body.girth)
     sketch.trunk(rings, person.bag_colour)
     x, y, r = rings[2]
@@ -96,7 +96,7 @@ def draw_backpack(sketch: Sketch, person: Person, body: Body) -> None:
 
 
 def draw_hip_bag(sketch: Sketch, person: Person, body: Body, side: int) -> None:
-    """Paint the handbag or shoulder bag if it hangs on ``side`` (1 = left, -1 = right)."""
+    """Paint the handbag or shoulder bag if it is on ``side`` (1 = left, -1 = right)."""
     if person.bag not in ("handbag", "shoulder") or person.bag_side != side:
         return
     if person.bag == "handbag":
@@ -115,7 +115,7 @@ def draw_hip_bag(sketch: Sketch, person: Person, body: Body, side: int) -> None:
 
 
 class _Cloth:
-    """Paints the pattern and the opening of a top inside its outline; see ``sketch.Pattern``."""
+    """Pattern and opening of a top, painted inside its outline; see ``sketch.Pattern``."""
 
     def __init__(
         self,

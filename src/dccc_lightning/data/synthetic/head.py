@@ -1,4 +1,4 @@
-"""The head of a pedestrian: neck, face, hair and hat, seen from any side."""
+"""Drawing of heads: neck, face, hair and hat, seen from any side."""
 
 from dccc_lightning.data.synthetic.pose import Body
 from dccc_lightning.data.synthetic.sketch import Sketch
@@ -40,7 +40,7 @@ def draw_head(sketch: Sketch, person: Person, body: Body) -> None:
 
 
 def draw_back_hair(sketch: Sketch, person: Person, body: Body) -> None:
-    """Paint the hair that falls behind the shoulders; its place in the order is the caller's."""
+    """Paint the hair behind the shoulders."""
     s, lean = body.scale, 1.3 * body.pose.lean
     width = body.width(WIDTH, 0.04)
     match person.hair_style:

@@ -1,8 +1,7 @@
-"""From a person and a pose to a drawn figure.
+"""Drawing of a person in a pose.
 
-The body is a stack of elliptic cross sections and four jointed limbs, so that one description
-serves every heading: a section seen from the side is as wide as it is deep. Parts are painted far
-to near.
+The body is a stack of elliptic cross sections and four jointed limbs, which covers every heading: a
+section seen from the side is as wide as it is deep. Parts are painted from far to near.
 """
 
 from dccc_lightning.data.synthetic.garments import (
@@ -24,12 +23,12 @@ def draw_pedestrian(
     """Paint ``person`` in ``pose`` with the feet on the point (x, ground).
 
     Args:
-        sketch: where to.
-        person: whom.
-        pose: how.
-        x: pixel column below the hips.
-        ground: pixel row of the soles.
-        scale: pixels of a body of average height.
+        sketch: Canvas to paint on.
+        person: Appearance.
+        pose: Pose.
+        x: Pixel column below the hips.
+        ground: Pixel row of the soles.
+        scale: Height of an average body in pixels.
     """
     body = Body(pose, x, ground, scale * person.height, person.build / person.height)
     facing = body.cosine > 0.05

@@ -1,7 +1,7 @@
-"""How a pedestrian stands or walks in one image: joints in space, seen from an angle.
+"""Pose of a standing or walking pedestrian: joints in space and their projection.
 
-A body of height 1 stands on the origin. A point is (left, up, forward); ``Pose.view`` turns it by
-the heading and tilts it by the camera's, giving x to the right, y up and nearness to the camera.
+A body of height 1 stands on the origin. A point is (left, up, forward); ``Pose.view`` rotates it by
+the heading and tilts it by the camera, giving x to the right, y up and nearness to the camera.
 """
 
 import math
@@ -15,7 +15,7 @@ from dccc_lightning.data.synthetic.sketch import Ring
 Point = tuple[float, float, float]
 
 Section = tuple[float, float, float]
-"""Height above ground, half width, half depth of a body's cross section; in body heights."""
+"""Height above ground, half width and half depth of a cross section, in body heights."""
 
 SHOULDER, HIP = 0.8, 0.5
 UPPER_ARM, FOREARM = 0.165, 0.15
@@ -24,16 +24,16 @@ THIGH, SHIN = 0.235, 0.23
 
 @dataclass(frozen=True)
 class Pose:
-    """One moment of a walk.
+    """A moment of a walk.
 
     Attributes:
-        heading: radians; 0 faces the camera, pi/2 walks to the right of the picture.
-        phase: of the walking cycle, radians.
-        stride: swing of the thighs, radians; about 0 for somebody standing.
-        swing: swing of the arms, radians.
-        lean: sideways shift of the shoulders, body heights.
-        elbows: bend of the left and of the right elbow, radians.
-        tilt: how far the camera looks down: lowering of near points per unit of nearness.
+        heading: Radians; 0 faces the camera, pi/2 walks to the right of the image.
+        phase: Phase of the walking cycle, in radians.
+        stride: Swing of the thighs, in radians; about 0 when standing.
+        swing: Swing of the arms, in radians.
+        lean: Sideways shift of the shoulders, in body heights.
+        elbows: Bend of the left and right elbow, in radians.
+        tilt: Downward tilt of the camera: lowering of near points per unit of nearness.
     """
 
     heading: float
@@ -46,11 +46,11 @@ class Pose:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, heading: float, tilt: float) -> "Pose":
-        """A random moment of somebody who walks (three in four) or stands."""
+        """Return a random pose, walking (three in four) or standing."""
         walks = rng.random() < 0.75
         stride = rng.uniform(0.28, 0.5) if walks else rng.uniform(0.0, 0.08)
         bend = rng.uniform(0.1, 0.6, size=2)
-        if rng.random() < 0.12:  # a telephone, a cup, a hand in the pocket
+        if rng.random() < 0.12:  # holding a phone or cup, or a hand in the pocket
             bend[rng.integers(2)] = rng.uniform(1.2, 2.1)
         return cls(
             heading,
@@ -69,7 +69,7 @@ class Pose:
         return left * cosine + forward * sine, up - near * self.tilt, near
 
     def leg(self, side: int, spread: float) -> tuple[Point, Point, Point, Point]:
-        """Hip, knee, ankle and toe of the left (1) or right (-1) leg, in body space."""
+        """Return hip, knee, ankle and toe of the left (1) or right (-1) leg, in body space."""
         cycle = self.phase + (0.0 if side > 0 else math.pi)
         thigh = self.stride * math.sin(cycle)
         bend = self.stride * (0.25 + 1.1 * max(0.0, math.cos(cycle)))
@@ -90,7 +90,7 @@ class Pose:
         return hip, knee, ankle, toe
 
     def arm(self, side: int, spread: float) -> tuple[Point, Point, Point]:
-        """Shoulder, elbow and wrist of the left (1) or right (-1) arm, in body space."""
+        """Return shoulder, elbow and wrist of the left (1) or right (-1) arm, in body space."""
         upper = -self.swing * math.sin(self.phase + (0.0 if side > 0 else math.pi))
         lower = upper + self.elbows[0 if side > 0 else 1]
         shoulder = (side * spread + self.lean, SHOULDER, 0.0)
@@ -108,14 +108,14 @@ class Pose:
 
 
 class Body:
-    """A pose placed in the picture: from points of the body to pixels.
+    """Projection of a pose from body space to pixels.
 
     Args:
-        pose: heading and joints.
-        x: pixel column below the hips.
-        ground: pixel row of the soles.
-        scale: pixels of this body's height.
-        girth: width relative to an average body of that height.
+        pose: Heading and joints.
+        x: Pixel column below the hips.
+        ground: Pixel row of the soles.
+        scale: Height of this body in pixels.
+        girth: Width relative to an average body of that height.
     """
 
     def __init__(self, pose: Pose, x: float, ground: float, scale: float, girth: float) -> None:
@@ -127,25 +127,25 @@ class Body:
         self.x, self.ground = x, ground + (lowest - 0.012) * scale
 
     def pixel(self, point: Point) -> tuple[float, float]:
-        """Column and row of a point of the body."""
+        """Return the column and row of a point of the body."""
         right, up, _ = self.pose.view(*point)
         return self.x + right * self.scale, self.ground - up * self.scale
 
     def ring(self, point: Point, radius: float) -> Ring:
-        """A round cross section at ``point``."""
+        """Return a circular cross section at ``point``."""
         return (*self.pixel(point), radius * self.scale)
 
     def width(self, half_width: float, half_depth: float) -> float:
-        """Half width of an elliptic cross section as it is seen."""
+        """Return the projected half width of an elliptic cross section."""
         return math.hypot(half_width * self.cosine, half_depth * self.sine)
 
     def around(self, angle: float, half_width: float, half_depth: float) -> tuple[float, float]:
-        """Offset to the right and nearness of the skin at ``angle`` (0 = front, left > 0)."""
+        """Return the offset to the right and the nearness at ``angle`` (0 = front, left > 0)."""
         left, forward = half_width * math.sin(angle), half_depth * math.cos(angle)
         return left * self.cosine + forward * self.sine, forward * self.cosine - left * self.sine
 
     def rings(self, sections: Sequence[Section], bulk: float, forward: float = 0.0) -> list[Ring]:
-        """Cross sections one above the other, following the lean of the shoulders."""
+        """Return stacked cross sections that follow the lean of the shoulders."""
         return [
             self.ring(
                 (self.pose.lean * max(0.0, up - 0.5) * 3, up, forward),

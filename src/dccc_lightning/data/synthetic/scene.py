@@ -1,7 +1,7 @@
-"""What lies behind and in front of the pedestrians of one camera: backdrops and obstacles.
+"""Backdrops and obstacles of a camera.
 
-A backdrop is wider than an image: every shot shows another stretch of the same place. It is drawn
-oversampled, blurred a little (the pedestrian is in focus) and mottled, once per camera and process.
+A backdrop is wider than an image, so that shots show different parts of one place. It is drawn once
+per camera and process: oversampled, slightly blurred (the pedestrian is in focus) and mottled.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class _Canvas:
-    """A backdrop under construction, measured in image heights: x to the right, y down."""
+    """Canvas of a backdrop, in units of the image height: x to the right, y down."""
 
     draw: ImageDraw.ImageDraw
     rng: Rng
@@ -45,14 +45,14 @@ class _Canvas:
         self.draw.line((x0 * u, y0 * u, x1 * u, y1 * u), colour, max(1, round(w * u)))
 
     def fade(self, y0: float, y1: float, top: Colour, bottom: Colour, steps: int = 24) -> None:
-        """A vertical gradient over the whole width."""
+        """Paint a vertical gradient over the whole width."""
         height = (y1 - y0) / steps
         for step in range(steps):
             colour = _blend(top, bottom, step / (steps - 1))
             self.box(0, y0 + step * height, self.width, y0 + (step + 1) * height + 0.01, colour)
 
     def slabs(self, horizon: float, colour: Colour, joint: Colour, size: float) -> None:
-        """A floor of square slabs that run towards a vanishing point."""
+        """Paint a floor of square slabs with a vanishing point."""
         self.fade(horizon, MARGIN, _blend(colour, (200, 200, 200), 0.15), colour)
         vanish = self.width * self.rng.uniform(0.3, 0.7)
         depth = MARGIN - horizon
@@ -64,13 +64,13 @@ class _Canvas:
             self.line(far, horizon, vanish + step * size * 1.5, MARGIN, joint, 0.006)
 
     def tint(self, colour: Colour, spread: float = 12) -> Colour:
-        """A relative of ``colour``: brighter or darker, and a little off in hue."""
+        """Return a random variation of ``colour`` in brightness and hue."""
         moved = np.array(colour) + self.rng.normal(0, spread) + self.rng.normal(0, spread / 3, 3)
         red, green, blue = (int(c) for c in moved.clip(6, 250))
         return red, green, blue
 
     def places(self, low: float, high: float) -> list[float]:
-        """Positions along the backdrop, neighbours between ``low`` and ``high`` apart."""
+        """Return positions along the backdrop with random distances in [low, high]."""
         found = [float(self.rng.uniform(0, low))]
         while found[-1] < self.width:
             found.append(found[-1] + float(self.rng.uniform(low, high)))
@@ -234,7 +234,7 @@ def backdrop(kind: str, height: int, width: int, rng: Rng) -> NDArray[np.float32
 
 
 def draw_obstacle(sketch: Sketch, height: int, width: int, rng: Rng) -> None:
-    """Put a bollard, a bush, a bench or a post in front of the pedestrian."""
+    """Paint a bollard, bush, bench or post in front of the pedestrian."""
     x = width * float(rng.choice((rng.uniform(0.0, 0.32), rng.uniform(0.68, 1.0))))
     match ("bollard", "bush", "bench", "post")[int(rng.integers(4))]:
         case "bollard":

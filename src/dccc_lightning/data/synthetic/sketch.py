@@ -1,8 +1,8 @@
-"""A small canvas for soft, rounded shapes: colour and shading are drawn apart and joined at last.
+"""Canvas for soft, rounded shapes with a colour layer and a shading layer.
 
-Shapes go to an oversampled colour layer; beside it, a grey layer takes the light on each shape,
-dark at its edges and bright towards the lamp. Reduced, blurred and multiplied, the two make flat
-polygons look round. All coordinates are pixels of the finished picture, x to the right, y down.
+Shapes are drawn on an oversampled colour layer; a grey layer holds the light on each shape, dark at
+its edges and bright towards the lamp. Downsampled, blurred and multiplied, the layers make flat
+polygons look round. All coordinates are pixels of the final image, x to the right, y down.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,25 +19,25 @@ SHADE_OVERSAMPLING = 2
 NEUTRAL = 128
 
 Ring = tuple[float, float, float]
-"""Centre x, centre y and radius: a cross section of a limb or of a trunk."""
+"""Centre x, centre y and radius of a cross section of a limb or trunk."""
 
 Pattern = Callable[[ImageDraw.ImageDraw, float, float, float], None]
-"""Paints cloth: (draw, pixels of the cloth per pixel, x and y of the cloth's corner)."""
+"""Function that paints cloth: (draw, pixels of cloth per pixel, x and y of the cloth's corner)."""
 
 _MODE = "RGBX"
-"""Red, green, blue and cover. Everything is either painted or empty (zeros), so the oversampled
-picture is premultiplied as it stands, and Pillow need not convert it as it would with RGBA."""
+"""Red, green, blue and coverage. Pixels are either painted or zero, so the oversampled image is
+premultiplied already, and Pillow resizes it without the conversion that it needs for RGBA."""
 
 _LEVELS = ((1.0, 92), (0.8, 112), (0.58, 130), (0.34, 140))
 
 
 class Sketch:
-    """A transparent picture under construction.
+    """Transparent canvas.
 
     Args:
-        width: pixels of the finished picture.
-        height: pixels of the finished picture.
-        light: where the light comes from, -1 (left) to 1 (right).
+        width: Width of the final image in pixels.
+        height: Height of the final image in pixels.
+        light: Direction of the light, -1 (left) to 1 (right).
     """
 
     def __init__(self, width: int, height: int, light: float) -> None:
@@ -53,7 +53,7 @@ class Sketch:
     def ellipse(
         self, x: float, y: float, rx: float, ry: float, colour: Colour, round_: bool = True
     ) -> None:
-        """A ball (shaded) or a spot (``round_=False``)."""
+        """Paint a shaded ball, or a flat spot (``round_=False``)."""
         s = OVERSAMPLING
         box = ((x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s)
         self._draw.ellipse(box, fill=(*colour, 255))
@@ -71,7 +71,7 @@ class Sketch:
                 self._shader.ellipse(box, fill=grey)
 
     def limb(self, rings: Sequence[Ring], colour: Colour) -> None:
-        """A chain of tapered segments with round joints."""
+        """Paint a chain of tapered segments with round joints."""
         self._chain(self._draw, OVERSAMPLING, rings, 1.0, (*colour, 255))
         for share, grey in _LEVELS:
             self._chain(self._shader, SHADE_OVERSAMPLING, rings, share, grey)
@@ -82,7 +82,7 @@ class Sketch:
         colour: Colour,
         pattern: Pattern | None = None,
     ) -> None:
-        """A smooth upright body through ``rings``, top first, with flat ends."""
+        """Paint a smooth upright body through ``rings``, top first, with flat ends."""
         smooth = _smooth(rings)
         self._draw.polygon(_outline(smooth, OVERSAMPLING, 1.0, 0.0), fill=(*colour, 255))
         if pattern is not None:
@@ -92,7 +92,7 @@ class Sketch:
             self._shader.polygon(_outline(smooth, SHADE_OVERSAMPLING, share, offset), fill=grey)
 
     def polygon(self, points: Iterable[tuple[float, float]], colour: Colour, grey: int) -> None:
-        """A flat surface under even light."""
+        """Paint a flat, evenly lit polygon."""
         corners = list(points)
         s = OVERSAMPLING
         self._draw.polygon([(x * s, y * s) for x, y in corners], fill=(*colour, 255))
@@ -100,18 +100,18 @@ class Sketch:
         self._shader.polygon([(x * s, y * s) for x, y in corners], fill=grey)
 
     def line(self, points: Iterable[tuple[float, float]], width: float, colour: Colour) -> None:
-        """A strap or a seam: colour only, the light stays that of the surface below."""
+        """Paint the colour of a line, such as a strap or seam, without changing the shading."""
         s = OVERSAMPLING
         pixels = max(1, round(width * s))
         self._draw.line([(x * s, y * s) for x, y in points], (*colour, 255), pixels, "curve")
 
     def crease(self, points: Iterable[tuple[float, float]], grey: int = 100) -> None:
-        """A fold in cloth: shading only."""
+        """Paint the shading of a fold in cloth, without changing the colour."""
         s = SHADE_OVERSAMPLING
         self._shader.line([(x * s, y * s) for x, y in points], grey, s)
 
     def finish(self) -> NDArray[np.float32]:
-        """Return the picture, (height, width, 4) float32: lit colour times cover, and cover."""
+        """Return (height, width, 4) float32: shaded colour times coverage, and coverage."""
         picture = np.asarray(self._ink.reduce(OVERSAMPLING), dtype=np.float32) / np.float32(255)
         light = self._shade.reduce(SHADE_OVERSAMPLING).filter(ImageFilter.GaussianBlur(0.6))
         picture[..., :3] *= np.asarray(light, dtype=np.float32)[..., None] / np.float32(NEUTRAL)
@@ -168,7 +168,7 @@ def _outline(
 
 
 def _smooth(rings: Sequence[Ring], steps: int = 4) -> list[Ring]:
-    """Catmull-Rom interpolation between ``rings``."""
+    """Interpolate between ``rings`` by Catmull-Rom splines."""
     knots = np.array([rings[0], *rings, rings[-1]], dtype=np.float64)
     a, b, c, d = knots[:-3, None], knots[1:-2, None], knots[2:-1, None], knots[3:, None]
     t = (np.arange(steps) / steps)[None, :, None]

@@ -1,8 +1,7 @@
-"""Who walks through a synthetic world: the attributes that make one identity.
+"""Attributes of synthetic identities: hair, skin, build, clothes, shoes and bag.
 
-Two images show the same person when hair, skin, build, clothes, shoes and bag agree; nothing else
-in an image depends on the identity. Colours come from palettes of what people wear, with a small
-shift of their own, and about one identity in five is a look-alike of its predecessor.
+Nothing else in an image depends on the identity. Colours are small variations of palettes of
+common clothes, and about one identity in five is a look-alike of its predecessor.
 """
 
 from dataclasses import dataclass, replace
@@ -106,18 +105,18 @@ LOOK_ALIKES = 0.2
 
 @dataclass(frozen=True)
 class Person:
-    """Everything that stays the same between two images of one identity.
+    """Appearance of an identity, constant over its images.
 
     Attributes:
-        hair_style: one of ``HAIR_STYLES``.
-        hat: colour of the cap or beanie, and of nothing else.
-        height: stature relative to the average, about 0.92 to 1.06.
-        build: width relative to the average, about 0.82 to 1.25.
-        garment: one of ``GARMENTS``; ``pattern``: one of ``PATTERNS``.
-        accent: second colour of the pattern; what is worn under an open jacket or coat.
-        sleeve: covered part of the arm, 0.3 (short) to 1.
-        lower: one of ``LOWER``; ``hem``: covered part of the leg, 0.3 to 1.
-        bag: one of ``BAG_KINDS``; ``bag_side``: 1 for the left hand or hip, -1 for the right.
+        hair_style: One of ``HAIR_STYLES``.
+        hat: Colour of the cap or beanie.
+        height: Height relative to the average, about 0.92 to 1.06.
+        build: Width relative to the average, about 0.82 to 1.25.
+        garment: One of ``GARMENTS``; ``pattern``: one of ``PATTERNS``.
+        accent: Second colour of the pattern, and colour under an open jacket or coat.
+        sleeve: Covered share of the arm, 0.3 (short) to 1.
+        lower: One of ``LOWER``; ``hem``: covered share of the leg, 0.3 to 1.
+        bag: One of ``BAG_KINDS``; ``bag_side``: 1 for the left hand or hip, -1 for the right.
     """
 
     skin: Colour
@@ -142,7 +141,7 @@ class Person:
 
 
 def person(seed: int, number: int) -> Person:
-    """Return identity ``number`` of the world ``seed``; the same arguments, the same person."""
+    """Return identity ``number`` of the world ``seed``, deterministically."""
     rng = np.random.default_rng([seed, 11, number])
     if number > 1 and rng.random() < LOOK_ALIKES:
         return _look_alike(person(seed, number - 1), rng)
@@ -178,7 +177,7 @@ def person(seed: int, number: int) -> Person:
 
 
 def _look_alike(model: Person, rng: np.random.Generator) -> Person:
-    """Somebody dressed like ``model`` who differs in one striking thing and two small ones."""
+    """Return a person like ``model`` with one major and two minor differences."""
     other = replace(
         model,
         hair=_worn(rng, HAIR, 6),
@@ -215,7 +214,7 @@ def _tint(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
 
 
 def _contrast(rng: np.random.Generator, colour: Colour, least: int) -> Colour:
-    """A colour of ``TOPS`` at least ``least`` from ``colour``, summed over the channels."""
+    """Return a colour of ``TOPS`` whose L1 distance from ``colour`` is at least ``least``."""
     while True:
         other = _worn(rng, TOPS)
         if sum(abs(a - b) for a, b in zip(colour, other, strict=True)) >= least:

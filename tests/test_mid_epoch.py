@@ -1,4 +1,4 @@
-"""An epoch that goes on is the epoch that was begun."""
+"""A resumed epoch continues the interrupted one."""
 
 import pytest
 
@@ -9,7 +9,7 @@ SETTINGS = {"seed": 1, "batch.clusters": 4, "image.height": 64}
 BEGUN = BegunEpoch(epoch=2, steps=3, iterations=10, images=100, settings=SETTINGS)
 
 
-def test_the_epoch_that_was_begun_goes_on_and_others_begin_anew():
+def test_the_interrupted_epoch_resumes_at_its_step_and_others_start_at_zero():
     assert BEGUN.first_step(2, 10, 100, SETTINGS) == 3
     assert BEGUN.first_step(3, 10, 90, SETTINGS | {"seed": 2}) == 0
 
@@ -17,9 +17,9 @@ def test_the_epoch_that_was_begun_goes_on_and_others_begin_anew():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"seed": 2}, "seed=2: the epoch to go on with was begun with 1; change it after"),
-        ({"batch.clusters": 8}, "batch.clusters=8: the epoch to go on with was begun with 4"),
-        ({"image.height": 32}, "image.height=32: the epoch to go on with was begun with 64"),
+        ({"seed": 2}, "seed=2: the interrupted epoch was started with 1; change it after"),
+        ({"batch.clusters": 8}, "batch.clusters=8: the interrupted epoch was started with 4"),
+        ({"image.height": 32}, "image.height=32: the interrupted epoch was started with 64"),
     ],
 )
 def test_other_batches_are_refused_within_an_epoch(change, said):
@@ -27,7 +27,7 @@ def test_other_batches_are_refused_within_an_epoch(change, said):
         BEGUN.first_step(2, 10, 100, SETTINGS | change)
 
 
-def test_an_epoch_that_was_over_or_not_begun_binds_nobody():
+def test_settings_may_change_between_epochs():
     for steps in (0, 10):
         begun = BegunEpoch(2, steps, 10, 100, SETTINGS)
         assert begun.first_step(2, 10, 100, {"seed": 9}) == steps
