@@ -426,7 +426,7 @@ def test_batch_norm_of_others_becomes_batch_norm_in_groups():
     [
         (nn.BatchNorm2d(3, affine=False), "without weights or running statistics"),
         (nn.BatchNorm2d(3, track_running_stats=False), "without weights or running statistics"),
-        (nn.BatchNorm3d(3), "a BatchNorm3d is no batch norm that is known"),
+        (nn.BatchNorm3d(3), "a BatchNorm3d has no equivalent with groups"),
     ],
 )
 def test_batch_norm_that_cannot_work_in_groups_is_refused(layer, message):

@@ -194,7 +194,7 @@ def test_a_file_without_tensors_is_refused(tmp_path, content):
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), "weights"])
 def test_a_file_of_something_else_is_refused(tmp_path, content):
     message = refusal(save(content, tmp_path / "w.pt"))
-    assert f"holds a {type(content).__name__}, no state dict" in message
+    assert f"contains a {type(content).__name__}, not a state dict" in message
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -271,7 +271,7 @@ def test_of_objects_that_are_left_out_one_line_tells(tmp_path, caplog):
     content = {"state_dict": trunk_state(), "hyper_parameters": EXTRAS["omegaconf"]}
     with caplog.at_level(logging.INFO):
         load_weights(small(), save(content, tmp_path / "w.ckpt"), "resnet10")
-    assert "left out, for they are no tensors: omegaconf.dictconfig.DictConfig" in caplog.text
+    assert "ignored, not tensors: omegaconf.dictconfig.DictConfig" in caplog.text
 
 
 @pytest.mark.parametrize("make", [dict, Config, OrderedDict])

@@ -1,8 +1,8 @@
-"""Batch norm in groups of consecutive images, whatever the number of processes.
+"""Batch norm in groups of consecutive images, independent of the number of processes.
 
 The published runs of DCCC normalised 256 images in four groups of 64, one per GPU of a
-DataParallel job. The group size moves the result far more than the number of GPUs should: here it
-is a setting, and the groups are those of the global batch.
+DataParallel job. The group size changes the result considerably, so it is a setting and refers to
+the global batch.
 """
 
 from collections.abc import Sequence
@@ -20,26 +20,25 @@ from dccc_lightning.common import checks
 class GroupedBatchNorm(_BatchNorm):
     """``BatchNorm1d`` and ``BatchNorm2d`` with statistics of ``group_size`` consecutive images.
 
-    In train mode the global batch is cut into groups, the last of which may be smaller, and every
-    group is normalised by itself. The running statistics follow group 0 alone. In eval mode this
-    is ordinary batch norm. Parameters, buffers and their names are those of torch.
+    In train mode, the global batch is split into groups (the last may be smaller) that are
+    normalised separately. Running statistics are computed from group 0 only. In eval mode this is
+    ordinary batch norm. Parameters and buffers have torch's names.
 
-    Distributed, all processes hold equally long, consecutive blocks of the global batch, in the
-    order of their ranks. Where a block is made of whole groups nothing is communicated and rank 0
-    alone keeps running statistics: see ``broadcast_running_statistics``. Otherwise the processes
-    exchange the moments of their groups, forwards and backwards, and all keep running statistics.
-    With a mean loss on each process and gradients averaged over the processes, as in DDP,
-    parameters get the gradient that one process would compute for the global batch.
+    In distributed training, processes hold consecutive blocks of equal length, in rank order. If a
+    block consists of whole groups, nothing is communicated and only rank 0 updates running
+    statistics, see ``broadcast_running_statistics``. Otherwise the processes all-reduce the moments
+    of their groups in forward and backward, and all update running statistics. With a mean loss per
+    process and gradients averaged over processes, as in DDP, parameters get the gradient of the
+    global batch on one process.
 
     Args:
         num_features: C.
-        group_size: Images of a group.
-        eps: Added to the variance.
-        momentum: Share of the new statistics in the running ones; None for the plain average.
+        group_size: Number of images per group.
+        eps: Value added to the variance.
+        momentum: Weight of new statistics in the running ones; None for the cumulative average.
 
     Attributes:
-        follows: Whether the running statistics follow the batches that come; see
-            ``follow_statistics``.
+        follows: True if batches update the running statistics; see ``follow_statistics``.
     """
 
     def __init__(
@@ -57,8 +56,8 @@ class GroupedBatchNorm(_BatchNorm):
         """Normalise (B, C) or (B, C, H, W).
 
         Raises:
-            ValueError: Another number of dimensions, or, in train mode, a group with a single
-                value per channel.
+            ValueError: The input is not 2D or 4D, or, in train mode, a group has a single value per
+                channel.
         """
         self._check_input_dim(input)
         if not self.training:
@@ -87,7 +86,7 @@ class GroupedBatchNorm(_BatchNorm):
         return normalised[0] if len(normalised) == 1 else torch.cat(normalised)
 
     def extra_repr(self) -> str:
-        """Show the settings where torch prints the module."""
+        """Return the settings for the module's ``repr``."""
         return (
             f"{self.num_features}, group_size={self.group_size}, eps={self.eps}, "
             f"momentum={self.momentum}"
@@ -123,9 +122,9 @@ class GroupedBatchNorm(_BatchNorm):
 
 
 def follow_statistics(module: nn.Module, follows: bool) -> None:
-    """Let the running statistics of all ``GroupedBatchNorm`` in ``module`` follow, or stand still.
+    """Enable or disable updates of running statistics in every ``GroupedBatchNorm`` of a module.
 
-    A global batch that comes in parts has its group 0 in the first of them.
+    With gradient accumulation, only the first part of a global batch contains group 0.
     """
     for layer in module.modules():
         if isinstance(layer, GroupedBatchNorm):
@@ -133,7 +132,7 @@ def follow_statistics(module: nn.Module, follows: bool) -> None:
 
 
 def running_statistics(module: nn.Module) -> list[Tensor]:
-    """Return the running means and variances of all ``GroupedBatchNorm`` in ``module``."""
+    """Return the running means and variances of every ``GroupedBatchNorm`` in a module."""
     return [
         buffer
         for layer in module.modules()
@@ -144,15 +143,15 @@ def running_statistics(module: nn.Module) -> list[Tensor]:
 
 
 def broadcast_running_statistics(module: nn.Module) -> None:
-    """Give every process rank 0's running statistics of all ``GroupedBatchNorm`` in ``module``.
+    """Copy rank 0's running statistics to all processes.
 
-    To be called on all processes before the statistics are used or saved. Without distributed
-    training it does nothing.
+    Call it on all processes before the statistics are used or saved. In a single process it does
+    nothing.
     """
     statistics = running_statistics(module)
     if _world_size() == 1 or not statistics:
         return
-    packed = torch.cat(statistics)  # one message instead of hundreds
+    packed = torch.cat(statistics)  # one broadcast instead of hundreds
     dist.broadcast(packed, src=0)
     parts = torch.split(packed, [len(buffer) for buffer in statistics])
     for buffer, received in zip(statistics, parts, strict=True):
@@ -164,11 +163,11 @@ def _world_size() -> int:
 
 
 class _Layout:
-    """Where this process's block of images lies among the groups of the global batch.
+    """Layout of the global batch's groups on this process.
 
     Attributes:
-        sizes: Images of each group, over all processes.
-        local: (group, images) for the runs of this process's block, in order.
+        sizes: Number of images of each group, over all processes.
+        local: (group, number of images) of each run in this process's block, in order.
     """
 
     def __init__(self, images: int, group_size: int) -> None:
@@ -198,16 +197,16 @@ class _Layout:
         return torch.cat(rows).reshape(-1, per_group.shape[1], *[1] * (dimensions - 2))
 
     def counts(self, like: Tensor) -> Tensor:
-        """Return the values (groups, 1) over which each group's channel is averaged."""
+        """Return the number of values per channel in each group, (groups, 1)."""
         sizes = torch.tensor(self.sizes, dtype=torch.float32).to(like.device, non_blocking=True)
         return sizes[:, None] * like[0, 0].numel()
 
 
 class _SharedMoments(torch.autograd.Function):
-    """Batch norm whose groups are spread over processes; moments are summed with all-reduce.
+    """Batch norm of groups that span processes, with all-reduced moments.
 
-    Two passes, mean first and centred squares second, for exactness. Written by hand because
-    autograd through the elementwise steps would keep several copies of the activations.
+    The mean and the centred squares are computed in two passes for accuracy. The backward pass is
+    written by hand, since autograd would keep several copies of the activations.
     """
 
     @staticmethod
@@ -246,7 +245,7 @@ class _SharedMoments(torch.autograd.Function):
         to_weight = _over_positions(grad_output * normalised, dtype)
         grad_input = None
         if ctx.needs_input_grad[0]:
-            # The losses of all processes depend on the group's moments: their gradients add up.
+            # The losses of all processes depend on the group's moments: sum their gradients.
             mean_grad, mean_product = layout.global_sums(to_bias, to_weight) / counts
             grad_input = (
                 normalised.mul_(layout.per_image(-mean_product, dimensions))
@@ -261,7 +260,7 @@ class _SharedMoments(torch.autograd.Function):
 
 
 def _over_positions(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return (images, C): the sum over height and width, in ``dtype``."""
+    """Sum over height and width in ``dtype``, (images, C)."""
     spatial: Sequence[int] = range(2, values.dim())
     return values.sum(dim=tuple(spatial), dtype=dtype) if spatial else values.to(dtype)
 

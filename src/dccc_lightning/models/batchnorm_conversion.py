@@ -1,4 +1,4 @@
-"""From the batch norm of other packages to batch norm in groups, keeping weights and names."""
+"""Conversion of batch norm layers to ``GroupedBatchNorm``, keeping weights and names."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class ActivatedBatchNorm(GroupedBatchNorm):
-    """Batch norm in groups, dropout, activation: timm's ``BatchNormAct2d`` under the same names."""
+    """Grouped batch norm, dropout and activation, with the names of timm's ``BatchNormAct2d``."""
 
     def __init__(
         self,
@@ -33,17 +33,17 @@ class ActivatedBatchNorm(GroupedBatchNorm):
 
 
 def group_batch_norms(network: nn.Module, group_size: int) -> None:
-    """Replace every batch norm inside ``network`` by one in groups, in place.
+    """Replace every batch norm in a network by ``GroupedBatchNorm``, in place.
 
-    Weights, statistics, their names, ``eps`` and ``momentum`` stay; instance, group and layer norm
-    are left alone, since they look at one image at a time.
+    Weights, statistics, names, ``eps`` and ``momentum`` are kept. Instance, group and layer norm
+    are not replaced, since they normalise each image separately.
 
     Args:
-        network: Its batch norms must see images along the first dimension.
-        group_size: Images of the global batch that share statistics.
+        network: Network whose batch norms have images along the first dimension.
+        group_size: Number of images of the global batch that share statistics.
 
     Raises:
-        ValueError: A batch norm of a kind that cannot be replaced faithfully.
+        ValueError: A batch norm has no exact equivalent.
     """
     for name, child in list(network.named_children()):
         if isinstance(child, _BatchNorm) and not isinstance(child, GroupedBatchNorm):
@@ -62,7 +62,7 @@ def _grouped(layer: Any, group_size: int) -> GroupedBatchNorm:
     elif isinstance(getattr(layer, "act", None), nn.Module) and hasattr(layer, "drop"):
         grouped = ActivatedBatchNorm(*settings, drop=layer.drop, act=layer.act)
     else:
-        raise ValueError(f"a {kind} is no batch norm that is known to work in groups")
+        raise ValueError(f"a {kind} has no equivalent with groups")
     grouped.weight, grouped.bias = layer.weight, layer.bias
     for name, buffer in layer.named_buffers(recurse=False):
         setattr(grouped, name, buffer)

@@ -1,4 +1,4 @@
-"""The network that turns a person crop into an embedding."""
+"""Embedding network: backbone, pooling and batch-norm neck."""
 
 from typing import cast
 
@@ -14,17 +14,16 @@ from dccc_lightning.models.weights import load_weights
 
 
 class Embedder(nn.Module):
-    """Backbone, pooling, batch-norm neck, L2 normalisation (METHOD, network).
+    """Network of backbone, pooling, batch-norm neck and L2 normalisation.
 
-    The neck's bias is frozen at zero, which keeps the hypersphere centred (Luo et al., "Bag of
-    Tricks and a Strong Baseline for Deep Person Re-identification", 2019). Images are brought into
-    channels-last order, in which convolutions are fastest.
+    The neck's bias is frozen at zero (Luo et al., "Bag of Tricks and a Strong Baseline for Deep
+    Person Re-identification", 2019). Images are converted to channels-last order, which is faster.
 
     Args:
-        backbone: Maps (B, 3, H, W) to (B, D, h, w).
-        pooling: Maps (B, D, h, w) to (B, D).
-        feature_dim: D.
-        bn_group_size: Images of the global batch that share batch-norm statistics.
+        backbone: Module that maps (B, 3, H, W) to (B, D, h, w).
+        pooling: Module that maps (B, D, h, w) to (B, D).
+        feature_dim: D, the size of the embeddings.
+        bn_group_size: Number of images of the global batch that share batch-norm statistics.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Embedder(nn.Module):
         self.feature_dim = feature_dim
 
     def pool(self, images: Tensor) -> Tensor:
-        """Return the (B, D) features before the neck, of any length."""
+        """Return the pooled features (B, D) before the neck, not normalised."""
         images = images.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.pooling(self.backbone(images))
         return features
@@ -67,17 +66,17 @@ def build_embedder(
 
     Args:
         backbone: One of ``models.catalog.BACKBONES``, or ``timm/NAME``.
-        width: Factor on the number of channels (ResNets of basic blocks only).
-        pooling: ``avg`` or ``gem``; transformers, which end in one token, take ``avg`` alone.
-        weights: ``imagenet`` (torchvision's, IBN-Net's or timm's, by name), ``bundled`` (this
-            package's, for resnet10 at half width), the path of a file, or None for random weights.
-        bn_group_size: Images of the global batch that share batch-norm statistics.
-        image_size: Height and width of the images in pixels, 256 x 128 if None; transformers alone
-            depend on it.
+        width: Factor of the number of channels (ResNets of basic blocks only).
+        pooling: ``avg`` or ``gem``; transformers, which return one token, support ``avg`` only.
+        weights: ``imagenet`` (of torchvision, IBN-Net or timm, by backbone), ``bundled`` (of this
+            package, for resnet10 at half width), path of a file, or None for random weights.
+        bn_group_size: Number of images of the global batch that share batch-norm statistics.
+        image_size: Height and width of the images in pixels, 256 x 128 if None; used by
+            transformers only.
 
     Raises:
-        ValueError: A name or number is out of range.
-        UserError: The weights cannot be found, read or fitted, or timm is missing.
+        ValueError: A name is unknown or a number out of range.
+        UserError: The weights cannot be found, read or matched, or timm is not installed.
     """
     check_embedder(backbone, width, pooling, weights, bn_group_size, image_size)
     trunk = build_backbone(backbone, width, bn_group_size, image_size)

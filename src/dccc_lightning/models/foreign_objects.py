@@ -1,8 +1,8 @@
-"""Read pickled tensors past other objects, without running code of the file.
+"""Safe reading of pickled tensors from files that also contain other objects.
 
-``torch.load(weights_only=True)`` stops at the first object that it does not know: the settings of a
-run, a date, a curve of scores. Here such objects are replaced by empty ones, never built; arrays of
-NumPy become tensors.
+``torch.load(weights_only=True)`` stops at the first unknown class, such as a configuration, a date
+or a curve of scores. Such objects are replaced by empty stubs without running code of the file;
+NumPy arrays become tensors.
 """
 
 import errno
@@ -23,24 +23,24 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.models.weight_formats import STATE_DICT, few
 
 _MOST_READINGS = 200
-"""Each kind of object that is not in ``_KNOWN`` costs one."""
+"""Maximum number of readings; each class that is not in ``_KNOWN`` takes one."""
 
 _PLAIN_BUILTINS = {
     "bool", "bytes", "bytearray", "dict", "float", "frozenset", "int", "list", "object", "range",
     "slice", "str", "tuple", "type",
-    "getattr",  # early versions of Python 3.11 write members of enumerations with it
+    "getattr",  # early versions of Python 3.11 pickle members of enumerations with it
 }  # fmt: skip
-"""Of ``builtins``, what stands for data; the rest, such as ``eval``, acts."""
+"""Names in ``builtins`` that are data; others, such as ``eval``, could run code."""
 
 _ACTING = {
     "_io", "asyncio", "code", "ctypes", "http", "importlib", "io", "multiprocessing", "nt", "os",
     "pickle", "pip", "posix", "pty", "requests", "runpy", "shutil", "socket", "subprocess", "sys",
     "urllib", "webbrowser",
 }  # fmt: skip
-"""Packages that no file of weights needs: nothing of them would run here either, but the file is
-not to be trusted."""
+"""Packages that a file of weights has no reason to name. Their code would not run either, but the
+file is not trustworthy."""
 
-# What torch says of what it does not read; it has no types for them.
+# torch's messages about unsupported objects, which have no exception types.
 _UNKNOWN = re.compile(r"Unsupported global: GLOBAL (.+?) was not an allowed global")
 _BLOCKED = re.compile(r"unsupported GLOBAL (.+?) whose module")
 _NO_DICT = re.compile(r"Can only SETITEMS? for .* but got <class '(.+)'>")
@@ -49,7 +49,7 @@ _NUMERIC = re.compile(r"[biuf]\d{1,2}")
 
 
 class _Foreign:
-    """Empty object in place of one of the file."""
+    """Stub of an object in the file."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         pass
@@ -59,21 +59,21 @@ class _Foreign:
 
 
 class _ForeignDict(_Foreign):
-    """Dictionary in place of one of another make; torch lets no subclass be filled."""
+    """Stub of a mapping: an ``OrderedDict``, since torch does not fill subclasses."""
 
     def __new__(cls, *args: Any) -> Any:
         return OrderedDict()
 
 
 class _ForeignList(_Foreign):
-    """List in place of another sequence."""
+    """Stub of a sequence: a list."""
 
     def __new__(cls, *args: Any) -> Any:
         return []
 
 
 class _DType(_Foreign):
-    """Element type of an array."""
+    """Stub of a NumPy dtype."""
 
     def __init__(self, code: Any = "", *args: Any) -> None:
         self.code, self.order = str(code), "|"
@@ -83,7 +83,7 @@ class _DType(_Foreign):
 
 
 class _Array(_Foreign):
-    """Array: ``tensor`` holds its numbers, None where it has others than torch."""
+    """Stub of a NumPy array; ``tensor`` has its values, None for dtypes unknown to torch."""
 
     tensor: Tensor | None = None
 
@@ -94,7 +94,7 @@ class _Array(_Foreign):
             order: Any = dtype.order
             values = np.frombuffer(data, np.dtype(code).newbyteorder(order))
             shaped = np.reshape(values, shape, order="F" if is_fortran else "C")
-            with suppress(TypeError):  # torch has no such numbers, as of 16 bytes
+            with suppress(TypeError):  # dtypes without an equivalent in torch, such as float128
                 self.tensor = torch.from_numpy(shaped.astype(values.dtype.newbyteorder("=")))
 
 
@@ -116,27 +116,27 @@ _KNOWN: dict[str, type[_Foreign]] = {
         _Foreign,
     ),
 }
-"""Found in many files of this field, so that these cost no second reading."""
+"""Stubs of classes that are common in this field's files, which need no further reading."""
 
 
 class ForeignObjectError(UserError):
-    """A file with an object that acts when it is read, or that cannot be left out."""
+    """Error for a file with an object that could run code or cannot be replaced."""
 
 
 def load_tensors(path: Path, mmap: bool = False) -> tuple[Any, tuple[str, ...]]:
-    """Read a file of ``torch.save``.
+    """Read a file written by ``torch.save``.
 
     Args:
-        path: Of any name.
-        mmap: Read tensors when they are used, where the format allows.
+        path: File of any name.
+        mmap: Memory-map the tensors, if the format allows it.
 
     Returns:
-        The content, with tensors in place of arrays of numbers, and the names of the classes whose
-        objects were left out, but for those that are in many files.
+        The content with NumPy arrays converted to tensors, and the names of the classes that were
+        replaced by stubs, without the common ones.
 
     Raises:
-        ForeignObjectError: An object cannot be left out; the message names it.
-        Exception: Anything that torch raises for a damaged file.
+        ForeignObjectError: An object cannot be replaced; the message names it.
+        Exception: Any exception of torch for a damaged file.
     """
     mmap = mmap and zipfile.is_zipfile(path)
     stubs = dict(_KNOWN)
@@ -144,10 +144,10 @@ def load_tensors(path: Path, mmap: bool = False) -> tuple[Any, tuple[str, ...]]:
         known: list[Any] = [(kind, name) for name, kind in stubs.items()]
         try:
             with warnings.catch_warnings(), torch.serialization.safe_globals(known):
-                warnings.simplefilter("ignore")  # of protocols: what cannot be read fails
+                warnings.simplefilter("ignore")  # about pickle protocols
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         except OSError as error:
-            if error.errno == errno.EINVAL:  # torch looks for a start before that of the file
+            if error.errno == errno.EINVAL:  # torch seeks to before the start of a truncated file
                 raise EOFError("the end is missing") from error
             raise
         except Exception as error:
@@ -161,10 +161,10 @@ def load_tensors(path: Path, mmap: bool = False) -> tuple[Any, tuple[str, ...]]:
 
 
 def _stub_for(message: str, names: tuple[str, ...]) -> tuple[str, type[_Foreign]] | None:
-    """Return what to put in place of the object that torch stopped at; None for other errors.
+    """Return name and stub of the class in torch's error message; None for other errors.
 
     Raises:
-        ForeignObjectError: It would act on the machine, or nothing can take its place.
+        ForeignObjectError: The class could run code, or no stub can replace it.
     """
     if found := _NO_DICT.search(message):
         return found[1], type(found[1], (_ForeignDict,), {"__module__": "builtins"})
@@ -177,7 +177,7 @@ def _stub_for(message: str, names: tuple[str, ...]) -> tuple[str, type[_Foreign]
         package, _, inner = name.partition(".")
         if package in _ACTING or (package == "builtins" and inner not in _PLAIN_BUILTINS):
             raise ForeignObjectError(_refused([name]))
-        return name, type(name, (_Foreign,), {"__module__": "builtins"})  # torch's errors name it
+        return name, type(name, (_Foreign,), {"__module__": "builtins"})  # named in torch's errors
     if "Only persistent_load of storage" in message:
         raise ForeignObjectError(_refused(names or ["a whole module"]))
     if names and ("Can only" in message or "reduce for unrecognized" in message):
@@ -191,13 +191,13 @@ def _names(stubs: dict[str, type[_Foreign]]) -> tuple[str, ...]:
 
 def _refused(names: Iterable[str]) -> str:
     return (
-        f"holds {few(names)}, which is not read, for it could run code; save the tensors alone in "
-        f"the code that wrote it: {STATE_DICT}"
+        f"contains {few(names)}, which could run code and is not read; save only the tensors with "
+        f"{STATE_DICT}"
     )
 
 
 def _with_tensors(content: Any) -> Any:
-    """Put tensors in the place of arrays, in dictionaries down to any depth."""
+    """Replace arrays in nested dictionaries by tensors."""
     if isinstance(content, _Array):
         return content.tensor
     for mapping in _mappings(content):
@@ -208,7 +208,7 @@ def _with_tensors(content: Any) -> Any:
 
 
 def _mappings(content: Any) -> Iterator[dict[Any, Any]]:
-    """Yield every dictionary, each once, whatever refers to what."""
+    """Yield every nested dictionary once, also with circular references."""
     seen: set[int] = set()
     waiting = [content]
     while waiting:

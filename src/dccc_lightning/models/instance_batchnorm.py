@@ -1,4 +1,4 @@
-"""Instance norm on one half of the channels, batch norm on the other (IBN)."""
+"""Instance-batch normalisation (IBN)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,14 +7,14 @@ from dccc_lightning.models.batchnorm import GroupedBatchNorm
 
 
 class InstanceBatchNorm(nn.Module):
-    """Takes style out of the first half of the channels and keeps contrast in the second.
+    """Instance norm on the first half of the channels and batch norm on the second.
 
     Source: Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net",
-    2018. Its parts are called ``IN`` and ``BN``, as in the published weights.
+    2018. The submodules are called ``IN`` and ``BN``, as in the published weights.
 
     Args:
-        num_features: C, of which C // 2 are normalised by image.
-        group_size: Images of the global batch that share the statistics of the other half.
+        num_features: C, of which C // 2 have instance norm.
+        group_size: Number of images of the global batch that share batch-norm statistics.
     """
 
     def __init__(self, num_features: int, group_size: int) -> None:
@@ -27,7 +27,7 @@ class InstanceBatchNorm(nn.Module):
         """Normalise (B, C, H, W)."""
         by_image, by_batch = maps.tensor_split([self.IN.num_features], dim=1)
         by_batch = self.BN(by_batch)
-        # Instance norm forgets the order of its input; halves of two orders would be copied twice.
+        # Instance norm returns contiguous maps; concatenating two memory formats would copy twice.
         order = (
             torch.channels_last
             if by_batch.is_contiguous(memory_format=torch.channels_last)

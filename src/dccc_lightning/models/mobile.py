@@ -1,4 +1,4 @@
-"""MobileNets, EfficientNets and RegNets of torchvision as trunks, last reduction left out."""
+"""MobileNets, EfficientNets and RegNets of torchvision as trunks, without the last reduction."""
 
 import torchvision
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from dccc_lightning.models.trunk import Trunk
 
 
 class FeatureTrunk(Trunk):
-    """The ``features`` of a MobileNet or an EfficientNet, under torchvision's names."""
+    """Trunk of the ``features`` of a MobileNet or EfficientNet, with torchvision's names."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class FeatureTrunk(Trunk):
 
 
 class RegNetTrunk(Trunk):
-    """Stem and stages of a RegNet, under torchvision's names."""
+    """Trunk of the stem and stages of a RegNet, with torchvision's names."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -43,8 +43,8 @@ def build_mobile(name: str, group_size: int) -> Trunk:
     """Build one of ``catalog.MOBILE`` with random weights.
 
     The last of the five reductions gets stride 1, as in the ResNets: 16 x 8 positions for a
-    256 x 128 image instead of 8 x 4. Stochastic depth is off: student and teacher would be
-    different networks at every step, and a resumed run another one.
+    256 x 128 image instead of 8 x 4. Stochastic depth is disabled, as it would make student and
+    teacher different networks at every step and resumed runs irreproducible.
     """
     options = {"stochastic_depth_prob": 0.0} if name.startswith("efficientnet_") else {}
     network = torchvision.models.get_model(name, weights=None, **options)

@@ -1,4 +1,4 @@
-"""The names that other repositories give to the parts of an embedder."""
+"""Names of an embedder's parameters in checkpoints of other repositories."""
 
 from collections.abc import Collection, Iterator
 
@@ -6,11 +6,11 @@ _PREFIXES = (
     "module.",  # DataParallel and DDP
     "student.", "embedder.", "backbone.", "network.",  # this package
     "model.", "net.", "base.", "encoder.",
-    "encoder_q.",  # MoCo's query encoder; its key encoder is no part of the network
+    "encoder_q.",  # MoCo's query encoder; its key encoder is ignored
 )  # fmt: skip
 
 _RENAMED = {
-    # SpCL and Cluster Contrast keep a ResNet as a sequence: convolution, norm, ReLU, pooling, ...
+    # SpCL and Cluster Contrast wrap a ResNet in a Sequential: convolution, norm, ReLU, pooling, ...
     "base.0.": "backbone.conv1.",
     "base.1.": "backbone.bn1.",
     **{f"base.{stage + 3}.": f"backbone.layer{stage}." for stage in (1, 2, 3, 4)},
@@ -27,7 +27,7 @@ _NOT_THE_NETWORK = (
 
 
 def own_name(key: str, own: Collection[str]) -> str | None:
-    """Return the name in ``own``, those of an embedder, for a file's ``key``; None if it has none.
+    """Return the embedder's name, one of ``own``, for a key of a file; None if there is none.
 
     >>> own_name("module.base.4.0.conv1.weight", ["backbone.layer1.0.conv1.weight"])
     'backbone.layer1.0.conv1.weight'
@@ -42,12 +42,12 @@ def own_name(key: str, own: Collection[str]) -> str | None:
 
 
 def is_expected(key: str) -> bool:
-    """Tell whether a file may hold ``key`` although the embedder has no such part."""
+    """Return True if a key without equivalent in the embedder is expected in a file."""
     return any(bare.startswith(_NOT_THE_NETWORK) for bare in _peeled(key))
 
 
 def part(key: str) -> str:
-    """Return the part of a backbone that ``key`` of a file or of an embedder lies in.
+    """Return the part of a backbone that contains a key of a file or an embedder.
 
     >>> part("module.base.4.0.conv1.weight"), part("backbone.network.blocks.3.norm1.bias")
     ('layer1', 'blocks')
@@ -60,7 +60,7 @@ def part(key: str) -> str:
 
 
 def _peeled(key: str) -> Iterator[str]:
-    """Yield ``key`` without any prefix of wrappers, with one peeled off, and so on."""
+    """Yield ``key``, then ``key`` with one prefix of a wrapper removed, and so on."""
     yield key
     prefix = next((p for p in _PREFIXES if key.startswith(p)), None)
     if prefix is not None:

@@ -1,4 +1,4 @@
-"""From a feature map to one vector: average and generalised-mean pooling."""
+"""Pooling of feature maps to vectors: average and generalised mean."""
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class GlobalAverage(nn.Module):
 
 
 def build_pooling(name: str) -> nn.Module:
-    """Return the pooling called ``name``: ``avg`` (published) or ``gem``."""
+    """Build the pooling ``avg`` (published) or ``gem``."""
     return (
         GeneralizedMean() if checks.choice("pooling", name, POOLINGS) == "gem" else GlobalAverage()
     )

@@ -7,12 +7,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PositionGrid:
-    """Where the position embeddings of a transformer stand.
+    """Grid of a transformer's position embeddings.
 
     Attributes:
-        height: Patches from top to bottom.
-        width: Patches from left to right.
-        prefix: Tokens before the patches that have an embedding too, such as the class token.
+        height: Number of patches from top to bottom.
+        width: Number of patches from left to right.
+        prefix: Number of tokens before the patches with position embeddings, such as the class
+            token.
     """
 
     height: int
@@ -21,12 +22,12 @@ class PositionGrid:
 
 
 def resize_positions(embedding: Tensor, grid: PositionGrid) -> Tensor | None:
-    """Interpolate position embeddings to another grid, bicubically; the prefix stays as it is.
+    """Interpolate position embeddings bicubically to another grid, keeping the prefix.
 
     Args:
         embedding: (1, prefix + n, D) for an image as high as wide, or two or three times as high:
             n = h w with h = w, h = 2 w or h = 3 w, which no n fits twice.
-        grid: The one that is wanted.
+        grid: Target grid.
 
     Returns:
         (1, prefix + height * width, D), or None if n is the product of no such h and w.

@@ -1,4 +1,4 @@
-"""ImageNet weights by the name of the backbone, downloaded by torchvision, torch hub or timm."""
+"""Download of ImageNet weights by the name of the backbone, by torchvision, torch hub or timm."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -17,18 +17,18 @@ IBN_NET = {
     "resnet50_ibn_a": "resnet50_ibn_a-d9d0bb7b.pth",
     "resnet101_ibn_a": "resnet101_ibn_a-59ea0ac6.pth",
 }
-"""Files of release v1.0 of XingangPan/IBN-Net, as its ``ibnnet/resnet_ibn.py`` names them (commit
-d167338); the eight digits begin their SHA-256. Not tried with the real files."""
+"""Files of release v1.0 of XingangPan/IBN-Net, named as in its ``ibnnet/resnet_ibn.py`` (commit
+d167338); the eight digits are the prefix of their SHA-256. Not tested with the real files."""
 
 _IBN_NET_URL = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 
 def imagenet_state(backbone: str) -> Mapping[str, Tensor]:
-    """Return the ImageNet weights of ``backbone``, downloaded unless they are in the cache.
+    """Return the ImageNet weights of a backbone, from the cache or downloaded.
 
     Raises:
-        UserError: There are none, or they cannot be downloaded.
+        UserError: No weights exist for the backbone, or the download fails.
     """
     if backbone.startswith(TIMM):
         return _download(backbone, backbone, lambda: _timm_state(backbone))
@@ -61,11 +61,11 @@ def _download(
         return get()
     except UserError:
         raise
-    except Exception as error:  # no network, a download cut short, a damaged file in the cache
+    except Exception as error:  # no network, an incomplete download, a damaged cached file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"model.weights=imagenet: the ImageNet weights of {backbone} could not be downloaded "
-            f"({reason}); download {file} elsewhere and pass model.weights=PATH"
+            f"({reason}); download {file} on another machine and pass model.weights=PATH"
         ) from error
 
 
@@ -76,8 +76,8 @@ def _timm_state(backbone: str) -> Mapping[str, Tensor]:
     mean = tuple(network.pretrained_cfg.get("mean", _IMAGENET_MEAN))
     if mean != _IMAGENET_MEAN:
         log.warning(
-            "weights imagenet: %s was trained on images normalised by the mean %s, not by %s as "
-            "here; expect worse embeddings before training",
+            "weights imagenet: %s was trained on images normalised by the mean %s, not %s as used "
+            "here; embeddings are worse before training",
             backbone, mean, _IMAGENET_MEAN,
         )  # fmt: skip
     state: Mapping[str, Tensor] = network.state_dict()

@@ -1,4 +1,4 @@
-"""ResNets of torchvision as trunks: no classifier, last stride 1, batch norm in groups."""
+"""ResNets of torchvision as trunks: no classifier, last stride 1, grouped batch norm."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,24 +16,24 @@ Block = type[BasicBlock | Bottleneck]
 
 
 class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no types
-    """A ResNet that ends with its last feature map.
+    """ResNet without classifier, which returns its last feature map.
 
-    The parameter names are torchvision's, so its weights load unchanged. The last stage keeps the
-    resolution (stride 1): 16 x 8 positions for a 256 x 128 image (METHOD, network).
+    Parameters have torchvision's names, so its weights load unchanged. The last stage has stride 1:
+    16 x 8 positions for a 256 x 128 image.
 
     The variant IBN-a has instance norm on half of the channels of the first normalisation of each
-    block in the first three stages (Pan et al., 2018). Its names are those of the weights that
-    come with the IBN-Net repository, ``layer1.0.bn1.IN.weight`` and ``layer1.0.bn1.BN.weight``, as
-    recorded in that repository's source; not tried with the real file.
+    block in the first three stages (Pan et al., 2018). Its parameters are named as in the IBN-Net
+    repository, ``layer1.0.bn1.IN.weight`` and ``layer1.0.bn1.BN.weight``; not tested with the real
+    file.
 
     Args:
-        block: torchvision's ``BasicBlock`` or ``Bottleneck``.
-        layers: Blocks in each of the four stages.
-        width: Multiplies the number of channels of every layer (basic blocks only, unless 1).
-        group_size: Images of the global batch that share batch-norm statistics.
+        block: ``BasicBlock`` or ``Bottleneck`` of torchvision.
+        layers: Number of blocks in each of the four stages.
+        width: Factor of the number of channels of every layer (basic blocks only, unless 1).
+        group_size: Number of images of the global batch that share batch-norm statistics.
         groups: Groups of the middle convolution of a bottleneck.
-        width_per_group: Its channels a group, where the stage has 64.
-        ibn: Make it the variant IBN-a.
+        width_per_group: Channels per group of that convolution, in the stage with 64 channels.
+        ibn: Build the variant IBN-a.
     """
 
     conv1: nn.Module

@@ -1,4 +1,4 @@
-"""Tensors by name from a file, whoever wrote it, without running anything that it holds."""
+"""Safe reading of state dicts from files of other projects."""
 
 import logging
 from collections.abc import Mapping
@@ -17,25 +17,25 @@ from dccc_lightning.models.weight_formats import STATE_DICT, describe_file, few,
 log = logging.getLogger(__name__)
 
 _WRAPPERS = ("state_dict", "model", "teacher", "student")
-"""Entries that hold the state dict in files with more than it; DINO evaluates its teacher."""
+"""Keys that may contain the state dict, in order of preference; DINO evaluates its teacher."""
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
-    """Read the tensors of a file written by ``torch.save`` or by safetensors.
+    """Read the tensors of a file written by ``torch.save`` or safetensors.
 
-    A state dict may be the file or lie in it under ``state_dict``, ``model``, ``teacher`` or
-    ``student``, one inside another too. Arrays of NumPy count as tensors. Reading never runs code
-    of the file: other objects are left out.
+    The state dict is the content of the file, or nested under ``state_dict``, ``model``,
+    ``teacher`` or ``student``. NumPy arrays are converted to tensors. No code of the file is run;
+    other objects are ignored.
 
     Args:
-        path: Of any name; the content tells the format.
+        path: File of any name; the format is detected from the content.
 
     Returns:
-        The dense tensors with floating-point or integer values, by name.
+        The dense floating-point and integer tensors, by name.
 
     Raises:
-        UserError: No such file, a damaged one, one with objects that could run code, or one
-            without a state dict; the message names the object, or the kind of the file.
+        UserError: The file is missing or damaged, has objects that could run code, or has no state
+            dict; the message names the object or the kind of file.
     """
     check_file(path)
     left_out: tuple[str, ...] = ()
@@ -56,19 +56,19 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         ) from error
     except OSError as error:
         raise UserError(f"{_named(path)}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # a damaged file trips the readers in all kinds of ways
+    except Exception as error:  # damaged files raise many kinds of exceptions
         raise UserError(
             f"{_named(path)}: not a file of tensors that can be read safely: {describe_file(path)}"
         ) from error
     if left_out and not tensors:
         raise UserError(
-            f"{_named(path)}: holds {few(left_out)} and no state dict; in the code that wrote it, "
-            f"{STATE_DICT} writes one"
+            f"{_named(path)}: contains {few(left_out)} and no state dict; save one with "
+            f"{STATE_DICT}"
         )
     if not is_state:
-        raise UserError(f"{_named(path)}: holds a {type(content).__name__}, no state dict")
+        raise UserError(f"{_named(path)}: contains a {type(content).__name__}, not a state dict")
     if left_out:
-        log.info("%s: left out, for they are no tensors: %s", _named(path), few(left_out))
+        log.info("%s: ignored, not tensors: %s", _named(path), few(left_out))
     return tensors
 
 

@@ -1,4 +1,4 @@
-"""The mean teacher: an exponential moving average of the student's parameters."""
+"""Mean teacher: an exponential moving average of the student's parameters."""
 
 import copy
 from typing import Any
@@ -10,18 +10,18 @@ from dccc_lightning.common import ranges
 
 
 class MeanTeacher(nn.Module):
-    """A copy of the student that follows it slowly and never receives a gradient.
+    """Exponential moving average of a student network, without gradients.
 
-    Parameters alone are averaged. The buffers are the teacher's own: in train mode, the mode the
-    method uses, its batch norm takes the statistics of its own batches (arXiv 2303.06810).
+    Only parameters are averaged, not buffers: the teacher stays in train mode, and its batch norm
+    uses the statistics of its batches (arXiv 2303.06810).
 
     Args:
-        student: Copied deeply, with its present weights.
-        start: First step of the warm-up; the teacher is a full copy of the student after it.
-        cap: Largest decay, in [0, 1]; it rules before ``start`` and after the warm-up.
+        student: Network to copy with its current weights.
+        start: First step of the warm-up, after which the teacher equals the student.
+        cap: Maximum decay in [0, 1], used before ``start`` and after the warm-up.
 
     Attributes:
-        network: The averaged network.
+        network: Averaged network.
     """
 
     def __init__(self, student: nn.Module, start: int = 99, cap: float = 0.999) -> None:
@@ -35,9 +35,9 @@ class MeanTeacher(nn.Module):
         return self.network(*args, **kwargs)
 
     def decay(self, step: int) -> float:
-        """Return the share of the old teacher after optimiser step ``step``, counted from 0.
+        """Return the weight of the old parameters in the update after step ``step`` (from 0).
 
-        ``cap`` before ``start``; from there ``min(1 - 1 / (step - start + 1), cap)``, which begins
+        It is ``cap`` before ``start``, then ``min(1 - 1 / (step - start + 1), cap)``, which starts
         at 0.
         """
         if step < self.start:
@@ -46,13 +46,13 @@ class MeanTeacher(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module, step: int) -> None:
-        """Move the parameters towards ``student``, after its optimiser step ``step``.
+        """Average the parameters with the student's after its optimiser step ``step``.
 
         Raises:
-            ValueError: ``student`` has other parameters than the network it was copied from.
+            ValueError: The parameters of ``student`` do not match.
         """
         ours: list[torch.Tensor] = list(self.network.parameters())
         theirs: list[torch.Tensor] = list(student.parameters())
         if [p.shape for p in ours] != [p.shape for p in theirs]:
-            raise ValueError("student must have the parameters of the network the teacher copied")
+            raise ValueError("student must have the same parameters as the teacher's network")
         torch._foreach_lerp_(ours, theirs, 1 - self.decay(step))

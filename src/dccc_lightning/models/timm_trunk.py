@@ -1,4 +1,4 @@
-"""Any network of timm as a trunk; timm is an optional part of the installation."""
+"""Networks of timm, an optional dependency, as trunks."""
 
 import difflib
 import inspect
@@ -15,10 +15,10 @@ from dccc_lightning.models.trunk import Trunk
 
 
 def import_timm(name: str) -> Any:
-    """Return the package.
+    """Return the package timm.
 
     Raises:
-        UserError: It is not installed.
+        UserError: Timm is not installed.
     """
     try:
         import timm  # noqa: PLC0415  # optional
@@ -28,13 +28,13 @@ def import_timm(name: str) -> Any:
 
 
 class TimmTrunk(Trunk):
-    """A network of timm without its classifier; below ``network.`` the names are timm's.
+    """Network of timm without classifier; names under ``network.`` are timm's.
 
     Args:
-        network: Returns (B, D, h, w) or (B, D).
+        network: Module that returns (B, D, h, w) or (B, D).
         out_channels: D.
-        ends_in_map: Whether it returns a map.
-        positions: The grid of its position embeddings.
+        ends_in_map: True if it returns a map.
+        positions: Grid of its position embeddings.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class TimmTrunk(Trunk):
 def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> TimmTrunk:
     """Build a network by timm's name, with random weights.
 
-    Convolutional networks end with their last map, kept at 1 / 16 of the image where timm can
-    (``output_stride=16``: the last stage gets stride 1, its convolutions are dilated). Networks
-    that work on tokens make one vector of them in their own way, a class token or a mean. timm's
-    defaults hold otherwise, so there is no dropout and no stochastic depth.
+    Convolutional networks return their last map, at 1 / 16 of the image size if timm supports it
+    (``output_stride=16``: the last stage has stride 1 and dilated convolutions). Networks on tokens
+    return one vector by their pooling, a class token or a mean. Dropout and stochastic depth are
+    off by timm's defaults.
 
     Args:
         name: ``timm/`` and a name of timm, such as ``timm/resnet50d``.
@@ -70,22 +70,23 @@ def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> TimmT
         group_size: Images of the global batch that share batch-norm statistics.
 
     Raises:
-        UserError: timm is not installed.
-        ValueError: No such network, or one that cannot work on such images or in groups.
+        UserError: Timm is not installed.
+        ValueError: The network is unknown, or does not support the image size or grouped batch
+            norm.
     """
     timm = import_timm(name)
     architecture = name.removeprefix(TIMM)
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.0)
         raise ValueError(
-            f"backbone {name!r} is unknown to timm {timm.__version__}; the nearest are "
+            f"backbone {name!r} is unknown to timm {timm.__version__}; the nearest names are "
             f"{', '.join(TIMM + other for other in near)}"
         )
     try:
         network = _create(timm, architecture, image_size)
         group_batch_norms(network, group_size)
         return _as_trunk(network, image_size)
-    except Exception as error:  # each architecture refuses in its own way
+    except Exception as error:  # exceptions differ by architecture
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"backbone {name} cannot be used on images of {image_size[0]} x {image_size[1]} here: "
@@ -100,7 +101,7 @@ def _create(timm: Any, architecture: str, image_size: tuple[int, int]) -> nn.Mod
     if "output_stride" in accepted:
         try:
             network = timm.create_model(architecture, num_classes=0, output_stride=16, **options)
-        except Exception:  # some take the option and refuse all but 32, each in its own way
+        except Exception:  # some accept the option with 32 only; exceptions differ
             pass
         else:
             return network
@@ -108,12 +109,12 @@ def _create(timm: Any, architecture: str, image_size: tuple[int, int]) -> nn.Mod
 
 
 def _as_trunk(network: Any, image_size: tuple[int, int]) -> TimmTrunk:
-    """Look at what two images become."""
+    """Wrap a network after inferring its output by a forward pass of two images."""
     images = torch.zeros(2, 3, *image_size)
     network.eval()
     with torch.no_grad():
         features = network.forward_features(images)
-        # Channels come first in the maps of convolutional networks alone.
+        # Only convolutional networks return maps with channels first.
         ends_in_map = features.dim() == 4 and features.shape[1] == network.num_features
         if ends_in_map:
             network.reset_classifier(0, global_pool="")
@@ -124,11 +125,11 @@ def _as_trunk(network: Any, image_size: tuple[int, int]) -> TimmTrunk:
 
 
 def _run_grouped(network: nn.Module, images: Tensor) -> Tensor:
-    """Run ``network``; its batch norms must see as many rows as there are images."""
+    """Run a network and check that its batch norms have one row per image."""
 
     def check(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if len(inputs[0]) != len(images):
-            raise ValueError("its batch norm counts tokens as images, which no group can")
+            raise ValueError("its batch norm counts tokens as images, which groups cannot")
 
     layers = [layer for layer in network.modules() if isinstance(layer, GroupedBatchNorm)]
     hooks = [layer.register_forward_pre_hook(check) for layer in layers]

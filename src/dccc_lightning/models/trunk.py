@@ -1,4 +1,4 @@
-"""What every backbone is to the embedder: a network that ends in a map of known depth."""
+"""Base class of backbones."""
 
 from torch import nn
 
@@ -6,13 +6,13 @@ from dccc_lightning.models.position_grid import PositionGrid
 
 
 class Trunk(nn.Module):
-    """A network without its classifier: (B, 3, H, W) normalised images to (B, D, h, w).
+    """Network without classifier that maps normalised images (B, 3, H, W) to (B, D, h, w).
 
     Attributes:
         out_channels: D.
-        ends_in_map: Whether the positions of the result are places in the image, to be pooled. If
-            not, the network has made one vector of the image itself, and h = w = 1.
-        positions: The grid of its position embeddings, if it has any that can be resized.
+        ends_in_map: True if the output is a feature map to be pooled; False if the network pools,
+            with h = w = 1.
+        positions: Grid of its position embeddings; None if it has none that can be resized.
     """
 
     out_channels: int

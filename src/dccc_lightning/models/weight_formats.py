@@ -1,4 +1,4 @@
-"""Name the kind of a file that is no file of weights, and the way to one."""
+"""Recognition of files that are not weights, with advice for error messages."""
 
 import zipfile
 import zlib
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 STATE_DICT = "torch.save(model.state_dict(), FILE)"
-"""What writes a file that can be read, in the code that wrote this one."""
+"""Code that writes a readable file."""
 
 _HEAD = 512
 
@@ -28,7 +28,7 @@ _UNKNOWN = (
 _IN_ITS_CODE = "in the code that wrote it"
 _PICKLE, _PROTOCOL = b"\x80", b"\x02"
 _TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
-"""Number that files of torch.save begin with, but for archives."""
+"""First number in files of torch.save that are not ZIP archives."""
 
 _OTHER_FRAMEWORKS = (".onnx", ".pb", ".tflite", ".msgpack")
 _UNPACK = "unpack it and give the file of weights in it"
@@ -63,14 +63,14 @@ _BYTES: tuple[tuple[int, bytes, str], ...] = (
 
 
 def is_safetensors(path: Path) -> bool:
-    """Tell by the JSON header that follows its length; torch's files begin otherwise."""
+    """Return True if the file begins with a safetensors header: its length, then JSON."""
     with path.open("rb") as file:
         head = file.read(9)
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
 
 
 def describe_folder(folder: Path) -> str:
-    """Say which file of a folder to give."""
+    """Return an error message for a folder that suggests a file in it."""
     for pattern in _CANDIDATES:
         found = sorted(path for path in folder.glob(pattern) if path.is_file())
         if found:
@@ -81,7 +81,7 @@ def describe_folder(folder: Path) -> str:
 
 
 def describe_file(path: Path) -> str:
-    """Say what a file is that neither torch nor safetensors can read, and what to do."""
+    """Return the kind of a file that torch and safetensors cannot read, and the remedy."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -107,7 +107,7 @@ def _describe_pickle(head: bytes) -> str:
         return f"a pickle that torch.save did not write; {_IN_ITS_CODE}, {STATE_DICT}"
     if head[1:2] > _PROTOCOL:
         return (
-            f"it is pickled in protocol {head[1]}, of which torch reads safely only a part; "
+            f"pickle protocol {head[1]}, which torch cannot read safely in full; "
             f"{_IN_ITS_CODE}, {STATE_DICT} without pickle_protocol"
         )
     return _DAMAGED
@@ -126,7 +126,7 @@ def _is_text(head: bytes) -> bool:
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # not a letter that the end cuts in two
+        if error.start < len(head) - 3:  # unless the end cuts a character
             return False
         text = head[: error.start].decode()
     return all(letter.isprintable() or letter.isspace() for letter in text)
@@ -161,7 +161,7 @@ def _has(names: Sequence[str], name: str) -> bool:
 
 
 def few(names: Iterable[str], limit: int = 3) -> str:
-    """Return the first of the names in one line.
+    """Join the first ``limit`` names in one line and append the number of the others.
 
     >>> few(["a.B", "c.D"]), few("abcde")
     ('a.B, c.D', 'a, b, c and 2 more')
