@@ -165,7 +165,7 @@ class TestOtherKinds:
         (line,) = [str(warning.message) for warning in caught]
         assert line.startswith(
             f"{crops}: 3 files are images by the first bytes (1 GIF, 1 JPEG, 1 PNG) but not by the "
-            "suffix, and left out, the first is 'c.gif'; rename those that are read (.bmp, .jfif,"
+            "suffix, and left out, the first is 'c.gif'; rename those of supported formats (.bmp, .jfif,"
         )
         assert line.endswith("and convert the others to JPEG or PNG")
 
@@ -679,8 +679,8 @@ class TestRules:
             ({"splits": {"valid": ["a"]}}, r"splits must map to some of train, .*, got 'valid'"),
             ({"splits": {"train": ["a"], "test": ["A "]}}, "splits must map 'a' to one split"),
             ({"splits": ["a"]}, r"splits must be \{train: \[NAME\], ...\}"),
-            ({"unknown": {"a": 1}}, "unknown must be words"),
-            ({"junk": [None]}, "junk must be words"),
+            ({"unknown": {"a": 1}}, "unknown must be a word"),
+            ({"junk": [None]}, "junk must be a word"),
         ],
     )
     def test_rules_are_checked(self, tmp_path, rules, message):

@@ -172,7 +172,7 @@ def test_arguments_are_checked():
     }.items():
         with pytest.raises(ValueError, match=name):
             draw_batches(labels, labels, *values, 0, 0)
-    with pytest.raises(ValueError, match="labels do not go with"):
+    with pytest.raises(ValueError, match="labels and cameras must have one shape"):
         draw_batches(labels, labels[:2], 2, 2, 1, 0, 0)
 
 
