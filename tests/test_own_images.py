@@ -165,7 +165,7 @@ class TestOtherKinds:
         (line,) = [str(warning.message) for warning in caught]
         assert line.startswith(
             f"{crops}: 3 files are images by the first bytes (1 GIF, 1 JPEG, 1 PNG) but not by the "
-            "suffix, and left out, the first is 'c.gif'; rename those of supported formats (.bmp, .jfif,"
+            "suffix, and left out, the first is 'c.gif'; rename those of supported formats (.bmp,"
         )
         assert line.endswith("and convert the others to JPEG or PNG")
 
