@@ -50,7 +50,7 @@ def test_the_wheel_holds_every_file(wheel_folder: Path) -> None:
 def test_the_wheel_runs_from_any_folder(
     wheel_folder: Path, tiny: list[str], tmp_path: Path
 ) -> None:
-    environment = os.environ | {"PYTHONPATH": str(wheel_folder)}
+    environment = os.environ | {"PYTHONPATH": str(wheel_folder), "PYTHONPROFILEIMPORTTIME": "1"}
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "short.yaml").write_text(
         "# @package _global_\nepochs: 1\niterations: 1\n"
@@ -63,6 +63,9 @@ def test_the_wheel_runs_from_any_folder(
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert outcome.returncode == 0, outcome.stderr
+        imported = {line.rpartition("|")[2].strip() for line in outcome.stderr.splitlines()}
+        assert "torch" in imported
+        assert imported.isdisjoint({"wandb", "tensorboard"})
         return outcome
 
     own = ["--config-dir", "mine", "experiment=short"]

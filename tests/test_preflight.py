@@ -115,6 +115,23 @@ def targets(node: object) -> list[str]:
     return own + [target for part in node.values() for target in targets(part)]
 
 
+def test_a_run_without_wandb_and_tensorboard_imports_neither() -> None:
+    parts = [
+        target
+        for name in ("callbacks/default.yaml", "model/resnet50.yaml")
+        for target in targets(yaml.safe_load((conf_dir() / name).read_text()))
+    ]
+    modules = [target.rpartition(".")[0] for target in parts]
+    assert "dccc_lightning.training.callbacks.wandb_panels" in modules
+    script = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; "
+    check = "sys.exit(' '.join({'wandb', 'tensorboard'} & set(sys.modules)) or 0)"
+    run = ["dccc_lightning.tasks.train", "dccc_lightning.config.build", *modules]
+    ended = subprocess.run(
+        [sys.executable, "-c", script + check, *run], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_every_part_that_is_configured_is_checked_early() -> None:
     configured = {
         target.removeprefix(PACKAGE)

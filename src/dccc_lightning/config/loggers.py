@@ -5,10 +5,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import wandb
 from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.utilities import rank_zero_only
-from wandb.sdk.lib.runid import generate_id
 
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.files import write_atomically
@@ -32,6 +30,9 @@ def build_logger(entry: Settings, output: Path) -> Any:
     """
     if not str(entry["_target_"]).endswith("WandbLogger"):
         return construct("logger", entry)
+    import wandb  # noqa: PLC0415  no run without W&B imports it
+    from wandb.sdk.lib.runid import generate_id  # noqa: PLC0415
+
     if wandb.run is not None:  # of a job of this sweep that failed before it trained
         wandb.finish(exit_code=1)
     record = output / RUN_ID

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import wandb
-
 from dccc_lightning.reports.boards.thumbnails import Thumbnails
 from dccc_lightning.reports.panels import Panel
 from dccc_lightning.reports.picture_failures import warn_on_failure
@@ -31,6 +29,8 @@ def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
     Returns:
         ``wandb.Image`` and ``wandb.Table`` by key.
     """
+    import wandb  # noqa: PLC0415  no run without W&B imports it
+
     shown, thumbnails = [], {}
     for panel in panels:
         kind, _, name = panel.name.rpartition("/")
@@ -114,5 +114,7 @@ def _distances(data: Mapping[str, Any]) -> Columns:
     return columns | {"eps": [data["eps"]] * len(columns["from"])}
 
 
-def _picture(thumbnails: Thumbnails, key: str) -> wandb.Image:
+def _picture(thumbnails: Thumbnails, key: str) -> Any:
+    import wandb  # noqa: PLC0415
+
     return wandb.Image(thumbnails[key], file_type="jpg")

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -34,6 +33,8 @@ class RunWandbLogger(WandbLogger):
     """
 
     def __init__(self, checkpoints: str = "none", **arguments: Any) -> None:
+        import wandb  # noqa: PLC0415  no run without W&B imports it
+
         super().__init__(**{"settings": wandb.Settings(silent=True), **arguments})
         self._wandb_init.pop("anonymous", None)  # Lightning gives it; wandb warns of it
         self.checkpoints = checks.choice("checkpoints", checkpoints, ranges.ARTIFACTS)
@@ -63,6 +64,8 @@ class RunWandbLogger(WandbLogger):
     @rank_zero_only
     def log_checkpoints(self, best: Path | None, last: Path, metadata: Mapping[str, Any]) -> None:
         """Log the chosen checkpoints as artifacts ``RUN-best`` and ``RUN-last``."""
+        import wandb  # noqa: PLC0415
+
         chosen = {"best": best if self.checkpoints != "none" else None,
                   "last": last if self.checkpoints == "all" else None}  # fmt: skip
         for name, path in chosen.items():
