@@ -1,6 +1,6 @@
 """LightningModule of DCCC: student, teacher, memory, loss, optimiser."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from dccc_lightning import __version__
 from dccc_lightning.common import collectives
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.errors import UserError
@@ -46,8 +47,6 @@ class DCCCModule(EvaluatedModule):
         skip_nonfinite: Skip and count steps whose loss is NaN or infinite; every step then
             synchronises with the device.
         compile: Compile student and teacher with ``torch.compile``.
-        description: Plain containers that describe how the networks were built, saved in every
-            checkpoint.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class DCCCModule(EvaluatedModule):
         teacher_cap: float = 0.999,
         skip_nonfinite: bool = False,
         compile: bool = False,
-        description: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.student = student
@@ -71,7 +69,6 @@ class DCCCModule(EvaluatedModule):
         self.loss = loss
         self.optimization = optimization
         self.skip_nonfinite = skip_nonfinite
-        self.description = dict(description or {})
         # Sum and number of the epoch's losses over all processes, and number of skipped steps. A
         # buffer, so that a resumed epoch includes the steps before the checkpoint.
         self.register_buffer("loss_sums", torch.zeros(3, dtype=torch.float64))
@@ -162,9 +159,19 @@ class DCCCModule(EvaluatedModule):
         broadcast_running_statistics(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the description of the networks beside the weights."""
+        """Save the description of the network beside the weights."""
+        data = getattr(self._trainer, "datamodule", None)  # of Recluster: a ReIDDataModule
+        described: dict[str, Any] = {}
+        if data is not None and self.student.architecture:
+            described = {
+                "format": 1,
+                "version": __version__,
+                "model": dict(self.student.architecture),
+                "image": {"height": data.height, "width": data.width},
+                "dataset": data.dataset.name,
+            }
         better = {} if self.better is None else {"network": _NAMES[self.better]}
-        checkpoint["dccc_lightning"] = self.description | better
+        checkpoint["dccc_lightning"] = described | better
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore which network was better at the last evaluation."""

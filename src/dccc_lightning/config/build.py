@@ -8,7 +8,6 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
 
-from dccc_lightning import __version__
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.loggers import build_logger
 from dccc_lightning.config.processes import PROCESS_TIMEOUT
@@ -73,22 +72,9 @@ def build_module(settings: Settings) -> DCCCModule:
             teacher_cap=settings["teacher"]["cap"],
             skip_nonfinite=settings["on_nonfinite_loss"] == "skip",
             compile=settings["compile"],
-            description=describe(settings),
         ),
         {"teacher": settings["teacher"]},
     )
-
-
-def describe(settings: Settings) -> dict[str, Any]:
-    """Return what has to be known to use the weights of a run, for its checkpoints."""
-    built = {k: v for k, v in settings["model"].items() if k not in ("_target_", "weights")}
-    return {
-        "format": 1,
-        "version": __version__,
-        "model": built,
-        "image": dict(settings["image"]),
-        "dataset": settings["dataset"]["name"],
-    }
 
 
 def build_trainer(settings: Settings, output: str) -> pl.Trainer:

@@ -12,7 +12,7 @@ from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.catalog import check_embedder
 
-Check = Callable[..., None]
+Check = Callable[..., object]
 
 CHECKS: Mapping[str, Check] = {
     "training.callbacks.evaluation_interval.EvaluationEvery": ranges.evaluation,

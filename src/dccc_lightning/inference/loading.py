@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
+from dccc_lightning.models.catalog import OWN
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.foreign_objects import ForeignObjectError, load_tensors
 from dccc_lightning.models.weight_formats import describe_file
@@ -45,7 +46,10 @@ _BUNDLED = Origin(
 
 
 def load_embedder(
-    path: str | os.PathLike[str], network: str = "auto", device: str | torch.device = "auto"
+    path: str | os.PathLike[str],
+    network: str = "auto",
+    device: str | torch.device = "auto",
+    backbone: nn.Module | None = None,
 ) -> ImageEmbedder:
     """Load a trained network from what a run has left.
 
@@ -61,9 +65,12 @@ def load_embedder(
             evaluation before the checkpoint, which ``best`` in results.json names; where nothing
             was evaluated, the teacher if there is one.
         device: As torch names it; ``auto``: the GPU if there is one.
+        backbone: For a checkpoint whose backbone was passed to ``build_embedder`` as a module: a
+            module of the same architecture. It is copied, and the copy takes the weights.
 
     Raises:
-        UserError: Nothing there, a damaged file, one from elsewhere, or one without that network.
+        UserError: Nothing there, a damaged file, one from elsewhere, or one without that network;
+            no ``backbone`` where the checkpoint needs one, or one where it does not.
         ValueError: ``network`` or ``device`` is none of the possible.
     """
     checks.choice("network", network, NETWORKS)
@@ -76,7 +83,7 @@ def load_embedder(
     if chosen not in networks:
         raise UserError(f"{file}: holds no {chosen}; choose network={next(iter(networks))}")
     origin = _BUNDLED if bundled else _origin(file, content, chosen)
-    return ImageEmbedder(_build(origin, networks[chosen]), origin, where)
+    return ImageEmbedder(_build(origin, networks[chosen], backbone), origin, where)
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -145,7 +152,7 @@ def _origin(file: Path, content: Mapping[Any, Any], network: str) -> Origin:
         return Origin(
             path=str(file),
             network=network,
-            model={str(k): v for k, v in model.items() if k not in ("_target_", "weights")},
+            model={str(k): v for k, v in _named(model).items() if k not in ("_target_", "weights")},
             height=checks.integer("image.height", image["height"], 1),
             width=checks.integer("image.width", image["width"], 1),
             dataset=str(dataset["name"] if isinstance(dataset, Mapping) else dataset),
@@ -178,11 +185,28 @@ def _config(file: Path) -> Mapping[str, Any]:
     return settings
 
 
-def _build(origin: Origin, tensors: Mapping[str, Tensor]) -> Embedder:
+def _named(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a model with the class of its backbone in place of its settings."""
+    backbone = model["backbone"]
+    if not isinstance(backbone, Mapping):
+        return model
+    return {**model, "backbone": f"{OWN}{backbone['_target_']}"}
+
+
+def _build(origin: Origin, tensors: Mapping[str, Tensor], backbone: nn.Module | None) -> Embedder:
     """Build the network and fill it; every tensor must fit."""
+    name = str(origin.model.get("backbone"))
+    own = {} if backbone is None else {"backbone": backbone}
+    if backbone is None and name.startswith(OWN):
+        raise UserError(
+            f"{origin.path}: its backbone is a module of your own, {name.removeprefix(OWN)}; load "
+            "it with load_embedder(path, backbone=MODULE), or task= with the model= of its run"
+        )
+    if backbone is not None and not name.startswith(OWN):
+        raise UserError(f"{origin.path}: its backbone is {name}; leave backbone out to load it")
     try:
         size = {"image_size": (origin.height, origin.width)}  # transformers depend on it
-        embedder = build_embedder(**size | dict(origin.model), weights=None)
+        embedder = build_embedder(**size | dict(origin.model) | own, weights=None)
         embedder.load_state_dict(tensors)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(

@@ -64,6 +64,9 @@ PATCH = 16
 TIMM = "timm/"
 """Prefix of the names of timm's backbones; the rest is timm's own name."""
 
+OWN = "own/"
+"""Prefix of the name of a backbone that was passed as a module; the rest names its class."""
+
 BACKBONES = (*RESNETS, *MOBILE, *TRANSFORMERS)
 """All names but those of timm."""
 
@@ -89,9 +92,7 @@ def check_backbone(
         UserError: It needs timm, which is not installed.
     """
     checks.real("width", width, 1 / 64, 4.0)  # one of the 64 channels of the first layer remains
-    height, across = IMAGE_SIZE if image_size is None else image_size
-    size = checks.integer("image_size", height, 1), checks.integer("image_size", across, 1)
-    checks.integer("bn_group_size", bn_group_size, 1)
+    size = _check_sizes(bn_group_size, image_size)
     is_of_timm = isinstance(name, str) and name.startswith(TIMM)
     if not is_of_timm and name not in BACKBONES:
         near = difflib.get_close_matches(str(name), BACKBONES, n=3, cutoff=0.0)
@@ -113,6 +114,13 @@ def check_backbone(
     return size
 
 
+def _check_sizes(bn_group_size: int, image_size: tuple[int, int] | None) -> tuple[int, int]:
+    """Check the size of groups and images, and return that of the images."""
+    checks.integer("bn_group_size", bn_group_size, 1)
+    height, across = IMAGE_SIZE if image_size is None else image_size
+    return checks.integer("image_size", height, 1), checks.integer("image_size", across, 1)
+
+
 def check_patches(size: tuple[int, int]) -> None:
     """Check that a transformer's patches fill images of ``size``.
 
@@ -124,35 +132,54 @@ def check_patches(size: tuple[int, int]) -> None:
 
 
 def check_embedder(
-    backbone: str = "resnet50",
+    backbone: object = "resnet50",
     width: float = 1.0,
     pooling: str = "avg",
     weights: str | None = "imagenet",
     bn_group_size: int = 64,
     image_size: tuple[int, int] | None = None,
-) -> None:
-    """Check the arguments of ``build_embedder``.
+) -> tuple[int, int]:
+    """Check the arguments of ``build_embedder`` and return the size of the images.
+
+    Args:
+        backbone: A name; anything else is a module, or the settings that a module is built from.
+        width: As for ``build_embedder``, like the others.
+        pooling: The same.
+        weights: The same.
+        bn_group_size: The same.
+        image_size: The same.
 
     Raises:
         ValueError: A name or number is out of range.
         UserError: The file of the weights is missing, or timm is.
     """
-    check_backbone(backbone, width, bn_group_size, image_size)
     checks.choice("pooling", pooling, POOLINGS)
-    check_pooling(pooling, ends_in_map=backbone not in TRANSFORMERS)
+    if isinstance(backbone, str):
+        size = check_backbone(backbone, width, bn_group_size, image_size)
+        check_pooling(pooling, ends_in_map=backbone not in TRANSFORMERS)
+    else:
+        size = _check_sizes(bn_group_size, image_size)
+        if width != 1:
+            raise ValueError(f"width must be 1 for a backbone of your own, got {width!r}")
+        if weights in PACKAGED_WEIGHTS:
+            raise ValueError(
+                "weights must be None or a file for a backbone of your own, which keeps those that "
+                f"it has, got {weights!r}"
+            )
     if weights is not None and weights not in PACKAGED_WEIGHTS:
         check_file(Path(str(weights)).expanduser())
+    return size
 
 
 def check_pooling(pooling: str, ends_in_map: bool) -> None:
     """Check that a backbone has the feature map that ``pooling`` needs.
 
     Raises:
-        ValueError: It ends in one token.
+        ValueError: It ends in a vector.
     """
     if pooling != "avg" and not ends_in_map:
         raise ValueError(
-            f"pooling must be avg for a backbone that ends in one token, got {pooling!r}"
+            f"pooling must be avg for a backbone that ends in a vector, got {pooling!r}"
         )
 
 

@@ -1,6 +1,7 @@
 """Embedding network: backbone, pooling and batch-norm neck."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +9,11 @@ from torch.nn import functional as F
 
 from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
-from dccc_lightning.models.catalog import check_embedder, check_pooling
+from dccc_lightning.models.catalog import OWN, check_embedder, check_pooling
 from dccc_lightning.models.pooling import build_pooling
+from dccc_lightning.models.trunk import Trunk
 from dccc_lightning.models.weights import load_weights
+from dccc_lightning.models.wrapped_trunk import wrap_backbone
 
 
 class Embedder(nn.Module):
@@ -24,7 +27,13 @@ class Embedder(nn.Module):
         pooling: Module that maps (B, D, h, w) to (B, D).
         feature_dim: D, the size of the embeddings.
         bn_group_size: Number of images of the global batch that share batch-norm statistics.
+
+    Attributes:
+        architecture: Arguments of ``build_embedder`` that rebuild it; empty if it was built
+            otherwise.
     """
+
+    architecture: Mapping[str, Any] = {}
 
     def __init__(
         self, backbone: nn.Module, pooling: nn.Module, feature_dim: int, bn_group_size: int
@@ -55,34 +64,47 @@ class Embedder(nn.Module):
 
 
 def build_embedder(
-    backbone: str = "resnet50",
+    backbone: str | nn.Module = "resnet50",
     width: float = 1.0,
     pooling: str = "avg",
     weights: str | None = "imagenet",
     bn_group_size: int = 64,
     image_size: tuple[int, int] | None = None,
 ) -> Embedder:
-    """Build an embedder by names and load its weights.
+    """Build an embedder and load its weights.
 
     Args:
-        backbone: One of ``models.catalog.BACKBONES``, or ``timm/NAME``.
+        backbone: One of ``models.catalog.BACKBONES``, ``timm/NAME``, or a module of your own that
+            maps normalised (B, 3, H, W) images to (B, D, h, w) or (B, D). The module is copied, and
+            batch norms of the copy are replaced by batch norms in groups.
         width: Factor of the number of channels (ResNets of basic blocks only).
-        pooling: ``avg`` or ``gem``; transformers, which return one token, support ``avg`` only.
+        pooling: ``avg`` or ``gem``; backbones that return a vector, such as transformers, support
+            ``avg`` only.
         weights: ``imagenet`` (of torchvision, IBN-Net or timm, by backbone), ``bundled`` (of this
-            package, for resnet10 at half width), path of a file, or None for random weights.
+            package, for resnet10 at half width), path of a file, or None for random weights; with a
+            module of your own, None keeps its weights.
         bn_group_size: Number of images of the global batch that share batch-norm statistics.
         image_size: Height and width of the images in pixels, 256 x 128 if None; used by
-            transformers only.
+            transformers and to check modules of your own.
 
     Raises:
-        ValueError: A name is unknown or a number out of range.
+        ValueError: A name is unknown, a number out of range, or a module cannot process the images.
         UserError: The weights cannot be found, read or matched, or timm is not installed.
     """
-    check_embedder(backbone, width, pooling, weights, bn_group_size, image_size)
-    trunk = build_backbone(backbone, width, bn_group_size, image_size)
+    size = check_embedder(backbone, width, pooling, weights, bn_group_size, image_size)
+    trunk: Trunk
+    if isinstance(backbone, str):
+        name = backbone
+        trunk = build_backbone(name, width, bn_group_size, image_size)
+    else:
+        name = f"{OWN}{type(backbone).__module__}.{type(backbone).__qualname__}"
+        trunk = wrap_backbone(backbone, size, bn_group_size)
     check_pooling(pooling, trunk.ends_in_map)
     embedder = Embedder(trunk, build_pooling(pooling), trunk.out_channels, bn_group_size)
+    embedder.architecture = {
+        "backbone": name, "width": width, "pooling": pooling, "bn_group_size": bn_group_size,
+    }  # fmt: skip
     if weights is not None:
-        load_weights(embedder, weights, backbone)
+        load_weights(embedder, weights, name)
     embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     return embedder

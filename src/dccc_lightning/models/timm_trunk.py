@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.batchnorm_conversion import group_batch_norms
 from dccc_lightning.models.catalog import TIMM, missing_timm
 from dccc_lightning.models.position_grid import PositionGrid
-from dccc_lightning.models.trunk import Trunk
+from dccc_lightning.models.wrapped_trunk import WrappedTrunk, fits_images, wrapped
 
 
 def import_timm(name: str) -> Any:
@@ -27,36 +26,7 @@ def import_timm(name: str) -> Any:
     return timm
 
 
-class TimmTrunk(Trunk):
-    """Network of timm without classifier; names under ``network.`` are timm's.
-
-    Args:
-        network: Module that returns (B, D, h, w) or (B, D).
-        out_channels: D.
-        ends_in_map: True if it returns a map.
-        positions: Grid of its position embeddings.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        out_channels: int,
-        ends_in_map: bool,
-        positions: PositionGrid | None,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.out_channels = out_channels
-        self.ends_in_map = ends_in_map
-        self.positions = positions
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) normalised images to (B, D, h, w)."""
-        output: Tensor = self.network(images)
-        return output if self.ends_in_map else output[:, :, None, None]
-
-
-def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> TimmTrunk:
+def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> WrappedTrunk:
     """Build a network by timm's name, with random weights.
 
     Convolutional networks return their last map, at 1 / 16 of the image size if timm supports it
@@ -82,16 +52,10 @@ def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> TimmT
             f"backbone {name!r} is unknown to timm {timm.__version__}; the nearest names are "
             f"{', '.join(TIMM + other for other in near)}"
         )
-    try:
+    with fits_images(name, image_size):
         network = _create(timm, architecture, image_size)
         group_batch_norms(network, group_size)
         return _as_trunk(network, image_size)
-    except Exception as error:  # exceptions differ by architecture
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"backbone {name} cannot be used on images of {image_size[0]} x {image_size[1]} here: "
-            f"{reason}"
-        ) from error
 
 
 def _create(timm: Any, architecture: str, image_size: tuple[int, int]) -> nn.Module:
@@ -108,7 +72,7 @@ def _create(timm: Any, architecture: str, image_size: tuple[int, int]) -> nn.Mod
     return timm.create_model(architecture, num_classes=0, **options) if options else network
 
 
-def _as_trunk(network: Any, image_size: tuple[int, int]) -> TimmTrunk:
+def _as_trunk(network: Any, image_size: tuple[int, int]) -> WrappedTrunk:
     """Wrap a network after inferring its output by a forward pass of two images."""
     images = torch.zeros(2, 3, *image_size)
     network.eval()
@@ -118,27 +82,10 @@ def _as_trunk(network: Any, image_size: tuple[int, int]) -> TimmTrunk:
         ends_in_map = features.dim() == 4 and features.shape[1] == network.num_features
         if ends_in_map:
             network.reset_classifier(0, global_pool="")
-        output = _run_grouped(network, images)
-    if output.dim() != (4 if ends_in_map else 2):
-        raise ValueError(f"its features have the shape {tuple(output.shape)}")
-    return TimmTrunk(network.train(), output.shape[1], ends_in_map, _positions(network))
-
-
-def _run_grouped(network: nn.Module, images: Tensor) -> Tensor:
-    """Run a network and check that its batch norms have one row per image."""
-
-    def check(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if len(inputs[0]) != len(images):
-            raise ValueError("its batch norm counts tokens as images, which groups cannot")
-
-    layers = [layer for layer in network.modules() if isinstance(layer, GroupedBatchNorm)]
-    hooks = [layer.register_forward_pre_hook(check) for layer in layers]
-    try:
-        output: Tensor = network(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return output
+    trunk = wrapped(network.train(), image_size, _positions(network))
+    if trunk.ends_in_map != ends_in_map:
+        raise ValueError(f"its features have the shape {tuple(features.shape)}")
+    return trunk
 
 
 def _positions(network: Any) -> PositionGrid | None:

@@ -23,6 +23,7 @@ from dccc_lightning.reports.results import CAMERA_CENTERED, versions, write_resu
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.tasks.early_checks import check_protocol, checkpoints_of
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
+from dccc_lightning.tasks.inputs import own_backbone
 
 
 def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
@@ -97,30 +98,28 @@ def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
     device = torch.device("cuda" if on_gpu else "cpu")
     paths = checkpoints_of(settings)
     if not paths:
-        return {_model_name(settings): _plain_network(settings, device)}
+        plain = _plain_network(settings, device)
+        name = plain.origin.model.get("backbone", "network")
+        return {f"{name}, {settings['model']['weights'] or 'random'} weights": plain}
+    backbone = own_backbone(settings)
     return {
-        path: checked("ckpt", partial(load_embedder, path, settings["network"], device))
+        path: checked("ckpt", partial(load_embedder, path, settings["network"], device, backbone))
         for path in paths
     }
 
 
-def _model_name(settings: Settings) -> str:
-    model = settings["model"]
-    return f"{model['backbone']}, {model['weights'] or 'random'} weights"
-
-
 def _plain_network(settings: Settings, device: torch.device) -> ImageEmbedder:
     """Build the network of ``model=`` as it is before any training of ours."""
-    model, image = settings["model"], settings["image"]
+    image, student = settings["image"], build_student(settings)
     origin = Origin(
-        path=str(model["weights"]),
+        path=str(settings["model"]["weights"]),
         network="student",
-        model={key: value for key, value in model.items() if key not in ("_target_", "weights")},
+        model=student.architecture,
         height=image["height"],
         width=image["width"],
         dataset="unknown",
     )
-    return checked("image", lambda: ImageEmbedder(build_student(settings), origin, device))
+    return checked("image", lambda: ImageEmbedder(student, origin, device))
 
 
 def _described(embedder: ImageEmbedder) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the settings ``ckpt``, ``network`` and ``input`` stand for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 SPLITS = ("train", "query", "gallery", "all")
@@ -27,9 +29,22 @@ def embedder_of(settings: Settings, device: str) -> "ImageEmbedder":
 
     from dccc_lightning.inference.loading import load_embedder
 
+    backbone = own_backbone(settings)
     return checked(
-        "ckpt", lambda: load_embedder(str(settings["ckpt"]), settings["network"], device)
+        "ckpt", lambda: load_embedder(str(settings["ckpt"]), settings["network"], device, backbone)
     )
+
+
+def own_backbone(settings: Settings) -> "nn.Module | None":
+    """Build the backbone of ``model`` where it is a class of the user's; else return None.
+
+    A checkpoint does not choose the code that runs, so the settings have to name it.
+
+    Raises:
+        UserError: Its constructor refuses a value.
+    """
+    backbone = settings["model"].get("backbone")
+    return construct("model.backbone", backbone) if isinstance(backbone, Mapping) else None
 
 
 def check_checkpoint(settings: Settings) -> None:
