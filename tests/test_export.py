@@ -13,7 +13,9 @@ import yaml
 from PIL import Image
 
 from dccc_lightning.data.decoding import decode_image
-from dccc_lightning.inference import exporting
+from dccc_lightning.errors import UserError
+from dccc_lightning.inference import checked_export, exporting
+from dccc_lightning.inference.checked_export import export_embedder
 from dccc_lightning.inference.export_example import ExportExample
 from dccc_lightning.inference.exporting import ABOUT, Parity, runner, to_onnx, to_program, to_pt2
 from dccc_lightning.inference.image_embedder import Origin
@@ -268,6 +270,33 @@ def test_without_the_extra_onnx_is_refused_and_pt2_is_not(command, run_folder, c
     assert outcome.code == 0, outcome.err
     assert not Path("out/model.onnx").exists()
     assert Path("out/model.pt2").exists()
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "pt2"])
+def test_an_embedder_is_exported_without_a_run(embedder, crops, tmp_path, file_format):
+    images = sorted(crops.iterdir())
+    parity = export_embedder(embedder, tmp_path / f"shop.{file_format}", images)
+    assert parity.cosine >= 0.9999
+    content = (tmp_path / f"shop.{file_format}").read_bytes()
+    pixels = np.stack([decode_image(path, 32, 16) for path in images])
+    np.testing.assert_allclose(
+        runner(content, file_format)(pixels), embedder.embed(images), rtol=1e-4, atol=1e-5
+    )
+    assert embedder.fingerprint.encode() in content
+
+
+def test_an_embedder_is_exported_whole_or_not_at_all(embedder, crops, tmp_path, monkeypatch):
+    images, file = sorted(crops.iterdir()), tmp_path / "out.pt2"
+    for path, given, message in (
+        (tmp_path / "out.tflite", images, r"path must end in \.onnx or \.pt2"),
+        (file, images[:1], "number of images must be at least 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export_embedder(embedder, path, given)
+    monkeypatch.setattr(checked_export, "LEAST_COSINE", 1.1)
+    with pytest.raises(UserError, match="disagrees with the module"):
+        export_embedder(embedder, file, images)
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dccc_lightning.datamodule import ReIDDataModule as ReIDDataModule
     from dccc_lightning.errors import UserError as UserError
     from dccc_lightning.gallery.gallery_index import GalleryIndex as GalleryIndex
+    from dccc_lightning.inference.checked_export import export_embedder as export_embedder
     from dccc_lightning.inference.loading import load_embedder as load_embedder
     from dccc_lightning.losses import ClusterContrastLoss as ClusterContrastLoss
     from dccc_lightning.losses import SoftContrastiveLoss as SoftContrastiveLoss
@@ -62,6 +63,7 @@ _PUBLIC = {
     "StepSchedule": "clustering.dcps",
     "UserError": "errors",
     "build_embedder": "models.embedder",
+    "export_embedder": "inference.checked_export",
     "jaccard_graph": "clustering.jaccard",
     "knn": "neighbors.nearest",
     "load_embedder": "inference.loading",

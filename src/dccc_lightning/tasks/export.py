@@ -13,21 +13,19 @@ import yaml
 from numpy.typing import NDArray
 from rich.table import Table
 
-from dccc_lightning import __version__
 from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked
-from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.errors import UserError
+from dccc_lightning.inference.checked_export import about, compared, decoded
 from dccc_lightning.inference.export_example import EMBEDDING, EXAMPLE, ExportExample
 from dccc_lightning.inference.exporting import (
     FORMATS,
     Parity,
     images_per_second,
     require_packages,
-    runner,
     to_onnx,
     to_program,
     to_pt2,
@@ -35,10 +33,6 @@ from dccc_lightning.inference.exporting import (
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.inference.model_card import model_card
 from dccc_lightning.tasks.inputs import embedder_of, images_of, source_of
-
-LEAST_COSINE = 0.9999
-LARGEST_DIFFERENCE = 0.01
-"""Of a component; an embedding that is not of length 1 has the right cosine all the same."""
 
 CARD, REPORT = "MODEL_CARD.md", "export.json"
 
@@ -63,23 +57,15 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
     embedder = embedder_of(settings, "cpu")  # a file has to run everywhere
     source = source_of(settings, private=True)  # a card is passed on
     pixels = _pixels(settings, embedder)
-    about = {
-        "fingerprint": embedder.fingerprint,
-        "height": embedder.height,
-        "width": embedder.width,
-        "feature_dim": embedder.feature_dim,
-        "network": embedder.origin.network,
-        "dataset": embedder.origin.dataset,
-        "dccc_lightning": __version__,
-    }
+    described = about(embedder)
     with announced("exporting"):
         program = to_program(embedder)
         writers = {"onnx": to_onnx, "pt2": to_pt2}
-        contents = {name: writers[name](program, about) for name in formats}
+        contents = {name: writers[name](program, described) for name in formats}
     example = ExportExample.of(embedder)
     parity, speed = _compared(embedder, contents, pixels)
     facts = {
-        **about,
+        **described,
         "parameters": sum(p.numel() for p in embedder.network.parameters()),
         "files": {f"model.{name}": len(content) for name, content in contents.items()},
         "parity": {f"model.{name}": asdict(found) for name, found in parity.items()},
@@ -122,7 +108,7 @@ def _pixels(settings: Settings, embedder: ImageEmbedder) -> NDArray[np.uint8]:
     rows = list(islice(images_of(settings), number))
     if not rows:
         raise UserError(f"input={settings['input']}: no images to compare on")
-    return np.stack([decode_image(row.path, embedder.height, embedder.width) for row in rows])
+    return decoded([row.path for row in rows], embedder)
 
 
 def _compared(
@@ -133,15 +119,7 @@ def _compared(
     ours = runs["torch"](pixels)
     parity: dict[str, Parity] = {}
     for name, content in contents.items():
-        run = runner(content, name)
-        theirs = np.concatenate([run(pixels[:1]), run(pixels[1:])])  # two sizes of a batch
-        parity[name] = Parity.between(ours, theirs)
-        if not (
-            parity[name].cosine >= LEAST_COSINE and parity[name].difference <= LARGEST_DIFFERENCE
-        ):
-            raise UserError(
-                f"model.{name} disagrees with the module: {parity[name]}; nothing was written"
-            )
+        run, parity[name] = compared(content, name, pixels, ours)
         runs[{"onnx": "onnxruntime", "pt2": "torch.export"}[name]] = run
     speed = {
         name: {
