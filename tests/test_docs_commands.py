@@ -5,6 +5,7 @@ A new command usually needs nothing. If its test fails, one of these tables want
 before, ``SMALLER`` for arguments that make it small, ``NOT_RUN`` for what cannot be run here.
 """
 
+import functools
 import itertools
 import re
 import shlex
@@ -406,6 +407,5 @@ def test_the_snippets_of_a_page_run(
     }
     for code in snippets(page):
         prepare(code)
-        for large, small in TINY.items():
-            code = code.replace(large, small)
-        exec(compile(code, page, "exec"), names)
+        small = functools.reduce(lambda text, change: text.replace(*change), TINY.items(), code)
+        exec(compile(small, page, "exec"), names)
