@@ -11,7 +11,7 @@ from scipy import stats
 
 from dccc_lightning.gallery import calibration, cross_camera_pairs
 from dccc_lightning.gallery.calibration import calibrate, det_curve, threshold_at
-from dccc_lightning.neighbors.embeddings import unit_rows
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 
 
 def all_pairs(labels, cameras):
@@ -43,7 +43,8 @@ def test_pairs_are_those_of_different_cameras_and_known_labels(images):
     labels, cameras = labels[labels >= 0], cameras[labels >= 0]
     people = np.unique(labels, return_inverse=True)[1]
     genuine, impostor = all_pairs(labels, cameras)
-    rows = unit_rows(np.random.default_rng(0).standard_normal((len(people), 4)), may_be_empty=True)
+    rows = np.random.default_rng(0).standard_normal((len(people), 4))
+    rows = UnitEmbeddings.of(rows, may_be_empty=True).rows
     counts = cross_camera_pairs.count_pairs(people, cameras)
     assert (counts.genuine, counts.impostor) == (len(genuine), len(impostor))
     for expected, find in (

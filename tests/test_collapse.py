@@ -20,7 +20,7 @@ from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.reranking import Rerank
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.neighbors.collapse import mean_cosine
-from dccc_lightning.neighbors.embeddings import unit_rows
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 from dccc_lightning.training.callbacks.recluster import Recluster
 from dccc_lightning.training.retrieval_module import EvaluatedModule
@@ -138,7 +138,7 @@ def test_a_gallery_finds_the_neighbours_that_knn_finds(kind):
 
 def test_a_gallery_that_lists_would_not_speed_up_stays_flat():
     """k-means has most of the rows in a few lists; of rows spread out 45 % are compared."""
-    rows = unit_rows(collapsed(3000)[0])
+    rows = UnitEmbeddings.of(collapsed(3000)[0]).rows
     own = np.arange(0, 3000, 60)
     others = list(nearest(rows[own].astype(np.float64), rows.astype(np.float64), 11)[:, 1:])
     assert search_pilot.share_compared(rows, own, others, TARGET) > 0.9 > MOST_COMPARED

@@ -20,7 +20,7 @@ from dccc_lightning.common import checks, progress
 from dccc_lightning.common.compiled import compiled, parallel
 from dccc_lightning.errors import UserError
 from dccc_lightning.neighbors import reciprocal
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import Neighbors, knn
 
 _log = logging.getLogger(__name__)
@@ -114,20 +114,19 @@ def jaccard_graph(
     k2 = checks.integer("k2", k2, low=1, high=k1)
     checks.real("max_distance", max_distance, 0, 1, open_low=True, open_high=True)
     checks.choice("backend", backend, BACKENDS)
-    device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
-    unit = unit_rows(features)
+    unit = UnitEmbeddings.of(features)
     if k1 > len(unit):
         raise ValueError(f"k1 must be at most the number of embeddings, {len(unit)}, got {k1}")
     ranks = _ranks(neighbors, len(unit), k1) if neighbors is not None else knn(unit, k1)[1]
-    if backend == "torch" or (backend == "auto" and device.type == "cuda"):
+    if backend == "torch" or (backend == "auto" and unit.device.type == "cuda"):
         try:
             return NeighborGraph(
-                _torch_distances(unit, ranks, k1, k2, max_distance, device), float(max_distance)
+                _torch_distances(unit, ranks, k1, k2, max_distance), float(max_distance)
             )
         except torch.OutOfMemoryError as error:
             _log.warning("Jaccard graph: %s; numba takes over", str(error).splitlines()[0])
     with progress.announced("finding reciprocal neighbours"):
-        starts, columns, values = reciprocal.neighborhoods(unit, ranks, k1, k2)
+        starts, columns, values = reciprocal.neighborhoods(unit.rows, ranks, k1, k2)
     matrix = csr_matrix((values, columns, starts), shape=(len(unit), len(unit)))
     return NeighborGraph(_distances(matrix, max_distance), float(max_distance))
 
@@ -174,15 +173,10 @@ def _distances(neighborhoods: csr_matrix, max_distance: float) -> csr_matrix:
 
 
 def _torch_distances(
-    unit: NDArray[np.float32],
-    ranks: NDArray[np.int64],
-    k1: int,
-    k2: int,
-    max_distance: float,
-    device: torch.device,
+    unit: UnitEmbeddings, ranks: NDArray[np.int64], k1: int, k2: int, max_distance: float
 ) -> csr_matrix:
-    """Gather on the host what ``device`` computes block by block."""
-    points, near = torch.from_numpy(unit).to(device), torch.from_numpy(ranks).to(device)
+    """Gather on the host the blocks that are computed on the device of ``unit``."""
+    points, near = unit.tensor(), torch.from_numpy(ranks).to(unit.device)
     blocks = []
     entries = 0
     with progress.announced(_COMPARING, len(unit)) as phase:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from dccc_lightning.common import checks
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 _BLOCK = 1 << 22
 """Products of outliers and centroids at a time: memory stays linear."""
@@ -75,7 +75,7 @@ def attach(labels: NDArray[np.int64], features: Features, within: float = 1.3) -
     [0, 0, 0, -1]
     """
     checks.real("attach_within", within, 0)
-    unit = unit_rows(features)
+    unit = UnitEmbeddings.of(features).rows
     middles = centroids(unit, labels)
     clustered, others = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     own = labels[clustered]

@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from dccc_lightning.clustering.algorithms import DBSCAN, OUTLIER, ClusteringAlgorithm
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.outliers import as_singles, centroids, renumbered
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 
 
@@ -40,6 +40,7 @@ def camera_graph(
         max_distance: Largest distance kept.
         backend: Neighbour search, see ``neighbors.knn``.
     """
+    embeddings = UnitEmbeddings.of(features)
     names, places, sizes = np.unique(cameras, return_inverse=True, return_counts=True)
     is_whole = (names >= 0) & (sizes > k1)
     alone = np.flatnonzero(~is_whole[places])
@@ -47,7 +48,7 @@ def camera_graph(
     distances = [np.zeros(len(alone), dtype=np.float32)]
     for camera in np.flatnonzero(is_whole):
         images = np.flatnonzero(places == camera)
-        part = _graph(features[images], k1, k2, max_distance, backend).distances.tocoo()
+        part = _graph(embeddings[images], k1, k2, max_distance, backend).distances.tocoo()
         rows.append(images[part.row])
         columns.append(images[part.col])
         distances.append(part.data)
@@ -87,7 +88,7 @@ class LinkedProxies:
         """
         proxies = as_singles(self.within.fit_predict(graph, eps))
         sizes = np.bincount(proxies)
-        middles = centroids(unit_rows(self.features), proxies)
+        middles = centroids(UnitEmbeddings.of(self.features).rows, proxies)
         links = _graph(middles, self.k1, self.k2, graph.max_distance, self.backend)
         linked = DBSCAN(min_samples=2).fit_predict(links, eps)
         labels: NDArray[np.int64] = as_singles(linked)[proxies]
@@ -100,4 +101,5 @@ def _graph(
 ) -> NeighborGraph:
     k1 = min(max(k1 // 2, 1), len(features))
     k2 = min(k2, k1)
-    return jaccard_graph(features, k1, k2, max_distance, knn(features, k1, backend))
+    embeddings = UnitEmbeddings.of(features)
+    return jaccard_graph(embeddings, k1, k2, max_distance, knn(embeddings, k1, backend))

@@ -18,7 +18,7 @@ from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.neighbors.camera_normalization import checked_cameras, normalized_by_camera
-from dccc_lightning.neighbors.embeddings import Features
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 
 _log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class PseudoLabeler:
         low, high = schedule.bounds
         top = max(high, min(high + self.margin, _LARGEST_DISTANCE))
         bottom = min(low, max(low - self.margin, self.step))
-        points = normalized_by_camera(features, cameras, self.camera)
+        points = self._points(features, cameras)
         try:
             graph, algorithm = self._graph(points, cameras, top)
         except DenseGraphError as error:
@@ -152,21 +152,21 @@ class PseudoLabeler:
                 "epoch %d: eps %.4f gives less than two clusters: took %.4f, which gives %d",
                 epoch, scheduled, found.eps, found.num_clusters,
             )  # fmt: skip
-        adapted = [
-            points if view is features else normalized_by_camera(view, cameras, self.camera)
-            for view in views
-        ]
+        adapted = [points if view is features else self._points(view, cameras) for view in views]
         return self._reconsidered(replace(found, choice=choice), points, adapted, epoch)
 
     def distances(
         self, features: Features, cameras: ArrayLike | None, reach: float
     ) -> NeighborGraph:
         """Return the distances up to ``reach`` that are clustered; arguments as in a call."""
-        points = normalized_by_camera(features, cameras, self.camera)
-        return self._graph(points, cameras, reach)[0]
+        return self._graph(self._points(features, cameras), cameras, reach)[0]
+
+    def _points(self, features: Features, cameras: ArrayLike | None) -> UnitEmbeddings:
+        """Return the embeddings whose neighbours are searched."""
+        return normalized_by_camera(UnitEmbeddings.of(features), cameras, self.camera)
 
     def _graph(
-        self, points: Features, cameras: ArrayLike | None, top: float
+        self, points: UnitEmbeddings, cameras: ArrayLike | None, top: float
     ) -> tuple[NeighborGraph, ClusteringAlgorithm]:
         """The distances up to ``top``, and what clusters them."""
         if self.camera == "proxies":
@@ -180,7 +180,11 @@ class PseudoLabeler:
         return graph, self.algorithm
 
     def _reconsidered(
-        self, found: PseudoLabels, points: Features, views: Sequence[Features], epoch: int
+        self,
+        found: PseudoLabels,
+        points: UnitEmbeddings,
+        views: Sequence[UnitEmbeddings],
+        epoch: int,
     ) -> PseudoLabels:
         """Take outliers in and doubtful labels back, in this order, where the settings say so."""
         labels, attached, refined = found.labels, 0, 0

@@ -26,7 +26,7 @@ from dccc_lightning.gallery.cross_camera_pairs import (
     impostor_pairs,
 )
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def calibrate(
             pair.
     """
     checks.real("false_match_rate", false_match_rate, 0, 1, open_low=True, open_high=True)
-    rows = unit_rows(embeddings, "embeddings")
+    rows = UnitEmbeddings.of(embeddings, "embeddings").rows
     labels, cameras = np.asarray(labels), np.asarray(cameras)
     if not labels.shape == cameras.shape == (len(rows),):
         raise ValueError(

@@ -22,7 +22,7 @@ from dccc_lightning.gallery.gallery_table import (
 )
 from dccc_lightning.gallery.manifest import Manifest, damaged
 from dccc_lightning.gallery.storage import opened_gallery, remove_remains, write_gallery
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 ABOVE_ALL = 1.01
 """Highest minimum score; a cosine of 1 in single precision may be a little more."""
@@ -88,7 +88,7 @@ class GalleryIndex:
         ['b.jpg', 'c.jpg']
         """
         checks.choice("kind", kind, ("auto", *KINDS))
-        rows = unit_rows(embeddings, "embeddings")
+        rows = UnitEmbeddings.of(embeddings, "embeddings").rows
         table = make_table(0, len(rows), paths, cameras, identities)
         search = GallerySearch.build(kind, rows, table.ids)
         return cls(table, search, fingerprint, len(table))
@@ -295,7 +295,7 @@ class GalleryIndex:
     def _unit(self, embeddings: Features, fingerprint: str | None) -> NDArray[np.float32]:
         if fingerprint is not None:
             self.check_fingerprint(fingerprint)
-        rows = unit_rows(embeddings, "embeddings", may_be_empty=True)
+        rows = UnitEmbeddings.of(embeddings, "embeddings", may_be_empty=True).rows
         if rows.shape[1] != self.feature_dim:
             raise ValueError(f"embeddings must be (N, {self.feature_dim}), got {rows.shape}")
         return rows

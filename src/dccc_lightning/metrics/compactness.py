@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.compiled import compiled
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 Ints = NDArray[np.int64]
 
@@ -26,9 +26,18 @@ class Compactness(NamedTuple):
 
 
 class _Clusters(NamedTuple):
-    """Clustered images alone: unit rows (n, D), clusters (n,) from 0, sums (C, D), sizes (C,)."""
+    """Clustered images and the sums of their embeddings.
+
+    Attributes:
+        rows: (N, D) of length 1, of all images.
+        images: (n,) indices of the clustered ones.
+        numbers: (n,) clusters from 0.
+        sums: (C, D) over the rows of each cluster.
+        sizes: (C,) images of each cluster.
+    """
 
     rows: NDArray[np.float32]
+    images: Ints
     numbers: Ints
     sums: NDArray[np.float64]
     sizes: Ints
@@ -93,32 +102,32 @@ def _clusters(labels: ArrayLike, features: Features) -> _Clusters:
         raise ValueError(
             f"labels and features must have one length, got {len(numbers)} and {len(features)}"
         )
-    rows = unit_rows(features)
-    kept = numbers >= 0
-    if not kept.all():
-        rows = rows[kept]
-    _, numbers, sizes = np.unique(numbers[kept], return_inverse=True, return_counts=True)
+    rows = UnitEmbeddings.of(features).rows
+    images = np.flatnonzero(numbers >= 0)
+    _, numbers, sizes = np.unique(numbers[images], return_inverse=True, return_counts=True)
     sums = np.zeros((len(sizes), rows.shape[1]))
-    _add_rows(rows, numbers, sums)
-    return _Clusters(rows, numbers, sums, sizes)
+    _add_rows(rows, images, numbers, sums)
+    return _Clusters(rows, images, numbers, sums, sizes)
 
 
 @compiled
-def _add_rows(rows: NDArray[np.float32], numbers: Ints, sums: NDArray[np.float64]) -> None:
-    for i in range(rows.shape[0]):
+def _add_rows(
+    rows: NDArray[np.float32], images: Ints, numbers: Ints, sums: NDArray[np.float64]
+) -> None:
+    for i in range(images.size):
         for d in range(rows.shape[1]):
-            sums[numbers[i], d] += rows[i, d]
+            sums[numbers[i], d] += rows[images[i], d]
 
 
 def _intra(clusters: _Clusters) -> float:
-    rows, _, sums, sizes = clusters
+    rows, images, _, sums, sizes = clusters
     pairs = float(np.sum(sizes * (sizes - 1)))
-    own = float(np.einsum("nd,nd->n", rows, rows).sum(dtype=np.float64))
+    own = float(np.einsum("nd,nd->n", rows, rows)[images].sum(dtype=np.float64))
     return 1 - (float(np.sum(sums**2)) - own) / pairs if pairs else float("nan")
 
 
 def _inter(clusters: _Clusters) -> float:
-    _, _, sums, sizes = clusters
+    sums, sizes = clusters.sums, clusters.sizes
     pairs = float(sizes.sum()) ** 2 - float(np.sum(sizes**2))
     within = float(np.sum(sums**2))
     return 1 - (float(np.sum(sums.sum(axis=0) ** 2)) - within) / pairs if pairs else float("nan")
@@ -126,12 +135,14 @@ def _inter(clusters: _Clusters) -> float:
 
 def _silhouette(clusters: _Clusters, sample: int, seed: int) -> float:
     checks.integer("sample", sample, low=1)
-    rows, numbers, sums, sizes = clusters
+    rows, images, numbers, sums, sizes = clusters
     if len(sizes) < 2:
         return float("nan")
-    chosen = np.random.default_rng(seed).choice(len(rows), min(sample, len(rows)), replace=False)
+    n = len(images)
+    chosen = np.random.default_rng(seed).choice(n, min(sample, n), replace=False)
     # float64: distances within clusters may be far smaller than the rounding of float32
-    points, own, order = rows[chosen].astype(np.float64), numbers[chosen], np.arange(len(chosen))
+    points, own = rows[images[chosen]].astype(np.float64), numbers[chosen]
+    order = np.arange(len(chosen))
     others = 1 - points @ (sums / sizes[:, None]).T  # mean distance from each point to each cluster
     size = sizes[own]
     products = np.einsum("nd,nd->n", points, sums[own]) - np.einsum("nd,nd->n", points, points)

@@ -19,6 +19,7 @@ from dccc_lightning.common.tensors import as_tensor
 from dccc_lightning.metrics.reranking import Rerank
 from dccc_lightning.metrics.retrieval_scores import AVERAGE_PRECISIONS, evaluate_retrieval
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class ReIDRetrieval(Metric):
 
     def update(
         self,
-        features: Tensor,
+        features: Features,
         identities: Tensor,
         cameras: Tensor,
         is_query: Tensor,
@@ -99,6 +100,8 @@ class ReIDRetrieval(Metric):
         Raises:
             ValueError: Shapes do not fit.
         """
+        if isinstance(features, UnitEmbeddings):
+            features = features.tensor()
         features = as_tensor(features, device=self.device).detach().float()
         if features.ndim != 2:
             raise ValueError(f"features must be (B, D), got {tuple(features.shape)}")

@@ -20,6 +20,7 @@ from dccc_lightning.metrics.rank_positions import positions
 from dccc_lightning.metrics.reranking import Rerank, reranked_distances
 from dccc_lightning.neighbors.camera_normalization import center, checked_cameras, have_means
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.similarity import origin_of, products
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,10 @@ AVERAGE_PRECISIONS = ("non_interpolated", "oxford", "both")
 
 
 def evaluate_retrieval(
-    query_features: Tensor | NDArray[Any],
+    query_features: Features,
     query_identities: Tensor | NDArray[Any],
     query_cameras: Tensor | NDArray[Any],
-    gallery_features: Tensor | NDArray[Any],
+    gallery_features: Features,
     gallery_identities: Tensor | NDArray[Any],
     gallery_cameras: Tensor | NDArray[Any],
     ap: str = "non_interpolated",
@@ -101,7 +102,7 @@ def evaluate_retrieval(
         every = checked_cameras(together[1].cpu().numpy(), len(together[0]))
         if not have_means(every):
             raise ValueError("no camera has two of these images, so none has a mean of its own")
-        centered = torch.as_tensor(center(together[0], every))
+        centered = center(together[0], every)
         queries, features = centered[: len(queries)], centered[len(queries) :]
     gallery = _Gallery(*others)
     measures = []
@@ -207,22 +208,27 @@ def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
 
 def _embedded(
     name: str,
-    features: Tensor | NDArray[Any],
+    features: Features,
     identities: Tensor | NDArray[Any],
     cameras: Tensor | NDArray[Any],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return normalised features, identities and cameras as tensors on one device."""
-    features = as_tensor(features).detach()
-    if features.ndim != 2:
-        raise ValueError(f"{name}_features must be (images, D), got {tuple(features.shape)}")
-    identities = as_tensor(identities, device=features.device).long()
-    cameras = as_tensor(cameras, device=features.device).long()
-    if not identities.shape == cameras.shape == features.shape[:1]:
+    if isinstance(features, UnitEmbeddings):
+        rows = features.tensor()
+    else:
+        rows = as_tensor(features).detach()
+    if rows.ndim != 2:
+        raise ValueError(f"{name}_features must be (images, D), got {tuple(rows.shape)}")
+    identities = as_tensor(identities, device=rows.device).long()
+    cameras = as_tensor(cameras, device=rows.device).long()
+    if not identities.shape == cameras.shape == rows.shape[:1]:
         raise ValueError(
-            f"{name}_identities and {name}_cameras must be ({len(features)},), one a feature, got "
+            f"{name}_identities and {name}_cameras must be ({len(rows)},), one a feature, got "
             f"{tuple(identities.shape)} and {tuple(cameras.shape)}"
         )
-    bad = ~features.isfinite().all(dim=1)
+    if isinstance(features, UnitEmbeddings):
+        return rows, identities, cameras
+    bad = ~rows.isfinite().all(dim=1)
     checks.finite_rows(f"{name}_features", bad.nonzero()[:, 0].tolist())
-    dtype = torch.promote_types(features.dtype, torch.float32)
-    return F.normalize(features.to(dtype), dim=1), identities, cameras
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    return F.normalize(rows.to(dtype), dim=1), identities, cameras

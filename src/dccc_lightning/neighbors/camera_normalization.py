@@ -6,14 +6,14 @@ done to the embeddings serves the neighbour search alone: the memory keeps them 
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 
 _SAME = 1e-5
 """Distance from a mean, in an entry, that is rounding: such a remainder points nowhere."""
@@ -45,7 +45,10 @@ def have_means(cameras: ArrayLike) -> bool:
     return len(np.unique(known)) < len(known)
 
 
-def normalized_by_camera(features: Features, cameras: ArrayLike | None, mode: str) -> Features:
+FeaturesT = TypeVar("FeaturesT", NDArray[Any], Tensor, UnitEmbeddings)
+
+
+def normalized_by_camera(features: FeaturesT, cameras: ArrayLike | None, mode: str) -> FeaturesT:
     """Return the embeddings (N, D) whose neighbours are searched in one of ``ranges.CAMERA_MODES``.
 
     Proxies are of whitened embeddings: what links them compares centroids of different cameras.
@@ -58,7 +61,7 @@ def normalized_by_camera(features: Features, cameras: ArrayLike | None, mode: st
     return center(features, known) if mode == "center" else whiten(features, known)
 
 
-def center(features: Features, cameras: ArrayLike) -> Features:
+def center(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
     """Subtract from every embedding the mean of its camera, and normalise (arXiv 2502.10195).
 
         x' = normalise(x - m_c),   m_c the mean of the embeddings of camera c
@@ -72,7 +75,7 @@ def center(features: Features, cameras: ArrayLike) -> Features:
         cameras: (N,) integers, -1 for an unknown one.
 
     Returns:
-        (N, D) float32 rows of length one, of the kind and on the device of ``features``; a row that
+        (N, D) float32 rows of length one, of the type and on the device of ``features``; a row that
         is its camera's mean is zero.
 
     Raises:
@@ -82,14 +85,14 @@ def center(features: Features, cameras: ArrayLike) -> Features:
     >>> center(np.eye(2), [4, 4]).astype(float).round(3).tolist()
     [[0.707, -0.707], [-0.707, 0.707]]
     """
-    unit = unit_rows(features)
+    unit = UnitEmbeddings.of(features).rows
     centered = np.empty_like(unit)
     for group in _camera_means(unit, checked_cameras(cameras, len(unit))):
-        centered[group.images] = unit_rows(_remainder(unit, group))
+        centered[group.images] = UnitEmbeddings.of(_remainder(unit, group)).rows
     return _like(features, centered)
 
 
-def whiten(features: Features, cameras: ArrayLike) -> Features:
+def whiten(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
     """Subtract the mean of the camera, divide by the root of its covariance, and normalise.
 
         x' = normalise(C_c^(-1/2) (x - m_c)),   C_c = (1 - a_c) S_c + a_c P
@@ -114,9 +117,9 @@ def whiten(features: Features, cameras: ArrayLike) -> Features:
         TypeError: ``features`` holds no real numbers.
         ValueError: Shapes do not fit, ``features`` is not finite, or no camera is known.
     """
-    unit = unit_rows(features)
-    on_gpu = isinstance(features, Tensor) and features.is_cuda
-    device = features.device if isinstance(features, Tensor) and on_gpu else torch.device("cpu")
+    embeddings = UnitEmbeddings.of(features)
+    unit = embeddings.rows
+    device = embeddings.device if embeddings.device.type == "cuda" else torch.device("cpu")
     groups = list(_camera_means(unit, checked_cameras(cameras, len(unit))))
 
     def centered(group: _Group) -> Tensor:
@@ -135,7 +138,7 @@ def whiten(features: Features, cameras: ArrayLike) -> Features:
             root = _inverse_root(_Moments.of([rows]).shrunk(target), size * _SMALLEST)
         else:
             root = shared = _inverse_root(target, size * _SMALLEST) if shared is None else shared
-        whitened[group.images] = unit_rows(rows @ root)
+        whitened[group.images] = UnitEmbeddings.of(rows @ root).rows
     return _like(features, whitened)
 
 
@@ -202,8 +205,10 @@ class _Moments(NamedTuple):
         return (1 - share) * self.covariance + share * target
 
 
-def _like(features: Features, rows: NDArray[np.float32]) -> Features:
-    """Return ``rows`` as ``features`` are: NumPy, or torch on their device."""
+def _like(features: FeaturesT, rows: NDArray[np.float32]) -> FeaturesT:
+    """Return ``rows`` as ``features`` are: normalised, NumPy, or torch on their device."""
+    if isinstance(features, UnitEmbeddings):
+        return UnitEmbeddings(rows, features.device)
     if isinstance(features, Tensor):
         return torch.from_numpy(rows).to(features.device)
     return rows

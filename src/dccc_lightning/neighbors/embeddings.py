@@ -1,6 +1,7 @@
-"""Embeddings as the clustering takes them: checked, on the host, float32, rows of length one."""
+"""Embeddings as neighbour search, clustering, metrics and gallery take them."""
 
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 import torch
@@ -8,40 +9,84 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common import checks
 
-Features: TypeAlias = NDArray[Any] | torch.Tensor
-"""Embeddings (N, D), NumPy or torch, on any device, of any real type."""
+Features: TypeAlias = Union[NDArray[Any], torch.Tensor, "UnitEmbeddings"]
+"""Embeddings (N, D): NumPy or torch, on any device and of any real type, or normalised already."""
 
 _BLOCK_BYTES = 1 << 24
 
 _ROUNDING = 2.0**-23
-"""How far from one the length of a float32 row of length one may be, and more."""
+"""Bound on the distance from 1 of the length of a normalised float32 row."""
+
+_CPU = torch.device("cpu")
 
 
-def unit_rows(
-    features: Features, name: str = "features", may_be_empty: bool = False
-) -> NDArray[np.float32]:
-    """Return the L2-normalised rows of ``features``; a zero row stays zero.
+@dataclass(frozen=True, eq=False)
+class UnitEmbeddings:
+    """Normalised embeddings in host memory; ``of`` makes them of an array or a tensor.
 
-    Norms are taken in float64, so rows that are multiples of each other become equal in nearly all
-    bits, and very large and very small rows keep their direction. What this function returned it
-    returns again: rows of length one up to rounding stay as they are.
+    Normalise once and pass the result on: every function of the package that takes ``features``
+    uses a ``UnitEmbeddings`` as it is, without a copy.
 
-    Args:
-        features: embeddings (N, D), N and D at least 1.
-        name: what to call the argument in errors.
-        may_be_empty: accept N = 0, as of a frame without detections.
+    Attributes:
+        rows: (N, D) float32, C-contiguous, each row of length 1 or 0. Do not write to it.
+        device: Device of the tensor that ``rows`` were made of; searches with torch run there.
 
-    Returns:
-        (N, D) float32, C-contiguous; a new array.
-
-    Raises:
-        TypeError: the entries are no real numbers.
-        ValueError: not two-dimensional, empty, or with NaN or infinite entries.
+    >>> UnitEmbeddings.of(np.array([[3.0, 4.0], [0.0, 0.0]])).rows.tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    rows = _as_array(features, name)
-    if rows.ndim != 2 or 0 in rows.shape[may_be_empty:]:
-        wanted = "an" if may_be_empty else "a non-empty"
-        raise ValueError(f"{name} must be {wanted} (N, D) array, got shape {rows.shape}")
+
+    rows: NDArray[np.float32]
+    device: torch.device = _CPU
+
+    @classmethod
+    def of(
+        cls, features: Features, name: str = "features", may_be_empty: bool = False
+    ) -> "UnitEmbeddings":
+        """Normalise the rows of ``features``; return a ``UnitEmbeddings`` unchanged.
+
+        Norms are taken in float64, so rows that are multiples of each other become equal in nearly
+        all bits, and very large and very small rows keep their direction. Rows of length 1 up to
+        rounding stay as they are: normalising again changes no bit. A zero row stays zero.
+
+        Args:
+            features: Embeddings (N, D), N and D at least 1.
+            name: Name of the argument in errors.
+            may_be_empty: Accept N = 0, as of a frame without detections.
+
+        Raises:
+            TypeError: The entries are no real numbers.
+            ValueError: Not two-dimensional, empty, or with NaN or infinite entries.
+        """
+        rows = features.rows if isinstance(features, UnitEmbeddings) else _as_array(features, name)
+        if rows.ndim != 2 or 0 in rows.shape[may_be_empty:]:
+            wanted = "an" if may_be_empty else "a non-empty"
+            raise ValueError(f"{name} must be {wanted} (N, D) array, got shape {rows.shape}")
+        if isinstance(features, UnitEmbeddings):
+            return features
+        device = features.device if isinstance(features, torch.Tensor) else _CPU
+        return cls(_normalized(rows, name), device)
+
+    def __post_init__(self) -> None:
+        rows = self.rows
+        if rows.dtype != np.float32 or rows.ndim != 2 or not rows.flags.c_contiguous:
+            raise ValueError(
+                f"rows must be C-contiguous float32 (N, D), got {rows.dtype} {rows.shape}; "
+                "UnitEmbeddings.of makes them of any embeddings"
+            )
+
+    def tensor(self) -> torch.Tensor:
+        """Return the rows on ``device``; on the CPU without a copy."""
+        return torch.from_numpy(self.rows).to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: Any) -> "UnitEmbeddings":
+        """Return the chosen embeddings; ``chosen`` indexes the first axis and keeps it."""
+        return UnitEmbeddings(np.ascontiguousarray(self.rows[chosen]), self.device)
+
+
+def _normalized(rows: NDArray[Any], name: str) -> NDArray[np.float32]:
     unit = np.empty(rows.shape, dtype=np.float32)
     block = max(1, _BLOCK_BYTES // (8 * rows.shape[1]))
     bad: list[int] = []
@@ -59,7 +104,7 @@ def unit_rows(
     return unit
 
 
-def _as_array(features: Features, name: str) -> NDArray[Any]:
+def _as_array(features: NDArray[Any] | torch.Tensor, name: str) -> NDArray[Any]:
     if isinstance(features, torch.Tensor):
         tensor = features.detach()
         if tensor.is_floating_point() and tensor.dtype != torch.float64:

@@ -6,7 +6,6 @@ another exact search is to add a function to ``_SEARCHES``.
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from dccc_lightning.common import checks, progress, ranges
 from dccc_lightning.common.tensors import full_precision
 from dccc_lightning.neighbors import candidate_ranking, inverted_file
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Distances and indices, (N, k) each."""
@@ -67,8 +66,8 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     [[0, 2], [1, 2], [2, 0]]
     """
     checks.choice("backend", backend, ranges.BACKENDS)
-    device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
-    unit = unit_rows(features)
+    embeddings = UnitEmbeddings.of(features)
+    unit, device = embeddings.rows, embeddings.device
     k = checks.integer("k", k, low=1, high=len(unit))
     if backend == "auto":
         backend = _pick(len(unit), device)
@@ -127,25 +126,26 @@ def _search_faiss(rows: NDArray[np.float32], k: int, device: torch.device) -> Ne
     """Squared distances and indices (N, k) by a flat index, on all GPUs where faiss sees some."""
     import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
 
-    index = faiss.IndexFlatL2(rows.shape[1])
-    if _gpus() == 0:
-        index.add(rows)
-        return _search_blocks(index, rows, k, _QUERIES)
+    if _gpus() == 0:  # without an index, which would hold a copy of the rows
+        return _search_blocks(lambda queries: faiss.knn(queries, rows, k), rows, _QUERIES)
     try:
+        index = faiss.IndexFlatL2(rows.shape[1])
         options = faiss.GpuMultipleClonerOptions()
         options.shard = True
         gpus = faiss.index_cpu_to_all_gpus(index, co=options)
         gpus.add(rows)
-        return _search_blocks(gpus, rows, k, 16 * _QUERIES)
+        return _search_blocks(lambda queries: gpus.search(queries, k), rows, 16 * _QUERIES)
     except RuntimeError as error:
         _log.warning("faiss failed on the GPU (%s): torch takes over", str(error).splitlines()[0])
         return _search_torch(rows, k, torch.device("cuda" if torch.cuda.is_available() else device))
 
 
-def _search_blocks(index: Any, rows: NDArray[np.float32], k: int, block: int) -> Neighbors:
-    """Search a faiss index for its own ``rows``, ``block`` of them at a time."""
+def _search_blocks(
+    search: Callable[[NDArray[np.float32]], Neighbors], rows: NDArray[np.float32], block: int
+) -> Neighbors:
+    """Call ``search`` with ``block`` of the rows at a time and join the results."""
     parts = progress.blocks(_SEARCHING, len(rows), block)
-    squares, indices = zip(*(index.search(rows[part], k) for part in parts), strict=True)
+    squares, indices = zip(*(search(rows[part]) for part in parts), strict=True)
     return np.concatenate(squares), np.concatenate(indices)
 
 

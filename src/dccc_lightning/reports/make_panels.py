@@ -17,7 +17,7 @@ from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import UNKNOWN, Records
 from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.neighbors.camera_normalization import center
-from dccc_lightning.neighbors.embeddings import Features, unit_rows
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.reports import charts
 from dccc_lightning.reports.boards.board import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
 from dccc_lightning.reports.boards.cluster_boards import (
@@ -93,7 +93,7 @@ def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> li
 
     A panel that cannot be made is left out with a warning.
     """
-    rows = unit_rows(found.embeddings)
+    rows = UnitEmbeddings.of(found.embeddings).rows
     boards: Boards = {}
     with warn_on_failure("panels of clusters"):
         boards |= _cluster_boards(found, rows)
@@ -142,7 +142,7 @@ def _cluster_boards(found: Clustered, rows: NDArray[np.float32]) -> Boards:
 
 
 def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
-    query, gallery = unit_rows(found.query), unit_rows(found.gallery)
+    query, gallery = (UnitEmbeddings.of(part).rows for part in (found.query, found.gallery))
     note = "query (blue) and the first ten of the gallery; green: the same person, red: another"
     if found.camera_center:
         together = found.query_records.cameras, found.gallery_records.cameras

@@ -16,6 +16,7 @@ from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import Splits
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.reports.boards.thumbnails import SplitImages
 from dccc_lightning.reports.make_panels import Clustered, Evaluated, make_panels
 from dccc_lightning.reports.panels import Panel, write_panels
@@ -51,7 +52,7 @@ class Panels(EpochRow):
         self.latest_epoch = -1
         self._ended = self._made = -1
         self._recluster: Recluster | None = None
-        self._clustering: tuple[Tensor, NDArray[np.int64] | None, float] | None = None
+        self._clustering: tuple[UnitEmbeddings, NDArray[np.int64] | None, float] | None = None
         self._evaluation: tuple[Tensor, Tensor, str, bool] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -113,15 +114,15 @@ class Panels(EpochRow):
         with _warn_on_failure_if_alone():
             if self._clustering is None:  # resumed within the epoch
                 assert self._recluster is not None
-                embeddings, _ = self._recluster.embed(module, datamodule, epoch)
-                self._clustering = embeddings.cpu(), None, self._recluster.summary["cluster/eps"]
+                unit = self._recluster.embed(module, datamodule, epoch).unit
+                self._clustering = unit, None, self._recluster.summary["cluster/eps"]
         clustering, evaluation = self._clustering, self._evaluation
         self._clustering = self._evaluation = None
         if clustering is None or not trainer.is_global_zero:
             return
         with warn_on_failure("panels"):
             with announced("making the panels of the report"):
-                self.latest = self._make(datamodule, module.device, clustering, evaluation)
+                self.latest = self._make(datamodule, clustering, evaluation)
             self.latest_epoch = epoch
             write_panels(self.folder, self.latest, epoch)
 
@@ -129,21 +130,19 @@ class Panels(EpochRow):
         self,
         trainer: pl.Trainer,
         epoch: int,
-        embeddings: Tensor,
+        embeddings: UnitEmbeddings,
         labels: NDArray[np.int64],
         previous: NDArray[np.int64] | None,
         eps: float,
     ) -> None:
-        """Keep what was clustered, off the device, which training needs."""
+        """Keep the clustering until the end of its epoch."""
         if self.is_due(trainer, epoch):
-            with warn_on_failure("panels"):
-                self._clustering = embeddings.cpu(), previous, eps
+            self._clustering = embeddings, previous, eps
 
     def _make(
         self,
         datamodule: ReIDDataModule,
-        device: torch.device,
-        clustering: tuple[Tensor, NDArray[np.int64] | None, float],
+        clustering: tuple[UnitEmbeddings, NDArray[np.int64] | None, float],
         evaluation: tuple[Tensor, Tensor, str, bool] | None,
     ) -> list[Panel]:
         embeddings, previous, eps = clustering
@@ -151,7 +150,7 @@ class Panels(EpochRow):
         assert datamodule.labels is not None
         assert self._recluster is not None
         found = Clustered(
-            embeddings.to(device),
+            embeddings,
             datamodule.labels,
             previous,
             eps,

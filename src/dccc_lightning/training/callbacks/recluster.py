@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -29,12 +29,27 @@ from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.neighbors.camera_normalization import have_means
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.training.lightning_internals import shuffles_batches
 
 log = logging.getLogger(__name__)
 
-Watcher = Callable[[int, Tensor, NDArray[np.int64], NDArray[np.int64] | None, float], None]
+Watcher = Callable[[int, UnitEmbeddings, NDArray[np.int64], NDArray[np.int64] | None, float], None]
 """Called with the epoch, embeddings (N, D), labels, those of the last epoch, and eps."""
+
+
+class Embedded(NamedTuple):
+    """Embeddings of the training split.
+
+    Attributes:
+        made: (N, D) by the network; the memory's centroids are means of these.
+        unit: The same, normalised; these are clustered.
+        context: Keyword arguments for the labeler.
+    """
+
+    made: Tensor
+    unit: UnitEmbeddings
+    context: dict[str, Any]
 
 
 class Recluster(Callback):
@@ -105,19 +120,19 @@ class Recluster(Callback):
         """
         start = time.perf_counter()
         records = datamodule.splits.train
-        embeddings, context = self.embed(module, datamodule, epoch)
+        embeddings, unit, context = self.embed(module, datamodule, epoch)
         if not getattr(module, "collapse_told", False):
             rows = sampled(embeddings)
             module.collapse_told = warn_of_collapse(rows, "training images", log)
         embedded = time.perf_counter()
         previous = datamodule.labels
-        labels, figures = self._cluster(embeddings, context, previous, epoch)
+        labels, figures = self._cluster(unit, context, previous, epoch)
         single = self.labeler.outliers == "single"
         module.memory.rebuild(embeddings, as_singles(labels) if single else labels)
         collectives.broadcast(module.memory.centroids)
         datamodule.set_pseudo_labels(labels, epoch)
         with announced("describing the clusters"):
-            quality = summarize(labels, records.identities, previous, records.cameras, embeddings)
+            quality = summarize(labels, records.identities, previous, records.cameras, unit)
         self.summary = {  # without identities there is nothing to say about agreement with them
             f"cluster/{name}": float(value)
             for name, value in quality.items()
@@ -129,7 +144,7 @@ class Recluster(Callback):
             "embedding": embedded - start, "clustering": time.perf_counter() - embedded,
         }  # fmt: skip
         for watch in self.watchers:
-            watch(epoch, embeddings, labels, previous, figures["cluster/eps"])
+            watch(epoch, unit, labels, previous, figures["cluster/eps"])
 
     def _networks(self) -> tuple[str, ...]:
         """Name the networks whose embeddings are needed, the teacher last."""
@@ -137,10 +152,8 @@ class Recluster(Callback):
             return "student", "teacher"
         return (self.labeler.features,)
 
-    def embed(
-        self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """Return the embeddings (N, D) to cluster, and what else the labeler has to be told."""
+    def embed(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> Embedded:
+        """Embed the training split by the networks that the labeler needs."""
         records = datamodule.splits.train
         embeddings = {}
         if "student" in self._networks():
@@ -153,15 +166,20 @@ class Recluster(Callback):
         context: dict[str, Any] = {}
         if self.labeler.camera != "none":
             context["cameras"] = records.cameras
+        chosen = self.labeler.features
+        if chosen == "average":
+            embeddings[chosen] = F.normalize(views[0] + views[1], dim=1)
+        unit = UnitEmbeddings.of(embeddings[chosen])
         if self.labeler.refine > 0:
-            context["views"] = views
-        if self.labeler.features == "average":
-            return F.normalize(views[0] + views[1], dim=1), context
-        return embeddings[self.labeler.features], context
+            context["views"] = [
+                unit if name == chosen else UnitEmbeddings.of(embeddings[name])
+                for name in self._networks()
+            ]
+        return Embedded(embeddings[chosen], unit, context)
 
     def _cluster(
         self,
-        embeddings: Tensor,
+        embeddings: UnitEmbeddings,
         context: dict[str, Any],
         previous: NDArray[np.int64] | None,
         epoch: int,
