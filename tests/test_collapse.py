@@ -22,7 +22,7 @@ from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.neighbors.collapse import mean_cosine
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
-from dccc_lightning.training.callbacks.recluster import Recluster
+from dccc_lightning.training.callbacks.recluster import Embedded, Recluster
 from dccc_lightning.training.retrieval_module import EvaluatedModule
 from test_reranking import dense_reranking, reranked, unit
 from test_retrieval import RANKS, plain_evaluation
@@ -239,7 +239,8 @@ def test_a_validation_says_so_once(caplog):
 def test_clustering_says_so_once(caplog, monkeypatch):
     rows, identities = collapsed(200)
     caller = Recluster(FixedSchedule(0.6), PseudoLabeler(k1=8))
-    monkeypatch.setattr(caller, "embed", lambda *_: (torch.from_numpy(rows), {}))
+    embedded = Embedded(torch.from_numpy(rows), UnitEmbeddings.of(rows), {})
+    monkeypatch.setattr(caller, "embed", lambda *_: embedded)
     module = SimpleNamespace(collapse_told=False, memory=ClusterMemory(64, 0.1, 0.05))
     records = SimpleNamespace(identities=identities, cameras=np.arange(200) % 3)
     datamodule = SimpleNamespace(
