@@ -93,7 +93,7 @@ def test_rows_after_the_last_commit_are_not_trusted(tmp_path):
     with pytest.raises(UserError, match="another process is writing it"):
         EmbeddingFile(path, 2, "npy", rows=3)
     killed.close()
-    with pytest.raises(UserError, match="shorter than it was"):
+    with pytest.raises(UserError, match="shorter than at the last commit"):
         EmbeddingFile(path, 2, "npy", rows=6)
     file = EmbeddingFile(path, 2, "npy", rows=3)
     file.append(np.full((1, 2), 8, np.float32))
@@ -281,7 +281,7 @@ def test_work_for_something_else_is_not_continued(embedder, crops, tmp_path):
         BulkEmbedding(embedder, output, "crops", "safetensors"),
         BulkEmbedding(other, output, "crops"),
     ):
-        with pytest.raises(UserError, match=r"was begun with \w+ \w+, now it is"):
+        with pytest.raises(UserError, match=r"was started with \w+ \w+, now it is"):
             bulk.run(lambda: rows)
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
@@ -331,7 +331,7 @@ def test_the_command_embeds_a_split(command, tiny):
         (["ckpt=bundled", "input=."], "no images"),
         (["ckpt=missing.ckpt", "input=train"], "missing.ckpt: no such file"),
         (["ckpt=bundled", "input=train", "network=both"], "ckpt: network must be one of auto"),
-        (["ckpt=bundled", "input=train", "network=teacher"], "holds no teacher"),
+        (["ckpt=bundled", "input=train", "network=teacher"], "contains no teacher"),
         (["ckpt=bundled", "input=train", "trainer.accelerator=abacus"], "abacus"),
         (
             ["ckpt=bundled", "input=train", "loader.workers=-1"],

@@ -335,7 +335,7 @@ def card_of(dataset, path="run/checkpoints/best.ckpt", **arguments):
 
 def test_a_card_tells_what_is_not_known():
     card = card_of("market1501")
-    assert "Not known: the network was not in the folder of its run" in card
+    assert "Unknown: the network was not in its run folder" in card
     assert "No licence was stated" in card
     assert "the terms of market1501" in card
     assert "withdrawn" not in card
@@ -352,7 +352,7 @@ def test_a_card_says_by_which_protocol_its_figures_came():
 def test_a_card_warns_of_withdrawn_data_and_tells_drawn_people():
     assert "DukeMTMC was withdrawn by its authors" in card_of("occluded_duke")
     bundled = card_of("synthetic-source", path="bundled")
-    assert "no real person is in them" in bundled
+    assert "show no real person" in bundled
     assert "with identity labels" in bundled
     settings = {"task": {"_target_": "dccc_lightning.tasks.pretrain.pretrain"}}
     assert "with identity labels" in card_of("market1501", settings=settings)

@@ -115,7 +115,7 @@ def test_a_checkpoint_becomes_embeddings(tmp_path, choice, seed):
 def test_without_a_teacher_auto_is_the_student(tmp_path):
     path = save(tmp_path / "a.ckpt", teacher=None)
     assert load_embedder(path, device="cpu").origin.network == "student"
-    with pytest.raises(UserError, match="holds no teacher; choose network=student"):
+    with pytest.raises(UserError, match="contains no teacher; choose network=student"):
         load_embedder(path, "teacher")
 
 
@@ -134,7 +134,7 @@ def test_paths_pictures_and_tensors_agree(tmp_path):
 
 def test_older_checkpoints_ask_the_configuration_of_their_run(tmp_path):
     path = save(tmp_path / "run" / "checkpoints" / "last.ckpt", description=None)
-    with pytest.raises(UserError, match=r"lies in no run with a config\.yaml"):
+    with pytest.raises(UserError, match=r"not in a run folder with a config\.yaml"):
         load_embedder(path)
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     embedder = load_embedder(path, device="cpu")
@@ -177,13 +177,13 @@ def test_the_folder_of_a_run_stands_for_its_best(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    with pytest.raises(UserError, match=r"holds none of checkpoints/best\.ckpt"):
+    with pytest.raises(UserError, match=r"contains none of checkpoints/best\.ckpt"):
         load_embedder(run)
     half = {k: v.half() if v.is_floating_point() else v for k, v in network(5).state_dict().items()}
     torch.save(half, run / "weights.pt")
     pretrained = load_embedder(run, device="cpu")
     assert pretrained.origin.network == "student"
-    with pytest.raises(UserError, match="holds no teacher"):
+    with pytest.raises(UserError, match="contains no teacher"):
         load_embedder(run, "teacher")
     last = save(run / "checkpoints" / "last.ckpt", student=3, teacher=None)
     assert load_embedder(run).fingerprint == load_embedder(last).fingerprint
@@ -221,13 +221,13 @@ def test_a_fingerprint_is_of_what_decides_the_embedding(tmp_path):
     ("change", "message"),
     [
         ({"format": FORMAT + 1}, "written by dccc-lightning 9.9, in a newer format"),
-        ({"format": "new"}, "what it says of its network cannot be used"),
+        ({"format": "new"}, "the description of its network is invalid"),
         ({"image": {"height": 32}}, "cannot be used .KeyError"),
         ({"image": {"height": -1, "width": 16}}, "height must be at least 1"),
         ({"model": 7}, "cannot be used"),
-        ({"model": {"backbone": "vgg"}}, "do not fit .backbone 'vgg' is unknown"),
-        ({"model": MODEL | {"depth": 3}}, "do not fit"),
-        ({"model": MODEL | {"width": 0.25}}, "do not fit"),
+        ({"model": {"backbone": "vgg"}}, "do not match its settings .backbone 'vgg' is unknown"),
+        ({"model": MODEL | {"depth": 3}}, "do not match its settings"),
+        ({"model": MODEL | {"width": 0.25}}, "do not match its settings"),
     ],
 )
 def test_a_description_that_is_wrong_is_one_line(tmp_path, change, message):
@@ -348,7 +348,9 @@ def test_arrays_are_refused_by_their_position_and_the_advice_holds(tmp_path):
     crop = np.full((9, 5, 3), 7, dtype=np.uint8)
     for wrong in ([Image.fromarray(crop), crop[:, :0]], [Image.fromarray(crop), crop],
                   [Image.fromarray(crop), torch.zeros(3, 0, 5, dtype=torch.uint8)]):  # fmt: skip
-        with pytest.raises(TypeError, match=r"images\[1\] must be .* PIL\.Image\.fromarray makes"):
+        with pytest.raises(
+            TypeError, match=r"images\[1\] must be .* PIL\.Image\.fromarray converts"
+        ):
             embedder.embed(wrong)
     for empty in (crop[:0], crop[None, :0], np.empty((0, 3, HEIGHT, WIDTH), np.uint8)):
         with pytest.raises(TypeError, match="got an array; PIL"):

@@ -1,1 +1,1 @@
-"""From weights to what is done with them: embeddings, scores, exports."""
+"""Inference with trained networks: loading, embedding, evaluation, export."""

@@ -1,4 +1,4 @@
-"""Embedding any number of files into a folder: in constant memory, and never twice."""
+"""Resumable embedding of any number of files into a folder, in constant memory."""
 
 import json
 import os
@@ -26,41 +26,41 @@ from dccc_lightning.inference.embedding_progress import Progress
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 PARTIAL = ".partial"
-"""Folder, inside the output, of what is not complete yet."""
+"""Subfolder of the output for incomplete files."""
 
 TABLE = "images.parquet"
-"""Path, camera and identity of each row of the embeddings."""
+"""Table of path, camera and identity of each row of the embeddings."""
 
 SKIPPED = "skipped.jsonl"
-"""The images that could not be read, if there are any: place in the list, path, reason."""
+"""List of unreadable images, if any: position in the list, path, reason."""
 
 MANIFEST = "embeddings.json"
-"""What the embeddings are; the last file to appear."""
+"""Description of the embeddings, written last."""
 
 FORMAT = 1
-"""Of the manifest."""
+"""Version of the manifest."""
 
 COMMIT_SECONDS = 10.0
-"""At most this much work is lost when the process is killed."""
+"""Interval of commits: the most work that a killed process loses."""
 
 
 LISTING, PROGRESS = "listing.parquet", "progress.json"
 
 
 class BulkEmbedding:
-    """Embeds a list of files into a folder, and goes on where a killed process stopped.
+    """Embedding of a list of files into a folder, which resumes after an interruption.
 
-    The folder holds the embeddings, the table of their rows and a manifest, each of them once all
-    is complete; until then there is only ``.partial``.
+    The embeddings, the table of their rows and the manifest appear in the folder once all are
+    complete; until then they are in ``.partial``.
 
     Args:
-        embedder: Embeds.
-        folder: Of the results.
-        source: What is listed, in words.
-        file_format: Of the embeddings.
-        batch_size: Images a step.
-        threads: That decode; None for one a core.
-        skip_unreadable: List and leave out what cannot be read, instead of an error.
+        embedder: Network with its preprocessing.
+        folder: Output folder.
+        source: Description of the images.
+        file_format: Format of the embeddings.
+        batch_size: Number of images per step.
+        threads: Number of decoding threads; None for one per core.
+        skip_unreadable: Skip and list unreadable images instead of raising an error.
     """
 
     def __init__(
@@ -88,16 +88,17 @@ class BulkEmbedding:
         self.skip_unreadable = skip_unreadable
 
     def run(self, images: Callable[[], Iterable[ListedImage]]) -> dict[str, Any]:
-        """Embed what is not embedded yet.
+        """Embed the images that are not embedded yet.
 
         Args:
-            images: Lists the images; not called if the list is on disk from an earlier run.
+            images: Function that lists the images; not called if the list of an interrupted run is
+                in the folder.
 
         Returns:
-            What the manifest holds.
+            The content of the manifest.
 
         Raises:
-            UserError: There are no images, the folder holds work for another request, or an image
+            UserError: There are no images, the folder belongs to another request, or an image
                 cannot be read.
         """
         manifest = self.folder / MANIFEST
@@ -114,7 +115,7 @@ class BulkEmbedding:
         return result
 
     def _continued(self) -> Progress | None:
-        """Return where an earlier process stopped; None if it had not even listed the images."""
+        """Return the progress of an interrupted run; None if it had not listed its images."""
         path = self.work / PROGRESS
         if not path.exists():
             return None
@@ -126,12 +127,12 @@ class BulkEmbedding:
         for key, value in self.request.items():
             if request.get(key) != value:
                 raise UserError(
-                    f"{self.folder}: was begun with {key} {request.get(key)}, now it is {value}; "
+                    f"{self.folder}: was started with {key} {request.get(key)}, now it is {value}; "
                     "choose another folder"
                 )
 
     def _listed(self, images: Callable[[], Iterable[ListedImage]]) -> Progress:
-        """Write the list of the images, which then stays as it is."""
+        """Write the list of images, which is fixed from then on."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         try:
@@ -139,14 +140,14 @@ class BulkEmbedding:
             if not listed:
                 raise UserError(f"{self.request['source']}: no images")
         except UserError:
-            shutil.rmtree(self.work)  # nothing has begun
+            shutil.rmtree(self.work)  # no image was embedded
             raise
         progress = Progress(self.request, listed)
         progress.write(self.work / PROGRESS)
         return progress
 
     def _embedded(self, progress: Progress) -> Progress:
-        """Embed the images from ``progress.done`` on."""
+        """Embed the images after the first ``progress.done``."""
         file = EmbeddingFile(
             self.work / self.name, self.embedder.feature_dim, self.file_format, progress.embedded
         )
@@ -163,7 +164,7 @@ class BulkEmbedding:
                     if len(pixels):
                         file.append(self.embedder.embed(pixels, self.batch_size).numpy())
                     now = time.monotonic()
-                    # One assignment: whenever an interrupt comes, what is saved below is true.
+                    # One assignment, so that an interrupt at any time commits consistent progress.
                     progress = replace(
                         progress,
                         done=progress.done + len(paths),
@@ -180,7 +181,7 @@ class BulkEmbedding:
         return progress
 
     def _batches(self, start: int) -> Iterator[tuple[list[str], list[Decoded]]]:
-        """Yield the paths from ``start`` on with what was decoded, batch by batch."""
+        """Yield batches of paths and decoded images, beginning with image ``start``."""
         ours, theirs = tee(row.path for row in read_table(self.work / LISTING, start))
         size = (self.embedder.height, self.embedder.width)
         for outcomes in decoded_batches(theirs, *size, self.batch_size, self.threads):
@@ -189,7 +190,7 @@ class BulkEmbedding:
     def _readable(
         self, start: int, paths: list[str], outcomes: list[Decoded], skipped: BinaryIO
     ) -> Tensor:
-        """Return the decoded images of a batch, and list the others."""
+        """Return the decoded images of a batch and write the unreadable ones to ``skipped``."""
         pixels = []
         for index, (path, outcome) in enumerate(zip(paths, outcomes, strict=True), start):
             if not isinstance(outcome, UnreadableImageError):
@@ -202,14 +203,14 @@ class BulkEmbedding:
         return torch.stack(pixels) if pixels else torch.empty(0)
 
     def _commit(self, progress: Progress, file: EmbeddingFile, skipped: BinaryIO) -> None:
-        """Make sure of the data before the progress that speaks of it."""
+        """Flush the data to disk, then write the progress."""
         file.commit()
         skipped.flush()
         os.fsync(skipped.fileno())
         progress.write(self.work / PROGRESS)
 
     def _finished(self, progress: Progress) -> Progress:
-        """Write what can only be written at the end."""
+        """Write the table, headers and manifest, which need the number of rows."""
         if not progress.embedded:
             raise UserError(
                 f"{self.request['source']}: none of the {progress.listed} images can be read"
@@ -243,7 +244,7 @@ class BulkEmbedding:
         return progress
 
     def _kept(self) -> Iterator[ListedImage]:
-        """Yield the rows of the list that were not skipped; both are in the same order."""
+        """Yield the rows of the list that were not skipped; both lists have the same order."""
         with (self.work / SKIPPED).open() as lines:
             skipped = (json.loads(line)["index"] for line in lines)
             absent = next(skipped, None)

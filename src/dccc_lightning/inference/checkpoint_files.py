@@ -1,26 +1,26 @@
-"""The file of a checkpoint, found without torch."""
+"""Search for checkpoint files, without torch."""
 
 from pathlib import Path
 
 from dccc_lightning.errors import UserError
 
 NETWORKS = ("auto", "student", "teacher")
-"""Networks of a checkpoint that may be chosen."""
+"""Choices of a checkpoint's network."""
 
 _CANDIDATES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "weights.pt")
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the file to read: ``path``, or the best one of the folder of a run.
+    """Return ``path`` if it is a file, or the best checkpoint of a run folder.
 
     Raises:
-        UserError: There is none.
+        UserError: No checkpoint exists.
     """
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(f"{path}: no such file; give a checkpoint, the folder of a run, or bundled")
+        raise UserError(f"{path}: no such file; give a checkpoint, a run folder, or bundled")
     for candidate in _CANDIDATES:
         if (path / candidate).is_file():
             return path / candidate
-    raise UserError(f"{path}: not the folder of a run, it holds none of {', '.join(_CANDIDATES)}")
+    raise UserError(f"{path}: not a run folder, it contains none of {', '.join(_CANDIDATES)}")

@@ -1,4 +1,4 @@
-"""Embeddings in one file, written row after row: NumPy's ``.npy`` or safetensors."""
+"""Appendable files of embeddings, in NumPy's ``.npy`` or safetensors format."""
 
 import fcntl
 import json
@@ -19,21 +19,21 @@ FileFormat = Literal["npy", "safetensors"]
 FORMATS = ("npy", "safetensors")
 
 HEADER_BYTES = 1024
-"""Room at the start, for the header is written last: the number of rows is known then."""
+"""Space reserved for the header, which is written last with the number of rows."""
 
 TENSOR_NAME = "embeddings"
-"""Of the one tensor in a safetensors file."""
+"""Name of the tensor in a safetensors file."""
 
 
 class EmbeddingFile:
-    """(N, D) float32 rows, appended; readable by NumPy or safetensors once it is finished.
+    """Appendable file of (N, D) float32 rows; readable by NumPy or safetensors after ``finish``.
 
     Args:
-        path: Created, or cut after ``rows`` rows: what was appended after the last commit of a
-            killed process is not trusted.
+        path: File to create, or to truncate after ``rows`` rows: rows after the last commit of a
+            killed process may be incomplete.
         feature_dim: D.
         file_format: ``npy`` or ``safetensors``.
-        rows: Rows that are kept.
+        rows: Number of existing rows to keep.
 
     Raises:
         UserError: Another process writes the file, or it has fewer rows than ``rows``.
@@ -51,12 +51,12 @@ class EmbeddingFile:
             self._file.write(bytes(HEADER_BYTES))
 
     def append(self, features: NDArray[np.float32]) -> None:
-        """Add (b, D) rows."""
+        """Append (b, D) rows."""
         self._file.write(np.ascontiguousarray(features, dtype="<f4").tobytes())
         self.rows += len(features)
 
     def commit(self) -> None:
-        """Return when all rows so far are on the disk."""
+        """Flush all rows to disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -64,7 +64,7 @@ class EmbeddingFile:
         """Write the header.
 
         Args:
-            metadata: For safetensors, which has a place for it.
+            metadata: Metadata of a safetensors file; ignored for ``npy``.
         """
         header = (
             _npy_header(self.rows, self.feature_dim)
@@ -76,26 +76,26 @@ class EmbeddingFile:
         self.commit()
 
     def close(self) -> None:
-        """Close the file; another process may then write it."""
+        """Close the file and release its lock."""
         self._file.close()
 
 
 def open_at(path: Path, size: int) -> BinaryIO:
-    """Open a file, new or not, to write after its first ``size`` bytes; what follows is cut off.
+    """Open and lock a file, creating it if needed, and truncate it to ``size`` bytes.
 
     Raises:
-        UserError: Another process has it open in this way, or the file is shorter.
+        UserError: Another process has locked the file, or it is shorter.
     """
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_size < size:
-            raise UserError(f"{path}: shorter than it was; start anew in another folder")
+            raise UserError(f"{path}: shorter than at the last commit; start in another folder")
         file.truncate(size)
         file.seek(size)
     except BlockingIOError as error:
         file.close()
-        raise UserError(f"{path}: another process is writing it; wait for its end") from error
+        raise UserError(f"{path}: another process is writing it; wait until it ends") from error
     except BaseException:
         file.close()
         raise
@@ -103,14 +103,14 @@ def open_at(path: Path, size: int) -> BinaryIO:
 
 
 def _npy_header(rows: int, columns: int) -> bytes:
-    """Return a header of NumPy's format 1.0, padded with spaces as the format wants."""
+    """Return a header of NumPy's format 1.0, padded with spaces."""
     start = b"\x93NUMPY\x01\x00" + struct.pack("<H", HEADER_BYTES - 10)
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
     return start + text.encode().ljust(HEADER_BYTES - 11) + b"\n"
 
 
 def _safetensors_header(rows: int, columns: int, metadata: Mapping[str, str]) -> bytes:
-    """Return a header of safetensors: the length of a JSON text, the text, spaces."""
+    """Return a safetensors header: the length of a JSON text, the text and padding."""
     content = {
         "__metadata__": dict(metadata),
         TENSOR_NAME: {

@@ -1,4 +1,4 @@
-"""How far the embedding of a list of images has come, on disk."""
+"""Progress of a bulk embedding, stored on disk."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,16 +10,16 @@ from dccc_lightning.errors import UserError
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an embedding has come; what lies behind it on disk is certain.
+    """Progress of a bulk embedding; the data up to it is on disk.
 
     Attributes:
-        request: What is embedded by what, to which format; another request is not continued.
-        listed: Images in all.
-        done: Images that have been read, in the order of the list.
-        embedded: Rows of the embeddings: ``done`` less the unreadable ones.
-        skipped_bytes: Length of the list of the unreadable ones.
+        request: Source, network and format; an embedding with another request is not resumed.
+        listed: Total number of images.
+        done: Number of images read, in the order of the list.
+        embedded: Number of rows of the embeddings: ``done`` minus unreadable images.
+        skipped_bytes: Size of the list of unreadable images.
         seconds: Time spent.
-        complete: All is written, and may move to its place.
+        complete: True if all files are written and may move to the output folder.
     """
 
     request: dict[str, str]
@@ -32,16 +32,16 @@ class Progress:
 
     @classmethod
     def read(cls, path: Path) -> "Progress":
-        """Read what ``write`` has written.
+        """Read a file written by ``write``.
 
         Raises:
-            UserError: The file is something else.
+            UserError: The file is damaged.
         """
         try:
             return cls(**json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
-            raise UserError(f"{path}: damaged; start anew in another folder") from error
+            raise UserError(f"{path}: damaged; start in another folder") from error
 
     def write(self, path: Path) -> None:
-        """Write it as JSON; what it speaks of must be on the disk before."""
+        """Write the progress as JSON; the data up to it must be on disk."""
         write_atomically(path, json.dumps(asdict(self)).encode())

@@ -1,4 +1,4 @@
-"""How well trained networks find the queries of a dataset in its gallery."""
+"""Evaluation of trained networks by retrieval on a dataset."""
 
 import logging
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 log = logging.getLogger(__name__)
 
 Scores = dict[str, float]
-"""mAP, mAP_oxford, mINP, rank1, rank5, rank10: fractions."""
+"""mAP, mAP_oxford, mINP, rank1, rank5 and rank10 as fractions."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How embeddings are made and ranked.
+    """Evaluation protocol.
 
     Attributes:
-        flip: An embedding is the mean of those of the image and of its mirror image.
-        rerank: Rank by k-reciprocal re-ranking too; None: by cosine alone.
+        flip: Average the embeddings of an image and its mirror image.
+        rerank: Also rank by k-reciprocal re-ranking; None for cosine only.
         camera_center: Centre the embeddings by camera, see ``evaluate_retrieval``.
     """
 
@@ -47,14 +47,14 @@ def evaluate_networks(
     batch_size: int = 256,
     skip_unreadable: bool = False,
 ) -> list[dict[str, Scores]]:
-    """Embed query and gallery with every network and rank; networks of one size share the decoding.
+    """Evaluate networks on query and gallery, decoding images once per image size.
 
     Args:
-        embedders: The networks.
-        splits: The dataset; its training images are not read.
-        protocol: How embeddings are made and ranked.
-        batch_size: Images a step.
-        skip_unreadable: Leave out images that cannot be decoded, with a warning.
+        embedders: Networks to evaluate.
+        splits: Splits of the dataset; training images are not read.
+        protocol: Evaluation protocol.
+        batch_size: Number of images per step.
+        skip_unreadable: Skip images that cannot be decoded, with a warning.
 
     Returns:
         For each network ``cosine`` and, with ``protocol.rerank``, ``reranked``.
@@ -92,13 +92,13 @@ def embed_records(
     batch_size: int,
     skip_unreadable: bool,
 ) -> tuple[Records, list[Tensor]]:
-    """Embed images, decoded once, with networks of one image size.
+    """Embed images with networks of the same image size, decoding each image once.
 
     Returns:
-        The records that could be read, and (N, D) embeddings of length 1 for each network.
+        The readable records, and (N, D) unit embeddings for each network.
 
     Raises:
-        UserError: An image cannot be read; with ``skip_unreadable`` if none can.
+        UserError: An image cannot be read; with ``skip_unreadable``, no image can be read.
     """
     height, width = embedders[0].height, embedders[0].width
     parts: list[list[Tensor]] = [[] for _ in embedders]

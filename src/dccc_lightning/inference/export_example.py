@@ -1,4 +1,4 @@
-"""A picture with its embedding, to check the code that runs an exported network."""
+"""Example image with its embedding, to test code that runs an exported network."""
 
 import io
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ _HEIGHT, _WIDTH = 192, 96
 
 @dataclass(frozen=True, eq=False)
 class ExportExample:
-    """A drawn pedestrian: no real person is passed on with a network.
+    """Drawn pedestrian with its embedding, so that no image of a real person is distributed.
 
     Attributes:
         picture: Bytes of a JPEG file.
-        embedding: (D,) by the module.
-        bgr_cost: 1 - cosine to the embedding with red and blue swapped.
+        embedding: (D,) embedding by the module.
+        bgr_cost: 1 - cosine to the embedding of the image with red and blue swapped.
     """
 
     picture: bytes
@@ -34,7 +34,7 @@ class ExportExample:
 
     @classmethod
     def of(cls, embedder: ImageEmbedder) -> "ExportExample":
-        """Draw the picture and embed it."""
+        """Draw the image and embed it."""
         camera = cameras(0, 1, 0.0, _HEIGHT, _WIDTH)[0]
         track, shot = np.random.default_rng(1), np.random.default_rng(2)
         picture = io.BytesIO()
@@ -47,7 +47,7 @@ class ExportExample:
 
     @property
     def embedding_file(self) -> bytes:
-        """Bytes of the embedding as ``numpy.load`` reads them."""
+        """Return the embedding in the format of ``numpy.save``."""
         content = io.BytesIO()
         np.save(content, self.embedding)
         return content.getvalue()

@@ -1,4 +1,4 @@
-"""A trained network in formats that run without this package: ONNX and ``torch.export``."""
+"""Export of trained networks to ONNX and ``torch.export``, which run without this package."""
 
 import copy
 import io
@@ -23,24 +23,23 @@ from dccc_lightning.inference.image_embedder import ImageEmbedder
 FORMATS = ("onnx", "pt2")
 INPUT, OUTPUT = "images", "embeddings"
 ABOUT = "dccc_lightning.json"
-"""The file inside a ``.pt2`` that tells what it is."""
+"""Name of the extra file in a ``.pt2`` that describes the network."""
 
 MEASURE_SECONDS = 1.0
-"""How long each speed is measured, at least."""
+"""Minimum duration of each measurement of throughput."""
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""An exported network, ready to run: (B, 3, H, W) to (B, D)."""
+"""Function that runs an exported network: (B, 3, H, W) to (B, D)."""
 
 
 class WithNormalization(nn.Module):
-    """A network together with its normalisation: bytes in, embeddings out.
+    """Network with its normalisation, from uint8 images to embeddings.
 
-    The input is uint8, as decoders give it: of float images nobody could tell whether they go up to
-    1 or to 255, or are normalised already. Resizing stays outside: formats have no antialiased
-    bicubic resizing that agrees with Pillow's.
+    The input is uint8, since the range of float images would be ambiguous (1, 255 or normalised).
+    Resizing is not included: the formats have no antialiased bicubic resizing that equals Pillow's.
 
     Args:
-        network: Maps normalised images to embeddings.
+        network: Module that maps normalised images to embeddings.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -55,16 +54,16 @@ class WithNormalization(nn.Module):
         self.shift: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed (B, 3, H, W) uint8 images of RGB: (B, D) float32, length 1."""
+        """Return unit embeddings (B, D) float32 of RGB images (B, 3, H, W) uint8."""
         embeddings: Tensor = self.network(images.float() * self.scale - self.shift)
         return embeddings
 
 
 def require_packages(formats: Sequence[str]) -> None:
-    """Make sure that what writing and checking ``formats`` needs is installed.
+    """Check that the packages for writing and checking ``formats`` are installed.
 
     Raises:
-        UserError: It is not.
+        UserError: A package is missing.
     """
     needed = ("onnx", "onnxscript", "onnxruntime") if "onnx" in formats else ()
     missing = [name for name in needed if find_spec(name) is None]
@@ -76,12 +75,12 @@ def require_packages(formats: Sequence[str]) -> None:
 
 
 def to_program(embedder: ImageEmbedder) -> ExportedProgram:
-    """Trace the network with its normalisation, for batches of any size.
+    """Export the network with its normalisation, for batches of any size.
 
     Raises:
-        UserError: The network decides something by its input, or does what has no counterpart.
+        UserError: The network has data-dependent control flow or an unsupported operation.
     """
-    # In torch's usual order of axes: the writer of .pt2 warns of any other.
+    # Contiguous memory format: saving a .pt2 warns about others.
     network = copy.deepcopy(embedder.network).cpu()
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub
     example = torch.zeros((2, 3, embedder.height, embedder.width), dtype=torch.uint8)
@@ -92,23 +91,23 @@ def to_program(embedder: ImageEmbedder) -> ExportedProgram:
                 (example,),
                 dynamic_shapes={"images": {0: Dim("batch")}},
             )
-    except Exception as error:  # any network of timm may come here, and fail in any way
+    except Exception as error:  # networks of timm fail with many kinds of exceptions
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"the network cannot be exported: {reason}") from error
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine are nobody's business
+        node.meta.pop("stack_trace", None)  # contains paths of this machine
     return program
 
 
 def to_pt2(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
-    """Serialise for ``torch.export.load``, with ``about`` as an extra file, ``ABOUT``."""
+    """Serialise for ``torch.export.load``, with ``about`` as the extra file ``ABOUT``."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(about)})
     return buffer.getvalue()
 
 
 def to_onnx(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
-    """Serialise as ONNX, weights included, with ``about`` among the properties of the model."""
+    """Serialise as ONNX with weights, and ``about`` as metadata properties of the model."""
     exported = torch.onnx.export(
         program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
     )
@@ -116,7 +115,7 @@ def to_onnx(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
     model = exported.model_proto
     graph = model.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]  # the exporter's notes, with paths of this machine
+        del part.metadata_props[:]  # notes of the exporter with paths of this machine
         part.ClearField("doc_string")
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -131,7 +130,7 @@ def to_onnx(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
 
 
 def runner(content: bytes, file_format: str) -> Run:
-    """Load an exported network as a stranger would, on the processor, with torch's threads."""
+    """Load an exported network without this package's code, on the CPU with torch's threads."""
     if file_format == "pt2":
         network = torch.export.load(io.BytesIO(content)).module()
 
@@ -156,11 +155,11 @@ def runner(content: bytes, file_format: str) -> Run:
 
 @dataclass(frozen=True)
 class Parity:
-    """How near an exported network comes to the module, over all images.
+    """Agreement of an exported network with the module, over all images.
 
     Attributes:
-        cosine: Smallest cosine of the two embeddings of an image.
-        difference: Largest difference of two components; lengths count here.
+        cosine: Minimum cosine of the two embeddings of an image.
+        difference: Maximum absolute difference of components, which includes lengths.
     """
 
     cosine: float
@@ -179,7 +178,7 @@ class Parity:
 
 
 def images_per_second(run: Run, images: NDArray[np.uint8]) -> float:
-    """Measure the throughput at one batch size: the median of repeated runs, the first left out."""
+    """Measure the throughput as the median over repeated runs, without the first."""
     run(images)
     times: list[float] = []
     while sum(times) < MEASURE_SECONDS or len(times) < 3:

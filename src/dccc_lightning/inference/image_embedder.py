@@ -1,4 +1,4 @@
-"""A trained network with its preprocessing: images of any kind in, embeddings out."""
+"""Trained network with its preprocessing, from images to embeddings."""
 
 import hashlib
 import os
@@ -21,21 +21,21 @@ from dccc_lightning.data.image_stream import Decoded, Source, decoded_batches
 from dccc_lightning.errors import UnreadableImageError
 from dccc_lightning.models.embedder import Embedder
 
-_FROM_ARRAY = "PIL.Image.fromarray makes an image of a (height, width, 3) uint8 array of RGB"
+_FROM_ARRAY = "PIL.Image.fromarray converts a (height, width, 3) uint8 RGB array to an image"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint says of the network in it.
+    """Description of a network in a checkpoint.
 
     Attributes:
-        path: Of the checkpoint, or ``bundled``.
-        network: ``student`` or ``teacher``; a file of weights holds a student.
-        model: Arguments of ``build_embedder`` but the weights.
-        height: Pixels of its images.
-        width: Pixels of its images.
-        dataset: Name of the dataset that it was trained on.
-        version: Of the package that wrote it, ``unknown`` before this was recorded.
+        path: Path of the checkpoint, or ``bundled``.
+        network: ``student`` or ``teacher``; a file of weights contains a student.
+        model: Arguments of ``build_embedder`` without the weights.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        dataset: Name of the training dataset.
+        version: Version of the package that wrote it; ``unknown`` in old checkpoints.
     """
 
     path: str
@@ -48,20 +48,21 @@ class Origin:
 
 
 class ImageEmbedder:
-    """A trained network with its preprocessing, in eval mode: images in, embeddings out.
+    """Trained network with its preprocessing, in eval mode.
 
     Args:
-        network: Taken over: moved to ``device``, set to eval mode, its gradients switched off.
-        origin: Where it comes from; tells the size of its images.
-        device: Where it runs.
+        network: Network to use; it is moved to ``device``, set to eval mode, and its gradients are
+            disabled.
+        origin: Description of the network, with the size of its images.
+        device: Device of the network.
 
     Attributes:
-        network: The network; maps normalised (B, 3, H, W) images to (B, D) of length 1.
-        origin: As given.
-        device: As given.
+        network: Network that maps normalised images (B, 3, H, W) to unit embeddings (B, D).
+        origin: Description of the network.
+        device: Device of the network.
         feature_dim: D.
-        height: Pixels; images of any size are resized to it.
-        width: Pixels.
+        height: Height in pixels to which images are resized.
+        width: Width in pixels to which images are resized.
     """
 
     def __init__(self, network: Embedder, origin: Origin, device: torch.device) -> None:
@@ -80,14 +81,14 @@ class ImageEmbedder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that tell networks apart: embeddings of different ones never match.
+        """16 hexadecimal digits that identify the network; embeddings of others are incompatible.
 
-        SHA-256 over the tensors that decide an embedding, by name, and the preprocessing.
+        SHA-256 of the named tensors that determine embeddings and of the preprocessing.
         """
         digest = hashlib.sha256()
         digest.update(repr((self.height, self.width, IMAGENET_MEAN, IMAGENET_STD)).encode())
         for name, value in sorted(self.network.state_dict().items()):
-            if not name.endswith("num_batches_tracked"):  # no part of the result
+            if not name.endswith("num_batches_tracked"):  # does not affect embeddings
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
                 digest.update(value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -101,27 +102,26 @@ class ImageEmbedder:
         """Embed images.
 
         Args:
-            images: Files, images of Pillow, or both (any size, any colour mode), one or a list; or
-                a (B, 3, height, width) uint8 tensor of RGB.
-            batch_size: Images a step.
+            images: File or Pillow image of any size and mode, or a list of these; or an RGB tensor
+                (B, 3, height, width) uint8.
+            batch_size: Number of images per step.
             progress: Show a progress bar.
 
         Returns:
-            (N, D) float32 on the CPU, rows of length 1; the cosine of two images is the product of
-            their rows.
+            (N, D) float32 unit vectors on the CPU.
 
         Raises:
-            UnreadableImageError: A file that cannot be decoded, or is larger than ``MAX_PIXELS``.
-            TypeError: Something that is no image; the message names its position.
-            ValueError: An image without pixels, as a box of no width is cropped to; a tensor of
-                another shape, or a batch size below 1.
+            UnreadableImageError: A file cannot be decoded, or is larger than ``MAX_PIXELS``.
+            TypeError: An element is not an image; the message names its position.
+            ValueError: An image has no pixels (such as a crop of an empty box), a tensor has
+                another shape, or the batch size is below 1.
         """
         checks.integer("batch_size", batch_size, 1)
         if isinstance(images, Tensor):
             return self._embed_tensor(images, batch_size)
         if isinstance(images, (str, os.PathLike, Image.Image)):
             images = [images]
-        if isinstance(images, np.ndarray):  # an empty one would pass for a list of no images
+        if isinstance(images, np.ndarray):  # an empty array would be taken for an empty list
             raise TypeError(f"images must be files or PIL images, got an array; {_FROM_ARRAY}")
         for position, image in enumerate(images):
             _check_source(position, image)
@@ -154,7 +154,7 @@ class ImageEmbedder:
 
 
 def _check_source(position: int, image: object) -> None:
-    """Refuse anything that is no image, and an image that has no pixels to embed."""
+    """Raise an error for an element that is not an image or has no pixels."""
     if not isinstance(image, (str, os.PathLike, Image.Image)):
         remedy = f"; {_FROM_ARRAY}" if isinstance(image, (np.ndarray, Tensor)) else ""
         raise TypeError(
@@ -163,7 +163,7 @@ def _check_source(position: int, image: object) -> None:
     if isinstance(image, Image.Image) and 0 in image.size:
         raise ValueError(
             f"images[{position}] has no pixels, it is {image.height} x {image.width}; "
-            "leave out boxes without height or width"
+            "skip boxes without height or width"
         )
 
 

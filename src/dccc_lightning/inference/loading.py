@@ -1,4 +1,4 @@
-"""From what a run has left, a checkpoint or weights, to an embedder."""
+"""Loading of embedders from checkpoints and weights."""
 
 import os
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ from dccc_lightning.models.weights import BUNDLED
 __all__ = ["ImageEmbedder", "Origin", "load_embedder"]
 
 KEY = "dccc_lightning"
-"""Entry of a checkpoint with its own description: format, version, model, image, dataset."""
+"""Key of a checkpoint's description: format, version, model, image, dataset."""
 
 BETTER = "network"
-"""Entry of that description: the better network by the last evaluation, where there was one."""
+"""Key in the description of the better network at the last evaluation, if evaluated."""
 
 FORMAT = 1
-"""Newest layout of that description that this version reads."""
+"""Newest version of the description that can be read."""
 
 _PREFIXES = {"teacher": "teacher.network.", "student": "student."}
 _BUILDER = "dccc_lightning.models.embedder.build_embedder"
@@ -51,27 +51,26 @@ def load_embedder(
     device: str | torch.device = "auto",
     backbone: nn.Module | None = None,
 ) -> ImageEmbedder:
-    """Load a trained network from what a run has left.
+    """Load a trained network from a checkpoint, a file of weights or a run folder.
 
-    Nothing of the file is executed: it is read with ``weights_only=True``. The architecture and the
-    size of the images come from the checkpoint itself, for older ones and for ``weights.pt`` from
-    the ``config.yaml`` of the run that they lie in.
+    The file is read with ``weights_only=True``, so that no code of it is run. Architecture and
+    image size are read from the checkpoint; for old checkpoints and ``weights.pt``, from the
+    ``config.yaml`` of their run folder.
 
     Args:
-        path: A checkpoint, ``weights.pt`` of ``task=pretrain``, the folder of a run (its
-            ``best.ckpt``, else ``last.ckpt``, else ``weights.pt``), or ``bundled`` for the weights
-            that come with the package.
-        network: ``student``, ``teacher``, or ``auto``: the better of the two by the run's last
-            evaluation before the checkpoint, which ``best`` in results.json names; where nothing
-            was evaluated, the teacher if there is one.
-        device: As torch names it; ``auto``: the GPU if there is one.
-        backbone: For a checkpoint whose backbone was passed to ``build_embedder`` as a module: a
-            module of the same architecture. It is copied, and the copy takes the weights.
+        path: Checkpoint, ``weights.pt`` of ``task=pretrain``, run folder (its ``best.ckpt``, else
+            ``last.ckpt``, else ``weights.pt``), or ``bundled`` for the package's weights.
+        network: ``student``, ``teacher``, or ``auto``: the better network at the last evaluation
+            before the checkpoint (``best`` in results.json), or without an evaluation the teacher
+            if there is one.
+        device: Device as in torch; ``auto`` for the GPU if available.
+        backbone: Module of the same architecture, for a checkpoint whose backbone is a custom
+            module; a copy of it receives the weights.
 
     Raises:
-        UserError: Nothing there, a damaged file, one from elsewhere, or one without that network;
-            no ``backbone`` where the checkpoint needs one, or one where it does not.
-        ValueError: ``network`` or ``device`` is none of the possible.
+        UserError: The file is missing, damaged, not of this package, or does not contain the
+            network, or ``backbone`` is missing or not needed.
+        ValueError: ``network`` or ``device`` is invalid.
     """
     checks.choice("network", network, NETWORKS)
     where = _device(device)
@@ -81,7 +80,7 @@ def load_embedder(
     networks = _networks(content)
     chosen = _better(content, networks) if network == "auto" else network
     if chosen not in networks:
-        raise UserError(f"{file}: holds no {chosen}; choose network={next(iter(networks))}")
+        raise UserError(f"{file}: contains no {chosen}; choose network={next(iter(networks))}")
     origin = _BUNDLED if bundled else _origin(file, content, chosen)
     return ImageEmbedder(_build(origin, networks[chosen], backbone), origin, where)
 
@@ -104,10 +103,10 @@ def _read(file: Path) -> Mapping[Any, Any]:
         raise UserError(f"{file}: not a checkpoint that can be read safely: it {error}") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({_first_line(error)})") from error
-    except Exception as error:  # a damaged file trips torch's reader in all kinds of ways
+    except Exception as error:  # damaged files raise many kinds of exceptions
         raise UserError(f"{file}: {describe_file(file)}") from error
     if not isinstance(content, Mapping):
-        raise UserError(f"{file}: holds a {type(content).__name__}, not a checkpoint")
+        raise UserError(f"{file}: contains a {type(content).__name__}, not a checkpoint")
     return content
 
 
@@ -128,10 +127,9 @@ def _networks(content: Mapping[Any, Any]) -> dict[str, dict[str, Tensor]]:
 
 
 def _better(content: Mapping[Any, Any], networks: Mapping[str, Any]) -> str:
-    """Return the network that the checkpoint says is the better; else the teacher, if it is there.
+    """Return the better network according to the checkpoint, else the teacher if it exists.
 
-    Checkpoints hold this since their modules were evaluated by retrieval, so that the figures of a
-    run and what is made of its folder are of one network.
+    So the metrics of a run and the embeddings made from its folder are of the same network.
     """
     described = content.get(KEY)
     named = described.get(BETTER) if isinstance(described, Mapping) else None
@@ -139,8 +137,8 @@ def _better(content: Mapping[Any, Any], networks: Mapping[str, Any]) -> str:
 
 
 def _origin(file: Path, content: Mapping[Any, Any], network: str) -> Origin:
-    """Find out what the network is: from the checkpoint, else from the run's config.yaml."""
-    described = content.get(KEY)  # empty, if the module was built by hand
+    """Return the network's description from the checkpoint, else from the run's config.yaml."""
+    described = content.get(KEY)  # empty if the module was built without settings
     settings = described or _config(file)
     try:
         if described and described["format"] > FORMAT:
@@ -160,33 +158,33 @@ def _origin(file: Path, content: Mapping[Any, Any], network: str) -> Origin:
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{file}: what it says of its network cannot be used ({type(error).__name__}: "
+            f"{file}: the description of its network is invalid ({type(error).__name__}: "
             f"{_first_line(error)})"
         ) from error
 
 
 def _config(file: Path) -> Mapping[str, Any]:
-    """Return the settings of the run that ``file`` lies in."""
+    """Return the settings of the run folder that contains ``file``."""
     places = [folder / "config.yaml" for folder in file.absolute().parents[:2]]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise UserError(
-            f"{file}: does not say what network it holds, and lies in no run with a config.yaml; "
-            "put it back into the folder of its run"
+            f"{file}: has no description of its network and is not in a run folder with a "
+            "config.yaml; move it back into its run folder"
         )
     try:
         settings = yaml.safe_load(path.read_text())
         target = settings["model"]["_target_"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not the settings of a run ({_first_line(error)})") from error
-    if target != _BUILDER:  # a file from outside does not choose what is called
+    if target != _BUILDER:  # an untrusted file must not choose the function to call
         raise UserError(f"{path}: model {target} is not of this package, so it is not built")
     assert isinstance(settings, Mapping)
     return settings
 
 
 def _named(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of a model with the class of its backbone in place of its settings."""
+    """Return the settings of a model, with a custom backbone replaced by the name of its class."""
     backbone = model["backbone"]
     if not isinstance(backbone, Mapping):
         return model
@@ -194,23 +192,23 @@ def _named(model: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _build(origin: Origin, tensors: Mapping[str, Tensor], backbone: nn.Module | None) -> Embedder:
-    """Build the network and fill it; every tensor must fit."""
+    """Build the network and load its tensors strictly."""
     name = str(origin.model.get("backbone"))
     own = {} if backbone is None else {"backbone": backbone}
     if backbone is None and name.startswith(OWN):
         raise UserError(
-            f"{origin.path}: its backbone is a module of your own, {name.removeprefix(OWN)}; load "
+            f"{origin.path}: its backbone is a custom module, {name.removeprefix(OWN)}; load "
             "it with load_embedder(path, backbone=MODULE), or task= with the model= of its run"
         )
     if backbone is not None and not name.startswith(OWN):
         raise UserError(f"{origin.path}: its backbone is {name}; leave backbone out to load it")
     try:
-        size = {"image_size": (origin.height, origin.width)}  # transformers depend on it
+        size = {"image_size": (origin.height, origin.width)}  # used by transformers
         embedder = build_embedder(**size | dict(origin.model) | own, weights=None)
         embedder.load_state_dict(tensors)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{origin.path}: its tensors and its settings do not fit ({_first_line(error)})"
+            f"{origin.path}: its tensors do not match its settings ({_first_line(error)})"
         ) from error
     return embedder
 

@@ -1,4 +1,4 @@
-"""The model card: what a network is, was made from, achieves, and must not be used for."""
+"""Model card of an exported network."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ SHOWN = (
     "seed", "epochs", "iterations", "batch", "image", "augmentation", "teacher", "model",
     "scheduler", "clustering", "memory", "loss", "optimizer",
 )  # fmt: skip
-"""Parts of the settings that say how the network was made; paths of a machine are not in them."""
+"""Sections of the settings that describe the training, without paths of the machine."""
 
 _FIGURES = {
     "initial": "before training",
@@ -30,24 +30,24 @@ _FIGURES = {
 }
 
 _INTENDED = """\
-To compare crops of persons that other software has detected: the higher the cosine of two
-embeddings, the more alike the persons look. For research on re-identification, and for search in
-footage that whoever runs it may lawfully keep and search.
+Comparing crops of persons detected by other software: the higher the cosine of two embeddings, the
+more similar the persons look. For research on re-identification, and for search in footage that
+the operator may lawfully keep and search.
 
-Not to identify people by name, not to follow people without a legal ground and their knowledge, not
-to infer who somebody is (origin, health, belief), and never as the only ground of a decision about
-a person: a human looks at the images before anything follows from a match.
+Not for identifying people by name, tracking people without a legal basis and their knowledge,
+inferring personal attributes (origin, health, belief), or as the only basis of a decision about a
+person: a human must look at the images before acting on a match.
 """
 
 _LIMITS = """\
-- It compares clothes, shape and colour. Changed clothes make another person of somebody, and two
-  people dressed alike are one.
-- Figures hold for the cameras that they were measured under. Under others they are lower, often by
-  far: measure on labelled images of your own before you rely on it.
-- Errors do not fall on all people alike. How they differ by skin, age, sex or disability was not
-  measured.
-- A cosine is no probability: a threshold has to be chosen on images of the cameras in question.
-- Crops of several people, of parts of one, or of nobody get an embedding like any other.
+- It compares clothes, shape and colour: a person in other clothes is not recognised, and two people
+  in similar clothes are confused.
+- Metrics hold for the cameras of the test set. On other cameras they are lower, often much lower:
+  measure on your own labelled images first.
+- Error rates may differ between groups of people. Differences by skin, age, sex or disability were
+  not measured.
+- A cosine is not a probability: choose a threshold on images of the cameras in question.
+- Crops of several people, of body parts, or without people get an embedding like any other.
 """
 
 
@@ -69,7 +69,7 @@ embeddings = network(torch.from_numpy(images)).detach().numpy()
 ```
 """,
 }
-"""What runs each file."""
+"""Code that runs each file."""
 
 
 def model_card(
@@ -82,11 +82,11 @@ def model_card(
     """Write a model card in Markdown.
 
     Args:
-        origin: Of the network.
-        facts: What ``task=export`` found out, as in its export.json.
-        settings: Of the run, as in its config.yaml, if it is there.
-        results: Of the run, as in its results.json, if it is there.
-        licence: Of the weights, in the user's words.
+        origin: Description of the network.
+        facts: Content of export.json of ``task=export``.
+        settings: Content of the run's config.yaml, if available.
+        results: Content of the run's results.json, if available.
+        licence: Licence of the weights, as stated by the user.
     """
     sections = {
         "What it is": _what(origin, facts, settings),
@@ -107,7 +107,7 @@ def _what(origin: Origin, facts: Mapping[str, Any], settings: Mapping[str, Any] 
     task = str(((settings or {}).get("task") or {}).get("_target_"))
     supervised = origin.path == "bundled" or task.endswith(".pretrain")
     how = (
-        "It was trained with identity labels, as a start for adaptation."
+        "It was trained with identity labels, as initial weights for adaptation."
         if supervised
         else f"It was trained without identity labels, by DCCC ({PAPER})."
     )
@@ -118,8 +118,8 @@ def _what(origin: Origin, facts: Mapping[str, Any], settings: Mapping[str, Any] 
         ("trained with", f"dccc-lightning, version {origin.version}"),
     ]
     return (
-        f"It turns a {origin.height} x {origin.width} crop of a person into "
-        f"{facts['feature_dim']} numbers, a vector of length 1. {how}\n\n{_table(('', ''), rows)}"
+        f"It maps a {origin.height} x {origin.width} crop of a person to a unit vector of "
+        f"{facts['feature_dim']} numbers. {how}\n\n{_table(('', ''), rows)}"
     )
 
 
@@ -134,8 +134,8 @@ def _usage(facts: Mapping[str, Any]) -> str:
     return f"""\
 {_table(("file", "size"), rows)}
 Input `images`: (B, 3, {facts["height"]}, {facts["width"]}) uint8, RGB, any B; normalisation is part
-of the model. Output `embeddings`: (B, {facts["feature_dim"]}) float32. Images are turned upright by
-their EXIF orientation and resized with Pillow's `BICUBIC`, as in training:
+of the model. Output `embeddings`: (B, {facts["feature_dim"]}) float32. Images are rotated by their
+EXIF orientation and resized with Pillow's `BICUBIC`, as in training:
 
 ```python
 import numpy as np
@@ -145,8 +145,8 @@ crop = ImageOps.exif_transpose(Image.open("example.jpg")).convert("RGB")
 images = np.array(crop.{resized}
 ```
 
-OpenCV reads BGR: with red and blue swapped, `example.jpg` is 1 - cosine = {bgr_cost:.2f} away
-from itself. OpenCV's own `resize` has no antialiased bicubic, so that Pillow's is used here, too:
+OpenCV reads BGR: with red and blue swapped, the embedding of `example.jpg` has 1 - cosine =
+{bgr_cost:.2f} to the correct one. OpenCV's `resize` has no antialiased bicubic, so use Pillow's:
 
 ```python
 import cv2
@@ -158,8 +158,8 @@ images = np.array(Image.fromarray(crop).{resized}
 ```
 
 {runs}
-`example.jpg` is a drawn pedestrian, and `example.npy` its embedding: the cosine is 1, but for
-rounding and for how a library decodes JPEG.
+`example.jpg` is a drawn pedestrian, and `example.npy` its embedding: the cosine is 1, up to
+rounding and differences between JPEG decoders.
 
 ```python
 print(float(embeddings[0] @ np.load("example.npy")))
@@ -170,18 +170,18 @@ print(float(embeddings[0] @ np.load("example.npy")))
 def _data(origin: Origin) -> str:
     text = f"Trained on: {origin.dataset}.\n"
     if origin.dataset.startswith("synthetic"):
-        text += "Its pedestrians are drawn by dccc-lightning; no real person is in them.\n"
+        text += "Its pedestrians are drawn by dccc-lightning and show no real person.\n"
     if "duke" in origin.dataset.lower():
         text += (
-            "DukeMTMC was withdrawn by its authors, for its subjects had not agreed to it: do not "
-            "publish or deploy what was trained on it.\n"
+            "DukeMTMC was withdrawn by its authors, since its subjects had not consented: do not "
+            "publish or deploy networks trained on it.\n"
         )
     return text
 
 
 def _settings(settings: Mapping[str, Any] | None) -> str:
     if settings is None:
-        return "Not known: the network was not in the folder of its run.\n"
+        return "Unknown: the network was not in its run folder.\n"
     shown = {key: settings[key] for key in SHOWN if key in settings}
     if isinstance(model := shown.get("model"), Mapping) and model.get("weights"):
         shown["model"] = {**model, "weights": Path(str(model["weights"])).name}
@@ -190,7 +190,7 @@ def _settings(settings: Mapping[str, Any] | None) -> str:
 
 def _figures(origin: Origin, results: Mapping[str, Any] | None) -> str:
     if results is None:
-        return "None: the network was not in the folder of its run, or the run was not finished.\n"
+        return "None: the network was not in its run folder, or the run was not finished.\n"
     best = results.get("best") or {}
     if "selected_by" in best:
         return _label_free_figures(origin, results)
@@ -211,7 +211,7 @@ def _figures(origin: Origin, results: Mapping[str, Any] | None) -> str:
 
 
 def _label_free_figures(origin: Origin, results: Mapping[str, Any]) -> str:
-    """Say how a run without identities went: there is nothing to score it by."""
+    """Return the section for a run without identities, which has no retrieval metrics."""
     best = results["best"]
     rows = [
         (
@@ -224,9 +224,9 @@ def _label_free_figures(origin: Origin, results: Mapping[str, Any]) -> str:
         for name, figures in (results.get("figures") or {}).items()
     ]
     return (
-        f"Without identities nothing could be scored: how well it finds people on {origin.dataset} "
-        f"is not known. What follows describes the clusters of the training images in "
-        f"{_one_run(origin, results)} Best is the epoch chosen by this rule: "
+        f"Without identities no retrieval metrics are available for {origin.dataset}. The table "
+        f"describes the clusters of the training images in "
+        f"{_one_run(origin, results)} The best epoch is chosen by this rule: "
         f"{best['selected_by']}; epoch {_epoch(best)}, and of its networks the "
         f"{best.get('network', 'one that there is')}.\n\n"
         f"{_table(('epoch', *(title for title, _ in FIGURES.values())), rows)}"
@@ -234,7 +234,7 @@ def _label_free_figures(origin: Origin, results: Mapping[str, Any]) -> str:
 
 
 def _epoch(entry: Mapping[str, Any]) -> str:
-    """Return an epoch as people count them, from 1."""
+    """Return an epoch as text, counted from 1."""
     return str(entry["epoch"] + 1) if "epoch" in entry else "unknown"
 
 
@@ -268,11 +268,11 @@ def _licence(origin: Origin, licence: str | None) -> str:
         return f"{licence}\n"
     text = "dccc-lightning is under the MIT licence. "
     if origin.path == "bundled":
-        return f"{text}So are these weights, which come with it.\n"
+        return f"{text}So are these weights, which are part of it.\n"
     return (
-        f"{text}The weights are the work of whoever trained them; the terms of {origin.dataset}, "
-        "and of the weights that training began with, bind them. Most datasets of this field allow "
-        "research alone. No licence was stated for this export (`licence=TEXT` states one).\n"
+        f"{text}The weights belong to the person who trained them, subject to the terms of "
+        f"{origin.dataset} and of the initial weights. Most datasets of this field allow research "
+        "only. No licence was stated for this export (set it with `licence=TEXT`).\n"
     )
 
 

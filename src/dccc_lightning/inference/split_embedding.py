@@ -1,4 +1,4 @@
-"""Embed a whole split with a network in eval mode, in shards across processes."""
+"""Embedding of a split in shards across processes."""
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +16,17 @@ _NAMES = {"train": "training"}
 def embed_split(
     module: DCCCModule, datamodule: ReIDDataModule, split: str, network: nn.Module | None = None
 ) -> Tensor:
-    """Embed every image of a split: test transform, eval mode.
+    """Embed all images of a split with the test transform, in eval mode.
 
     Args:
-        module: Says where and how precisely to compute.
-        datamodule: Holds the images.
+        module: Module with device and precision.
+        datamodule: DataModule of the images.
         split: ``train``, ``query`` or ``gallery``.
-        network: The module's, student or teacher, that embeds; None: the student. Its mode is as
-            before afterwards.
+        network: Student or teacher of the module; None for the student. Its mode is restored.
 
     Returns:
-        (N, D) float32 embeddings of length 1 in the order of the split, on the module's device,
-        the same on every process.
+        (N, D) float32 unit embeddings in the order of the split, on the module's device, the same
+        on every process.
     """
     rank, processes = collectives.world()
     length = len(getattr(datamodule.splits, split))
@@ -38,7 +37,7 @@ def embed_split(
     network.eval()
     name = f"embedding the {_NAMES.get(split, split)} images"
     parts = []
-    precision = module.trainer.precision_plugin.forward_context()  # that of the evaluation
+    precision = module.trainer.precision_plugin.forward_context()  # as in the evaluation
     with (
         torch.inference_mode(),
         precision,
