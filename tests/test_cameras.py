@@ -415,7 +415,7 @@ class TestAtTestTime:
         assert EvaluatedModule.camera_center is False
         refused = command("resume=centered", "evaluate.camera_center=false")
         assert refused.code == 2
-        assert "camera_center=false: this run was evaluated otherwise" in refused.err
+        assert "camera_center=false: earlier epochs of this run were" in refused.err
         assert json.loads(Path("centered/results.json").read_text()) == centered
         for name in ("config.yaml", ".hydra/overrides.yaml"):
             assert "camera_center=false" not in Path("centered", name).read_text()
@@ -425,7 +425,7 @@ class TestAtTestTime:
         saved = EvaluationEvery(1, camera_center=True).state_dict()
         EvaluationEvery(3, camera_center=True).load_state_dict(saved)
         with pytest.raises(
-            UserError, match="camera_center=false: this run was evaluated otherwise so far"
+            UserError, match="camera_center=false: earlier epochs of this run were evaluated"
         ):
             EvaluationEvery(1).load_state_dict(saved)
 
@@ -474,7 +474,7 @@ def test_a_dataset_without_cameras_is_one_line():
         assert "\n" not in str(seen.value)
     each = Records(paths, identities, np.arange(len(rows)))
     trainer, module, _ = fakes(each)
-    with pytest.raises(UserError, match="known to have taken two of"):
+    with pytest.raises(UserError, match="no camera has two training images"):
         Recluster(FixedSchedule(0.6), PseudoLabeler(camera="center")).setup(trainer, module, "fit")
     trainer, module, datamodule = fakes(Records(paths, identities, unknown))
     Recluster(FixedSchedule(0.6), PseudoLabeler()).setup(trainer, module, "fit")

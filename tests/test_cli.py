@@ -55,7 +55,7 @@ MISTAKES = {
     "+trainer.fast_dev_run=true": ["trainer.fast_dev_run=true", "epochs=1 iterations=1"],
     "trainer.precision=bf16-true": ["trainer.precision", "bf16-mixed"],
     "model.bn_group_size=1": ["bn_group_size=1", "no variance"],
-    "model.bn_group_size=21": ["bn_group_size=21", "group of one"],
+    "model.bn_group_size=21": ["bn_group_size=21", "one image, which has no variance"],
     "seed=5000000000": ["seed", "at most"],
     "seed=-1": ["seed", "at least 0"],
     "clustering.k1=5000": ["clustering.k1=5000", "training images"],

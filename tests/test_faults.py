@@ -265,7 +265,7 @@ def test_other_ways_to_compute(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["trainer.accumulate_grad_batches=3"], "16 images cannot be cut into 3 parts"),
+        (["trainer.accumulate_grad_batches=3"], "16 images cannot be split into 3 parts"),
         (["trainer.accumulate_grad_batches=2"], "model.bn_group_size=64; at most 1 parts"),
         (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches"),
         (["checkpoint.every_n_steps=0"], "every_n_steps"),

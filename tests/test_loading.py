@@ -348,9 +348,7 @@ def test_arrays_are_refused_by_their_position_and_the_advice_holds(tmp_path):
     crop = np.full((9, 5, 3), 7, dtype=np.uint8)
     for wrong in ([Image.fromarray(crop), crop[:, :0]], [Image.fromarray(crop), crop],
                   [Image.fromarray(crop), torch.zeros(3, 0, 5, dtype=torch.uint8)]):  # fmt: skip
-        with pytest.raises(
-            TypeError, match=r"images\[1\] must be .*fromarray converts"
-        ):
+        with pytest.raises(TypeError, match=r"images\[1\] must be .*fromarray converts"):
             embedder.embed(wrong)
     for empty in (crop[:0], crop[None, :0], np.empty((0, 3, HEIGHT, WIDTH), np.uint8)):
         with pytest.raises(TypeError, match="got an array; PIL"):

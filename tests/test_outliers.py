@@ -344,7 +344,7 @@ def test_all_of_it_trains_and_resumes(command, tiny):
 def test_a_loss_without_a_teacher_has_no_teacher_to_ask(command, tiny):
     outcome = command(*tiny, "loss=cluster_contrast", "clustering.features=teacher", "output=run")
     assert outcome.code == 2
-    assert "clustering: features and refine ask for the teacher" in " ".join(outcome.err.split())
+    assert "clustering: features and refine need the teacher" in " ".join(outcome.err.split())
 
 
 @pytest.mark.slow

@@ -232,7 +232,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
     assert "run/checkpoints/last.ckpt is damaged" in outcome.err
-    assert "of epoch 2, step 6, is whole: resume=run ckpt_path=previous" in outcome.err
+    assert "of epoch 2, step 6, is intact: resume=run ckpt_path=previous" in outcome.err
     assert command("resume=run", "epochs=4", "ckpt_path=previous").code == 0
     assert_same_run(whole, tmp_path / "run")
 
@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     outcome = command("resume=run")
     assert outcome.code == 2
     assert "is not a checkpoint of a run of this package" in outcome.err
-    assert "start anew" in outcome.err
+    assert "start in another folder" in outcome.err
     assert (tmp_path / "run" / "metrics.csv").exists()
 
 
@@ -319,7 +319,7 @@ def test_what_an_epoch_was_begun_with_cannot_change_within_it(
         "trainer.accumulate_grad_batches=2": "was started with 1; change it after the end",
         "seed=9": "seed=9: the interrupted epoch was started with 0; change it after the end",
         "batch.clusters=2": "batch.clusters=2: the interrupted epoch was started with 4",
-        "trainer.accumulate_grad_batches=3": "cannot be cut into 3 parts",
+        "trainer.accumulate_grad_batches=3": "cannot be split into 3 parts",
     }.items():
         outcome = command("resume=run", argument)
         assert outcome.code == 2, outcome

@@ -346,7 +346,7 @@ OTHER_FILES = {
     "arrays of NumPy": saved(lambda s: np.savez(s, a=np.zeros(2))),
     "an array of NumPy": saved(lambda s: np.save(s, np.zeros(2))),
     "torch.save did not write": pickle.dumps({"a": np.zeros(2)}),
-    "in protocol 4": saved(lambda s: torch.save(STATE, s, pickle_protocol=4)),
+    "pickle protocol 4": saved(lambda s: torch.save(STATE, s, pickle_protocol=4)),
     "its end is missing": saved(lambda s: torch.save(STATE, s))[:-400],
     "end is missing": saved(lambda s: torch.save(STATE, s, _use_new_zipfile_serialization=False))[
         :-400
@@ -708,7 +708,7 @@ def test_the_weights_of_ibn_net_come_from_its_release(monkeypatch):
     assert options == {"map_location": "cpu", "check_hash": True, "weights_only": True}
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
     message = refusal("imagenet", embedder, "resnet50_ibn_a")
-    assert "download resnet50_ibn_a-d9d0bb7b.pth elsewhere" in message
+    assert "download resnet50_ibn_a-d9d0bb7b.pth on another" in message
 
 
 def test_the_weights_of_timm_are_asked_of_timm(monkeypatch, caplog):

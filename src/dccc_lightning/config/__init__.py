@@ -1,1 +1,1 @@
-"""Settings to objects: checks without torch, instantiation, and the parts of a run."""
+"""Checks of settings and construction of objects from them."""

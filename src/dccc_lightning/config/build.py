@@ -1,4 +1,4 @@
-"""From plain settings to objects: the only place that knows the shape of the configuration."""
+"""Construction of datamodule, module and trainer from settings."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _PROFILERS = dict(zip(PROFILERS, (SimpleProfiler, AdvancedProfiler, PyTorchProfi
 
 
 def build_datamodule(settings: Settings, dataset: ReIDDataset) -> ReIDDataModule:
-    """Build the datamodule; nothing is read yet."""
+    """Build the datamodule, without reading the dataset."""
     image, batch = settings["image"], settings["batch"]
     return checked(
         "settings",
@@ -49,7 +49,7 @@ def build_datamodule(settings: Settings, dataset: ReIDDataset) -> ReIDDataModule
 
 
 def build_student(settings: Settings) -> Embedder:
-    """Build the embedder for images of the size in the settings, weights included."""
+    """Build the embedder with its weights, for the image size in the settings."""
     image = settings["image"]
     embedder: Embedder = construct(
         "model", settings["model"], image_size=(image["height"], image["width"])
@@ -58,7 +58,7 @@ def build_student(settings: Settings) -> Embedder:
 
 
 def build_module(settings: Settings) -> DCCCModule:
-    """Build the LightningModule, weights included."""
+    """Build the LightningModule with its weights."""
     student = build_student(settings)
     memory: ClusterMemory = construct("memory", settings["memory"], feature_dim=student.feature_dim)
     return checked(
@@ -81,21 +81,24 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
     """Build the trainer with its callbacks and loggers.
 
     Raises:
-        UserError: An unknown or impossible argument, or more devices than there are.
+        UserError: An argument is unknown or invalid, or devices are missing.
     """
     arguments = dict(settings["trainer"])
     check_trainer(settings)
     processes = check_processes(settings)
     arguments.pop("strategy", None)
     if processes > 1:
-        # The running statistics of batch norm are broadcast when they are read, not every step.
+        # Running statistics of batch norm are broadcast when they are used, not every step.
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False, timeout=PROCESS_TIMEOUT)
     name = arguments.pop("profiler", None)
     profiler = _PROFILERS[name](dirpath=output, filename="profile") if name else None
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # RunCheckpoint owns the requeue
-    for part in ("scheduler", "clustering"):  # parts of a callback: errors should name the group
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # RunCheckpoint requeues
+    for part in (
+        "scheduler",
+        "clustering",
+    ):  # so that errors name the group
         construct(part, settings[part])
     callbacks = [
         construct(f"callbacks.{name}", entry)

@@ -1,4 +1,4 @@
-"""From settings to an object, or to one line that names the setting."""
+"""Instantiation of objects from settings, with one-line errors that name the setting."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -11,14 +11,14 @@ from dccc_lightning.errors import UserError, is_misconfiguration
 T = TypeVar("T")
 
 Settings = Mapping[str, Any]
-"""The composed configuration, resolved, as plain containers."""
+"""Composed and resolved configuration, as plain containers."""
 
 
 def construct(group: str, settings: Settings, **arguments: Any) -> Any:
-    """Instantiate a group's ``_target_``.
+    """Instantiate the ``_target_`` of a config group.
 
     Raises:
-        UserError: The constructor refuses a value: one line that begins with the group.
+        UserError: The constructor raised an error; the message begins with the group.
     """
     try:
         return instantiate(dict(settings), **arguments, _convert_="all")
@@ -32,11 +32,11 @@ def construct(group: str, settings: Settings, **arguments: Any) -> Any:
 
 
 def checked(place: str, build: Callable[[], T], settings: Settings | None = None) -> T:
-    """Call ``build``; what it refuses becomes a UserError that names the place.
+    """Call ``build`` and convert its ValueError or TypeError to a UserError.
 
     Args:
-        place: What was being built.
-        build: What may raise ValueError or TypeError.
+        place: Name of the object, for the message.
+        build: Function to call.
         settings: See ``placed``.
     """
     try:
@@ -48,12 +48,12 @@ def checked(place: str, build: Callable[[], T], settings: Settings | None = None
 
 
 def placed(message: str, place: str, settings: Settings) -> str:
-    """Return what was said, with a setting's dotted name where it begins with one, else the place.
+    """Prefix a constructor's message by the section of the setting that it names, or by the place.
 
     Args:
-        message: What a constructor said.
-        place: What was being built.
-        settings: That it was built from, by name or by section.
+        message: Message of a constructor.
+        place: Name of the object.
+        settings: Settings of the object, by name or by section.
 
     >>> placed("momentum must be in [0, 1), got 2", "memory", {"memory": {"momentum": 2}})
     'memory.momentum must be in [0, 1), got 2'
@@ -74,7 +74,7 @@ def _is_refusal(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    r"""Return the first line of what an error says, and the next if it leads there; else its type.
+    r"""Return the first line of an error's message, and the second after a colon; else its type.
 
     >>> first_line(ValueError("k1 is 0\nsee above")), first_line(ImportError("No a.B:\nwhy"))
     ('k1 is 0', 'No a.B: why')

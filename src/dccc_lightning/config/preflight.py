@@ -1,4 +1,4 @@
-"""Check the settings of a task before it imports torch, which takes longer than the answer."""
+"""Checks of a task's settings before torch is imported, so that errors appear early."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -32,26 +32,26 @@ CHECKS: Mapping[str, Check] = {
     "models.embedder.build_embedder": check_embedder,
     "training.optimization.Optimization": ranges.optimization,
 }
-"""Checks of what the settings may name and torch is needed for, by name within the package."""
+"""Checks of the classes that need torch, by name within the package."""
 
 PACKAGE = "dccc_lightning."
 
 LIGHT = ("clustering.dcps.", "data.")
-"""Modules without torch: their classes are simply made."""
+"""Prefixes of modules without torch, whose classes are instantiated as a check."""
 
 
 def check_group(group: str, settings: Settings, **arguments: Any) -> None:
-    """Check a group's settings as its constructor would.
+    """Check a group's settings like its constructor.
 
-    Classes of the user's own are left to their constructors.
+    Custom classes are not checked here, only by their constructors.
 
     Args:
-        group: Its name, for messages.
-        settings: With ``_target_``; parts may have one too.
+        group: Name of the group, for messages.
+        settings: Settings with ``_target_``; nested settings may have one too.
         arguments: Further arguments of the constructor.
 
     Raises:
-        UserError: The constructor would refuse a value; the line begins with the group.
+        UserError: A value is invalid; the message begins with the group.
     """
     target = str(settings.get("_target_", "")).removeprefix(PACKAGE)
     own = {name: value for name, value in settings.items() if name != "_target_"}
@@ -71,22 +71,22 @@ def check_group(group: str, settings: Settings, **arguments: Any) -> None:
 
 
 def check_network(settings: Settings) -> None:
-    """Check ``model`` for images of the size in the settings."""
+    """Check ``model`` for the image size in the settings."""
     image = settings["image"]
     check_group("model", settings["model"], image_size=(image["height"], image["width"]))
 
 
 def check_clustering(settings: Settings) -> None:
-    """Check what makes pseudo labels."""
+    """Check the settings of scheduler and clustering."""
     for group in ("scheduler", "clustering"):
         check_group(group, settings[group])
 
 
 def check_training(settings: Settings) -> None:
-    """Check all settings of a training, the dataset aside.
+    """Check all settings of a training except those of the dataset.
 
     Raises:
-        UserError: One line that names the setting.
+        UserError: A setting is invalid; the message names it.
     """
     check_batches(settings)
     check_network(settings)
@@ -97,12 +97,12 @@ def check_training(settings: Settings) -> None:
     checked("settings", lambda: ranges.teacher(**teacher), {"teacher": teacher})
     check_trainer(settings)
     for name, entry in settings["callbacks"].items():
-        if entry and name != "recluster":  # made of scheduler and clustering
+        if entry and name != "recluster":  # checked as scheduler and clustering
             check_group(f"callbacks.{name}", entry)
 
 
 def check_batches(settings: Settings) -> None:
-    """Check what the datamodule is built from."""
+    """Check the settings of the datamodule."""
     image, batch, loader = settings["image"], settings["batch"], settings["loader"]
     dataset = settings["dataset"]
     sections = {name: settings[name] for name in ("image", "batch", "augmentation", "loader")}
@@ -119,17 +119,17 @@ def check_batches(settings: Settings) -> None:
 
 
 def check_dataset(dataset: ReIDDataset) -> None:
-    """Read the splits of a dataset, without its images; one that is drawn is not drawn for it.
+    """Read the splits of a dataset without its images; a synthetic dataset is not drawn.
 
     Raises:
-        UserError: The dataset is missing or laid out otherwise.
+        UserError: The dataset is missing or has another layout.
     """
     if not isinstance(dataset, SyntheticPedestrians):
         dataset.splits()
 
 
 def build_dataset(settings: Settings) -> ReIDDataset:
-    """Build a dataset from its settings, of which the datamodule has two."""
+    """Build a dataset from its group, without the settings that belong to the datamodule."""
     own = {name: value for name, value in settings.items() if name not in ("on_error", "cache")}
     dataset: ReIDDataset = construct("dataset", own)
     return dataset

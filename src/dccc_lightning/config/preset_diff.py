@@ -1,4 +1,4 @@
-"""What a run's settings are beside those of its preset: the dataset's, or the experiment's."""
+"""Comparison of a run's settings with the preset of its dataset or experiment."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 _CHOICES = ("task", "dataset", "experiment")
 PLACES = ("output", "resume", "ckpt_path", "trust", "checkpoint.requeue", "callbacks.pruning")
-"""Settings that say where, or by whom a run was started, not what it is; with all below them."""
+"""Settings of where and how a run is started, which do not define the run; with nested ones."""
 
 ABSENT = "absent"
 
@@ -25,34 +25,34 @@ _MACHINE = (
     "trainer.num_nodes", "trainer.strategy", "trainer.accumulate_grad_batches",
     "trainer.deterministic", "trainer.enable_progress_bar", "trainer.profiler",
 )  # fmt: skip
-"""Settings that say on what a run is made, and from which folder."""
+"""Settings of the machine and of folders."""
 
 _METHOD = (
     "seed", "epochs", "iterations", "recipe", "dataset", "image", "batch", "augmentation", "model",
     "scheduler", "clustering", "memory", "loss", "teacher", "optimizer", "evaluate", "trainer",
     "callbacks.recluster",
 )  # fmt: skip
-"""Settings, with all below them, that decide what a run gives, but for those of the machine."""
+"""Settings that determine the result of a run, with nested ones, except those of the machine."""
 
 
 def is_place(name: str) -> bool:
-    """Tell whether a setting is one of ``PLACES`` or below one."""
+    """Return True if a setting is one of ``PLACES`` or nested in one."""
     return _is_below(name.lstrip("+~"), PLACES)
 
 
 def differences(
     settings: Mapping[str, Any], overrides: Sequence[str]
 ) -> list[tuple[str, str, str]]:
-    """Return the settings that are not what the choice of dataset and experiment alone gives.
+    """Return the settings that differ from the preset of dataset and experiment.
 
     Args:
-        settings: Of the run, resolved.
-        overrides: Its arguments.
+        settings: Resolved settings of the run.
+        overrides: Overrides of the run.
 
     Returns:
-        Name, the preset's value and the run's, ``absent`` where it has none, in the order of the
-        settings; those that only repeat another setting are left out. Nothing outside a run of the
-        command line, where there is nothing to compose from, or if the preset has gone since.
+        Name, preset's value and run's value (``absent`` if missing) of each setting that differs,
+        in the order of the settings, without those interpolated from another setting. Empty outside
+        a run of the command line, or if the preset does not exist any more.
     """
     if not GlobalHydra.instance().is_initialized():
         return []
@@ -76,16 +76,16 @@ def differences(
 
 
 def is_published(settings: Mapping[str, Any]) -> bool:
-    """Tell whether all that decides the result is as the dataset's own preset has it.
+    """Return True if all settings that determine the result equal the dataset's preset.
 
     Args:
-        settings: Of the run, resolved. Outside a run of the command line the answer is no.
+        settings: Resolved settings of the run. Outside a run of the command line, returns False.
     """
     if not GlobalHydra.instance().is_initialized():
         return False
     try:
         preset = compose("train", [f"dataset={settings['dataset']['name']}"])
-    except HydraException:  # a dataset without a preset of its name
+    except HydraException:  # no preset for this dataset
         return False
     ours, theirs = flat(settings), flat(OmegaConf.to_container(preset, resolve=True))
     return all(
@@ -100,7 +100,7 @@ def _is_below(name: str, places: Sequence[str]) -> bool:
 
 
 def flat(node: object, prefix: str = "") -> dict[str, str]:
-    """Return settings as text, by their dotted names.
+    """Return settings as text by dotted name.
 
     >>> flat({"seed": 1, "image": {"height": 64, "width": None}})
     {'seed': '1', 'image.height': '64', 'image.width': 'null'}

@@ -1,4 +1,4 @@
-"""How many processes train, and how a batch is shared among them."""
+"""Number of training processes, their shares of a batch, and their termination."""
 
 import signal
 import time
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
 PROCESS_TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others, clustering on rank 0 included, before it gives up."""
-
+"""Timeout of collectives, which includes clustering on rank 0."""
 
 LAST_WORDS = 10.0
-"""Seconds that a process that has failed gets to say why."""
+"""Seconds that a failed process has to print its error."""
 
 
 def check_devices(arguments: Settings) -> int:
-    """Return the number of processes; unless on the processor, count the GPUs of the machine.
+    """Return the number of processes, after comparing it with the number of GPUs.
 
     Raises:
-        UserError: More devices than there are.
+        UserError: The machine has fewer devices.
     """
     devices, accelerator = arguments["devices"], arguments["accelerator"]
     if isinstance(devices, (list, tuple)):
@@ -48,7 +47,7 @@ def check_devices(arguments: Settings) -> int:
     if accelerator == "auto" and available == 0 and number > 1:
         raise UserError(
             f"trainer.devices={number}: this machine has no CUDA device; trainer.devices=1, or "
-            "trainer=cpu for several processes on the processor"
+            "trainer=cpu for several processes on the CPU"
         )
     return number * nodes
 
@@ -60,7 +59,7 @@ def _count_gpus() -> int:
 
 
 def check_shares(size: int, processes: int, arguments: Settings, group: int) -> None:
-    """Refuse processes and parts that the batch cannot be cut into."""
+    """Raise an error if processes and accumulation steps do not divide the batch."""
     parts = checked(
         "trainer",
         lambda: checks.integer(
@@ -72,27 +71,27 @@ def check_shares(size: int, processes: int, arguments: Settings, group: int) -> 
     if size % share:
         fitting = [str(n // parts) for n in range(parts, 2 * share, parts) if size % n == 0]
         if parts > 1:
-            remedy = f"; {', '.join(fitting)} processes would do" if fitting else ""
+            remedy = f"; choose {', '.join(fitting)} processes" if fitting else ""
             raise UserError(
-                f"trainer.accumulate_grad_batches={parts}: {batch} cannot be cut into {parts} "
+                f"trainer.accumulate_grad_batches={parts}: {batch} cannot be split into {parts} "
                 f"parts for each of {processes} processes{remedy}"
             )
         raise UserError(
             f"trainer.devices={arguments['devices']}: {batch} cannot be shared by {processes} "
-            f"processes; {', '.join(fitting)} would do"
+            f"processes; choose from {', '.join(fitting)}"
         )
     if parts > 1 and (size // parts) % group:
         raise UserError(
-            f"trainer.accumulate_grad_batches={parts}: a part of {size // parts} images would cut "
-            f"through a batch-norm group of model.bn_group_size={group}; at most "
-            f"{max(1, size // group)} parts, or a smaller group (another model)"
+            f"trainer.accumulate_grad_batches={parts}: a part of {size // parts} images would "
+            f"split a batch-norm group of model.bn_group_size={group}; choose at most "
+            f"{max(1, size // group)} parts, or a smaller group (a different model)"
         )
 
 
 def less_memory(settings: Settings, processes: int) -> str:
-    """Return what helps where a step of training needs more memory than a GPU has.
+    """Return advice for a training step that exceeds a GPU's memory.
 
-    Parts of a batch are advised only where ``check_shares`` accepts them.
+    Gradient accumulation is advised only with values that ``check_shares`` accepts.
     """
     trainer, batch = settings["trainer"], settings["batch"]
     size, group = batch["clusters"] * batch["instances"], settings["model"]["bn_group_size"]
@@ -106,10 +105,11 @@ def less_memory(settings: Settings, processes: int) -> str:
 
 @contextmanager
 def finished(trainer: "pl.Trainer") -> Iterator[None]:
-    """Leave nothing behind that outlives a run, whatever happens within.
+    """Close W&B runs and end other processes when the block ends.
 
-    W&B runs are closed, as failed after a failure: the next job of a sweep would go on writing into
-    them. The processes that Lightning started end after one: they would wait for this one.
+    W&B runs are marked as failed after an exception, and closed so that the next job of a sweep
+    does not write into them. After an exception, processes started by Lightning are killed, since
+    they would wait for this one.
     """
     from pytorch_lightning.loggers import WandbLogger  # noqa: PLC0415  slow to import
 
@@ -131,7 +131,7 @@ def finished(trainer: "pl.Trainer") -> Iterator[None]:
 
 
 def _let_speak(processes: Sequence[Popen[bytes]]) -> None:
-    """Wait for the process that has failed: it says why after a pause (``cli.exits.SILENCE``)."""
+    """Wait for a failed process, which prints its error after ``cli.exit_codes.SILENCE``."""
     until = time.monotonic() + LAST_WORDS
     while time.monotonic() < until and all(process.poll() is None for process in processes):
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Check the settings of the trainer without torch."""
+"""Checks of the trainer's settings, without torch."""
 
 from dccc_lightning.common import checks
 from dccc_lightning.config.instantiate import Settings, checked
@@ -6,12 +6,12 @@ from dccc_lightning.config.processes import check_devices, check_shares
 from dccc_lightning.errors import UserError
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-"""What the forward passes may run in; statistics, memory, losses and scores stay in single."""
+"""Precisions of the forward passes; statistics, memory, losses and scores are float32."""
 
 PROFILERS = ("simple", "advanced", "pytorch")
 
-_LENGTH = "epochs= and iterations= are the length of a run; epochs=1 iterations=1 is the shortest"
-_WHOLE = "scores need every query and the whole gallery; eval_every= makes evaluations rarer"
+_LENGTH = "epochs= and iterations= set the length of a run; epochs=1 iterations=1 is the shortest"
+_WHOLE = "scores need every query and the whole gallery; raise eval_every= for fewer evaluations"
 _LIMITS = {
     "fast_dev_run": (False, _LENGTH),
     "limit_train_batches": (1.0, _LENGTH),
@@ -22,17 +22,17 @@ _LIMITS = {
     "limit_val_batches": (1.0, _WHOLE),
     "limit_test_batches": (1.0, _WHOLE),
     "limit_predict_batches": (1.0, _WHOLE),
-    "val_check_interval": (1.0, "eval_every= counts the epochs between two evaluations"),
-    "check_val_every_n_epoch": (1, "eval_every= counts the epochs between two evaluations"),
+    "val_check_interval": (1.0, "eval_every= sets the number of epochs between evaluations"),
+    "check_val_every_n_epoch": (1, "eval_every= sets the number of epochs between evaluations"),
 }
-"""Lightning's arguments that cut epochs or evaluations: value without effect, and remedy."""
+"""Lightning's arguments that shorten epochs or evaluations: neutral value, and remedy."""
 
 
 def check_trainer(settings: Settings) -> None:
-    """Check the trainer's settings, its devices aside.
+    """Check the trainer's settings except its devices.
 
     Raises:
-        UserError: An impossible argument.
+        UserError: An argument is invalid.
     """
     arguments = settings["trainer"]
     _check_limits(arguments)
@@ -46,8 +46,8 @@ def check_trainer(settings: Settings) -> None:
     )
     if group == 1 or size % group == 1:
         raise UserError(
-            f"model.bn_group_size={group}: a batch of {size} images would leave a group of one, "
-            "which has no variance; choose another group size"
+            f"model.bn_group_size={group}: the last group of a batch of {size} images would have "
+            "one image, which has no variance; choose another group size"
         )
     if arguments["precision"] not in PRECISIONS:
         raise UserError(
@@ -61,15 +61,15 @@ def check_trainer(settings: Settings) -> None:
 
 
 def check_processes(settings: Settings) -> int:
-    """Check that the machine has the devices and the batch can be shared by their processes.
+    """Check that the machine has the devices and that their number divides the batch.
 
-    Without ``trainer=cpu`` torch is imported to count the GPUs.
+    Unless ``trainer=cpu``, torch is imported to count the GPUs.
 
     Returns:
         The number of processes.
 
     Raises:
-        UserError: More devices than there are, or a number that does not fit the batch.
+        UserError: The machine has fewer devices, or their number does not divide the batch.
     """
     arguments, batch = settings["trainer"], settings["batch"]
     processes = check_devices(arguments)
@@ -79,9 +79,9 @@ def check_processes(settings: Settings) -> int:
 
 
 def _check_limits(arguments: Settings) -> None:
-    """Refuse what would cut an epoch short, or score a part of the test images.
+    """Raise an error for arguments that shorten an epoch or evaluate a part of the test images.
 
-    No evaluation at all (``limit_val_batches=0``) is a choice.
+    Disabling the evaluation (``limit_val_batches=0``) is allowed.
     """
     for name, (neutral, remedy) in _LIMITS.items():
         value = arguments.get(name)

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or absent, and read without running code from them."""
+"""Atomic writing and safe reading of checkpoints."""
 
 import io
 import zipfile
@@ -13,37 +13,38 @@ from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.errors import UserError
 
 LAST = "last.ckpt"
-"""Of a run: where it goes on."""
+"""Checkpoint from which a run resumes."""
 
 PREVIOUS = "previous.ckpt"
-"""The ``LAST`` before that."""
+"""Predecessor of ``LAST``."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write beside the target and rename.
+    """Checkpoint plugin that writes a temporary file beside the target and renames it.
 
-    Lightning's own goes through the system's temporary folder; where that is another file system,
-    the last step is a copy, which a kill can interrupt.
+    Lightning's plugin uses the system's temporary folder; if that is on another file system, the
+    final step is a copy, which is not atomic.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Serialise in memory, write, rename."""
+        """Serialise in memory and write the file atomically."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomically(Path(path), buffer.getbuffer())
 
 
 def checkpoint_of(run: Path, which: str) -> Path | None:
-    """Return the checkpoint from which the run in a folder goes on; None if it has none yet.
+    """Return the checkpoint from which a run resumes; None if it has none.
 
     Args:
-        run: The run's folder.
+        run: Run folder.
         which: ``last`` or ``previous``.
 
     Raises:
-        UserError: It is damaged or from elsewhere; the message offers the one before it.
+        UserError: The checkpoint is damaged or of another program; the message suggests its
+            predecessor if that is intact.
     """
     folder = run / "checkpoints"
     path = folder / (PREVIOUS if which == "previous" else LAST)
@@ -55,25 +56,25 @@ def checkpoint_of(run: Path, which: str) -> Path | None:
     if problem is None:
         return path
     before = folder / PREVIOUS
-    remedy = f"start anew in another folder, perhaps with model.weights={folder / 'best.ckpt'}"
+    remedy = f"start in another folder, for example with model.weights={folder / 'best.ckpt'}"
     if which == "last" and before.exists() and _problem(before) is None:
         content = torch.load(before, map_location="meta", weights_only=True)
         when = f"epoch {content['epoch'] + 1}, step {content['global_step']}"
         again = path_argument("resume", run)
-        remedy = f"the one before it, of {when}, is whole: {again} ckpt_path=previous"
+        remedy = f"its predecessor of {when} is intact: {again} ckpt_path=previous"
     raise UserError(f"{path} {problem}; {remedy}")
 
 
 def _problem(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint; None for a whole one of this package."""
+    """Return the problem of a checkpoint; None for an intact one of this package."""
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch itself does not look at the sums
+            damaged = archive.testzip()  # torch does not verify the checksums
         if damaged is not None:
             return f"is damaged ({damaged})"
         content = torch.load(path, map_location="meta", weights_only=True)
     except Exception as error:
-        return f"is damaged or no checkpoint ({type(error).__name__})"
+        return f"is damaged or not a checkpoint ({type(error).__name__})"
     if not isinstance(content, dict) or "ReIDDataModule" not in content:
         return "is not a checkpoint of a run of this package"
     return None

@@ -1,7 +1,7 @@
-"""All that the package uses of Lightning beside its public interface, in one place.
+"""Uses of Lightning's private interface.
 
-A release of Lightning may move any of it without a word: pyproject.toml admits one minor version,
-and a test names each part.
+They may break with any release of Lightning, so pyproject.toml pins a minor version and a test
+covers each of them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def shuffles_batches(trainer: "pl.Trainer") -> bool:
-    """Tell whether Lightning puts its own samplers into the loaders of several processes."""
+    """Return True if Lightning would replace the samplers of distributed loaders."""
     return bool(trainer._accelerator_connector.use_distributed_sampler)
 
 
 def leave_signals_alone(trainer: "pl.Trainer") -> None:
-    """Keep Lightning from handling signals: its handlers talk to the other processes.
+    """Disable Lightning's signal handlers, which communicate with other processes.
 
-    Asking them about SIGTERM would wait for the device on every step, too.
+    Its check for SIGTERM would also synchronise with the device on every step.
     """
     connector: Any = vars(trainer)["_signal_connector"]
     connector.register_signal_handlers = lambda: None
@@ -27,7 +27,7 @@ def leave_signals_alone(trainer: "pl.Trainer") -> None:
 
 
 def process_launcher(trainer: "pl.Trainer") -> Any:
-    """Return the launcher that has started other processes of this run; None where there is none.
+    """Return the launcher that started the other processes of this run; None without one.
 
     Returns:
         An object with ``procs`` (``subprocess.Popen``) and ``kill(signal)``.

@@ -1,4 +1,4 @@
-"""The optimiser and its warm-up, as settings that can be checked before anything runs."""
+"""Optimiser and learning rate warm-up."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -10,19 +10,19 @@ from dccc_lightning.common import ranges
 
 @dataclass(frozen=True)
 class Optimization:
-    """Optimiser and learning rate of each epoch (METHOD, network and optimisation).
+    """Optimiser with a linear warm-up of the learning rate per epoch.
 
-    Epoch t has ``lr * (warmup_start + (1 - warmup_start) * min(t, W) / W)``, W = ``warmup_epochs``:
-    stepped once an epoch, constant afterwards. Published: Adam (the L2 term
-    in the gradient, not AdamW; batch norm decays too), 3.5e-4, weight decay 5e-4, W = 10 from 0.1.
+    Epoch t has ``lr * (warmup_start + (1 - warmup_start) * min(t, W) / W)`` with W =
+    ``warmup_epochs``. The defaults are published: Adam with an L2 term in the gradient (not AdamW;
+    including batch norm), 3.5e-4, weight decay 5e-4, W = 10 from 0.1.
 
     Attributes:
         algorithm: ``adam``, ``adamw`` or ``sgd`` (Nesterov).
         lr: Learning rate after the warm-up.
-        weight_decay: Strength of the L2 term (adam, sgd) or of the decay (adamw).
-        warmup_epochs: W; 0 for none.
-        warmup_start: Factor on ``lr`` in epoch 0.
-        momentum: Of sgd.
+        weight_decay: Weight of the L2 term (adam, sgd) or of the decay (adamw).
+        warmup_epochs: W; 0 for no warm-up.
+        warmup_start: Factor of ``lr`` in epoch 0.
+        momentum: Momentum of sgd.
 
     >>> Optimization().factor(0), Optimization().factor(10), Optimization().factor(50)
     (0.1, 1.0, 1.0)
@@ -39,13 +39,13 @@ class Optimization:
         ranges.optimization(**asdict(self))
 
     def factor(self, epoch: int) -> float:
-        """Return the factor on ``lr`` in ``epoch``."""
+        """Return the factor of ``lr`` in ``epoch``."""
         if epoch >= self.warmup_epochs:
             return 1.0
         return self.warmup_start + (1.0 - self.warmup_start) * epoch / self.warmup_epochs
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
-        """Build the optimiser over ``parameters`` (those that need no gradient are left out)."""
+        """Return an optimiser of the parameters that require gradients."""
         trained = [p for p in parameters if p.requires_grad]
         if self.algorithm == "adam":
             return optim.Adam(trained, lr=self.lr, weight_decay=self.weight_decay, fused=True)
@@ -57,7 +57,7 @@ class Optimization:
         )  # fmt: skip
 
     def renew(self, optimizer: optim.Optimizer, epoch: int) -> None:
-        """Give these settings to an optimiser that a checkpoint has brought its own ones."""
+        """Override the settings of an optimiser restored from a checkpoint."""
         for group in optimizer.param_groups:
             group["initial_lr"] = self.lr
             group["lr"] = self.lr * self.factor(epoch)
@@ -66,5 +66,5 @@ class Optimization:
                 group["momentum"] = self.momentum
 
     def scheduler(self, optimizer: optim.Optimizer) -> optim.lr_scheduler.LambdaLR:
-        """Build the learning-rate schedule, to be stepped at the end of each epoch."""
+        """Return the learning rate schedule, to be stepped at the end of each epoch."""
         return optim.lr_scheduler.LambdaLR(optimizer, self.factor)

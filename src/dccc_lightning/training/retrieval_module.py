@@ -1,4 +1,4 @@
-"""Validation as retrieval, shared by every LightningModule of the package."""
+"""Base LightningModule with validation by retrieval."""
 
 from abc import abstractmethod
 
@@ -13,17 +13,17 @@ from dccc_lightning.models.batchnorm import broadcast_running_statistics
 
 
 class EvaluatedModule(pl.LightningModule):
-    """A module whose networks are evaluated on the query and gallery splits.
+    """LightningModule whose networks are evaluated on the query and gallery splits.
 
-    A subclass names its networks; ``val/mAP`` and the like are logged under those names, and the
-    best mAP among them as ``val_best/mAP``.
+    Subclasses return their networks by prefix. Metrics are logged as ``val/mAP`` etc. with that
+    prefix, and the best mAP among the networks as ``val_best/mAP``.
 
     Attributes:
-        retrieval: The metric of each network while it is evaluated, this process's shard.
-        camera_center: Whether embeddings are centred by camera before they are ranked.
-        better: Prefix of the network with the highest mAP of the last evaluation in training, the
-            first of equals; None before there is one.
-        collapse_told: A warning has said that the networks have collapsed; one is enough.
+        retrieval: Metric of each network during an evaluation, with this process's shard.
+        camera_center: Centre embeddings by camera before ranking.
+        better: Prefix of the network with the highest mAP (the first of equals) at the last
+            evaluation in training; None before the first.
+        collapse_told: True after a warning about collapsed embeddings, which is not repeated.
     """
 
     camera_center = False
@@ -37,9 +37,9 @@ class EvaluatedModule(pl.LightningModule):
         """Return the embedding networks by the prefix of their metrics."""
 
     def on_validation_epoch_start(self) -> None:
-        """Evaluate with the running statistics that rank 0 collected."""
+        """Broadcast the running statistics of rank 0."""
         broadcast_running_statistics(self)
-        self.retrieval = {  # not registered: no part of a checkpoint
+        self.retrieval = {  # not registered as submodules, so not in checkpoints
             name: ReIDRetrieval(camera_center=self.camera_center).to(self.device)
             for name in self.networks()
         }
@@ -57,7 +57,7 @@ class EvaluatedModule(pl.LightningModule):
                 )
 
     def on_validation_epoch_end(self) -> None:
-        """Log mAP, mINP and CMC of every network, and the best mAP of them."""
+        """Log mAP, mINP and CMC of every network, and the best mAP."""
         try:
             scores: dict[str, Tensor] = {}
             for name, metric in self.retrieval.items():

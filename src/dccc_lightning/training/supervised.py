@@ -1,4 +1,4 @@
-"""Supervised training on identities: where the weights for an adaptation come from."""
+"""Supervised training on identities, to pre-train weights for adaptation."""
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -34,16 +34,16 @@ def batch_hard_triplet(features: Tensor, labels: Tensor) -> Tensor:
 
 
 class SupervisedModule(EvaluatedModule):
-    """Identity cross entropy with label smoothing, and a batch-hard triplet loss.
+    """LightningModule with smoothed identity cross entropy and a batch-hard triplet loss.
 
-    The recipe of Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person
-    Re-identification", 2019: the triplet before the neck, the classifier after it.
+    Source: Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification",
+    2019. The triplet loss uses features before the neck, the classifier features after it.
 
     Args:
-        embedder: The network that is trained.
+        embedder: Embedder to train.
         identities: Number of identities in the training split.
         optimization: Optimiser and warm-up.
-        label_smoothing: Of the cross entropy.
+        label_smoothing: Label smoothing of the cross entropy.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SupervisedModule(EvaluatedModule):
         self.label_smoothing = float(label_smoothing)
 
     def networks(self) -> dict[str, nn.Module]:
-        """Name the one network that is evaluated."""
+        """Return the embedder."""
         return {"val": self.embedder}
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
@@ -74,11 +74,11 @@ class SupervisedModule(EvaluatedModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Make the running statistics the same on all processes."""
+        """Broadcast the running statistics of rank 0."""
         broadcast_running_statistics(self)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser and its learning rate, stepped once an epoch."""
+        """Return the optimiser and a learning rate schedule stepped once per epoch."""
         optimizer = self.optimization.optimizer(self.parameters())
         return {
             "optimizer": optimizer,

@@ -1,4 +1,4 @@
-"""What happens around training: re-clustering, evaluation, records of the run."""
+"""Lightning callbacks: re-clustering, evaluation, checkpoints and records of a run."""
 
 from dccc_lightning.training.callbacks.recluster import Recluster
 

@@ -1,4 +1,4 @@
-"""One readable line an epoch."""
+"""Printed summary of each epoch."""
 
 import time
 
@@ -31,10 +31,10 @@ _LABEL_FREE = (
 
 
 class EpochLine(EpochRow):
-    """Print a header, then a line an epoch: clusters, loss, scores where there are any, seconds.
+    """Callback that prints a line per epoch: clusters, loss, scores and seconds.
 
-    The score of the teacher is its mAP. Without identities there are neither scores nor the ARI,
-    and what can be said of the clusters alone stands in their place.
+    The teacher's score is its mAP. Without identities, label-free metrics of the clusters replace
+    scores and ARI.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class EpochLine(EpochRow):
         self._columns: tuple[tuple[str, str, int, str], ...] = ()
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        """Print the line of an epoch; epoch -1 is called ``start``."""
+        """Print the line of an epoch; epoch -1 is shown as ``start``."""
         if not trainer.is_global_zero:
             return
         if not self._columns:

@@ -1,4 +1,4 @@
-"""Pictures of what the clustering sees and of what the network finds, made while training."""
+"""Panels of clusters and rankings, written during training."""
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -25,23 +25,23 @@ from dccc_lightning.training.callbacks.epoch_row import EpochRow
 from dccc_lightning.training.callbacks.recluster import Recluster
 
 _NETWORKS = {"val_teacher": "teacher", "val": "student"}
-"""Whose rankings are shown: the first of them that is evaluated."""
+"""Networks whose rankings are shown, in order of preference."""
 
 
 class Panels(EpochRow):
-    """Write ``panels/`` after some epochs, on rank 0.
+    """Callback that writes ``panels/`` after some epochs, on rank 0.
 
-    The embeddings of the training split are those that ``Recluster`` clustered, the ones of the
-    test split those of the evaluation: nothing is embedded again, unless the run was resumed within
-    the epoch. In other epochs this does nothing at all.
+    It uses the embeddings of the clustering and of the evaluation; nothing is embedded again,
+    unless the run was resumed within the epoch.
 
     Args:
-        folder: The run's folder.
-        every: Epochs between two sets of panels; None: the last epoch alone, which always has one.
+        folder: Run folder.
+        every: Number of epochs between panels; None for the last epoch only, which always has
+            panels.
 
     Attributes:
-        latest: The panels of ``latest_epoch``, on rank 0; for other callbacks, after this one.
-        latest_epoch: -1 before the first.
+        latest: Panels of ``latest_epoch`` on rank 0, for callbacks after this one.
+        latest_epoch: Epoch of the latest panels; -1 before the first.
     """
 
     def __init__(self, folder: str | Path, every: int | None = None) -> None:
@@ -56,10 +56,10 @@ class Panels(EpochRow):
         self._evaluation: tuple[Tensor, Tensor, str, bool] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Ask ``Recluster`` to say what it finds.
+        """Subscribe to the clusterings of ``Recluster``.
 
         Raises:
-            TypeError: There is none.
+            TypeError: The trainer has no ``Recluster`` callback.
         """
         callbacks: list[Any] = vars(trainer)["callbacks"]
         found = [callback for callback in callbacks if isinstance(callback, Recluster)]
@@ -72,15 +72,12 @@ class Panels(EpochRow):
             )
 
     def is_due(self, trainer: pl.Trainer, epoch: int) -> bool:
-        """Tell whether there are panels after ``epoch``."""
+        """Return True if panels are due after ``epoch``."""
         is_last = epoch + 1 == trainer.max_epochs
         return is_last or (self.every is not None and (epoch + 1) % self.every == 0)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the embeddings of the evaluation; the module forgets them right after this.
-
-        None of a part of the images, which a trainer of one's own may ask for (``fast_dev_run``).
-        """
+        """Keep the embeddings of a full evaluation, which the module discards after this hook."""
         is_first = trainer.state.fn == TrainerFn.VALIDATING  # before training
         if is_first or not self.is_due(trainer, trainer.current_epoch):
             return
@@ -89,7 +86,7 @@ class Panels(EpochRow):
         prefix = next(name for name in _NETWORKS if name in pl_module.retrieval)
         metric = pl_module.retrieval[prefix]
         with _warn_on_failure_if_alone():
-            # Each process holds its shard, in order.
+            # Each process has its shard, in order.
             rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)
             query = collectives.gather_shards(rows[is_query], len(splits.query)).cpu()
             gallery = collectives.gather_shards(rows[~is_query], len(splits.gallery)).cpu()
@@ -97,13 +94,13 @@ class Panels(EpochRow):
                 self._evaluation = query, gallery, _NETWORKS[prefix], pl_module.camera_center
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        """Make the panels and write them; one that cannot be made is a warning."""
+        """Make and write the panels, with a warning for each that fails."""
         self._ended = int(row["epoch"])
         if self._ended >= 0 and self.is_due(trainer, self._ended):
             self._write(trainer, self._ended)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make the panels of a run that another callback ends before its last epoch."""
+        """Make the panels of a run that another callback stopped early."""
         if trainer.should_stop and self._made < self._ended:
             self._write(trainer, self._ended)
 

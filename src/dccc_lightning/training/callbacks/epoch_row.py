@@ -1,4 +1,4 @@
-"""What is known about an epoch once it is over."""
+"""Base class of callbacks on the metrics of a completed epoch."""
 
 from typing import Any
 
@@ -10,29 +10,29 @@ from dccc_lightning.training.callbacks.recluster import Recluster
 
 
 class EpochRow(Checkpoint):
-    """Base of callbacks that act on the figures of an epoch, evaluation included.
+    """Base of callbacks that use the metrics of an epoch after its evaluation.
 
-    Epoch -1 is the evaluation before training. A ``Checkpoint`` in Lightning's sense, because those
-    run after the module's own ``on_train_epoch_end``, which logs the mean loss.
+    Epoch -1 is the evaluation before training. It derives from ``Checkpoint``, since Lightning
+    calls checkpoints after the module's ``on_train_epoch_end``, which logs the mean loss.
     """
 
     _evaluated = False
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        """Act on the figures of an epoch: ``epoch``, ``step`` and every logged metric."""
+        """Process the row of an epoch: ``epoch``, ``step`` and all logged metrics."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that this epoch was evaluated; before training, that is a row of its own."""
+        """Record that the epoch was evaluated; before training, emit its row."""
         self._evaluated = True
         if trainer.state.fn == TrainerFn.VALIDATING:
             self._emit(trainer, -1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand out the row of the epoch that ends."""
+        """Emit the row of the epoch."""
         self._emit(trainer, trainer.current_epoch)
 
     def _emit(self, trainer: pl.Trainer, epoch: int) -> None:
-        # Lightning keeps figures of earlier evaluations and clusterings: they are not this epoch's.
+        # Lightning keeps metrics of earlier evaluations and clusterings, which are removed here.
         callbacks: list[Any] = vars(trainer)["callbacks"]
         clustered = {n for c in callbacks if isinstance(c, Recluster) for n in c.summary}
         row: dict[str, Any] = {"epoch": epoch, "step": trainer.global_step}

@@ -1,4 +1,4 @@
-"""eps_curves.jsonl: how an adaptive schedule came to the eps of each epoch."""
+"""Record of an adaptive schedule's choices of eps, eps_curves.jsonl."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 class EpsCurves(pl.Callback):
-    """Append a line after every clustering whose schedule looked at the distances, on rank 0.
+    """Callback that writes a line per clustering with an adaptive schedule, on rank 0.
 
-    A line is JSON: ``epoch`` and the fields of ``clustering.adaptive.Choice``. With other schedules
-    there is no file.
+    A line is JSON with ``epoch`` and the fields of ``clustering.adaptive.Choice``. With other
+    schedules, no file is written.
 
     Args:
-        folder: The run's folder.
+        folder: Run folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -29,7 +29,7 @@ class EpsCurves(pl.Callback):
         self._recluster: Recluster | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Ask ``Recluster``, if there is one, to say what it finds."""
+        """Subscribe to the clusterings of ``Recluster``, if the trainer has it."""
         callbacks: list[Any] = vars(trainer)["callbacks"]
         found = [callback for callback in callbacks if isinstance(callback, Recluster)]
         if found and self._recluster is None and trainer.is_global_zero:
@@ -37,7 +37,7 @@ class EpsCurves(pl.Callback):
             self._recluster.watchers.append(self._keep)
 
     def _keep(self, epoch: int, *_clustering: object) -> None:
-        """Write the line; those of the same or a later epoch go, as after a resume."""
+        """Write the line of an epoch, replacing those of the same and later epochs."""
         assert self._recluster is not None
         choice = self._recluster.choice
         lines = self.path.read_text().splitlines() if self.path.exists() else []

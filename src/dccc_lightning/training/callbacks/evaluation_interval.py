@@ -1,4 +1,4 @@
-"""When and how to evaluate: every few epochs and, whatever their number, at the end."""
+"""Interval and protocol of the evaluation during training."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from dccc_lightning.training.retrieval_module import EvaluatedModule
 
 
 class EvaluationEvery(Callback):
-    """Evaluate after epochs with (t + 1) % ``epochs`` == 0 and after the last (METHOD, step 6).
+    """Callback that evaluates after epochs with (t + 1) % ``epochs`` == 0 and after the last.
 
-    Lightning's own ``check_val_every_n_epoch`` leaves the last epoch out when it is no multiple.
+    Lightning's ``check_val_every_n_epoch`` skips the last epoch if it is not a multiple.
 
     Args:
-        epochs: Between two evaluations.
-        camera_center: Subtract from every embedding the mean of its camera in the test images.
+        epochs: Number of epochs between evaluations.
+        camera_center: Subtract the mean embedding of its camera's test images from each embedding.
     """
 
     def __init__(self, epochs: int, camera_center: bool = False) -> None:
@@ -25,12 +25,12 @@ class EvaluationEvery(Callback):
         self.epochs, self.camera_center = int(epochs), camera_center
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Tell the module how to evaluate."""
+        """Set the module's evaluation protocol."""
         if isinstance(pl_module, EvaluatedModule):
             pl_module.camera_center = self.camera_center
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the interval for an epoch that is resumed within, which has no start."""
+        """Set the interval for an epoch resumed midway, whose start hook is not called."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -39,18 +39,18 @@ class EvaluationEvery(Callback):
         trainer.check_val_every_n_epoch = 1 if is_last else self.epochs
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the protocol, for scores of two protocols do not belong into one table."""
+        """Return the protocol, which must not change within a run."""
         return {"camera_center": self.camera_center}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to go on with another protocol.
+        """Check that the protocol has not changed.
 
         Raises:
-            UserError: The earlier epochs were evaluated otherwise.
+            UserError: Earlier epochs were evaluated with another protocol.
         """
         if state_dict["camera_center"] != self.camera_center:
             now = str(self.camera_center).lower()
             raise UserError(
-                f"evaluate.camera_center={now}: this run was evaluated otherwise so far; "
-                "leave that, and evaluate its checkpoint with task=evaluate"
+                f"evaluate.camera_center={now}: earlier epochs of this run were evaluated with "
+                "another value; keep it, and evaluate the checkpoint with task=evaluate"
             )

@@ -1,4 +1,4 @@
-"""A loss that is NaN or infinite ends the run, with the batch kept to look at."""
+"""Detection of NaN and infinite losses."""
 
 import io
 from collections import deque
@@ -17,11 +17,11 @@ from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.errors import UserError
 
 MAX_WAITING = 4
-"""Steps whose loss may be on its way from a GPU; their batches stay in its memory."""
+"""Maximum number of steps whose loss is still being copied; their batches stay on the GPU."""
 
 
 class Outcome(NamedTuple):
-    """The loss of a step, on its way to the processor."""
+    """Loss of a step, being copied to the CPU."""
 
     loss: Tensor
     arrival: torch.cuda.Event | None
@@ -30,16 +30,18 @@ class Outcome(NamedTuple):
     step: int
 
     def has_arrived(self) -> bool:
-        """Tell, without waiting, whether the loss can be read."""
+        """Return True if the copy has finished, without synchronising."""
         return self.arrival is None or bool(self.arrival.query())  # type: ignore[no-untyped-call]
 
 
 class LossGuard(Callback):
-    """Look at every loss without waiting for it: on a GPU a few steps late.
+    """Callback that stops a run after a NaN or infinite loss and saves the batch.
+
+    Losses are checked asynchronously, on a GPU a few steps later.
 
     Args:
-        folder: The run's; the batch is saved there as ``nonfinite_batch.pt``.
-        policy: ``stop``; with ``skip`` the module leaves such steps out, and this does nothing.
+        folder: Run folder, in which the batch is saved as ``nonfinite_batch.pt``.
+        policy: ``stop``, or ``skip`` to do nothing, since the module skips such steps.
     """
 
     def __init__(self, folder: str | Path, policy: str = "stop") -> None:
@@ -56,10 +58,10 @@ class LossGuard(Callback):
         batch: TrainBatch,
         batch_idx: int,
     ) -> None:
-        """Send for the loss, and look at those that have come.
+        """Start copying the loss, and check losses that have arrived.
 
         Raises:
-            UserError: One is NaN or infinite.
+            UserError: A loss is NaN or infinite.
         """
         if self.policy == "skip":
             return
@@ -78,14 +80,14 @@ class LossGuard(Callback):
             self._look(trainer, self._waiting.popleft())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the losses that are still on their way."""
+        """Wait for the remaining losses and check them."""
         while self._waiting:
             self._look(trainer, self._waiting.popleft())
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let no checkpoint be written after a NaN, on whichever process it was.
+        """Prevent a checkpoint with NaN parameters, on all processes.
 
         Raises:
             UserError: A parameter is NaN or infinite.
@@ -112,6 +114,6 @@ class LossGuard(Callback):
         write_atomically(self.folder / name, content.getbuffer())
         raise UserError(
             f"epoch {outcome.epoch}, step {outcome.step}: the loss is {float(outcome.loss)}; its "
-            f"batch is kept in {self.folder / name}; try a lower optimizer.lr, or "
-            "on_nonfinite_loss=skip to leave such steps out"
+            f"batch is saved in {self.folder / name}; try a lower optimizer.lr, or "
+            "on_nonfinite_loss=skip to skip such steps"
         )

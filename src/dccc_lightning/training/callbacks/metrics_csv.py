@@ -1,4 +1,4 @@
-"""The run's record, metrics.csv."""
+"""Table of all metrics of a run, metrics.csv."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from dccc_lightning.training.callbacks.epoch_row import EpochRow
 
 
 class MetricsTable(EpochRow):
-    """Write a row of metrics.csv after every epoch, on rank 0.
+    """Callback that writes a row of metrics.csv after every epoch, on rank 0.
 
     Args:
-        folder: The run's folder.
+        folder: Run folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / "metrics.csv"
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        """Append the row; clock readings stay out, so that two runs can be compared by bytes."""
+        """Append the row, without times, so that equal runs have equal files."""
         if trainer.is_global_zero:
             metrics_table.add_row(self.path, row)

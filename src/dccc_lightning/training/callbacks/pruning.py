@@ -1,4 +1,4 @@
-"""End a trial of a search early when it does worse than those before it."""
+"""Pruning of a study's unpromising trials."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from dccc_lightning.training.callbacks.epoch_row import EpochRow
 
 
 class Pruning(EpochRow):
-    """Tell the study how a trial does, and stop the training when Optuna's pruner says so.
+    """Callback that reports a trial's objective to Optuna and stops the training when pruned.
 
-    The run ends as if it had been that long: it keeps its checkpoints and results.
+    A pruned run ends normally, with its checkpoints and results.
 
     Args:
-        study_file: Optuna's journal; it holds one study.
+        study_file: Optuna's journal file with one study.
         trial: Number of the trial.
-        objective: What is told after each epoch that has it.
-        after: Share of the epochs before which nothing is stopped: a schedule that starts high
-            does badly at first.
+        objective: Metric to report after each epoch that has it.
+        after: Share of the epochs before which no trial is pruned: schedules that start with a high
+            eps score low at first.
     """
 
     def __init__(self, study_file: str | Path, trial: int, objective: str, after: float) -> None:
@@ -29,7 +29,7 @@ class Pruning(EpochRow):
         self.after = checks.real("after", after, 0, 1)
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        """Report the epoch; rank 0 decides for all processes."""
+        """Report the epoch on rank 0 and broadcast the decision."""
         value = epoch_objective(row, self.objective)
         if value is None or row["epoch"] < 0:
             return
@@ -43,7 +43,7 @@ class Pruning(EpochRow):
             trainer.should_stop = True
 
     def _report(self, value: float, epochs: int, is_late: bool) -> bool:
-        """Note the value; return whether the trial should end, and note that too."""
+        """Report the value and return True, after recording it, if the trial is pruned."""
         import optuna  # noqa: PLC0415  an extra
         from optuna.storages import JournalStorage  # noqa: PLC0415
         from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
@@ -55,7 +55,7 @@ class Pruning(EpochRow):
             storage=storage,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
         )
-        trial = optuna.Trial(study, self.trial)  # with one study, a trial's id is its number
+        trial = optuna.Trial(study, self.trial)  # in a journal of one study, id == number
         trial.report(value, epochs)
         stops = is_late and trial.should_prune()
         if stops:

@@ -1,4 +1,4 @@
-"""Re-clustering: embeddings, distances, DCPS, clusters, memory; once before every epoch."""
+"""Re-clustering before every epoch: embeddings, distances, eps, clusters and memory."""
 
 import logging
 import time
@@ -34,8 +34,13 @@ from dccc_lightning.training.lightning_internals import shuffles_batches
 
 log = logging.getLogger(__name__)
 
+<<<<<<< HEAD
 Watcher = Callable[[int, UnitEmbeddings, NDArray[np.int64], NDArray[np.int64] | None, float], None]
 """Called with the epoch, embeddings (N, D), labels, those of the last epoch, and eps."""
+=======
+Watcher = Callable[[int, Tensor, NDArray[np.int64], NDArray[np.int64] | None, float], None]
+"""Function of epoch, embeddings (N, D), labels, previous labels and eps."""
+>>>>>>> 8b09906 (Plain English in config and training)
 
 
 class Embedded(NamedTuple):
@@ -53,25 +58,24 @@ class Embedded(NamedTuple):
 
 
 class Recluster(Callback):
-    """Give the datamodule its pseudo labels and the module its memory (METHOD, one epoch, 1 to 4).
+    """Callback that computes the pseudo labels and centroids of every epoch.
 
-    All processes embed a shard of the training split, rank 0 clusters, labels and centroids are
-    broadcast. It runs when the datamodule is asked for a loader of an epoch whose labels it lacks.
+    All processes embed a shard of the training split, rank 0 clusters, and labels and centroids are
+    broadcast. It is called by the datamodule when it needs the labels of an epoch.
 
-    Centroids are means of the embeddings that were clustered, as the network made them: what is
-    done about cameras serves the distances alone. With ``outliers="single"`` the memory also has a
-    centroid for every outlier. Batches have none of these: K copies of one image teach little, and
-    a batch-norm group of them has no variance worth the name.
+    Centroids are means of the network's embeddings; camera normalisation affects distances only.
+    With ``outliers="single"`` the memory also has a centroid per outlier, but batches contain no
+    outliers: K copies of one image have little variance for a batch-norm group.
 
     Args:
-        schedule: DCPS: the eps of an epoch.
-        labeler: Turns embeddings and a schedule into pseudo labels.
+        schedule: Schedule of eps (DCPS).
+        labeler: Clustering of embeddings into pseudo labels.
 
     Attributes:
-        summary: Figures of the last clustering.
-        choice: How its eps came about, where the schedule looks at the distances.
-        seconds: That its ``embedding`` and its ``clustering`` took.
-        watchers: Told of every clustering, on all processes.
+        summary: Metrics of the last clustering.
+        choice: Choice of eps by an adaptive schedule, otherwise None.
+        seconds: Durations of ``embedding`` and ``clustering``.
+        watchers: Functions called after every clustering, on all processes.
     """
 
     def __init__(self, schedule: Schedule, labeler: PseudoLabeler) -> None:
@@ -83,12 +87,12 @@ class Recluster(Callback):
         self.watchers: list[Watcher] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Become the label source of the datamodule.
+        """Register as the label source of the datamodule.
 
         Raises:
-            TypeError: The module or the datamodule is another kind.
-            ValueError: The trainer would not ask for the labels of every epoch, or shuffle batches.
-            UserError: The labeler needs a teacher or cameras, and there are none.
+            TypeError: The module or datamodule has the wrong type.
+            ValueError: The trainer does not reload the loader every epoch, or replaces the sampler.
+            UserError: The labeler needs a teacher or cameras that do not exist.
         """
         datamodule = getattr(trainer, "datamodule", None)
         if not isinstance(datamodule, ReIDDataModule) or not isinstance(pl_module, DCCCModule):
@@ -99,23 +103,23 @@ class Recluster(Callback):
             raise ValueError("Recluster needs Trainer(use_distributed_sampler=False)")
         if self._networks()[-1] == "teacher" and pl_module.teacher is None:
             raise UserError(
-                "clustering: features and refine ask for the teacher, but this loss has none; "
+                "clustering: features and refine need the teacher, but this loss has none; "
                 "choose another loss, or features=student and refine=0"
             )
         if self.labeler.camera != "none" and not have_means(datamodule.splits.train.cameras):
             raise UserError(
-                f"clustering.camera={self.labeler.camera}: no camera is known to have taken two of "
-                "the training images; it must be none"
+                f"clustering.camera={self.labeler.camera}: no camera has two training images; "
+                "choose clustering.camera=none"
             )
         if stage == "fit" and datamodule.labels_epoch >= trainer.current_epoch:
-            datamodule.forget_labels()  # a checkpoint's come after this
+            datamodule.forget_labels()  # those of a checkpoint are restored later
         datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
 
     def refresh(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> None:
-        """Cluster the training split as the student sees it now.
+        """Embed and cluster the training split with the current student.
 
         Raises:
-            NoClustersError: No eps in reach gives two clusters, and there are no earlier labels.
+            NoClustersError: No eps within reach gives two clusters, and no earlier labels exist.
             UserError: An embedding is NaN or infinite; the message names the image.
         """
         start = time.perf_counter()
@@ -132,8 +136,13 @@ class Recluster(Callback):
         collectives.broadcast(module.memory.centroids)
         datamodule.set_pseudo_labels(labels, epoch)
         with announced("describing the clusters"):
+<<<<<<< HEAD
             quality = summarize(labels, records.identities, previous, records.cameras, unit)
         self.summary = {  # without identities there is nothing to say about agreement with them
+=======
+            quality = summarize(labels, records.identities, previous, records.cameras, embeddings)
+        self.summary = {  # agreement with identities only if they are known
+>>>>>>> 8b09906 (Plain English in config and training)
             f"cluster/{name}": float(value)
             for name, value in quality.items()
             if not np.isnan(value)
@@ -147,13 +156,20 @@ class Recluster(Callback):
             watch(epoch, unit, labels, previous, figures["cluster/eps"])
 
     def _networks(self) -> tuple[str, ...]:
-        """Name the networks whose embeddings are needed, the teacher last."""
+        """Return the names of the networks whose embeddings are needed, the teacher last."""
         if self.labeler.refine > 0 or self.labeler.features == "average":
             return "student", "teacher"
         return (self.labeler.features,)
 
+<<<<<<< HEAD
     def embed(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> Embedded:
         """Embed the training split by the networks that the labeler needs."""
+=======
+    def embed(
+        self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return the embeddings (N, D) to cluster and further arguments of the labeler."""
+>>>>>>> 8b09906 (Plain English in config and training)
         records = datamodule.splits.train
         embeddings = {}
         if "student" in self._networks():
@@ -162,7 +178,7 @@ class Recluster(Callback):
             embeddings["teacher"] = embed_split(module, datamodule, "train", module.teacher)
         views = list(embeddings.values())
         for view in views:
-            _require_finite(view, records, epoch)  # waits for the device
+            _require_finite(view, records, epoch)  # synchronises
         context: dict[str, Any] = {}
         if self.labeler.camera != "none":
             context["cameras"] = records.cameras
@@ -184,11 +200,11 @@ class Recluster(Callback):
         previous: NDArray[np.int64] | None,
         epoch: int,
     ) -> tuple[NDArray[np.int64], dict[str, float]]:
-        """Cluster on rank 0 and tell the others, success or failure.
+        """Cluster on rank 0 and broadcast the outcome or the error.
 
         Returns:
-            The labels; the eps that made them, the scheduled one, whether they are those of the
-            last epoch, and how many were attached and refined, where that was asked for.
+            The labels, and a summary: the eps used, the scheduled eps, a flag for labels of the
+            last epoch, and, if enabled, the numbers of attached and refined images.
         """
         outcome: list[Any] = [None]
         if collectives.world()[0] == 0:
@@ -225,28 +241,31 @@ class Recluster(Callback):
         return labels, figures
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log what the clustering of this epoch found; a run resumed within it has no start."""
+        """Log the metrics of this epoch's clustering.
+
+        Not at the epoch's start, whose hook is not called when a run resumes within the epoch.
+        """
         for name, value in self.summary.items():
             pl_module.log(name, torch.tensor(value, dtype=torch.float64), sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the figures of this epoch's clustering, for a resume in mid-epoch."""
+        """Return the metrics of this epoch's clustering, to resume in mid-epoch."""
         return {"summary": self.summary}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what ``state_dict`` returned."""
+        """Restore the metrics of the clustering."""
         self.summary = state_dict["summary"]
 
 
 def _told(found: Any) -> Any:
-    """Return what the other processes are told: not every error can be sent, but every text can."""
+    """Return the outcome to broadcast; other errors are sent as text, as not all can be pickled."""
     if isinstance(found, Exception) and not isinstance(found, (UserError, NoClustersError)):
         return LostProcessError(f"clustering failed with {type(found).__name__}: {found}")
     return found
 
 
 def _require_finite(embeddings: Tensor, records: Records, epoch: int) -> None:
-    """Name the image; on all processes alike, for all hold the same embeddings."""
+    """Raise an error that names the first image with a NaN or infinite embedding."""
     bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:
         others = f" and those of {len(bad) - 1} more of {len(records)}" if len(bad) > 1 else ""

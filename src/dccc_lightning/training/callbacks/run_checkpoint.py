@@ -1,4 +1,4 @@
-"""last.ckpt, from which a run goes on, and the one before it."""
+"""Checkpoints to resume from: last.ckpt and its predecessor."""
 
 import os
 import shutil
@@ -20,19 +20,20 @@ from dccc_lightning.training.lightning_internals import leave_signals_alone
 
 
 class RunCheckpoint(Checkpoint):
-    """Save what a run needs to go on, after every epoch, every n steps, and when asked to stop.
+    """Callback that saves resumable checkpoints after epochs, every n steps and on signals.
 
-    SIGTERM and SIGUSR1 ask: the step is finished, the checkpoint written, the run left with exit
-    code 128 + signal. While nothing is unsaved (between two epochs, in clustering) a single process
-    leaves at once; a signal during an evaluation is obeyed at the end of the epoch.
+    On SIGTERM or SIGUSR1, the current step is finished, a checkpoint is written and the process
+    exits with code 128 + signal. While nothing is unsaved (between epochs, during clustering) a
+    single process exits immediately; a signal during an evaluation takes effect at the end of the
+    epoch.
 
-    Within an epoch a checkpoint is written only between optimiser steps, and not after the last
-    one, where Lightning would leave out the rest of the epoch when it goes on.
+    Within an epoch, checkpoints are written only between optimiser steps, and not after the last
+    one, since Lightning would then skip the end of the epoch on resuming.
 
     Args:
-        folder: The run's; the files are in its ``checkpoints``.
-        every_n_steps: Optimiser steps of an epoch between two checkpoints; None for none.
-        requeue: Under SLURM, put the job back into the queue at SIGUSR1.
+        folder: Run folder; checkpoints are in its subfolder ``checkpoints``.
+        every_n_steps: Number of optimiser steps between checkpoints; None for epochs only.
+        requeue: Under SLURM, requeue the job on SIGUSR1.
     """
 
     def __init__(
@@ -47,8 +48,8 @@ class RunCheckpoint(Checkpoint):
         self._keeps_last = True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to signals, in place of Lightning."""
-        # The damaged last checkpoint must not take the place of the whole one before it.
+        """Install the signal handlers instead of Lightning's."""
+        # A damaged last checkpoint must not replace its intact predecessor.
         self._keeps_last = Path(trainer.ckpt_path or "").name != PREVIOUS
         if trainer.is_global_zero:
             remove_temporaries(self.folder)
@@ -60,7 +61,7 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """From here on there is something to save."""
+        """Mark the state as unsaved."""
         self._signals.leave = None
 
     def on_train_batch_end(
@@ -71,7 +72,7 @@ class RunCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save within the epoch."""
+        """Save a checkpoint within the epoch if due."""
         step, rest = divmod(batch_idx + 1, trainer.accumulate_grad_batches)
         if rest:
             return
@@ -84,7 +85,7 @@ class RunCheckpoint(Checkpoint):
             self._leave(trainer, number)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save at the end of an epoch, evaluation included."""
+        """Save a checkpoint at the end of an epoch, after its evaluation."""
         self._save(trainer)
         number = self._signals.requested()
         if number and trainer.current_epoch + 1 != trainer.max_epochs:
@@ -94,11 +95,11 @@ class RunCheckpoint(Checkpoint):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Stop listening."""
+        """Restore the previous signal handlers."""
         self._signals.unwatch()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Stop listening."""
+        """Restore the previous signal handlers."""
         self._signals.unwatch()
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -109,7 +110,7 @@ class RunCheckpoint(Checkpoint):
         self._keeps_last = True
 
     def _leave(self, trainer: pl.Trainer, number: int) -> NoReturn:
-        """End the process; those that Lightning started end quietly, or it would kill the first."""
+        """End the process; others exit with code 0, or Lightning would kill rank 0."""
         if not trainer.is_global_zero:
             raise SystemExit(0)
         name = signal.Signals(number).name
@@ -121,12 +122,12 @@ class RunCheckpoint(Checkpoint):
 
 
 def _keep_as(path: Path, other: Path) -> None:
-    """Let ``other`` name the content of ``path`` as well; both exist at every moment."""
+    """Replace ``other`` atomically by a hard link to ``path``, or by a copy."""
     temporary = other.with_name(f".{other.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
-    except OSError:  # a file system without links
+    except OSError:  # file system without hard links
         shutil.copyfile(path, temporary)
     temporary.replace(other)
-    temporary.unlink(missing_ok=True)  # renaming does nothing where both are links to one file
+    temporary.unlink(missing_ok=True)  # renaming is a no-op if both are links to the same file

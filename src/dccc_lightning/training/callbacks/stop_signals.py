@@ -1,4 +1,4 @@
-"""Requests to stop that come as signals, agreed on by all processes."""
+"""Stop requests by signals, synchronised over all processes."""
 
 import os
 import signal
@@ -16,13 +16,13 @@ from dccc_lightning.common.ranks import STOP_SIGNALS
 
 
 class StopSignals:
-    """Note that a signal came; all processes learn of it after the same step.
+    """Handler of stop signals whose result is the same on all processes after a step.
 
-    A step late, without waiting: each asks the others on the processor while the next step runs.
+    Processes exchange signals on the CPU while the next step runs, so the result is one step late.
 
     Attributes:
-        leave: Called at once with the number of the signal while nothing would be lost, in a single
-            process; None while there is something to save.
+        leave: Function called immediately with the signal's number in a single process while
+            nothing is unsaved; otherwise None.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StopSignals:
         self._answer: tuple[Any, Tensor] | None = None
 
     def watch(self) -> None:
-        """Begin to listen; on all processes."""
+        """Install the signal handlers; call it on all processes."""
         if collectives.world()[1] > 1:
             self._group = dist.new_group(backend="gloo")
         if threading.current_thread() is threading.main_thread():
@@ -42,16 +42,16 @@ class StopSignals:
                 self._handlers[number] = signal.signal(number, self._receive)
 
     def unwatch(self) -> None:
-        """Give the signals back to whom they belonged."""
+        """Restore the previous signal handlers."""
         self.leave = None
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
 
     def requested(self) -> int:
-        """Return the number of a signal that any process has received, else 0.
+        """Return the number of a signal received by any process, else 0.
 
-        All processes have to ask equally often; they get the same answer.
+        All processes must call it equally often and get the same result.
         """
         if self._group is None:
             return self._received
@@ -66,7 +66,7 @@ class StopSignals:
         return known
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a loader's worker: the first process asks it to end
+        if os.getpid() != self._process:  # a loader worker, which the main process terminates
             return
         self._received = number
         if self.leave is not None and self._group is None:

@@ -1,4 +1,4 @@
-"""The run's clock readings, timings.csv."""
+"""Durations of the parts of epochs, timings.csv."""
 
 import time
 from pathlib import Path
@@ -12,14 +12,14 @@ from dccc_lightning.training.callbacks.recluster import Recluster
 
 
 class Timings(EpochRow):
-    """Write the seconds of the parts of every epoch into timings.csv, on rank 0.
+    """Callback that writes the durations of every epoch's parts to timings.csv, on rank 0.
 
-    Parts: ``embedding`` and ``clustering`` (by ``Recluster``), ``training``, ``evaluation`` and
-    ``other`` (what is left of ``total``, such as checkpoints). The clock is never waited for: what
-    a GPU still has to do when a part ends counts with the next one.
+    Parts are ``embedding`` and ``clustering`` (of ``Recluster``), ``training``, ``evaluation`` and
+    ``other`` (the rest of ``total``, such as checkpoints). Nothing is synchronised: pending work of
+    a GPU at the end of a part is counted in the next one.
 
     Args:
-        folder: The run's folder.
+        folder: Run folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -29,30 +29,30 @@ class Timings(EpochRow):
         self._seconds: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin with training; an epoch that is resumed within has no start."""
+        """Start timing the training of an epoch resumed midway, whose start hook is not called."""
         self._since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin with training."""
+        """Start timing the training."""
         self._since = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go over from training to the evaluation."""
+        """End timing the training and start timing the evaluation."""
         self._end("training")
         self._since = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End the evaluation."""
+        """End timing the evaluation."""
         self._end("evaluation")
         super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End training, unless the evaluation has."""
+        """End timing the training, unless an evaluation has."""
         self._end("training")
         super().on_train_epoch_end(trainer, pl_module)
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        """Append a row."""
+        """Append the row of an epoch."""
         callbacks: list[Any] = vars(trainer)["callbacks"]
         if row["epoch"] >= 0:
             for callback in callbacks:

@@ -1,4 +1,4 @@
-"""What a W&B run shows beyond the figures that Lightning logs."""
+"""Panels, durations and artifacts of a W&B run."""
 
 import logging
 from pathlib import Path
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 class WandbPanels(EpochRow):
-    """Log panels, seconds, dataset, code and checkpoints to W&B, on rank 0.
+    """Callback that logs panels, durations, dataset, code and checkpoints to W&B, on rank 0.
 
-    Without a W&B logger this does nothing. It comes after ``Timings``, ``Panels`` and
-    ``ModelCheckpoint``, whose work it passes on: nothing is computed twice.
+    Without a W&B logger it does nothing. It must come after ``Timings``, ``Panels`` and
+    ``ModelCheckpoint``, whose results it logs.
 
     Args:
-        folder: The run's folder.
+        folder: Run folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -37,13 +37,13 @@ class WandbPanels(EpochRow):
         self._panels = -1
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the logger that what follows is epoch -1, which Lightning calls 0."""
+        """Set the logger's epoch to -1 for the evaluation before training."""
         logger = _logger(trainer)
         if logger is not None:
             logger.is_before_training = trainer.state.fn == TrainerFn.VALIDATING
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add to the configuration which images and which code this is."""
+        """Log the fingerprint of the dataset and the version of the code."""
         logger = _logger(trainer)
         if logger is not None:
             logger.is_before_training = False
@@ -56,7 +56,7 @@ class WandbPanels(EpochRow):
             logger.experiment.config.update(facts, allow_val_change=True)
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
-        """Log the seconds of the epoch's parts and, where it has them, its panels."""
+        """Log the durations of the epoch's parts and its panels, if any."""
         logger = _logger(trainer)
         if logger is None:
             return
@@ -68,10 +68,10 @@ class WandbPanels(EpochRow):
             elif isinstance(callback, Panels) and callback.latest_epoch == row["epoch"]:
                 values |= to_media(callback.latest)
                 self._panels = callback.latest_epoch
-        logger.log_metrics(values, trainer.global_step - 1)  # the step that Lightning logs it with
+        logger.log_metrics(values, trainer.global_step - 1)  # the step of Lightning's epoch metrics
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the panels of a run that was ended early, which are made only now."""
+        """Log the panels of a run that was stopped early."""
         logger = _logger(trainer)
         if logger is None or not trainer.should_stop:
             return
@@ -79,10 +79,10 @@ class WandbPanels(EpochRow):
         for callback in callbacks:
             if isinstance(callback, Panels) and callback.latest_epoch > self._panels:
                 values = {"epoch": callback.latest_epoch} | to_media(callback.latest)
-                logger.log_metrics(values, trainer.global_step)  # the epoch's own row is written
+                logger.log_metrics(values, trainer.global_step)  # the epoch's step is already used
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the checkpoints that were asked for."""
+        """Log the checkpoints selected by the logger's settings."""
         logger = _logger(trainer)
         if logger is None:
             return
@@ -96,7 +96,7 @@ class WandbPanels(EpochRow):
 
 
 def _logger(trainer: pl.Trainer) -> RunWandbLogger | None:
-    """Return the W&B logger of the first process; None in others, or where there is none."""
+    """Return the W&B logger on rank 0; None on other ranks or without W&B."""
     loggers = [logger for logger in trainer.loggers if isinstance(logger, RunWandbLogger)]
     return loggers[0] if loggers and trainer.is_global_zero else None
 
