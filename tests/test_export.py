@@ -239,7 +239,7 @@ def test_the_cost_of_swapped_colours_is_measured(exported, embedder):
     assert example.bgr_cost == pytest.approx(1 - float(right @ swapped), abs=1e-3)
     assert example.bgr_cost > 0.01
     card = model_card(trained.origin, facts() | {"example": {"bgr_cost": 0.614}})
-    assert "`example.jpg` is 1 - cosine = 0.61 away" in card
+    assert "1 - cosine =\n0.61 to" in card
 
 
 def test_a_card_of_one_file_shows_the_code_of_that_file():

@@ -222,9 +222,9 @@ def test_a_fingerprint_is_of_what_decides_the_embedding(tmp_path):
     [
         ({"format": FORMAT + 1}, "written by dccc-lightning 9.9, in a newer format"),
         ({"format": "new"}, "the description of its network is invalid"),
-        ({"image": {"height": 32}}, "cannot be used .KeyError"),
+        ({"image": {"height": 32}}, "is invalid .KeyError"),
         ({"image": {"height": -1, "width": 16}}, "height must be at least 1"),
-        ({"model": 7}, "cannot be used"),
+        ({"model": 7}, "is invalid"),
         ({"model": {"backbone": "vgg"}}, "do not match its settings .backbone 'vgg' is unknown"),
         ({"model": MODEL | {"depth": 3}}, "do not match its settings"),
         ({"model": MODEL | {"width": 0.25}}, "do not match its settings"),

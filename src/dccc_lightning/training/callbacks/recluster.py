@@ -34,13 +34,8 @@ from dccc_lightning.training.lightning_internals import shuffles_batches
 
 log = logging.getLogger(__name__)
 
-<<<<<<< HEAD
 Watcher = Callable[[int, UnitEmbeddings, NDArray[np.int64], NDArray[np.int64] | None, float], None]
-"""Called with the epoch, embeddings (N, D), labels, those of the last epoch, and eps."""
-=======
-Watcher = Callable[[int, Tensor, NDArray[np.int64], NDArray[np.int64] | None, float], None]
 """Function of epoch, embeddings (N, D), labels, previous labels and eps."""
->>>>>>> 8b09906 (Plain English in config and training)
 
 
 class Embedded(NamedTuple):
@@ -136,13 +131,8 @@ class Recluster(Callback):
         collectives.broadcast(module.memory.centroids)
         datamodule.set_pseudo_labels(labels, epoch)
         with announced("describing the clusters"):
-<<<<<<< HEAD
             quality = summarize(labels, records.identities, previous, records.cameras, unit)
-        self.summary = {  # without identities there is nothing to say about agreement with them
-=======
-            quality = summarize(labels, records.identities, previous, records.cameras, embeddings)
         self.summary = {  # agreement with identities only if they are known
->>>>>>> 8b09906 (Plain English in config and training)
             f"cluster/{name}": float(value)
             for name, value in quality.items()
             if not np.isnan(value)
@@ -161,15 +151,8 @@ class Recluster(Callback):
             return "student", "teacher"
         return (self.labeler.features,)
 
-<<<<<<< HEAD
     def embed(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> Embedded:
         """Embed the training split by the networks that the labeler needs."""
-=======
-    def embed(
-        self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """Return the embeddings (N, D) to cluster and further arguments of the labeler."""
->>>>>>> 8b09906 (Plain English in config and training)
         records = datamodule.splits.train
         embeddings = {}
         if "student" in self._networks():
