@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery import approximate_search, storage
 from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.gallery.gallery_table import names
 from dccc_lightning.gallery.manifest import MANIFEST
 
 MODEL = "0123456789abcdef"
@@ -249,6 +250,26 @@ def test_of_equal_images_every_kind_finds_the_same(kind):
             number = min(10, int((cameras[same] != excluded).sum()))
             hits = [[hit.id for hit in mine[:number]] for mine in found]
             assert hits[0] == hits[1] == sorted(hits[0])
+
+
+class Missing:
+    """Like pandas.NA, which equals nothing and is neither true nor false."""
+
+    def __eq__(self, other):
+        return self
+
+    __hash__ = None
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+
+def test_cells_as_numpy_and_pandas_have_them_are_names_or_unknown():
+    unknown = [None, Missing(), np.nan, np.float32("nan"), np.datetime64("NaT"), -1, -1.0, ""]
+    assert names(unknown) == [""] * len(unknown)
+    assert names([3, 3.0, np.float32(3), np.int64(3), "3", 2.5, math.inf]) == [
+        *["3"] * 5, "2.5", "inf",
+    ]  # fmt: skip
 
 
 class TestAddingAndRemoving:

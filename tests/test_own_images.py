@@ -540,12 +540,34 @@ class TestRules:
         images = [("a.png", "c", "unknown", ""), ("b.png", "Nobody", "x", "")]
         assert self.said(images, unknown=["nobody"]) == (
             [("a.png", "c", "unknown", ""), ("b.png", "", "x", "")],
-            [f"own: treated as unknown: camera 'Nobody' of 1 image; {REMEDY}"],
+            [
+                f"own: treated as unknown: camera 'Nobody' of 1 image; {REMEDY}",
+                "own: treated as names, although they sound unknown: identity 'unknown' of 1 "
+                "image; dataset=folder dataset.unknown=[WORDS] sets unknown words",
+            ],
         )
         for nothing in (None, []):
             kept, lines = self.said(images, unknown=nothing)
             assert [tuple(image) for image in kept] == images
             assert lines == []
+
+    @pytest.mark.parametrize(
+        "word", ["unk", "Undetermined", "N.A.", "#N/A N/A", "-nan", "1.#IND", "??", "No_ID"]
+    )
+    def test_other_words_of_other_tools_are_empty_cells_too(self, word):
+        kept, (line,) = self.said([("a.png", "1", word, "")])
+        assert kept == [("a.png", "1", "", "")]
+        assert line == f"own: treated as unknown: identity {word!r} of 1 image; {REMEDY}"
+
+    @pytest.mark.parametrize("name", ["Unknown_01", "-99", "no id", "missing", "NaT", "----"])
+    def test_names_that_sound_unknown_are_kept_and_said(self, name):
+        kept, (line,) = self.said([("a.png", "1", name, ""), ("b.png", "2", "anna-1", "")])
+        assert [image[2] for image in kept] == [name, "anna-1"]
+        assert f"although they sound unknown: identity {name!r} of 1 image" in line
+
+    @pytest.mark.parametrize("name", ["Anna", "Nathan", "trunk", "0001", "cam-1", "Nilsson"])
+    def test_names_like_any_other_are_not_doubted(self, name):
+        assert self.said([("a.png", name, name, "")]) == ([("a.png", name, name, "")], [])
 
     @pytest.mark.parametrize("word", ["unknown", "nan", "None", "n/a", "?", "-1"])
     def test_the_division_is_that_of_empty_cells(self, market, word):

@@ -1,6 +1,5 @@
 """The table of a gallery: for every image its number, file, camera and identity."""
 
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -184,17 +183,22 @@ def make_table(
 def names(labels: Labels) -> list[str]:
     """Return the names of cameras or identities.
 
-    Unknown ones, ``UNKNOWN``, None and NaN as pandas has it, are ``NO_NAME``.
+    Unknown ones, ``UNKNOWN``, None, and NaN or NA as pandas has them, are ``NO_NAME``; whole
+    numbers are one name whatever their type, as pandas makes floats of a column with gaps.
 
-    >>> names([3, "hall", UNKNOWN, None, float("nan")])
-    ['3', 'hall', '', '', '']
+    >>> names([3, 3.0, "hall", UNKNOWN, None, float("nan")])
+    ['3', '3', 'hall', '', '', '']
     """
     values = labels.tolist() if hasattr(labels, "tolist") else labels  # arrays and tensors
-    return [NO_NAME if _is_unknown(label) else str(label) for label in values]
+    return [_name(label) for label in values]
 
 
-def _is_unknown(label: object) -> bool:
-    return label is None or label == UNKNOWN or (isinstance(label, float) and math.isnan(label))
+def _name(label: object) -> str:
+    if isinstance(label, (float, np.floating)) and float(label).is_integer():
+        label = int(label)
+    same = label == label  # noqa: PLR0124  # false for NaN and NaT, no truth value for pandas.NA
+    is_known = isinstance(same, (bool, np.bool_)) and bool(same) and label not in (None, UNKNOWN)
+    return str(label) if is_known else NO_NAME
 
 
 def names_per_query(cameras: object, queries: int) -> list[str]:

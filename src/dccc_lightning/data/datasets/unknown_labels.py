@@ -1,14 +1,26 @@
 """Words for an unknown identity or camera in tables and paths."""
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable
 
 UNKNOWN_WORDS = (
-    "unknown", "unidentified", "new_individual", "new_whale", "____",
-    "none", "null", "nan", "<na>", "na", "n/a", "#n/a", "-", "?", "-1", "-1.0",
+    "unknown", "<unknown>", "unk", "unidentified", "not identified", "not_identified",
+    "undetermined", "unassigned", "unlabeled", "unlabelled", "no_id", "new_individual",
+    "new_whale", "____",
+    "none", "null", "nan", "-nan", "<na>", "na", "n/a", "n.a.", "#na", "#n/a", "#n/a n/a",
+    "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "-", "--", "?", "??", "???", "-1", "-1.0",
 )  # fmt: skip
 """Default words, as written by wildlife tools, pandas, R and spreadsheets."""
+
+SOUNDS_UNKNOWN = re.compile(
+    r"(?<![^\W\d_])(unk|unknown|unident|undeterm|unassign|unlabel|unnamed|missing|tbd|nil|nat|"
+    r"no[ _-]?(id|name)|not[ _-]?(known|identified)|#?n[/.]?a)(?![^\W\d_])|"
+    r"(unknown|unidentified|undetermined)|^[\W_]+$|^-\d",
+    re.IGNORECASE,
+)
+"""Pattern of names that may mean unknown, such as ``Unknown_01`` and ``-99``, but are kept."""
 
 EXAMPLES = 5
 """Number of words or names that a warning lists."""
@@ -45,6 +57,7 @@ class UnknownWords:
     def __init__(self, words: object = UNKNOWN_WORDS) -> None:
         self.words = words_of("unknown", words)
         self._met: Counter[tuple[str, str]] = Counter()
+        self._doubtful: Counter[tuple[str, str]] = Counter()
 
     def known(self, column: str, label: str) -> str:
         """Return a label without surrounding blanks; empty if it is one of the words.
@@ -57,22 +70,27 @@ class UnknownWords:
         if label and folded(label) in self.words:
             self._met[column, label] += 1
             return ""
+        if self.words and SOUNDS_UNKNOWN.search(label):
+            self._doubtful[column, label] += 1
         return label
 
     def warn(self, place: str) -> None:
-        """Warn about the words that occurred, and reset their counts."""
-        if not self._met:
-            return
-        met = [
-            f"{column} {label!r} of {images(count)}"
-            for (column, label), count in self._met.most_common()
-        ]
-        warnings.warn(
-            f"{place}: treated as unknown: {listed(met)}; dataset=folder dataset.unknown=[WORDS] "
-            "sets these words",
-            stacklevel=1,
-        )
-        self._met.clear()
+        """Warn about the words that occurred and about doubtful names, and reset the counts."""
+        for counts, meaning, setting in (
+            (self._met, "treated as unknown", "sets these words"),
+            (self._doubtful, "treated as names, although they sound unknown", "sets unknown words"),
+        ):
+            if counts:
+                found = [
+                    f"{column} {label!r} of {images(count)}"
+                    for (column, label), count in counts.most_common()
+                ]
+                warnings.warn(
+                    f"{place}: {meaning}: {listed(found)}; dataset=folder "
+                    f"dataset.unknown=[WORDS] {setting}",
+                    stacklevel=2,
+                )
+            counts.clear()
 
 
 def warn_of_case(place: str, column: str, names: Iterable[str]) -> None:
