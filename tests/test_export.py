@@ -168,7 +168,7 @@ def test_the_command_writes_both_with_a_card(command, run_folder, crops):
         embedder.embed(torch.from_numpy(picture))[0], torch.from_numpy(np.load("out/example.npy"))
     )
     card = Path("out/MODEL_CARD.md").read_text()
-    assert f"= {report['example']['bgr_cost']:.2f} away" in card
+    assert f"=\n{report['example']['bgr_cost']:.2f} to" in card
     for fact in ("without identity labels", "| student, last epoch | 61.2 | 30.0 | 70.0",
                  "| student, epoch 16: the best on the test split | 61.2 ", "seed: 7",
                  "research only", "Trained on: market1501", "5 images", embedder.fingerprint,

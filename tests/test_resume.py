@@ -292,7 +292,7 @@ def test_a_run_cannot_end_before_where_it_is(
     results = (tmp_path / "run" / "results.json").read_bytes()
     outcome = command("resume=run", "epochs=1")
     assert (outcome.code, outcome.err) == (
-        2, "error: epochs=1: 2 of this run are done; give as many or more\n"
+        2, "error: epochs=1: 2 are completed; give as many or more\n"
     )  # fmt: skip
     assert (tmp_path / "run" / "results.json").read_bytes() == results
     assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()

@@ -210,7 +210,7 @@ def test_added_images_without_cameras_are_said(gallery, settings_of, people, tmp
     shutil.copy(people / "1_c1.png", people / "new.png")
     perform(settings_of, "index", ["index=g", "add=people/new.png"], tmp_path / "a")
     said = " ".join(capsys.readouterr().out.split())
-    assert "the gallery knows cameras, but add=people/new.png tells none of 1 image" in said
+    assert "the gallery has cameras, but those of 1 image of add=people/new.png are unknown" in said
 
 
 def test_what_embed_has_written_becomes_a_gallery(ask, people):
@@ -286,10 +286,10 @@ def test_another_model_is_refused(ask, gallery, people):
 @pytest.mark.parametrize(
     ("task", "arguments", "said"),
     [
-        ("index", [], "give either input=, to build a gallery, or add= and remove="),
+        ("index", [], "give either input= to build a gallery, or add= and remove="),
         ("index", ["input=people", "add=people", "index=g"], "give either input="),
         ("index", ["add=people"], "index= is needed"),
-        ("index", ["input=people", "index=g"], "a gallery already; add= and remove= change it"),
+        ("index", ["input=people", "index=g"], "already a gallery; add= and remove= change it"),
         ("index", ["input=people", "index=people"], "exists and is no gallery"),
         ("index", ["input=nowhere"], "input=nowhere: no such file or folder"),
         ("index", ["input=people", "ckpt=null"], "ckpt= is needed"),
@@ -302,13 +302,13 @@ def test_another_model_is_refused(ask, gallery, people):
         ("calibrate", ["input=people", "loader.workers=-1"], "workers must be at least 0"),
         ("index", ["input=people", "dataset.on_error=ignore"], "on_error must be one of fail"),
         ("index", ["input=people", "index=true"], "index must be a path, got True"),
-        ("search", ["index=g", "query=people", "board=null"], "board=None: it has two settings"),
+        ("search", ["index=g", "query=people", "board=null"], "board=None: is a section"),
         ("search", ["index=g", "query=people", "exclude_camera=7"],
          "exclude_camera=7: not in the gallery; its cameras are 1, 2"),
         ("search", ["index=plain", "query=people", "exclude_camera=7"],
-         "the gallery knows no cameras"),
+         "the gallery has no cameras"),
         ("search", ["index=plain", "query=people", "exclude_camera=same"],
-         "exclude_camera=same: the gallery knows no cameras; task=index reads them"),
+         "exclude_camera=same: the gallery has no cameras; task=index reads them"),
         ("index", ["index=g", "remove=77"], "remove=77: no image of the gallery"),
         ("index", ["index=g", "remove=people/absent.png"], "no image of the gallery"),
         ("search", ["index=g"], "query= is needed"),
@@ -321,7 +321,7 @@ def test_another_model_is_refused(ask, gallery, people):
         ("search", ["index=g", "query=people", "minimum_score=a.json"], "neither a number nor"),
         ("search", ["index=g", "query=people", "board.hits=0"], "board.hits must be at least 1"),
         ("search", ["index=g", "query=people", "pattern='(?P<camera>c.)'"],
-         "it reads 'c1' where the gallery has '1'"),
+         "where the gallery has '1'"),
         ("index", ["input=people", "pattern='_x(?P<camera>.)'"],
          "matches none of the 6 images of input=people, the first is '1_c1"),
         ("index", ["input=people", "pattern='(?P<camera>x?)'"], "matches none of the 6 images"),
@@ -329,13 +329,13 @@ def test_another_model_is_refused(ask, gallery, people):
         ("index", ["input=people", "pattern=''"], "pattern must have named groups"),
         ("index", ["input=gallery", "pattern='(?P<camera>.)'"], "labels come from dataset=; omit"),
         ("index", ["index=g", "add=people", "pattern='(?P<camera>c.)'"],
-         "it reads 'c1' where the gallery has '1'"),
+         "where the gallery has '1'"),
         ("index", ["index=named", "add=more"], "the gallery's own pattern='(?P<identity>\\\\d+)_c("
          "?P<camera>\\\\d+)' matches none of the 1 image of add=more, the first is 'x.png'"),
         ("search", ["index=g", "query=people", "pattern='_x(?P<camera>.)'"],
          "matches none of the 6 images of query=people"),
         ("calibrate", ["input=people", "pattern='_x(?P<camera>.)'"], "matches none of the 6"),
-        ("calibrate", [], "give either index=, a gallery, or input="),
+        ("calibrate", [], "give either index= (a gallery) or input="),
         ("calibrate", ["index=g", "labels=guess"], "labels must be one of identities, pseudo"),
         ("calibrate", ["index=g", "false_match_rate=0"], "false_match_rate must be in (0, 1)"),
         ("calibrate", ["input=people"], "no genuine pair"),

@@ -1,1 +1,1 @@
-"""One verb, one file: what ``python -m dccc_lightning task=NAME`` runs."""
+"""Tasks of the command line: one module per ``task=NAME``."""

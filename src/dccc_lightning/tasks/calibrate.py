@@ -1,4 +1,4 @@
-"""``task=calibrate``: the score above which two images are taken for the same person."""
+"""``task=calibrate``: the score threshold for a match of two images."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -29,8 +29,8 @@ from dccc_lightning.tasks.inputs import path_of
 from dccc_lightning.tasks.path_labels import DISTRACTOR, PathLabels
 
 BIAS = (
-    "pseudo labels stand for identities: pairs that the model confuses are taken for its own "
-    "judgement, so the rates are guesses; calibrate with identities where there are any"
+    "pseudo labels stand for identities: pairs that the model confuses are labelled by its own "
+    "judgement, so the rates are estimates; calibrate with identities if you have them"
 )
 
 
@@ -38,14 +38,14 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
     """Find the threshold of a false match rate on labelled or clustered images.
 
     Args:
-        settings: The composed configuration.
-        output: The run's folder; afterwards it holds calibration.json and det.png.
+        settings: Composed configuration.
+        output: Folder to write calibration.json and det.png to.
 
     Returns:
-        What calibration.json holds.
+        The content of calibration.json.
 
     Raises:
-        UserError: A setting, the images or the checkpoint cannot be used, or there are no pairs.
+        UserError: A setting, image or checkpoint is invalid, or there are no pairs.
     """
     check_calibrate(settings)
     kind = settings["labels"]
@@ -90,7 +90,7 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.float32]]:
-    """Return fingerprint, images and embeddings: of a gallery, of ``task=embed``, or made now."""
+    """Return fingerprint, images and embeddings, from a gallery, ``task=embed`` or embedded now."""
     if settings["index"] is not None:
         gallery = GalleryIndex.load(path_of(settings, "index"))
         table = gallery.table
@@ -107,16 +107,16 @@ def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.fl
 
 
 def _identities(images: list[ListedImage]) -> NDArray[np.int64]:
-    """Number the identities; strangers may be anybody, so they are left out."""
+    """Return numbers of the identities; distractors are ``UNKNOWN``."""
     return _numbered(["" if i.identity == DISTRACTOR else i.identity for i in images])
 
 
 def _pseudo_labels(
     settings: Settings, rows: NDArray[np.float32], cameras: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Cluster the embeddings as the last epoch of a training would.
+    """Cluster the embeddings with the settings of the last epoch of a training.
 
-    Refinement asks two networks, and there is one.
+    Refinement is disabled, since it needs student and teacher.
     """
     schedule = construct("scheduler", settings["scheduler"])
     labeler = construct("clustering", settings["clustering"] | {"refine": 0.0})
@@ -129,7 +129,7 @@ def _pseudo_labels(
 
 
 def _numbered(names: list[str]) -> NDArray[np.int64]:
-    """Number names in sorted order; the empty one is ``UNKNOWN``."""
+    """Return numbers of names in sorted order; the empty name is ``UNKNOWN``."""
     numbers = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
     return np.array([numbers.get(name, UNKNOWN) for name in names], dtype=np.int64)
 

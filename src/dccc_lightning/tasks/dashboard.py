@@ -1,4 +1,4 @@
-"""``task=dashboard``: the project's workspace in Weights & Biases, and a report of its sweeps."""
+"""``task=dashboard``: a Weights & Biases workspace of the project and a report of its sweeps."""
 
 import json
 from pathlib import Path
@@ -20,17 +20,17 @@ from dccc_lightning.reports.wandb_workspace import (
 
 
 def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
-    """Make the workspace and the report, and save them in the project.
+    """Create the workspace and the report and save them in the project.
 
     Args:
-        settings: The composed configuration; ``dashboard`` counts.
-        output: Gets workspace.json, sweep_report.json and results.json.
+        settings: Composed configuration; only ``dashboard`` is used.
+        output: Folder to write workspace.json, sweep_report.json and results.json to.
 
     Returns:
-        What results.json holds: the addresses of both, None where nothing was uploaded.
+        The content of results.json: the addresses of both, None if not uploaded.
 
     Raises:
-        UserError: The ``dashboard`` extra is not installed, or W&B refuses.
+        UserError: The ``dashboard`` extra is not installed, or W&B reports an error.
     """
     require_workspaces()
     chosen = settings["dashboard"]
@@ -38,7 +38,7 @@ def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
         entity = chosen["entity"] or ""
         if chosen["upload"]:
             entity = entity or wandb.Api().default_entity or ""
-        views = {  # the report first: it makes the project, if that is new
+        views = {  # the report first, since it creates a new project
             "sweep_report": sweep_report(entity, chosen["project"], chosen["group"]),
             "workspace": workspace(entity, chosen["project"]),
         }
@@ -50,7 +50,7 @@ def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
         }
     except UserError:
         raise
-    except Exception as error:  # wandb_workspaces raises this very class
+    except Exception as error:  # wandb_workspaces raises the class Exception
         raise UserError(
             f"task=dashboard: {first_line(error)}; wandb login, or dashboard.upload=false"
         ) from error

@@ -1,7 +1,7 @@
-"""Check the settings of tasks that embed images, before torch is imported for them.
+"""Checks of the settings of tasks that embed images, before torch is imported.
 
-The command line calls these functions before it imports a task. They refuse what the task would
-refuse later, most of them in the same functions.
+The command line calls these functions before it imports a task. They raise the errors that the task
+would raise later, mostly by the same functions.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ from dccc_lightning.tasks.inputs import SPLITS, batch_size_of, check_checkpoint,
 
 LABELS = ("identities", "pseudo")
 _EMBEDDED = "embeddings.json"
-"""File of ``task=embed``: its folder stands for images and their embeddings."""
+"""File in an output folder of ``task=embed``, which can replace images as an input."""
 
 
 def check_index(settings: Settings) -> None:
@@ -39,7 +39,7 @@ def check_index(settings: Settings) -> None:
     adds, removes = settings["add"] is not None, settings["remove"] is not None
     changes = adds or removes
     if changes == (settings["input"] is not None):
-        raise UserError("give either input=, to build a gallery, or add= and remove=, to change it")
+        raise UserError("give either input= to build a gallery, or add= and remove= to change it")
     if changes and settings["index"] is None:
         raise UserError("index= is needed: the folder of the gallery to change")
     folder = None if settings["index"] is None else path_of(settings, "index")
@@ -49,14 +49,14 @@ def check_index(settings: Settings) -> None:
             removed_ids(table, settings["remove"])
     elif folder is not None and is_gallery(folder) and settings["replace"] is not True:
         raise UserError(
-            f"{folder}: a gallery already; add= and remove= change it, replace=true makes it anew"
+            f"{folder}: already a gallery; add= and remove= change it, replace=true rebuilds it"
         )
     if adds or not changes:
         _check_images(settings, "add" if adds else "input")
 
 
 def check_search(settings: Settings) -> tuple[int, int, int]:
-    """Check ``task=search``, and return ``k`` and the queries and hits of the board.
+    """Check ``task=search``, and return ``k`` and the numbers of queries and hits of the board.
 
     Raises:
         UserError: One line with the setting.
@@ -67,7 +67,7 @@ def check_search(settings: Settings) -> tuple[int, int, int]:
             raise UserError(f"{key}= is needed: {what}")
     board = settings["board"]
     if not isinstance(board, Mapping):
-        raise UserError(f"board={board}: it has two settings; board.queries=0 draws none")
+        raise UserError(f"board={board}: is a section; set board.queries=0 for no board")
     limits = checked(
         "settings",
         lambda: (
@@ -90,7 +90,7 @@ def check_calibrate(settings: Settings) -> None:
     """
     kind = checked("settings", lambda: checks.choice("labels", settings["labels"], LABELS))
     if (settings["index"] is None) == (settings["input"] is None):
-        raise UserError("give either index=, a gallery, or input=, images to embed with ckpt=")
+        raise UserError("give either index= (a gallery) or input= (images to embed with ckpt=)")
     if kind == "pseudo":
         check_clustering(settings)
     if settings["index"] is not None:
@@ -117,10 +117,10 @@ def check_evaluate(settings: Settings) -> None:
 
 
 def checkpoints_of(settings: Settings) -> list[str]:
-    """Return the checkpoints of ``ckpt``; none where it is null.
+    """Return the checkpoints of ``ckpt``; empty if it is null.
 
     Raises:
-        UserError: The list is empty, or one is there twice.
+        UserError: The list is empty, or has a checkpoint twice.
     """
     chosen = settings["ckpt"]
     if chosen is None:
@@ -132,7 +132,7 @@ def checkpoints_of(settings: Settings) -> list[str]:
 
 
 def check_protocol(settings: Settings) -> None:
-    """Check how ``task=evaluate`` is to score.
+    """Check the evaluation protocol of ``task=evaluate``.
 
     Raises:
         UserError: One line with the setting.
@@ -156,7 +156,7 @@ EARLY: Mapping[str, Callable[[Settings], Any]] = {
     "dccc_lightning.tasks.index.index": check_index,
     "dccc_lightning.tasks.search.search": check_search,
 }
-"""Checks of the tasks that import torch with their modules; the others check before they do."""
+"""Checks of the tasks whose modules import torch; other tasks check their settings first."""
 
 
 def check_task(settings: Settings) -> None:
@@ -170,27 +170,27 @@ def check_task(settings: Settings) -> None:
 
 
 def read_table(folder: Path) -> GalleryTable | None:
-    """Read the table of a gallery alone; None where it has to be looked at as a whole.
+    """Read only the table of a gallery; None if it is damaged or being changed.
 
     Raises:
-        UserError: No gallery there.
+        UserError: The folder is not a gallery.
     """
     names = file_names(folder, read_manifest(folder))
     try:
         return GalleryTable.from_parquet((folder / names["table"]).read_bytes())
-    except (OSError, ValueError, KeyError):  # damaged, or changed meanwhile
+    except (OSError, ValueError, KeyError):  # damaged, or changed during reading
         return None
 
 
 def removed_ids(table: GalleryTable, value: Any) -> list[int]:
-    """Return the ids that ``remove`` names: by number, by path, or by a folder above the path.
+    """Return the ids selected by ``remove``: by number, by path, or by a folder of the path.
 
     Raises:
-        UserError: One of them is not in the gallery.
+        UserError: An entry matches no image of the gallery.
     """
     entries, chosen = value if isinstance(value, list) else [value], set[int]()
     if not entries or any(isinstance(entry, bool) or entry is None for entry in entries):
-        raise UserError(f"remove={value}: give ids, paths or folders, one or [several]")
+        raise UserError(f"remove={value}: give an id, path or folder, or a list of these")
     for entry in entries:
         if isinstance(entry, int):
             found = table.ids[table.ids == entry]
@@ -205,10 +205,10 @@ def removed_ids(table: GalleryTable, value: Any) -> list[int]:
 
 
 def check_places(settings: Settings, key: str) -> None:
-    """Check that the files, folders and splits that a setting names exist.
+    """Check that the files, folders and splits in a setting exist.
 
     Raises:
-        UserError: One of them does not.
+        UserError: An entry does not exist.
     """
     value = settings[key]
     entries: Iterable[Any] = value if isinstance(value, list) else [value]
@@ -222,7 +222,7 @@ def check_places(settings: Settings, key: str) -> None:
 
 
 def _check_images(settings: Settings, key: str) -> None:
-    """Check images to embed, and the network to do it, unless ``task=embed`` has done it."""
+    """Check the images and the network of an input, unless it is an output of ``task=embed``."""
     value = settings[key]
     if isinstance(value, list) or not (Path(str(value)).expanduser() / _EMBEDDED).is_file():
         check_checkpoint(settings)

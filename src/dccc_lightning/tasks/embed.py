@@ -1,4 +1,4 @@
-"""``task=embed``: embeddings of a folder or of a split, on disk, with the table of its images."""
+"""``task=embed``: embeddings of a folder or split, with a table of its images."""
 
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,22 @@ from dccc_lightning.tasks.inputs import (
 )
 
 DEVICES = {"gpu": "cuda"}
-"""Lightning's accelerators as torch names them, where that differs."""
+"""Torch's names of Lightning's accelerators, where they differ."""
 
 
 def embed(settings: Settings, output: Path) -> dict[str, Any]:
     """Embed every image of ``input`` with the network of ``ckpt``.
 
     Args:
-        settings: The composed configuration.
-        output: The run's folder; afterwards it holds embeddings.npy or embeddings.safetensors,
-            images.parquet, embeddings.json and, if images were skipped, skipped.jsonl.
+        settings: Composed configuration.
+        output: Folder to write embeddings.npy or embeddings.safetensors, images.parquet,
+            embeddings.json and, if images were skipped, skipped.jsonl to.
 
     Returns:
-        What embeddings.json holds.
+        The content of embeddings.json.
 
     Raises:
-        UserError: A setting, the checkpoint, the folder or an image cannot be used.
+        UserError: A setting, the checkpoint, the folder or an image is invalid.
     """
     file_format, source = settings["format"], source_of(settings)
     checked("settings", lambda: checks.choice("format", file_format, FORMATS), {"format": ""})
@@ -69,7 +69,7 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
     except UnreadableImageError as error:
         again = path_argument("resume", output)
         raise UserError(
-            f"{error}; remove it, or {again} dataset.on_error=skip goes on without it"
+            f"{error}; remove it, or {again} dataset.on_error=skip continues without it"
         ) from error
     skipped = f", {manifest['skipped']:,} unreadable skipped" if manifest["skipped"] else ""
     CONSOLE.print(

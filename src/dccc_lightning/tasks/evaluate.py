@@ -1,4 +1,4 @@
-"""``task=evaluate``: trained networks on any datasets, one or a matrix of them."""
+"""``task=evaluate``: evaluation of one or several networks on one or several datasets."""
 
 import time
 from dataclasses import asdict
@@ -30,14 +30,14 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
     """Evaluate the networks of ``ckpt`` on ``datasets``.
 
     Args:
-        settings: The composed configuration.
-        output: The run's folder; afterwards it holds results.json, matrix.md and matrix.csv.
+        settings: Composed configuration.
+        output: Folder to write results.json, matrix.md and matrix.csv to.
 
     Returns:
-        What results.json holds; scores in per cent.
+        The content of results.json, with scores in per cent.
 
     Raises:
-        UserError: A setting, a checkpoint or a dataset cannot be used.
+        UserError: A setting, checkpoint or dataset is invalid.
     """
     start = time.perf_counter()
     protocol = _protocol(settings)
@@ -74,7 +74,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start, 1),
         "versions": versions(),
     }
-    if not protocol.camera_center:  # the plain protocol needs no remark
+    if not protocol.camera_center:  # omit the default
         del results["protocol"]["camera_center"], results["note"]
     matrix = ScoreMatrix(scores, results.get("note", ""))
     write_results(output / "results.json", results)
@@ -92,7 +92,7 @@ def _protocol(settings: Settings) -> Protocol:
 
 
 def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
-    """Return the networks to evaluate by the names of their rows."""
+    """Return the networks to evaluate, by the names of their rows."""
     check_devices(dict(settings["trainer"]))
     on_gpu = settings["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
@@ -109,7 +109,7 @@ def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
 
 
 def _plain_network(settings: Settings, device: torch.device) -> ImageEmbedder:
-    """Build the network of ``model=`` as it is before any training of ours."""
+    """Build the network of ``model=`` with its initial weights."""
     image, student = settings["image"], build_student(settings)
     origin = Origin(
         path=str(settings["model"]["weights"]),
@@ -123,7 +123,7 @@ def _plain_network(settings: Settings, device: torch.device) -> ImageEmbedder:
 
 
 def _described(embedder: ImageEmbedder) -> dict[str, Any]:
-    """Return what tells a network from others."""
+    """Return the entries of results.json that identify a network."""
     return {
         "network": embedder.origin.network,
         "fingerprint": embedder.fingerprint,

@@ -1,4 +1,4 @@
-"""Datasets of ``task=evaluate``: that of ``dataset=``, or those of ``datasets=`` by name."""
+"""Datasets of ``task=evaluate``: ``dataset=``, or several by name in ``datasets=``."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -15,14 +15,14 @@ from dccc_lightning.tasks.inputs import skips_unreadable
 
 
 def chosen_datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, bool]]:
-    """Return the datasets by the names of their columns, and whether to skip unreadable images."""
+    """Return pairs of dataset and flag to skip unreadable images, by the names of their columns."""
     chosen = settings["datasets"]
     if chosen is None:
         nodes = [settings["dataset"]]
     elif isinstance(chosen, list) and chosen:
         nodes = [_composed(entry) for entry in chosen]
     else:
-        raise UserError(f"datasets={chosen}: give a list, as datasets=[market1501,msmt17]")
+        raise UserError(f"datasets={chosen}: give a list, such as datasets=[market1501,msmt17]")
     datasets: dict[str, tuple[ReIDDataset, bool]] = {}
     for node in nodes:
         arguments = dict(node)
@@ -30,7 +30,7 @@ def chosen_datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, bool]]:
         del arguments["cache"]
         if node["name"] in datasets:
             raise UserError(
-                f"datasets: two are named {node['name']}; give one another name, as "
+                f"datasets: two are named {node['name']}; rename one, such as "
                 f"{{dataset:{node['name']},name:other}}"
             )
         datasets[node["name"]] = construct("dataset", arguments), skips
@@ -38,11 +38,13 @@ def chosen_datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, bool]]:
 
 
 def _composed(entry: Any) -> Mapping[str, Any]:
-    """Return the settings of a dataset by name, with changes of single ones if it is a mapping."""
+    """Compose the settings of a dataset, given by name or as a mapping with overrides."""
     changes = dict(entry) if isinstance(entry, Mapping) else {"dataset": entry}
     name = changes.pop("dataset", None)
     if not isinstance(name, str):
-        raise UserError(f"datasets: {entry} does not name a dataset, as {{dataset:folder,root:A}}")
+        raise UserError(
+            f"datasets: {entry} does not name a dataset; write {{dataset:folder,root:A}}"
+        )
     try:
         node = compose("train", overrides=[f"dataset={name}"]).dataset
         if strange := [key for key in changes if key not in node]:

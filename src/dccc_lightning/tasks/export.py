@@ -1,4 +1,4 @@
-"""``task=export``: ONNX and ``torch.export``, checked against the module, with a model card."""
+"""``task=export``: verified export to ONNX and ``torch.export`` with a model card."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,24 +38,24 @@ CARD, REPORT = "MODEL_CARD.md", "export.json"
 
 
 def export(settings: Settings, output: Path) -> dict[str, Any]:
-    """Write the network of ``ckpt`` in the formats asked for, if they agree with it.
+    """Export the network of ``ckpt``, after comparing each format with the module.
 
     Args:
-        settings: The composed configuration.
-        output: The run's folder; afterwards it holds model.onnx and model.pt2, MODEL_CARD.md,
-            export.json, and example.jpg with its embedding, example.npy.
+        settings: Composed configuration.
+        output: Folder to write model.onnx, model.pt2, MODEL_CARD.md, export.json, example.jpg and
+            its embedding example.npy to.
 
     Returns:
-        What export.json holds.
+        The content of export.json.
 
     Raises:
-        UserError: A setting, the checkpoint or an image cannot be used, a package is missing, or an
-            exported network disagrees with the module: then nothing is written.
+        UserError: A setting, the checkpoint or an image is invalid, a package is missing, or an
+            exported network disagrees with the module; nothing is written then.
     """
     formats = checked("formats", lambda: _formats(settings["formats"]))
     require_packages(formats)
-    embedder = embedder_of(settings, "cpu")  # a file has to run everywhere
-    source = source_of(settings, private=True)  # a card is passed on
+    embedder = embedder_of(settings, "cpu")  # exported files must run on any device
+    source = source_of(settings, private=True)  # the model card is distributed
     pixels = _pixels(settings, embedder)
     described = about(embedder)
     with announced("exporting"):
@@ -72,7 +72,7 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
         "compared": f"{len(pixels)} images ({source})",
         "speed": speed,
         "example": {"bgr_cost": example.bgr_cost},
-        "machine": f"the processor, threads: {torch.get_num_threads()}; torch {torch.__version__}",
+        "machine": f"the CPU, threads: {torch.get_num_threads()}; torch {torch.__version__}",
     }
     run = _run_of(embedder)
     card = model_card(
@@ -93,7 +93,7 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def _formats(chosen: object) -> list[str]:
-    """Return the formats without repetition, in the order of ``FORMATS``."""
+    """Return the distinct formats in the order of ``FORMATS``."""
     names = [chosen] if isinstance(chosen, str) else chosen
     if not isinstance(names, Sequence) or not names:
         raise ValueError(f"formats must be one or several of {', '.join(FORMATS)}, got {chosen!r}")
@@ -103,7 +103,7 @@ def _formats(chosen: object) -> list[str]:
 
 
 def _pixels(settings: Settings, embedder: ImageEmbedder) -> NDArray[np.uint8]:
-    """Decode the first images of ``input``, to compare on."""
+    """Decode the first images of ``input`` for the comparison."""
     number = checked("images", lambda: checks.integer("images", settings["images"], 2))
     rows = list(islice(images_of(settings), number))
     if not rows:
@@ -114,7 +114,7 @@ def _pixels(settings: Settings, embedder: ImageEmbedder) -> NDArray[np.uint8]:
 def _compared(
     embedder: ImageEmbedder, contents: Mapping[str, bytes], pixels: NDArray[np.uint8]
 ) -> tuple[dict[str, Parity], dict[str, dict[str, float]]]:
-    """Compare the exported networks with the module, in one batch and singly, and time all."""
+    """Compare the exported networks with the module and measure their speed."""
     runs = {"torch": lambda images: embedder.embed(torch.from_numpy(images)).numpy()}
     ours = runs["torch"](pixels)
     parity: dict[str, Parity] = {}
@@ -132,7 +132,7 @@ def _compared(
 
 
 def _run_of(embedder: ImageEmbedder) -> Path | None:
-    """Return the folder of the run that the network lies in, if it does."""
+    """Return the run folder of the network, if it is in one."""
     if embedder.origin.path == "bundled":
         return None
     folders = Path(embedder.origin.path).absolute().parents[:2]
@@ -140,18 +140,18 @@ def _run_of(embedder: ImageEmbedder) -> Path | None:
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:
-    """Read a file of the run, JSON being YAML; None if it is not there."""
+    """Read a YAML or JSON file of the run; None if it does not exist."""
     if not path.is_file():
         return None
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: damaged; the model card cannot tell how the run went") from error
+        raise UserError(f"{path}: damaged; restore it, or remove it to export without") from error
     return content if isinstance(content, Mapping) else None
 
 
 def _table(facts: Mapping[str, Any]) -> Table:
-    """Lay out agreement and speed for the terminal."""
+    """Return a table of agreement and speed for the terminal."""
     table = Table(title=f"{facts['compared']}, {facts['machine']}", title_justify="left")
     sizes = list(next(iter(facts["speed"].values())))
     for head in ("", "MB", "smallest cosine", *(f"images/s, batch {size}" for size in sizes)):

@@ -1,4 +1,4 @@
-"""Images for a gallery, as the settings name them, and their embeddings."""
+"""Images and embeddings of galleries and queries, selected by settings."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 
 
 def loaded_embedder(settings: Settings) -> ImageEmbedder:
-    """Load the network of ``ckpt`` onto the device of ``trainer.accelerator``."""
+    """Load the network of ``ckpt`` to the device of ``trainer.accelerator``."""
     accelerator = settings["trainer"]["accelerator"]
     return embedder_of(settings, DEVICES.get(accelerator, accelerator))
 
@@ -37,18 +37,17 @@ def loaded_embedder(settings: Settings) -> ImageEmbedder:
 def listed_images(
     settings: Settings, key: str, labels: PathLabels, *, needed: bool = True
 ) -> list[ListedImage]:
-    """List the images that a setting names, by absolute paths, none of them twice.
+    """List the distinct images selected by a setting, with absolute paths.
 
     Args:
-        settings: The composed configuration.
-        key: Of the setting: a split of ``dataset``, a folder, an image, a text file with a path a
-            line (relative to it), or a list of such.
-        labels: Reads cameras and identities from paths; a split has its own.
-        needed: Of ``labels.check``.
+        settings: Composed configuration.
+        key: Name of the setting, whose value is a split of ``dataset``, a folder, an image, a text
+            file with one path per line (relative to the file), or a list of these.
+        labels: Reader of cameras and identities from paths; not used for splits.
+        needed: Argument of ``labels.check``.
 
     Raises:
-        UserError: One of them is not there, there are no images, or none of their paths tells what
-            should be read from it.
+        UserError: An entry does not exist, there are no images, or ``labels`` match no path.
     """
     value = settings[key]
     entries = value if isinstance(value, list) else [value]
@@ -97,7 +96,7 @@ def _lines(file: Path, key: str) -> Iterator[str]:
 
 
 def _without_zero(image: ListedImage) -> ListedImage:
-    """Give strangers a name that cannot be taken for one person's."""
+    """Replace the identity of distractors by a name that is never a match."""
     parsed = MARKET_NAMES.parse(Path(image.path).name)
     is_stranger = parsed is not None and parsed[0] == 0 and image.identity == "0"
     return image._replace(identity=DISTRACTOR) if is_stranger else image
@@ -106,14 +105,14 @@ def _without_zero(image: ListedImage) -> ListedImage:
 def embed_images(
     embedder: ImageEmbedder, images: list[ListedImage], settings: Settings
 ) -> tuple[list[ListedImage], Floats]:
-    """Embed images; with ``dataset.on_error=skip`` unreadable ones are left out, and counted.
+    """Embed images; with ``dataset.on_error=skip``, skip and count unreadable ones.
 
     Returns:
-        The images that could be read, and their (N, D) embeddings.
+        The readable images and their (N, D) embeddings.
 
     Raises:
-        UnreadableImageError: An image that cannot be read.
-        UserError: None of them can, or the GPU has too little memory.
+        UnreadableImageError: An image cannot be read.
+        UserError: No image can be read, or the GPU is out of memory.
     """
     loader, threads = settings["loader"], threads_of(settings)
     skips = skips_unreadable(settings["dataset"]["on_error"])
@@ -149,31 +148,31 @@ def embed_images(
 def embedded_before(
     folder: Path, labels: PathLabels
 ) -> tuple[str, list[ListedImage], Floats] | None:
-    """Read what ``task=embed`` has written: the model's fingerprint, the images, their embeddings.
+    """Read fingerprint, images and embeddings from an output folder of ``task=embed``.
 
     Args:
-        folder: Of the run.
-        labels: Reads cameras and identities from paths, in place of those that were written.
+        folder: Output folder of ``task=embed``.
+        labels: Reader of cameras and identities from paths, which replace the stored ones.
 
     Returns:
-        None if the folder is not one of these.
+        None if the folder is not an output of ``task=embed``.
 
     Raises:
-        UserError: It is damaged, or holds safetensors, or the paths do not tell their labels.
+        UserError: The folder is damaged, contains safetensors, or ``labels`` match no path.
     """
     if not (folder / MANIFEST).is_file():
         return None
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest["file_format"] != "npy":
-            raise UserError(f"{folder}: holds safetensors; a gallery takes format=npy")
+            raise UserError(f"{folder}: contains safetensors; embed with format=npy for a gallery")
         rows = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
         images = list(map(_without_zero, read_table(folder / TABLE)))
         if rows.shape != (len(images), manifest["feature_dim"]):
             raise ValueError
         fingerprint, source = str(manifest["fingerprint"]), Path(manifest["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: what task=embed has written is damaged; embed again") from error
+        raise UserError(f"{folder}: the output of task=embed is damaged; embed again") from error
     if labels.pattern is not None:
         images = [labels(image.path, source) for image in images]
         labels.check(f"input={folder}")

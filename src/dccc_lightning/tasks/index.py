@@ -1,4 +1,4 @@
-"""``task=index``: build a gallery on disk, or change one."""
+"""``task=index``: a gallery on disk, built or changed."""
 
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,14 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
     """Build a gallery of the images of ``input``, or add and remove images of an existing one.
 
     Args:
-        settings: The composed configuration.
-        output: The run's folder; afterwards it holds results.json and, where ``index`` is null,
-            the gallery.
+        settings: Composed configuration.
+        output: Folder to write results.json to and, if ``index`` is null, the gallery.
 
     Returns:
-        What results.json holds.
+        The content of results.json.
 
     Raises:
-        UserError: A setting, the gallery, the checkpoint or an image cannot be used.
+        UserError: A setting, the gallery, the checkpoint or an image is invalid.
     """
     check_index(settings)
     changes = settings["input"] is None
@@ -71,7 +70,7 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def _build(settings: Settings) -> GalleryIndex:
-    """Embed the images, unless ``task=embed`` has done it, and build the gallery."""
+    """Build a gallery of images or of an output of ``task=embed``."""
     is_list = isinstance(settings["input"], list)
     labels = PathLabels(settings)
     before = None if is_list else embedded_before(path_of(settings, "input"), labels)
@@ -98,7 +97,7 @@ def _build(settings: Settings) -> GalleryIndex:
 
 
 def _add(gallery: GalleryIndex, settings: Settings) -> int:
-    """Add the images of ``add`` that are not in the gallery yet; return how many."""
+    """Add the images of ``add`` that are not in the gallery, and return their number."""
     embedder = loaded_embedder(settings)
     gallery.check_fingerprint(embedder.fingerprint)
     known = set(gallery.table.paths)
@@ -107,14 +106,14 @@ def _add(gallery: GalleryIndex, settings: Settings) -> int:
     gallery.pattern = gallery.pattern or labels.pattern
     images = [image for image in listed if image.path not in known]
     if len(images) < len(listed):
-        CONSOLE.print(f"in the gallery already: {counted(len(listed) - len(images), 'image')}")
+        CONSOLE.print(f"already in the gallery: {counted(len(listed) - len(images), 'image')}")
     if not images:
         return 0
     without = sum(not image.camera for image in images)
     if without and labels.pattern is None and (gallery.table.cameras != NO_NAME).any():
         CONSOLE.print(
-            f"note: the gallery knows cameras, but add={settings['add']} tells none of "
-            f"{counted(without, 'image')}; pattern= reads them from paths"
+            f"note: the gallery has cameras, but those of {counted(without, 'image')} of "
+            f"add={settings['add']} are unknown; pattern= reads them from paths"
         )
     images, rows = embed_images(embedder, images, settings)
     paths, cameras, identities = zip(*images, strict=True)

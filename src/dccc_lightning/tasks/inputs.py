@@ -1,4 +1,4 @@
-"""What the settings ``ckpt``, ``network`` and ``input`` stand for."""
+"""Networks and images selected by the settings ``ckpt``, ``network`` and ``input``."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 SPLITS = ("train", "query", "gallery", "all")
-"""What ``input`` may say besides a folder; of ``dataset=``."""
+"""Values of ``input`` besides a folder: splits of ``dataset=``."""
 
 
 def embedder_of(settings: Settings, device: str) -> "ImageEmbedder":
-    """Load the network that ``ckpt`` and ``network`` name.
+    """Load the network of ``ckpt`` and ``network``.
 
     Raises:
-        UserError: None is named, or it cannot be loaded.
+        UserError: ``ckpt`` is not set, or the network cannot be loaded.
     """
     check_checkpoint(settings)
 
@@ -51,10 +51,10 @@ def check_checkpoint(settings: Settings) -> None:
     """Check ``ckpt`` and ``network`` before torch is imported to load them.
 
     Raises:
-        UserError: No network is named, or there is no such file.
+        UserError: ``ckpt`` is not set, or the file does not exist.
     """
     if settings["ckpt"] is None:
-        raise UserError("ckpt= is needed: a checkpoint, the folder of a run, or bundled")
+        raise UserError("ckpt= is needed: a checkpoint, a run folder, or bundled")
     path = str(settings["ckpt"])
     checked("ckpt", lambda: checks.choice("network", settings["network"], NETWORKS))
     if path != "bundled":
@@ -62,10 +62,10 @@ def check_checkpoint(settings: Settings) -> None:
 
 
 def skips_unreadable(on_error: object) -> bool:
-    """Tell what ``dataset.on_error`` says of unreadable images: leave them out, or stop.
+    """Return True if ``dataset.on_error`` is ``skip``, False if ``fail``.
 
     Raises:
-        UserError: It is neither ``fail`` nor ``skip``.
+        UserError: The value is neither ``fail`` nor ``skip``.
     """
     options = ("fail", "skip")
     return checked("dataset", lambda: checks.choice("on_error", on_error, options)) == "skip"
@@ -75,7 +75,7 @@ def batch_size_of(settings: Settings) -> int:
     """Return ``loader.eval_batch_size``.
 
     Raises:
-        UserError: It is no number of images.
+        UserError: The value is not a positive integer.
     """
     size = settings["loader"]["eval_batch_size"]
     return checked(
@@ -84,10 +84,10 @@ def batch_size_of(settings: Settings) -> int:
 
 
 def threads_of(settings: Settings) -> int | None:
-    """Return how many threads decode, by ``loader.workers``; None for one a core.
+    """Return the number of decoding threads from ``loader.workers``; None for one per core.
 
     Raises:
-        UserError: It is no number of threads.
+        UserError: The value is not a number of threads.
     """
     workers = settings["loader"]["workers"]
     if workers is None:
@@ -96,23 +96,23 @@ def threads_of(settings: Settings) -> int | None:
 
 
 def path_of(settings: Settings, key: str) -> Path:
-    """Return the path that a setting gives; a name that looks like a number is one too.
+    """Return the path in a setting; numbers are accepted as names.
 
     Raises:
-        UserError: It is no path.
+        UserError: The value is not a path.
     """
     return checked("settings", lambda: checks.path(key, settings[key]))
 
 
 def source_of(settings: Settings, private: bool = False) -> str:
-    """Return what ``input`` means, in words.
+    """Return a description of ``input`` as text.
 
     Args:
-        settings: The composed configuration.
-        private: Leave out where on this machine it lies: for files that are passed on.
+        settings: Composed configuration.
+        private: Omit paths of this machine, for files to be distributed.
 
     Raises:
-        UserError: Neither a folder nor a split.
+        UserError: ``input`` is neither a folder nor a split.
     """
     if settings["input"] is None:
         raise UserError(
@@ -131,10 +131,10 @@ def source_of(settings: Settings, private: bool = False) -> str:
 
 
 def images_of(settings: Settings) -> Iterator[ListedImage]:
-    """List the images of ``input``, by absolute paths.
+    """List the images of ``input``, with absolute paths.
 
     Raises:
-        UserError: The dataset cannot be read, or a folder not be listed.
+        UserError: The dataset cannot be read, or a folder cannot be listed.
     """
     source = str(settings["input"])
     if source in SPLITS:

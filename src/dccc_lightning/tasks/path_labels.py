@@ -1,4 +1,4 @@
-"""Cameras and identities from the paths of images, by ``pattern`` or by a gallery's own."""
+"""Cameras and identities from image paths, by ``pattern=`` or a gallery's stored pattern."""
 
 from itertools import islice
 from pathlib import Path
@@ -13,24 +13,24 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 
 DISTRACTOR = "distractor"
-"""Name that stands for the identity of a stranger: Market-1501 calls all of them 0000."""
+"""Identity of distractors, which Market-1501 calls 0000."""
 
-_COMPARED = 1000  # images of the gallery, to see whether a pattern means the same names
+_COMPARED = 1000  # images of the gallery that are compared with a new pattern
 
 
 class PathLabels:
-    """Reader of cameras and identities that counts the paths that tell neither.
+    """Reader of cameras and identities from paths, which counts paths without labels.
 
     Args:
-        settings: The composed configuration; ``pattern`` is a regular expression, None for the
-            gallery's own, False for none at all.
-        gallery: Whose images, or queries, are read.
+        settings: Composed configuration; ``pattern`` is a regular expression, None for the
+            gallery's stored pattern, or False for no pattern.
+        gallery: Gallery of the images or queries.
 
     Attributes:
-        pattern: The regular expression; None where nothing is read.
+        pattern: Regular expression; None if labels are not read.
 
     Raises:
-        UserError: No pattern, or one that gives images of the gallery other names than it has.
+        UserError: The pattern is invalid, or contradicts the names in the gallery.
     """
 
     def __init__(self, settings: Settings, gallery: GalleryIndex | None = None) -> None:
@@ -45,10 +45,10 @@ class PathLabels:
             if gallery is not None and not self._is_own:
                 _check_names(gallery, self._rule)
         self._words = UnknownWords(settings["dataset"].get("unknown", UNKNOWN_WORDS))
-        self._unread: dict[str, str | None] = {}  # by path, as the pattern sees it
+        self._unread: dict[str, str | None] = {}  # relative path by path; None if labelled
 
     def __call__(self, path: str, root: Path) -> ListedImage:
-        """Return an image with what its path, relative to ``root`` where it is below, tells."""
+        """Return an image with the labels in its path, relative to ``root`` if inside."""
         if self._rule is None:
             return ListedImage(path)
         within = Path(path).relative_to(root) if Path(path).is_relative_to(root) else Path(path)
@@ -97,7 +97,7 @@ class PathLabels:
 
 
 def _check_names(gallery: GalleryIndex, pattern: PathPattern) -> None:
-    """Refuse a pattern that names other cameras and identities than the gallery does."""
+    """Raise an error if a pattern reads other names than those in the gallery."""
     table = gallery.table
     for path, camera, identity in islice(
         zip(table.paths, table.cameras, table.identities, strict=True), _COMPARED
@@ -107,6 +107,6 @@ def _check_names(gallery: GalleryIndex, pattern: PathPattern) -> None:
         for ours, theirs in pairs:
             if ours and theirs and theirs not in (ours, DISTRACTOR):
                 raise UserError(
-                    f"pattern: it reads {ours!r} where the gallery has {theirs!r}, from {path}; "
-                    "name cameras and identities of both alike: by one pattern, or by dataset="
+                    f"pattern: reads {ours!r} from {path}, where the gallery has {theirs!r}; use "
+                    "the same pattern or dataset= for the gallery and for these images"
                 )

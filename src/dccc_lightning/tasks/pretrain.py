@@ -1,4 +1,4 @@
-"""``task=pretrain``: supervised training on the identities of a dataset, for weights."""
+"""``task=pretrain``: supervised training on identities, for initial weights."""
 
 import io
 import time
@@ -32,18 +32,18 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     """Train an embedder with identity labels and write its weights.
 
     Args:
-        settings: The composed configuration; ``pretrain`` holds this task's own.
-        output: The run's folder; holds weights.pt, metrics.csv and results.json after.
+        settings: Composed configuration; ``pretrain`` has the settings of this task.
+        output: Folder to write weights.pt, metrics.csv and results.json to.
 
     Returns:
-        What results.json holds.
+        The content of results.json.
 
     Raises:
-        UserError: A setting or the dataset cannot be used, or the dataset has no identities or
-            nothing to evaluate on.
+        UserError: A setting or the dataset is invalid, or the dataset has no identities or no query
+            and gallery images.
     """
     if settings["resume"] is not None:
-        raise UserError("resume: task=pretrain cannot go on where it was stopped; start it anew")
+        raise UserError("resume: task=pretrain cannot be resumed; start a new run")
     start = time.perf_counter()
     check_training(settings)
     own = settings["pretrain"]
@@ -98,10 +98,10 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def _identities(splits: Splits) -> tuple[int, NDArray[np.int64]]:
-    """Return the number of identities of the training images, and their labels from 0.
+    """Return the number of training identities and their labels from 0.
 
     Raises:
-        UserError: There are none.
+        UserError: The training images have no identities.
     """
     identities, labels = np.unique(splits.train.identities, return_inverse=True)
     if len(identities) < 2 or identities[0] == UNKNOWN:
@@ -110,7 +110,7 @@ def _identities(splits: Splits) -> tuple[int, NDArray[np.int64]]:
 
 
 def _half_precision(embedder: "Embedder") -> bytes:
-    """Serialise the weights in half precision, running statistics in single."""
+    """Serialise the weights in half precision and running statistics in single precision."""
     import torch
 
     state = {

@@ -1,4 +1,4 @@
-"""``task=report``: what a sweep found, as a table, pictures and one page."""
+"""``task=report``: summary of a sweep as tables, plots and a page."""
 
 from pathlib import Path
 from typing import Any
@@ -18,29 +18,29 @@ from dccc_lightning.reports.sweep_table import SweepTable, excuses, jobs_to_csv,
 from dccc_lightning.reports.sweep_table import to_markdown as table_to_markdown
 
 TERMINAL_MEASURES = 2
-"""Figures that the terminal has room for; the files have all."""
+"""Number of metrics in the terminal's table; the files have all."""
 
 
 def report(settings: Settings, output: Path) -> dict[str, Any]:
     """Summarise the jobs of a sweep.
 
     Args:
-        settings: The composed configuration; only ``sweep_folder`` counts.
-        output: Gets table.md, table.csv, jobs.csv, curves.png, heatmap_*.png, report.html and
-            results.json.
+        settings: Composed configuration; only ``sweep_folder`` is used.
+        output: Folder to write table.md, table.csv, jobs.csv, curves.png, heatmap_*.png,
+            report.html and results.json to.
 
     Returns:
-        What results.json holds: the number of jobs by state, and the best setting.
+        The content of results.json: the number of jobs by state, and the best setting.
 
     Raises:
-        UserError: The folder is not that of a sweep.
+        UserError: ``sweep_folder`` is not the folder of a sweep.
     """
     if settings["sweep_folder"] is None:
         raise UserError("sweep_folder=FOLDER is needed: the folder of a sweep, hydra.sweep.dir")
     folder = Path(str(settings["sweep_folder"])).expanduser()
     jobs = read_jobs(folder)
     table = tabulate(jobs)
-    notes = {job.note for job in jobs if job.measures}  # where they differ, there is a column
+    notes = {job.note for job in jobs if job.measures}  # if they differ, the table has a column
     title = noted(f"Sweep {folder.resolve().name}", notes.pop() if len(notes) == 1 else None)
     pictures = heat_maps(table)
     if table.rows:
@@ -62,7 +62,7 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def summarize(jobs: list[SweepJob], table: SweepTable) -> dict[str, Any]:
-    """Return what results.json holds."""
+    """Return the content of results.json."""
     states = [job.state for job in jobs]
     best = None
     if table.best is not None:
@@ -83,7 +83,7 @@ def summarize(jobs: list[SweepJob], table: SweepTable) -> dict[str, Any]:
 
 
 def show(table: SweepTable) -> None:
-    """Print the table for the terminal."""
+    """Print the table."""
     grid = Table(title="mean ± standard deviation over seeds (n - 1)", title_justify="left")
     shown = len(table.varying) + 1 + TERMINAL_MEASURES
     for place, title in enumerate(table.header()[:shown]):

@@ -1,4 +1,4 @@
-"""report.html of a run, from what lies in its folder."""
+"""Page of a run, report.html, from the files in its folder."""
 
 import json
 import os
@@ -21,12 +21,12 @@ from dccc_lightning.reports.run_page import Report, write_report
 
 
 def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any]) -> None:
-    """Write report.html beside what it is made from: tables, panels/, eps_curves.jsonl.
+    """Write report.html from the tables, panels and eps_curves.jsonl of a run.
 
     Args:
-        settings: Of the run.
-        output: Its folder.
-        results: What results.json holds.
+        settings: Settings of the run.
+        output: Run folder.
+        results: Content of results.json.
     """
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     curves = output / "eps_curves.jsonl"
@@ -47,10 +47,10 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
 
 
 def command(overrides: Sequence[str]) -> str:
-    """Return what repeats a run, also one that was a job of a sweep.
+    """Return the command that repeats a run, including a job of a sweep.
 
     Args:
-        overrides: Its arguments. Where it was to write, and who started it, are left out.
+        overrides: Overrides of the run; those of its folder and its launcher are omitted.
     """
     own = config_dir_flags(HydraConfig.get().runtime.config_sources)
     words = ["python", "-m", "dccc_lightning", *own]
@@ -61,7 +61,7 @@ def command(overrides: Sequence[str]) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return what a run's figures and speed depend on."""
+    """Return code version, system, processor and GPUs as text."""
     code = code_version()
     commit = f", commit {code['commit'][:12]}" if code["commit"] else ""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""``task=search``: the images of a gallery that show who is on the query images."""
+"""``task=search``: search of a gallery with query images."""
 
 import json
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ from dccc_lightning.tasks.inputs import path_of
 from dccc_lightning.tasks.path_labels import PathLabels
 
 SAME = "same"
-"""Value of ``exclude_camera``: each query leaves out the images of its own camera."""
+"""Value of ``exclude_camera`` that excludes images of each query's camera."""
 
 
 def search(settings: Settings, output: Path) -> dict[str, Any]:
     """Search the gallery ``index`` with the images of ``query``.
 
     Args:
-        settings: The composed configuration.
-        output: The run's folder; afterwards it holds results.json and board.png.
+        settings: Composed configuration.
+        output: Folder to write results.json and board.png to.
 
     Returns:
-        What results.json holds.
+        The content of results.json.
 
     Raises:
-        UserError: A setting, the gallery, the checkpoint or an image cannot be used.
+        UserError: A setting, the gallery, the checkpoint or an image is invalid.
     """
     k, drawn, columns = check_search(settings)
     folder = path_of(settings, "index")
@@ -49,7 +49,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     )
     cameras = _excluded(settings["exclude_camera"], queries)
     found = gallery.search(rows, k + 1, exclude_camera=cameras, minimum_score=minimum)
-    rankings = [  # a query that is in the gallery itself is no find
+    rankings = [  # without the query itself, if it is in the gallery
         SearchRow(query, [hit for hit in hits if hit.path != query.path][:k])
         for query, hits in zip(queries, found, strict=True)
     ]
@@ -77,7 +77,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def _minimum_score(value: Any, fingerprint: str) -> float:
-    """Return the score below which nothing is a find: a number, or that of a calibration."""
+    """Return the minimum score of a hit, given as a number or as a calibration.json."""
     if value is None:
         return -1.0
     if not isinstance(value, str):
@@ -96,18 +96,18 @@ def _minimum_score(value: Any, fingerprint: str) -> float:
     if model != fingerprint:
         raise UserError(
             f"minimum_score={value}: calibrated for the model {model}, not for {fingerprint}; "
-            "calibrate this one with task=calibrate"
+            "calibrate this model with task=calibrate"
         )
     return threshold
 
 
 def _check_camera(value: Any, gallery: GalleryIndex) -> None:
-    """Refuse to leave out a camera that the gallery does not know: nothing would be left out."""
+    """Raise an error if the camera to exclude is not in the gallery."""
     cameras = sorted(set(gallery.table.cameras) - {""})
     if value is None or (cameras and (value == SAME or str(value) in cameras)):
         return
     there = (
-        f"its cameras are {', '.join(cameras[:20])}" if cameras else "the gallery knows no cameras"
+        f"its cameras are {', '.join(cameras[:20])}" if cameras else "the gallery has no cameras"
     )
     more = f" and {len(cameras) - 20} more" if len(cameras) > 20 else ""
     hint = "" if cameras else "; task=index reads them by pattern= or from dataset="
@@ -116,15 +116,15 @@ def _check_camera(value: Any, gallery: GalleryIndex) -> None:
 
 
 def _excluded(value: Any, queries: Sequence[ListedImage]) -> list[str] | None:
-    """Return the camera that each query leaves out."""
+    """Return the camera to exclude for each query."""
     if value is None:
         return None
     if value != SAME:
         return [str(value)] * len(queries)
     if unknown := sum(not query.camera for query in queries):
         CONSOLE.print(
-            f"note: the cameras of {unknown:,} of {len(queries):,} queries are unknown, so nothing "
-            "is left out for them; pattern= reads cameras from paths"
+            f"note: the cameras of {unknown:,} of {len(queries):,} queries are unknown, so no "
+            "camera is excluded for them; pattern= reads cameras from paths"
         )
     return [query.camera for query in queries]
 
@@ -137,7 +137,7 @@ def _described(row: SearchRow) -> dict[str, Any]:
 
 
 def _summary(rankings: Sequence[SearchRow], gallery: GalleryIndex) -> str:
-    """Say what was found, and how much of it is right where that is known."""
+    """Return the numbers of queries and hits, and of correct first hits if known."""
     hits = sum(len(row.hits) for row in rankings)
     text = (
         f"{counted(len(rankings), 'query', 'queries')} in {counted(len(gallery), 'image')} "

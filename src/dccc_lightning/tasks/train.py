@@ -1,4 +1,4 @@
-"""``task=train``: the whole road, from a folder of images to results.json."""
+"""``task=train``: training without labels, from a dataset to results.json."""
 
 import logging
 import time
@@ -27,18 +27,18 @@ log = logging.getLogger(__name__)
 
 
 def train(settings: Settings, output: Path) -> dict[str, Any]:
-    """Train without labels, evaluate, and leave a complete run folder.
+    """Train without labels, evaluate, and write the results.
 
     Args:
-        settings: The composed configuration.
-        output: The run's folder; afterwards it holds metrics.csv, timings.csv, results.json,
-            curves.png, report.html, panels/ and checkpoints/.
+        settings: Composed configuration.
+        output: Folder to write metrics.csv, timings.csv, results.json, curves.png, report.html,
+            panels/ and checkpoints/ to.
 
     Returns:
-        What results.json holds.
+        The content of results.json.
 
     Raises:
-        UserError: A setting, the dataset or the weights cannot be used.
+        UserError: A setting, the dataset or the weights are invalid.
     """
     start = time.perf_counter()
     check_training(settings)
@@ -61,7 +61,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     datamodule = build_datamodule(settings, dataset)
     trainer = build_trainer(settings, str(output))
     if not any(isinstance(callback, Recluster) for callback in vars(trainer)["callbacks"]):
-        raise UserError("callbacks.recluster: training needs it, pseudo labels come from there")
+        raise UserError("callbacks.recluster: is needed in training, to make pseudo labels")
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     module = build_module(settings)
     if trainer.is_global_zero and settings["notice"]:
@@ -71,7 +71,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         checkpoint = checkpoint_of(Path(settings["output"]), settings["ckpt_path"])
         _check_epochs(metrics_table.read_rows(output / "metrics.csv"), settings["epochs"])
     elif settings["ckpt_path"] is not None:
-        log.warning("ckpt_path=last: no run in %s yet, so one begins", settings["output"])
+        log.warning("ckpt_path=last: no run in %s yet, so a new one starts", settings["output"])
     for logger in trainer.loggers:
         logger.log_hyperparams(dict(settings))
     with finished(trainer), explained(output, less_memory(settings, trainer.world_size)):
@@ -84,7 +84,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         _published(chosen, datamodule.dataset, splits), settings["evaluate"]["camera_center"],
     )  # fmt: skip
     if splits.labelled:
-        results |= count_queries(datamodule.splits)  # without images that could not be read
+        results |= count_queries(datamodule.splits)  # without unreadable images
     else:
         results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
@@ -101,7 +101,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
 def _published(
     settings: Settings, dataset: ReIDDataset, splits: Splits
 ) -> Mapping[str, float] | None:
-    """Return the published row, where the run is what it was published for; else None."""
+    """Return the published scores if the run has the published dataset and settings, else None."""
     facts = getattr(dataset, "facts", None)
     if facts is None or not facts.has_official_sizes(splits) or not is_published(settings):
         return None
@@ -110,14 +110,14 @@ def _published(
 
 
 def _check_epochs(rows: list[metrics_table.Row], epochs: int) -> None:
-    """Refuse to end a run before where it is."""
+    """Raise an error if more epochs are completed than requested."""
     done = int(rows[-1]["epoch"]) + 1 if rows else 0
     if epochs < done:
-        raise UserError(f"epochs={epochs}: {done} of this run are done; give as many or more")
+        raise UserError(f"epochs={epochs}: {done} are completed; give as many or more")
 
 
 def _without_evaluation(settings: Settings) -> Settings:
-    """Return the settings for images without identities: ``best`` follows a label-free rule."""
+    """Return the settings for images without identities, with a label-free rule for ``best``."""
     callbacks = dict(settings["callbacks"])
     if callbacks.get("best"):
         rule = {"monitor": "cluster/overall_silhouette", "save_on_train_epoch_end": True}
@@ -127,21 +127,21 @@ def _without_evaluation(settings: Settings) -> Settings:
 
 
 def _check_splits(splits: Splits, settings: Settings) -> None:
-    """Refuse, before anything is computed, a dataset that the settings do not fit."""
+    """Raise an error if the dataset does not match the settings."""
     if splits.labelled:
         check_queries(splits)
     elif reason := seen_by_one_camera(splits):
-        log.warning("%s: nothing is evaluated, and best follows a rule without labels", reason)
+        log.warning("%s: no evaluation; the best epoch is chosen by a label-free rule", reason)
     k1 = settings["clustering"].get("k1", 0)
     if k1 > len(splits.train):
         raise UserError(
             f"clustering.k1={k1}: more neighbours than the {len(splits.train)} training images; "
-            "choose a smaller one"
+            "choose a smaller value"
         )
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """Lay out the scores of a run for the terminal."""
+    """Return a table of a run's scores for the terminal."""
     title = noted("test split, per cent", results.get("note"))
     table = Table(title=title, title_justify="left")
     table.add_column("")

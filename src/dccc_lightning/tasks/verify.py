@@ -1,4 +1,4 @@
-"""``task=verify``: is a dataset complete and sound? Counts, files, and a verdict."""
+"""``task=verify``: verification of a dataset's counts and files."""
 
 import json
 import time
@@ -23,29 +23,29 @@ from dccc_lightning.errors import UserError
 
 RESULT = "verify.json"
 EXAMPLES = 3
-"""Findings of a kind that are shown; verify.json has all of them."""
+"""Number of findings of a kind that are printed; verify.json has all."""
 
 
 def verify(settings: Settings, output: Path) -> dict[str, Any]:
     """Examine a dataset and write verify.json.
 
     Args:
-        settings: The composed configuration; only ``dataset`` counts.
-        output: The run's folder.
+        settings: Composed configuration; only ``dataset`` is used.
+        output: Folder to write verify.json to.
 
     Returns:
-        What verify.json holds.
+        The content of verify.json.
 
     Raises:
-        UserError: The dataset is not fit; verify.json is written.
-        UserError: The dataset is missing, laid out otherwise, or a split is empty.
+        UserError: The dataset has errors (after verify.json is written), is missing, has another
+            layout, or a split is empty.
     """
     start = time.perf_counter()
     dataset = build_dataset(settings["dataset"])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         splits = dataset.splits()
-    notes = [w for w in caught if not issubclass(w.category, CountWarning)]  # the table tells
+    notes = [w for w in caught if not issubclass(w.category, CountWarning)]  # shown in the table
     for note in notes:
         warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
     said = [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
@@ -62,7 +62,7 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def summarize(splits: Splits, report: Report, seconds: float) -> dict[str, Any]:
-    """Return what verify.json holds."""
+    """Return the content of verify.json."""
     counts: dict[str, dict[str, Any]] = {split: {} for split in (*SPLITS, "total")}
     for figure in report.figures:
         counts[figure.split][figure.measure] = {
@@ -95,7 +95,7 @@ def summarize(splits: Splits, report: Report, seconds: float) -> dict[str, Any]:
 
 
 def show(splits: Splits, report: Report) -> None:
-    """Print the report for people."""
+    """Print the report."""
     lines = [f"{splits.name}: {shown(splits.root)}"]
     if splits.layout:
         lines.append(f"layout: {splits.layout}")
@@ -118,7 +118,7 @@ def show(splits: Splits, report: Report) -> None:
 
 
 def counts_table(figures: tuple[Figure, ...]) -> Table:
-    """Lay out the counts; a mark tells whether they are the official ones."""
+    """Return a table of counts, marked if equal to the official ones."""
     table = Table(title="counts", title_justify="left")
     table.add_column("")
     for measure in MEASURES:
@@ -130,7 +130,7 @@ def counts_table(figures: tuple[Figure, ...]) -> Table:
 
 
 def sizes_table(sizes: Sizes) -> Table:
-    """Lay out the sizes of the images."""
+    """Return a table of image sizes."""
     table = Table(title="sizes", title_justify="left")
     table.add_column("")
     for column in Range._fields:
@@ -150,13 +150,13 @@ def sizes_line(sizes: Sizes) -> str:
 
 
 def checks_table(checks: tuple[Check, ...]) -> Table:
-    """Lay out what was looked for."""
+    """Return a table of the checks."""
     table = Table(title="checks", title_justify="left")
     table.add_column("")
     table.add_column("found", justify="right")
     for check in checks:
         if check.items is None:
-            table.add_row(check.title, "numbered apart")
+            table.add_row(check.title, "not applicable")
         else:
             style = _style(check.is_fatal) if check.items else ""
             table.add_row(check.title, Text(f"{len(check.items):,}", style))
