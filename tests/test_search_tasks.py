@@ -145,7 +145,7 @@ def test_images_are_added_and_removed_by_commands(ask, people, tmp_path):
     ask("index", f"input={more}", "index=g", NAMES, output="a")
     added = ask("index", "index=g", f"add=[{people},{more}]", NAMES, output="b")
     assert (added["added"], added["images"]) == (7, 8)
-    assert "in the gallery already: 1 image\n" in added["said"]
+    assert "already in the gallery: 1 image\n" in added["said"]
     removed = ask("index", "index=g", f"remove=[{more},3,{people}/2_c2.png]", output="c")
     assert (removed["removed"], removed["images"]) == (3, 5)
     again = ask("index", "index=g", f"add={more}", f"remove={people}/9_c2.png", NAMES, output="d")
