@@ -321,7 +321,7 @@ def test_a_job_that_still_runs_is_not_started_again(
     try:
         assert not (tmp_path / "run" / "error.txt").exists()
         one.note_failure("boom")
-        with pytest.raises(UserError, match=r"job 4 still runs \(it writes .*3.txt\)"):
+        with pytest.raises(UserError, match=r"job 4 is still running \(log: .*3.txt\)"):
             start(one, {})
         assert (tmp_path / "run" / "error.txt").exists()
     finally:
@@ -420,7 +420,7 @@ def test_the_same_sweep_goes_on_with_what_is_not_finished(
     (tmp_path / "room").touch()
     second = command(*grid)
     assert second.code == 0, second
-    assert "2 of 3 jobs are done already" in second.out
+    assert "2 of 3 jobs are already done" in second.out
     assert (tmp_path / "calls").read_text().split() == ["0", "1", "2", "1"]
     assert not (tmp_path / "sweep" / "1" / "error.txt").exists()
 
@@ -538,7 +538,7 @@ def test_slurm_is_not_given_a_job_twice(
     user.start()
     outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
     user.join(10)
-    assert "job 2 is SLURM's 91 already, running" in outcome.out
+    assert "job 2 is already SLURM job 91, running" in outcome.out
     assert "job 2 of 3 failed: SLURM says CANCELLED" in outcome.err
     assert "job 1 of 3 done" in outcome.out
     assert "job 3 of 3 done" in outcome.out
@@ -600,7 +600,7 @@ def test_a_job_that_slurm_has_forgotten_without_results_has_failed(
         "-m", "scheduler=fixed", "hydra/launcher=slurm", "trainer=cpu", "hydra.sweep.dir=sweep"
     )
     assert outcome.code == 2
-    said = "not in SLURM's queue for 10 minutes, sacct tells of no end of it, and there are no"
+    said = "not in SLURM's queue for 10 minutes, no end in sacct, and no"
     assert f"failed: {said} results" in outcome.err
     assert said in (tmp_path / "sweep" / "0" / "error.txt").read_text()
 
@@ -646,7 +646,7 @@ def test_a_sweep_goes_through_slurm(
         assert (tmp_path / "sweep" / number / "results.json").exists()
     given = [script_of(cluster, number)[0] for number in (100, 101)]
     assert [options["ntasks-per-node"] for options in given] == ["1", "2"]
-    assert "2 of 2 jobs are done already" in command(*sweep).out
+    assert "2 of 2 jobs are already done" in command(*sweep).out
 
 
 @pytest.mark.slow
@@ -728,7 +728,7 @@ def test_jobs_ask_for_what_a_node_has(cluster: Path, command: Command) -> None:
     ("arguments", "said"),
     [
         (["hydra.launcher.cpus=8"], "the nodes have at most 2; hydra.launcher.cpus=2"),
-        (["trainer.accelerator=gpu"], "1 GPUs a node, and the nodes have at most 0"),
+        (["trainer.accelerator=gpu"], "1 GPUs per node, and the nodes have at most 0"),
         (["hydra.launcher.memory=64GB"], "hydra.launcher.memory=8000MB"),
         (["trainer.num_nodes=2"], "trainer.num_nodes=1"),
         (["trainer.devices=4"], "fewer trainer.devices"),
@@ -780,7 +780,7 @@ def test_why_jobs_wait_is_told_once(cluster: Path, capsys: pytest.CaptureFixture
     report.update(ids)
     said = capsys.readouterr().out
     assert "job 1: pending (PartitionConfig)\n" in said
-    assert "PartitionConfig does not pass by waiting" in said
+    assert "with PartitionConfig the job never starts" in said
     assert "job 2: pending (Priority)\n" in said
     assert "job 3: running\n" in said
     report.update(ids)

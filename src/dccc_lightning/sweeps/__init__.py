@@ -1,4 +1,4 @@
-"""Sweeps: Optuna as Hydra's sweeper, and launchers that run several jobs at once."""
+"""Sweeps: an Optuna sweeper and launchers for Hydra."""
 
 import sys
 from pathlib import Path
@@ -20,16 +20,17 @@ __all__ = [
 ]  # fmt: skip
 
 SWEEP_FILE = "multirun.yaml"
-"""In a sweep's folder: its configuration, as Hydra writes it."""
+"""Configuration of a sweep in its folder, written by Hydra."""
 
 
 def register() -> None:
-    """Make the plugins known to Hydra.
+    """Register the plugins with Hydra.
 
-    It scans installed ``hydra_plugins`` packages, which an editable install does not offer it, and
-    takes no sweeper of another name. So the classes bear such a name, which is made to exist here.
+    Hydra finds plugins by scanning packages under ``hydra_plugins``, which fails for editable
+    installs, and accepts only classes of such modules. The module that the classes name is created
+    here.
     """
-    plugins = Plugins.instance()  # has imported the packages of that name, if there are some
+    plugins = Plugins.instance()  # imports existing packages of that name
     namespace = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
     vars(namespace)["dccc_lightning"] = sys.modules[__name__]
     for plugin in (LocalLauncher, OptunaSweeper, SerialLauncher, SlurmLauncher):
@@ -37,10 +38,10 @@ def register() -> None:
 
 
 def continues(config: DictConfig) -> bool:
-    """Tell whether a sweep goes on in its folder, which then may hold something.
+    """Return True if a sweep may resume in its folder.
 
-    A search does with the study in it; another sweep, whose launcher leaves out what is finished,
-    with the jobs of the same arguments.
+    A study resumes with any arguments; a sweep whose launcher skips finished jobs, with the same
+    arguments.
     """
     folder = Path(config.hydra.sweep.dir)
     if _is(config.hydra.sweeper, OptunaSweeper):
@@ -52,7 +53,7 @@ def continues(config: DictConfig) -> bool:
         return False
     try:
         before = OmegaConf.create(yaml.safe_load(saved.read_bytes()))
-    except (yaml.YAMLError, OSError):  # cut short, or not ours to read
+    except (yaml.YAMLError, OSError):  # truncated, or not readable
         return False
     return all(
         OmegaConf.select(before, key) == OmegaConf.select(config, key)

@@ -1,4 +1,4 @@
-"""What the launchers share: each job of a sweep is a command of its own."""
+"""Base class of launchers that run each job of a sweep as a separate command."""
 
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
@@ -19,10 +19,10 @@ from dccc_lightning.sweeps.job_commands import Job
 
 
 class CommandLauncher(Launcher):
-    """Compose the jobs, run those that are not finished yet, and say how each ended.
+    """Launcher that runs unfinished jobs as commands and prints how each ended.
 
     Attributes:
-        clock: Names the jobs, and estimates the time that is left.
+        clock: Numbering of the jobs and estimate of the remaining time.
     """
 
     def __init__(self) -> None:
@@ -31,16 +31,16 @@ class CommandLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take what Hydra gives before a sweep."""
+        """Store the context that Hydra passes before a sweep."""
         self.hydra_context, self.config = hydra_context, config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the jobs, and return how each ended, in their order.
+        """Run the jobs and return their outcomes in order.
 
         Raises:
-            UserError: The jobs cannot be started at all.
+            UserError: The jobs cannot be started.
         """
         setup_globals()
         logs = Path(self.config.hydra.sweep.dir) / "logs"
@@ -58,7 +58,7 @@ class CommandLauncher(Launcher):
         for outcome in returns.values():
             outcome.status = JobStatus.COMPLETED
         if len(waiting) < len(jobs):
-            CONSOLE.print(f"{len(jobs) - len(waiting)} of {len(jobs)} jobs are done already")
+            CONSOLE.print(f"{len(jobs) - len(waiting)} of {len(jobs)} jobs are already done")
         self.clock.begin(len(jobs), initial_job_idx, len(jobs) - len(waiting))
         with closing(self._ended(waiting)) as ended:
             for job, reason in ended:
@@ -74,10 +74,10 @@ class CommandLauncher(Launcher):
 
     @abstractmethod
     def _ended(self, jobs: Sequence[Job]) -> Generator[tuple[Job, str | None], None, None]:
-        """Run the jobs; yield each as it ends, with one line of what went wrong, or None."""
+        """Run the jobs; yield each when it ends, with a one-line error or None."""
 
     def _composed(self, arguments: Sequence[str], number: int) -> JobReturn:
-        """Return what Hydra wants to know of a job, its folder above all."""
+        """Compose a job and return Hydra's record of it, with its folder."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(arguments))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number

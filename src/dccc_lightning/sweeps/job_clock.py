@@ -1,4 +1,4 @@
-"""Position of a job in its sweep, and the time that the others may take."""
+"""Numbering of the jobs of a sweep and estimate of the remaining time."""
 
 import time
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from dccc_lightning.common.progress import duration
 
 
 class JobClock:
-    """Number the jobs of a sweep for people, from 1, and estimate the time left.
+    """Numbering of jobs from 1 and estimate of the remaining time.
 
     Args:
-        total: Jobs of the sweep; None: those of the first call of its launcher.
+        total: Number of jobs; None for the number in the first call of the launcher.
     """
 
     def __init__(self, total: int | None = None) -> None:
@@ -20,22 +20,22 @@ class JobClock:
         self._done = 0
 
     def begin(self, jobs: int, first: int, finished: int = 0) -> None:
-        """Note that a launcher begins with some of the jobs.
+        """Start timing the jobs of a launcher's call.
 
         Args:
-            jobs: Of this call.
-            first: Number of the first of them.
-            finished: Those that an earlier sweep has done.
+            jobs: Number of jobs in this call.
+            first: Number of the first job, from 0.
+            finished: Number of jobs finished by an earlier sweep.
         """
         if self._remaining is None:
             self._remaining = (self.total or first + jobs) - first - finished
             self._began = time.monotonic()
-        elif self.total is not None and first + jobs > self.total:  # Hydra hands out batches
+        elif self.total is not None and first + jobs > self.total:  # Hydra launches in batches
             self._remaining += first + jobs - self.total
         self.total = max(self.total or 0, first + jobs)
 
     def name(self, number: int) -> str:
-        """Return how to call the job whose folder has a number.
+        """Return the name of the job with a folder number, counted from 1.
 
         >>> JobClock(4).name(1)
         'job 2 of 4'
@@ -43,11 +43,11 @@ class JobClock:
         return f"job {number + 1} of {self.total}"
 
     def tick(self) -> None:
-        """Note that a job has ended."""
+        """Count a job that has ended."""
         self._done += 1
 
     def left(self) -> str:
-        """Return the time left at the pace so far, in parentheses; nothing before the first end."""
+        """Return the estimated remaining time in parentheses; empty before the first job ends."""
         remaining = (self._remaining or 0) - self._done
         if not self._done or remaining <= 0:
             return ""
@@ -56,7 +56,7 @@ class JobClock:
 
 
 def varying(jobs: Sequence[Sequence[str]], arguments: Sequence[str]) -> str:
-    """Return those of a job's arguments that not all jobs have, by the last word of their names.
+    """Return the arguments in which a job differs from others, with shortened names.
 
     >>> jobs = [["epochs=3", "memory.tau_w=0.6"], ["epochs=3", "memory.tau_w=0.9"]]
     >>> varying(jobs, jobs[0])

@@ -1,4 +1,4 @@
-"""One job of a sweep as a command of its own: what it is called with, and how it ended."""
+"""Commands of the jobs of a sweep, and their outcomes."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ PYTHON = (sys.executable, "-m", "dccc_lightning")
 
 
 class Job(NamedTuple):
-    """A job: its number, arguments, where it writes and prints, its ``trainer``, and flags."""
+    """A job: number, arguments, folder, log, ``trainer`` settings and flags."""
 
     number: int
     arguments: tuple[str, ...]
@@ -27,35 +27,35 @@ class Job(NamedTuple):
     flags: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
-        """Return the command line that starts the job, or goes on with it where it has begun."""
+        """Return the command that starts the job, or resumes it."""
         begins = self._place()
-        if self._saved.exists():  # its arguments again: they tell whose code it is
+        if self._saved.exists():  # repeated arguments show that the user trusts their code
             begins = path_argument("resume", self.folder.absolute())
         return [*PYTHON, *self.flags, *self.arguments, begins]
 
     def repeatable_command(self) -> list[str]:
-        """Return a command line that does either, whenever it is called; a queue repeats it."""
+        """Return a command that starts or resumes the job when run, for queues that repeat it."""
         place = path_argument("output", self.folder.absolute())
         begun = [*PYTHON, *self.flags, *self.arguments]
         return [*begun, place, "ckpt_path=last", self._place()]
 
     def is_finished(self) -> bool:
-        """Tell whether there is nothing left to do."""
+        """Return True if the job has completed."""
         return (self.folder / "results.json").exists() and not self._error.exists()
 
     def forget_failure(self) -> None:
-        """Remove the reason of an earlier failure: the job gets another chance."""
+        """Remove the error of an earlier failure, before the job is run again."""
         self._error.unlink(missing_ok=True)
 
     def note_failure(self, reason: str) -> None:
-        """Leave the reason in the job's folder."""
+        """Write the error to the job's folder."""
         self._saved.parent.mkdir(parents=True, exist_ok=True)
-        if not self._saved.exists():  # a run that never began removes its folder; reports want it
+        if not self._saved.exists():  # removed by a run that did not start; reports need it
             self._saved.write_text(yaml.safe_dump(list(self.arguments)))
         self._error.write_text(f"{reason}\n")
 
     def last_words(self, other_logs: Iterable[Path] = ()) -> str | None:
-        """Return the error, or the last line, that the job has printed; its own log counts most."""
+        """Return the job's error, else the last line of its log or of ``other_logs``."""
         logs = [log for log in (*other_logs, self.log) if log.exists()]
         texts = [log.read_text(errors="replace") for log in logs]
         lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
@@ -71,15 +71,15 @@ class Job(NamedTuple):
         return self.folder / "error.txt"
 
     def _place(self) -> str:
-        """Return the argument that names the folder, and that tells of a launcher."""
+        """Return the argument of the job's folder, which also marks it as a launcher's job."""
         return path_argument("hydra.run.dir", self.folder.absolute())
 
 
 def start(job: Job, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a job; what it prints goes to its log, which is locked for as long as it runs.
+    """Start a job, with its output in its log, which is locked while it runs.
 
     Raises:
-        UserError: A process of the job, from an earlier sweep, still runs.
+        UserError: The job is still running from an earlier sweep.
     """
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
@@ -87,9 +87,9 @@ def start(job: Job, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the job inherits it
         except BlockingIOError:
             raise UserError(
-                f"job {job.number + 1} still runs (it writes {job.log}); wait, or end it"
+                f"job {job.number + 1} is still running (log: {job.log}); wait, or end it"
             ) from None
-        except OSError:  # a file system without locks
+        except OSError:  # file system without locks
             pass
         log.truncate(0)
         job.forget_failure()
@@ -103,7 +103,7 @@ def start(job: Job, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
 
 
 def failure(job: Job, code: int) -> str | None:
-    """Return what went wrong in one line, and leave it in the job's folder; None: nothing did."""
+    """Return a one-line error for a job's exit code, after writing it to its folder, or None."""
     if code == 0:
         return None
     killed = f"killed by signal {-code}" if code < 0 else None

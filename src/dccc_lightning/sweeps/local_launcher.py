@@ -1,4 +1,4 @@
-"""A Hydra launcher: several jobs at once on this machine, each on GPUs of its own."""
+"""Hydra launcher that runs several jobs at once on this machine, on separate GPUs."""
 
 import os
 import subprocess
@@ -15,21 +15,20 @@ from dccc_lightning.sweeps.command_launcher import CommandLauncher
 from dccc_lightning.sweeps.job_commands import Job, failure, start
 
 Slot = tuple[str, ...]
-"""The GPUs that a job sees; none on the processor."""
+"""GPUs visible to a job; empty on the CPU."""
 
 
 class LocalLauncher(CommandLauncher):
-    """Start each job as a process; jobs wait until a slot is free.
+    """Launcher that starts each job as a process as soon as a slot is free.
 
-    A slot is ``trainer.devices`` GPUs, as many as the widest job needs, of those that this process
-    sees (``CUDA_VISIBLE_DEVICES``).
-    What a job prints goes to ``logs/NUMBER.txt`` of the sweep.
+    A slot is a set of GPUs visible to this process (``CUDA_VISIBLE_DEVICES``), as many as the
+    largest ``trainer.devices`` of the jobs. Output is written to ``logs/NUMBER.txt`` of the sweep.
 
     Args:
-        jobs: At once; None: as many as the GPUs allow, one on the processor.
+        jobs: Number of concurrent jobs; None for as many as the GPUs allow, or one on the CPU.
     """
 
-    __module__ = "hydra_plugins.dccc_lightning"  # Hydra accepts plugins by such a name alone
+    __module__ = "hydra_plugins.dccc_lightning"  # required by Hydra
 
     def __init__(self, jobs: int | None) -> None:
         super().__init__()
@@ -65,7 +64,7 @@ class LocalLauncher(CommandLauncher):
 
 
 class _Processes:
-    """The jobs that run; whatever ends the sweep ends them."""
+    """Running jobs, which are ended together with the sweep."""
 
     def __init__(self) -> None:
         self._running: list[subprocess.Popen[bytes]] = []
@@ -78,7 +77,7 @@ class _Processes:
     def start(self, job: Job, extra: dict[str, str]) -> "subprocess.Popen[bytes]":
         with self._lock:
             if self._is_over:
-                raise RuntimeError("the sweep is over")
+                raise RuntimeError("the sweep has ended")
             process = start(job, extra)
             self._running.append(process)
         return process
@@ -92,15 +91,15 @@ class _Processes:
 
 
 def gpu_slots(trainers: Sequence[Mapping[str, Any]], jobs: int | None) -> list[Slot]:
-    """Share the GPUs out.
+    """Divide the GPUs into slots.
 
     Args:
-        trainers: ``trainer`` of each job; a slot is as wide as the widest ``devices``, and without
-            a GPU where every ``accelerator`` is ``cpu``.
-        jobs: At most so many slots; None: as many as there can be.
+        trainers: ``trainer`` settings of each job; a slot has as many GPUs as the largest
+            ``devices``, and none if every ``accelerator`` is ``cpu``.
+        jobs: Maximum number of slots; None for as many as possible.
 
     Raises:
-        UserError: There are too few GPUs for one job, or for ``jobs`` of them.
+        UserError: The GPUs do not suffice for one job, or for ``jobs`` jobs.
     """
     devices = [trainer["devices"] for trainer in trainers if trainer["accelerator"] != "cpu"]
     gpus = visible_gpus() if devices else []
@@ -110,15 +109,15 @@ def gpu_slots(trainers: Sequence[Mapping[str, Any]], jobs: int | None) -> list[S
     possible = len(gpus) // each
     if possible < (jobs or 1):
         raise UserError(
-            f"hydra.launcher.jobs={jobs or 1}: {len(gpus)} GPUs are enough for {possible} jobs of "
-            f"{each}; the jobs do not share a GPU"
+            f"hydra.launcher.jobs={jobs or 1}: {len(gpus)} GPUs suffice for {possible} jobs of "
+            f"{each}; jobs do not share GPUs"
         )
     return [tuple(gpus[i * each : (i + 1) * each]) for i in range(jobs or possible)]
 
 
 def visible_gpus() -> list[str]:
-    """Return the names by which a process may be given the GPUs that this one sees."""
-    import torch  # noqa: PLC0415  (slow to import, and asked by sweeps alone)
+    """Return the visible GPUs as entries of ``CUDA_VISIBLE_DEVICES``."""
+    import torch  # noqa: PLC0415  (slow to import, and needed by sweeps only)
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
@@ -128,7 +127,7 @@ def visible_gpus() -> list[str]:
 
 
 def variables(slot: Slot, at_once: int) -> dict[str, str]:
-    """Return the environment of a job: its GPUs, and its share of the cores as threads."""
+    """Return the environment variables of a job: its GPUs and number of threads."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
     shares = {n: threads for n in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS") if n not in os.environ}
     return {"CUDA_VISIBLE_DEVICES": ",".join(slot)} | shares

@@ -1,6 +1,6 @@
-"""A Hydra sweeper that asks Optuna what to try next, stops bad trials, and can be continued.
+"""Hydra sweeper with Optuna: TPE, pruning and resumable studies.
 
-The published plugin needs an Optuna of 2022 and neither prunes nor continues a study exactly.
+Hydra's published plugin requires Optuna of 2022 and supports neither pruning nor exact resuming.
 """
 
 from collections.abc import Mapping
@@ -26,20 +26,20 @@ from dccc_lightning.sweeps.study import STUDY_FILE, TrialSource, open_study
 
 
 class OptunaSweeper(Sweeper):
-    """Run trials until there are ``trials`` of them in the sweep's folder.
+    """Sweeper that runs trials until the study in the sweep's folder has ``trials``.
 
     Args:
-        trials: How many in all, those of earlier calls included.
-        objective: ``mAP`` or ``overall_silhouette``; maximised.
-        at_once: Trials drawn together, for a launcher that runs several jobs at once.
-        seed: Of the draws; not that of the training.
-        startup: Trials drawn at random before TPE begins.
-        prune_after: Share of the epochs after which a trial below the median of the earlier ones
-            ends; None: never.
-        params: Ranges by argument, in Hydra's syntax; the command line wins.
+        trials: Total number of trials, including earlier calls.
+        objective: Metric to maximise, ``mAP`` or ``overall_silhouette``.
+        at_once: Number of trials drawn together, for launchers that run several jobs at once.
+        seed: Seed of the sampler, not of the trainings.
+        startup: Number of random trials before TPE starts.
+        prune_after: Share of the epochs after which trials below the median of earlier trials are
+            pruned; None to disable pruning.
+        params: Ranges by argument in Hydra's syntax; overridden by the command line.
     """
 
-    __module__ = "hydra_plugins.dccc_lightning"  # Hydra accepts plugins by such a name alone
+    __module__ = "hydra_plugins.dccc_lightning"  # required by Hydra
 
     def __init__(
         self,
@@ -67,18 +67,18 @@ class OptunaSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take what Hydra gives before a sweep."""
+        """Store the context that Hydra passes before a sweep."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        """Run the trials that are missing.
+        """Run the missing trials.
 
         Raises:
-            UserError: The ranges or the study in the folder do not fit, or trials failed; the
-                others were run.
+            UserError: The ranges are invalid or differ from those of the study, or trials failed
+                (after all have been run).
         """
         assert self.launcher is not None
         assert self.config is not None
@@ -106,7 +106,7 @@ class OptunaSweeper(Sweeper):
         self._summarize(source)
         failed = sum(outcome.status == JobStatus.FAILED for outcome in returns)
         if failed:
-            raise UserError(f"{failed} of {len(returns)} trials failed; error.txt of each says why")
+            raise UserError(f"{failed} of {len(returns)} trials failed; see error.txt of each")
         return returns
 
     def _space(self, arguments: list[str]) -> SearchSpace:
@@ -116,7 +116,7 @@ class OptunaSweeper(Sweeper):
         return parse_space(parser, [*ranges, *arguments])
 
     def _pruning(self, folder: Path, number: int) -> list[str]:
-        """Return the arguments that give a job its eye on the study."""
+        """Return the arguments of the pruning callback of a job."""
         if self.prune_after == 1:
             return []
         key = "+callbacks.pruning"
@@ -137,7 +137,7 @@ class OptunaSweeper(Sweeper):
             value = folder_objective(output, self.objective)
             if value is None:
                 outcome.status = JobStatus.FAILED
-                text = f"{self.objective}: this run has none, so nothing to maximise"
+                text = f"{self.objective}: missing in the results of this run"
                 (output / "error.txt").write_text(f"{text}\n")
         told = source.tell(number, value)
         shown = "" if value is None else f", {self.objective} {value:.4g}"

@@ -1,4 +1,4 @@
-"""From Hydra's sweep syntax to a search space: which arguments vary, and within what."""
+"""Search spaces of a study, parsed from Hydra's sweep syntax."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,17 +13,17 @@ if TYPE_CHECKING:  # an extra
 
 
 class SearchSpace(NamedTuple):
-    """What every trial has, and what each draws."""
+    """Fixed arguments and ranges of the trials."""
 
     fixed: tuple[str, ...]
     ranges: "dict[str, BaseDistribution]"
 
     def arguments(self, drawn: Mapping[str, Any]) -> list[str]:
-        """Return the command line of a trial."""
+        """Return the arguments of a trial."""
         return [*self.fixed, *(f"{key}={value}" for key, value in drawn.items())]
 
     def corner(self) -> list[str]:
-        """Return the command line at one end of every range, to see whether it composes."""
+        """Return the arguments at one end of every range, to test their composition."""
         from optuna.distributions import CategoricalDistribution  # noqa: PLC0415  an extra
 
         ranges: dict[str, Any] = dict(self.ranges)
@@ -36,14 +36,14 @@ class SearchSpace(NamedTuple):
 
 
 def parse_space(parser: OverridesParser, arguments: Sequence[str]) -> SearchSpace:
-    """Sort arguments into fixed ones and ranges; of two for one key the later counts.
+    """Parse arguments into fixed ones and ranges; the last one of a key is used.
 
-    ``a,b`` and ``choice(a,b)`` are choices; ``range(1,5)`` integers, the end left out as Hydra
-    does; ``interval(0.5,0.8)`` real numbers, both ends included; ``tag(log,interval(...))`` on a
+    ``a,b`` and ``choice(a,b)`` are choices; ``range(1,5)`` are integers without the end, as in
+    Hydra; ``interval(0.5,0.8)`` are real numbers with both ends; ``tag(log,interval(...))`` uses a
     logarithmic scale.
 
     Raises:
-        UserError: Nothing varies, or an interval is empty.
+        UserError: There is no range, or an interval is empty.
     """
     overrides = {o.get_key_element(): o for o in parser.parse_overrides(list(arguments))}
     fixed = [
@@ -53,7 +53,7 @@ def parse_space(parser: OverridesParser, arguments: Sequence[str]) -> SearchSpac
     ]
     ranges = {key: _range(key, o) for key, o in overrides.items() if o.is_sweep_override()}
     if not ranges:
-        raise UserError("a search needs ranges: scheduler.start=interval(0.5,0.8), for example")
+        raise UserError("a search needs ranges, such as scheduler.start=interval(0.5,0.8)")
     return SearchSpace(tuple(fixed), ranges)
 
 

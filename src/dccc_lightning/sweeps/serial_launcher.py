@@ -1,4 +1,4 @@
-"""A Hydra launcher: one job after the other in this process, each with a line that names it."""
+"""Hydra launcher that runs jobs one after the other in this process."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from dccc_lightning.sweeps.job_clock import JobClock, varying
 
 
 class SerialLauncher(BasicLauncher):
-    """Hydra's own launcher, which says which job of how many begins, and how long is left."""
+    """Hydra's basic launcher with a line per job and an estimate of the remaining time."""
 
-    __module__ = "hydra_plugins.dccc_lightning"  # Hydra accepts plugins by such a name alone
+    __module__ = "hydra_plugins.dccc_lightning"  # required by Hydra
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class SerialLauncher(BasicLauncher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the jobs, and return how each ended."""
+        """Run the jobs and return their outcomes."""
         self.clock.begin(len(job_overrides), initial_job_idx)
         returns: list[JobReturn] = []
         for number, arguments in enumerate(job_overrides, initial_job_idx):

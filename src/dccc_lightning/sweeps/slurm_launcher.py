@@ -1,4 +1,4 @@
-"""A Hydra launcher: the jobs of a sweep as job arrays of SLURM, submitted through submitit."""
+"""Hydra launcher that submits the jobs of a sweep as SLURM job arrays through submitit."""
 
 import os
 import shutil
@@ -25,17 +25,17 @@ if TYPE_CHECKING:  # an extra
     from submitit import SlurmExecutor
 
 POLL_SECONDS = 15.0
-"""Between two questions to SLURM, which are one ``sacct`` for all jobs."""
+"""Interval of queries to SLURM, each one ``sacct`` for all jobs."""
 
 ENDED = (
     "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL",
     "DEADLINE", "REVOKED",
 )  # fmt: skip
-"""SLURM's states of a job that will not go on; PREEMPTED is none: it is back in the queue."""
+"""SLURM states of a job that has ended; PREEMPTED jobs return to the queue."""
 
 
 class Resources(NamedTuple):
-    """What a job needs, as submitit calls it; the jobs of an array need the same."""
+    """Resources of a job by submitit's names; the jobs of an array have the same."""
 
     nodes: int
     ntasks_per_node: int
@@ -43,56 +43,56 @@ class Resources(NamedTuple):
     cpus_per_task: int | None
 
     def srun_arguments(self) -> list[str]:
-        """Return srun's; it does not take the cores over from sbatch since SLURM 22.05."""
+        """Return the arguments of srun, which since SLURM 22.05 does not inherit cores."""
         cores = [f"--cpus-per-task={self.cpus_per_task}"] if self.cpus_per_task else []
         return [*cores, "--kill-on-bad-exit=1"]
 
 
 class Submitted(NamedTuple):
-    """A job, with the log that SLURM writes, and SLURM's own of it."""
+    """A submitted job with its SLURM log and submitit's job object."""
 
     job: Job
     slurm: "SubmittedJob[Any]"
 
     @classmethod
     def of(cls, job: Job, slurm: "SubmittedJob[Any]") -> "Submitted":
-        """Take the log from SLURM's job."""
+        """Build from a job and submitit's job object."""
         return cls(job._replace(log=Path(slurm.paths.stdout)), slurm)
 
     def state(self, mode: str) -> str:
-        """Return SLURM's word for how the job is; mode ``force`` asks anew, for all jobs."""
+        """Return the SLURM state of the job; mode ``force`` updates the states of all jobs."""
         words = self.slurm.watcher.get_state(self.slurm.job_id, mode)
         return words.split()[0]  # CANCELLED by 1000
 
     def has_ended(self) -> bool:
-        """Tell it by the last answer, or by the job's results where SLURM has forgotten it."""
+        """Return True by the last known state, or by the job's results if SLURM has none."""
         state = self.state("cache")
         return state in ENDED or (state == "UNKNOWN" and self.job.is_finished())
 
 
 class SlurmLauncher(CommandLauncher):
-    """Submit the jobs, wait for them, and go on waiting for those of an earlier call.
+    """Launcher that submits jobs to SLURM and waits for them and for those of earlier calls.
 
-    Each job is its command, started by srun once for each of ``trainer.devices`` on each of
-    ``trainer.num_nodes``. It takes the place of the process that submitit starts, so SLURM's
-    signals reach the run itself, which saves and puts its job back into the queue
-    (``checkpoint.requeue``): nobody else does.
+    srun starts each job's command once per ``trainer.devices`` and ``trainer.num_nodes``. The
+    command replaces submitit's process, so that SLURM's signals reach the run, which saves a
+    checkpoint and requeues the job (``checkpoint.requeue``).
 
     Args:
-        partition: Queue; None: the cluster's own choice, as for what follows.
-        account: Whom the time is charged to.
-        constraint: Features that the nodes must have.
-        minutes: Time limit of a job; at its end it goes back into the queue and goes on.
-        warning_seconds: How long before that the run is told to save; more than a step takes.
-        gpus: On each node; None: ``trainer.devices``, none with ``trainer=cpu``.
-        cpus: Of each process; None: what a node has, at most ``slurm_nodes.MOST_CPUS``.
-        memory: Of each node, as ``64GB``.
-        at_once: Jobs that may run at the same time.
-        setup: Shell lines before the job, as ``module load cuda``.
-        sbatch: Further options of sbatch, without the dashes.
+        partition: SLURM partition; here and below, None for the cluster's default.
+        account: Account to charge.
+        constraint: Required features of the nodes.
+        minutes: Time limit of a job, after which it is requeued and resumes.
+        warning_seconds: Time before the limit at which the run is told to save; must exceed the
+            duration of a step.
+        gpus: GPUs per node; None for ``trainer.devices``, or none with ``trainer=cpu``.
+        cpus: CPUs per process; None for a node's share, at most ``slurm_nodes.MOST_CPUS``.
+        memory: Memory per node, such as ``64GB``.
+        at_once: Maximum number of concurrent jobs.
+        setup: Shell commands before the job, such as ``module load cuda``.
+        sbatch: Further options of sbatch, without dashes.
     """
 
-    __module__ = "hydra_plugins.dccc_lightning"  # Hydra accepts plugins by such a name alone
+    __module__ = "hydra_plugins.dccc_lightning"  # required by Hydra
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class SlurmLauncher(CommandLauncher):
 
 @contextmanager
 def _nothing_left(logs: Path) -> Iterator[None]:
-    """Remove from the folder of the logs what a submission that fails has made there."""
+    """Remove files in the log folder that a failed submission has created."""
     before = set(logs.iterdir()) if logs.is_dir() else set()
     try:
         yield
@@ -182,10 +182,10 @@ def _nothing_left(logs: Path) -> Iterator[None]:
 
 
 def _executor(logs: Path) -> "SlurmExecutor":
-    """Return what submits.
+    """Return submitit's executor.
 
     Raises:
-        UserError: submitit is not installed, there is no SLURM here, or none with accounting.
+        UserError: Submitit is not installed, or SLURM is missing or has no accounting.
     """
     try:
         from submitit import SlurmExecutor  # noqa: PLC0415  an extra
@@ -201,19 +201,19 @@ def _executor(logs: Path) -> "SlurmExecutor":
     if answer.returncode != 0:
         said = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
         raise UserError(
-            f"hydra/launcher=slurm: sacct does not answer ({said[-1]}); it is what tells when a "
-            "job has ended: use a cluster with accounting, or hydra/launcher=local"
+            f"hydra/launcher=slurm: sacct does not answer ({said[-1]}), which is needed to detect "
+            "the end of jobs; use a cluster with accounting, or hydra/launcher=local"
         )
     return SlurmExecutor(logs)
 
 
 def _submit(executor: "SlurmExecutor", jobs: Sequence[Job]) -> list[Submitted]:
-    """Submit jobs as one array, and note SLURM's numbers of them."""
+    """Submit jobs as an array and write their SLURM numbers to their folders."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError  # noqa: PLC0415  an extra
 
     commands = [[*job.repeatable_command(), "checkpoint.requeue=true"] for job in jobs]
     try:
-        # In the place of submitit's process: nothing of it is between SLURM and the run.
+        # Replace submitit's process by the run, which then receives SLURM's signals.
         array = executor.map_array(os.execv, [command[0] for command in commands], commands)
     except (FailedJobError, FailedSubmissionError) as error:
         said = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
@@ -228,15 +228,15 @@ def _submit(executor: "SlurmExecutor", jobs: Sequence[Job]) -> list[Submitted]:
 
 
 def _note(job: Job) -> Path:
-    """Return the file that says which of SLURM's jobs this one is."""
+    """Return the file with the SLURM number of a job."""
     return job.log.with_suffix(".slurm")
 
 
 def _earlier(job: Job) -> Submitted | None:
-    """Return the job as an earlier call has submitted it, if SLURM is still busy with it.
+    """Return the job submitted by an earlier call, if it has not ended.
 
     Raises:
-        UserError: SLURM cannot tell.
+        UserError: SLURM does not know the job.
     """
     from submitit import SlurmJob  # noqa: PLC0415  an extra
 
@@ -249,24 +249,24 @@ def _earlier(job: Job) -> Submitted | None:
     state = earlier.state("force")
     if state == "UNKNOWN":
         raise UserError(
-            f"SLURM does not know its job {number}, which is job {job.number + 1} of the sweep; "
-            f"if it does not run any more, remove {note}"
+            f"SLURM does not know job {number}, which is job {job.number + 1} of the sweep; if it "
+            f"is not running any more, remove {note}"
         )
     if state in ENDED:
         return None
     job.forget_failure()
-    CONSOLE.print(f"job {job.number + 1} is SLURM's {number} already, {state.lower()}")
+    CONSOLE.print(f"job {job.number + 1} is already SLURM job {number}, {state.lower()}")
     return earlier
 
 
 def _endings(
     running: Sequence[Submitted],
 ) -> Generator[tuple[Job, str | None], None, None]:
-    """Yield each job when it has ended, with one line of what went wrong, or None."""
+    """Yield each job when it ends, with a one-line error or None."""
     running = list(running)
     report = QueueReport()
     while running:
-        running[0].state("force")  # one question for all
+        running[0].state("force")  # one query for all jobs
         gone = report.update({one.slurm.job_id: one.job.number for one in running})
         ended = [one for one in running if one.has_ended() or one.slurm.job_id in gone]
         for one in ended:
@@ -277,9 +277,9 @@ def _endings(
 
 
 def _failure(job: Job, state: str) -> str | None:
-    """Return what went wrong in one line, and leave it in the job's folder.
+    """Return a one-line error of a job, after writing it to its folder, or None.
 
-    A job that has left the queue without an end in SLURM's records is judged by its results.
+    A job that left the queue without an end in SLURM's records has failed unless it has results.
     """
     is_forgotten = state not in ENDED
     if state == "COMPLETED" or (is_forgotten and job.is_finished()):
@@ -288,8 +288,8 @@ def _failure(job: Job, state: str) -> str | None:
     reason = (job.last_words(ranks) if state == "FAILED" else None) or f"SLURM says {state}"
     if is_forgotten:
         reason = (
-            f"not in SLURM's queue for {FORGOTTEN_SECONDS / 60:.0f} minutes, sacct tells of no end "
-            "of it, and there are no results"
+            f"not in SLURM's queue for {FORGOTTEN_SECONDS / 60:.0f} minutes, no end in sacct, and "
+            "no results"
         )
     job.note_failure(reason)
     return reason

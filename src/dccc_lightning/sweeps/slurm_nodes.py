@@ -1,4 +1,4 @@
-"""Resources of the nodes of a SLURM partition, as sinfo tells them."""
+"""Resources of the nodes of a SLURM partition, from sinfo."""
 
 import re
 import subprocess
@@ -8,13 +8,13 @@ from typing import NamedTuple
 from dccc_lightning.errors import UserError
 
 MOST_CPUS = 8
-"""CPUs of a process that are asked for by default, where a node has them."""
+"""Default maximum of CPUs per process."""
 
 _MEGABYTES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 
 
 class Node(NamedTuple):
-    """CPUs, GPUs and megabytes of memory of a node."""
+    """CPUs, GPUs and memory in megabytes of a node."""
 
     cpus: int
     gpus: int
@@ -22,7 +22,7 @@ class Node(NamedTuple):
 
 
 def read_nodes(partition: str | None) -> list[Node]:
-    """Return the nodes of a partition, None for the default one; empty if sinfo does not tell."""
+    """Return the nodes of a partition, None for the default; empty without an answer of sinfo."""
     command = ["sinfo", "--noheader", "--Node", "--format=%P|%c|%G|%m"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -37,7 +37,7 @@ def read_nodes(partition: str | None) -> list[Node]:
 
 
 def _gpus(gres: str) -> int:
-    """Return the number of GPUs in SLURM's words.
+    """Return the number of GPUs in a SLURM ``gres`` string.
 
     >>> _gpus("gpu:a100:4(S:0-1),gpu:t4:2,lscratch:1"), _gpus("(null)"), _gpus("gpu:2")
     (6, 0, 2)
@@ -46,7 +46,7 @@ def _gpus(gres: str) -> int:
 
 
 def default_cpus(nodes: Sequence[Node], tasks: int) -> int | None:
-    """Return the CPUs of each of ``tasks`` processes that a node has; None if that is unknown."""
+    """Return the CPUs per process if a node runs ``tasks`` processes; None if unknown."""
     if not nodes:
         return None
     return max(1, min(MOST_CPUS, max(node.cpus for node in nodes) // tasks))
@@ -55,18 +55,18 @@ def default_cpus(nodes: Sequence[Node], tasks: int) -> int | None:
 def check_fit(
     nodes: Sequence[Node], count: int, tasks: int, cpus: int, gpus: int, memory: str | None
 ) -> None:
-    """Refuse a job that no node of the partition can hold: it would wait for ever.
+    """Check that nodes of the partition can run a job, which would otherwise never start.
 
     Args:
-        nodes: Of the partition; nothing is checked where there are none.
-        count: Nodes of the job.
-        tasks: Processes on each.
-        cpus: Of each process.
-        gpus: Of each node.
-        memory: Of each node, as ``64GB``.
+        nodes: Nodes of the partition; if empty, nothing is checked.
+        count: Number of nodes of the job.
+        tasks: Number of processes per node.
+        cpus: CPUs per process.
+        gpus: GPUs per node.
+        memory: Memory per node, such as ``64GB``.
 
     Raises:
-        UserError: One line with the setting to change.
+        UserError: A resource exceeds the nodes; the message names the setting to change.
     """
     if not nodes:
         return
@@ -79,7 +79,7 @@ def check_fit(
         )
     if gpus > most.gpus:
         raise UserError(
-            f"trainer.devices: {gpus} GPUs a node, and the nodes have at most {most.gpus}; "
+            f"trainer.devices: {gpus} GPUs per node, and the nodes have at most {most.gpus}; "
             "trainer=cpu, fewer trainer.devices, or hydra.launcher.partition="
         )
     if count > len(nodes):
@@ -95,6 +95,6 @@ def check_fit(
 
 
 def _megabytes(memory: str) -> float:
-    """Return an amount of memory in megabytes, 0 for words that SLURM has to judge."""
+    """Return an amount of memory in megabytes; 0 for formats that only SLURM can parse."""
     match = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(?:i?B)?", str(memory).strip(), re.IGNORECASE)
     return float(match[1]) * _MEGABYTES[match[2].upper() or "M"] if match else 0.0

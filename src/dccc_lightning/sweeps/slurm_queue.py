@@ -1,4 +1,4 @@
-"""States of jobs in SLURM's queue, and why they wait, as squeue tells them."""
+"""States of jobs in SLURM's queue and the reasons why they wait, from squeue."""
 
 import subprocess
 import time
@@ -13,19 +13,19 @@ STUCK = (
     "PartitionInactive", "PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed",
     "launch failed requeued held",
 )  # fmt: skip
-"""Reasons that do not pass by waiting."""
+"""Reasons for which a job never starts."""
 
 FORGOTTEN_SECONDS = 600.0
-"""Without a job in the queue, after which nothing is heard of it any more."""
+"""Time without a job in the queue after which it counts as lost."""
 
 _UNKNOWN = "Invalid job id specified"
-"""How squeue answers for a single job that it does not know; of several it lists the others."""
+"""Message of squeue for a single unknown job; of several jobs it lists the known ones."""
 
 
 def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]] | None:
-    """Return state and reason of jobs by SLURM's number; those that squeue does not know lack.
+    """Return state and reason of the jobs known to squeue, by SLURM number.
 
-    None if squeue is not installed or gives no answer, as without a connection to its controller.
+    None if squeue is not installed or does not answer.
     """
     numbers = ",".join(sorted({one.partition("_")[0] for one in ids}))
     command = ["squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--jobs={numbers}"]
@@ -45,17 +45,17 @@ def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]] | None:
 
 
 class QueueReport:
-    """Print how jobs are, each state and reason once, and notice those that are gone."""
+    """Printer of states and reasons of jobs, each once, that detects lost jobs."""
 
     def __init__(self) -> None:
         self._told: set[tuple[int, str, str]] = set()
         self._gone: dict[str, float] = {}
 
     def update(self, ids: Mapping[str, int]) -> set[str]:
-        """Ask squeue, print what is new, and return the jobs that are long gone from the queue.
+        """Query squeue, print changes, and return the jobs that are lost.
 
         Args:
-            ids: Number of each job in the sweep, from 0, by SLURM's number.
+            ids: Number of each job in the sweep, from 0, by SLURM number.
         """
         queue = read_queue(ids)
         if queue is None:
@@ -77,7 +77,7 @@ class QueueReport:
             CONSOLE.print(f"{jobs}: {state.lower()}{why}")
             if reason in STUCK or reason.startswith("ReqNodeNotAvail"):
                 CONSOLE.print(
-                    f"warning: {reason} does not pass by waiting; Ctrl-C cancels the jobs, then "
-                    "ask for less: hydra.launcher.cpus, gpus, memory, minutes or partition",
+                    f"warning: with {reason} the job never starts; cancel it by Ctrl-C and lower "
+                    "hydra.launcher.cpus, gpus, memory or minutes, or change partition",
                     style="yellow",
                 )

@@ -1,4 +1,4 @@
-"""The study of a sweep: trials in a file, drawn so that a resumed study draws the same ones."""
+"""Optuna study of a sweep, with the same trials after an interruption."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDY_FILE = "study.log"
-"""In the sweep's folder: Optuna's journal, one JSON object a line."""
+"""Optuna's journal in the sweep's folder, one JSON object per line."""
 
 STUDY_NAME = "dccc"
 RETRY_OF = "retry_of"
@@ -23,10 +23,10 @@ PRUNED = "pruned"
 
 
 def open_study(path: Path) -> "Study":
-    """Open the study in a file, or begin one.
+    """Open or create the study in a file.
 
     Raises:
-        UserError: Optuna is not installed, or the file is none of its journals.
+        UserError: Optuna is not installed, or the file is not one of its journals.
     """
     try:
         import optuna  # noqa: PLC0415  an extra
@@ -45,22 +45,22 @@ def open_study(path: Path) -> "Study":
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
         )
     except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise UserError(f"{path}: not a study of Optuna's that can be read ({error})") from error
+        raise UserError(f"{path}: not a readable Optuna study ({error})") from error
 
 
 class TrialSource:
-    """Draw trials from a study and take their outcomes.
+    """Source of trials of a study.
 
-    Every trial is drawn by a sampler of its own, seeded by (seed, how many were drawn before), so
-    that a study that was stopped goes on with the draws that it would have made. Trials that were
-    cut short are drawn again first.
+    Each trial is drawn by a new sampler seeded by (seed, number of earlier trials), so that a
+    resumed study draws the same trials as an uninterrupted one. Interrupted trials are repeated
+    first.
 
     Args:
-        study: Where the trials are kept.
-        space: What they vary.
-        objective: What is maximised; kept to refuse another one later.
-        seed: Of the draws.
-        startup: Number of trials drawn at random before TPE begins.
+        study: Study that stores the trials.
+        space: Search space.
+        objective: Metric to maximise, which must not change within a study.
+        seed: Seed of the samplers.
+        startup: Number of random trials before TPE starts.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class TrialSource:
 
     @property
     def drawn(self) -> int:
-        """Number of trials so far, without those that were cut short or wait to be drawn again."""
+        """Number of trials, without interrupted ones and those waiting to be repeated."""
         trials = self.study.get_trials(deepcopy=False)
         begun = sum(trial.state.name != "WAITING" for trial in trials)
         return begun - sum(RETRY_OF in trial.user_attrs for trial in trials)
@@ -86,7 +86,7 @@ class TrialSource:
         return self.study.ask(self.space.ranges)
 
     def tell(self, number: int, value: float | None) -> "FrozenTrial":
-        """Note a trial's objective; None: it failed. What pruning ended is noted as such."""
+        """Record a trial's objective, None for a failure, or that it was pruned."""
         from optuna.trial import TrialState  # noqa: PLC0415  an extra
 
         if value is None:
@@ -96,7 +96,7 @@ class TrialSource:
         return self.study.tell(number, value)
 
     def _check_same(self, objective: str) -> None:
-        """Refuse to go on with other ranges, arguments or another objective."""
+        """Raise an error if ranges, arguments or objective differ from those of the study."""
         from optuna.distributions import distribution_to_json  # noqa: PLC0415  an extra
 
         ours: dict[str, Any] = {
@@ -110,7 +110,7 @@ class TrialSource:
         for key, value in ours.items():
             if key in theirs and theirs[key] != value:
                 raise UserError(
-                    f"{STUDY_FILE} holds a study with other {key} ({theirs[key]}, not {value}); "
+                    f"{STUDY_FILE} contains a study with other {key} ({theirs[key]}, not {value}); "
                     "choose another hydra.sweep.dir"
                 )
             self.study.set_user_attr(key, value)
