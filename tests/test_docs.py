@@ -5,6 +5,7 @@ import html
 import importlib
 import importlib.util
 import itertools
+import json
 import os
 import re
 import shlex
@@ -163,6 +164,7 @@ def people(tmp_path):
     return tmp_path / "people"
 
 
+KINDS = ("dataset", "model", "scheduler", "memory", "loss")
 EXTENDING = [a for a in commands(PAGES["extending.md"]) if "my_conf" in a]
 SMALL = [
     "trainer=cpu", "model=resnet10", "image.height=32", "image.width=16", "batch.clusters=4",
@@ -172,13 +174,15 @@ SMALL = [
 
 def test_every_kind_of_part_has_an_example():
     chosen = " ".join(map(" ".join, EXTENDING))
-    assert all(f" {kind}=" in chosen for kind in ("dataset", "scheduler", "memory", "loss"))
+    assert all(f" {kind}=" in chosen for kind in KINDS)
     named = examples("extending.md", "yaml")
-    assert {title.split("/")[1] for title in named} == {"dataset", "scheduler", "memory", "loss"}
+    assert {title.split("/")[1] for title in named} == set(KINDS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", EXTENDING, ids=str)
+@pytest.mark.parametrize(
+    "arguments", [a for a in EXTENDING if not {"task=verify", "model=plain"} & set(a)], ids=str
+)
 def test_an_own_part_trains(arguments, parts, people, command, tiny, tmp_path):
     arguments = [argument.replace("PEOPLE", str(people)) for argument in arguments]
     own_data = any(argument.startswith("dataset=") for argument in arguments)
@@ -189,8 +193,40 @@ def test_an_own_part_trains(arguments, parts, people, command, tiny, tmp_path):
     settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     for argument in arguments[2:]:
         key = argument.partition("=")[0]
-        if key in ("dataset", "scheduler", "memory", "loss"):
+        if key in KINDS:
             assert settings[key]["_target_"].startswith("my_parts.")
+
+
+@pytest.mark.slow
+def test_a_run_with_an_own_backbone_is_evaluated_with_its_model(parts, command, tiny, tmp_path):
+    (arguments,) = [a for a in EXTENDING if "model=plain" in a]
+    assert command(*arguments, *tiny, "output=run").code == 0
+    task = [*arguments[:2], "task=evaluate", "ckpt=run", "trainer=cpu", *tiny[:4]]
+    assert command(*task, *arguments[2:], "output=again").code == 0
+    ours, again = (
+        json.loads((tmp_path / n / "results.json").read_text()) for n in ("run", "again")
+    )
+    (scores,) = again["scores"]["run"]["synthetic"].values()
+    assert scores["mAP"] == pytest.approx(ours["best"]["mAP"], abs=1e-3)
+    refused = command(*task, "output=other")
+    assert refused.code == 2
+    assert "its backbone is a module of your own, my_parts.PlainNet" in refused.err
+
+
+def test_the_example_layout_is_verified(parts, command, tmp_path):
+    for part, identities in (("train", range(6)), ("query", (7, 8)), ("gallery", (7, 8))):
+        for identity, camera, shot in itertools.product(identities, (1, 2), range(2)):
+            path = tmp_path / "campus" / part / f"p{identity:04d}_cam{camera}_{shot:05d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            color = (identity * 30, shot * 99, camera * 90)
+            Image.new("RGB", (16, 32), color).save(path)
+    splits = parts.Campus(tmp_path).splits()
+    assert [len(part) for part in (splits.train, splits.query, splits.gallery)] == [24, 8, 8]
+    assert splits.train.identities.max() == 5
+    assert set(splits.train.cameras) == {0, 1}
+    (arguments,) = [a for a in EXTENDING if "task=verify" in a]
+    outcome = command(*(a.replace("CAMPUS", str(tmp_path)) for a in arguments))
+    assert outcome.code == 0, outcome
 
 
 def test_the_example_dataset_reads_its_folders(parts, people, tmp_path):
