@@ -84,7 +84,7 @@ MISTAKES = {
     "loader.workers=-1": ["loader.workers must be at least 0"],
     "callbacks.panels.every=0": ["callbacks.panels.every must be at least 1"],
     "callbacks.best.mode=maximum": ["callbacks.best: `mode` can be min, max"],
-    "seed=1,2": ["seed=1,2: several values; a sweep needs -m, a list brackets: seed=[1,2]"],
+    "seed=1,2": ["seed=1,2: several values; add -m for a sweep, or brackets: seed=[1,2]"],
     "logger=[csv,tensorbord]": ["logger=tensorbord: no such option", "tensorboard"],
     "logger.wandb.mode=offline": ["logger.wandb.mode=offline: no such setting; with logger=wandb"],
     "optimizer.momentum=0.9": ["optimizer.momentum=0.9: no such setting; with optimizer=sgd"],
@@ -114,7 +114,7 @@ def test_a_folder_in_the_place_of_a_sweep_is_told_its_argument(
     (tmp_path / "multirun" / "first").mkdir(parents=True)
     outcome = command("task=report", "sweep=multirun/first")
     assert outcome.code == 2
-    said = "sweep=multirun/first: no such option; a folder is given as sweep_folder="
+    said = "sweep=multirun/first: no such option; to give a folder, use sweep_folder="
     assert outcome.err == f"error: {said}\n"
 
 
@@ -123,7 +123,7 @@ def test_a_folder_in_the_place_of_a_sweep_is_told_its_argument(
     [
         (["sweep=study/part"], "sweep=study/part: no such option; did you mean study/parts"),
         (["sweep=nothing"], "sweep=nothing: no such option; valid: ablation, dcps_grid"),
-        (["scheduler.start=interval(0.5,0.8)"], "is to be searched; add hydra/sweeper=optuna"),
+        (["scheduler.start=interval(0.5,0.8)"], "is a range to search; add hydra/sweeper=optuna"),
         (
             ["sweep=dcps_range", "scheduler.start=interval(0.8,0.5)", "hydra.sweep.dir=s"],
             "scheduler.start: `low <= high` must hold",
@@ -282,7 +282,7 @@ def test_a_foreign_output_folder_is_left_alone(command: Command, tmp_path: Path)
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     outcome = command("output=mine")
     assert outcome.code == 2
-    assert "not ours" in outcome.err
+    assert "not a run folder" in outcome.err
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 

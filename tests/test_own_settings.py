@@ -111,7 +111,7 @@ def test_a_group_is_composed_anew_where_another_is_chosen(
     for argument in ("dataset=market1501", "experiment=dccc", "task=evaluate"):
         outcome = command("resume=run", argument)
         assert outcome.code == 2
-        assert f"error: {argument}: a run goes on with its own" in outcome.err
+        assert f"error: {argument}: a resumed run keeps its" in outcome.err
     assert command("resume=run", "scheduler=lineer").code == 2
     assert content(tmp_path / "run") == before
 
@@ -260,7 +260,7 @@ def test_what_is_of_hydra_in_the_settings_of_a_run_is_refused(
     outcome = command("resume=run")
     assert outcome.code == 2
     name = section.partition(":")[0]
-    assert outcome.err == f"error: run/config.yaml: {name} is no setting of a run; remove it\n"
+    assert outcome.err == f"error: run/config.yaml: {name} is not a setting; remove it\n"
     path.write_text(before)
     assert command("resume=run").code == 0
 
@@ -276,7 +276,7 @@ def test_a_run_that_was_killed_before_it_began_begins(
         (tmp_path / "run" / name).touch()
     outcome = command("resume=run")
     assert outcome.code == 2
-    assert "nothing is lost; repeat its own command with output=run" in outcome.err
+    assert "no work is lost; repeat its command with output=run" in outcome.err
     outcome = command(*BEGIN, *again)
     assert outcome.code == 0, outcome.err
     assert started[-1]["epochs"] == 4
@@ -314,7 +314,7 @@ def test_one_process_at_a_time_goes_on_with_a_run(
         for arguments in (["resume=run"], [*BEGIN, "ckpt_path=last"]):
             outcome = command(*arguments, "epochs=9")
             assert outcome.code == 2
-            assert "run: another process of this run is at work" in outcome.err
+            assert "run: another process is writing this run" in outcome.err
             assert content(tmp_path / "run") == before
             lock.take(tmp_path / "run" / "run.log")  # a command gives up all locks of a process
         monkeypatch.setenv("LOCAL_RANK", "1")  # another process of the same run
@@ -375,7 +375,7 @@ def test_signals_are_obeyed_from_the_first_moment(
     with pytest.raises(SystemExit) as stop:
         signalled()
     assert stop.value.code == 128 + number
-    assert capsys.readouterr().err == f"stopped by {number.name}; the run had not begun\n"
+    assert capsys.readouterr().err == f"stopped by {number.name}; the run had not started\n"
     assert bool(asked) is requeues
     assert signal.getsignal(number) is before
 
@@ -393,7 +393,7 @@ def test_a_signal_before_training_leaves_nothing_and_within_it_the_run(
 
     monkeypatch.setattr("dccc_lightning.tasks.train.train", train)
     outcome = command(*BEGIN)
-    assert (outcome.code, outcome.err) == (143, "stopped by SIGTERM; the run had not begun\n")
+    assert (outcome.code, outcome.err) == (143, "stopped by SIGTERM; the run had not started\n")
     assert list(tmp_path.iterdir()) == []
     begins = False
     outcome = command(*BEGIN)

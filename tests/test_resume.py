@@ -204,10 +204,10 @@ def test_ckpt_path_last_starts_and_later_continues(
     [
         (["ckpt_path=last"], "no run under outputs/"),
         (["ckpt_path=last", "dataset=msmt17"], "no run of msmt17 under outputs/"),
-        (["ckpt_path=previous", "output=new"], "new holds no run"),
+        (["ckpt_path=previous", "output=new"], "new contains no run"),
         (["ckpt_path=last", "-m"], "cannot be part of a sweep"),
-        (["resume=photos"], "not the folder of a run"),
-        (["resume=photos", "output=new"], "not the folder of a run"),
+        (["resume=photos"], "not a run folder"),
+        (["resume=photos", "output=new"], "not a run folder"),
     ],
 )
 def test_nothing_to_continue_is_one_line(

@@ -413,10 +413,10 @@ def test_the_same_sweep_goes_on_with_what_is_not_finished(
     assert "job 2 of 3 failed: no room" in first.err
     other = command(*grid, "seed=2")
     assert other.code == 2
-    assert "hydra.sweep.dir=sweep: holds another sweep" in other.err
+    assert "hydra.sweep.dir=sweep: contains another sweep" in other.err
     plain = command(*GRID, "trainer=cpu")  # the same jobs, but nobody who leaves out what is done
     assert plain.code == 2
-    assert "repeat its own command with a launcher (hydra/launcher=local)" in plain.err
+    assert "repeat its command with a launcher (hydra/launcher=local)" in plain.err
     (tmp_path / "room").touch()
     second = command(*grid)
     assert second.code == 0, second
@@ -436,7 +436,7 @@ def test_a_sweep_whose_settings_are_cut_short_is_another_one(
     saved.write_bytes(content.encode()[: 9 if "ä" in content else None])  # within the letter
     outcome = command(*GRID, "hydra/launcher=local", "trainer=cpu")
     assert outcome.code == 2
-    assert "holds another sweep" in outcome.err
+    assert "contains another sweep" in outcome.err
     assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"0", sweeps.SWEEP_FILE}
 
 

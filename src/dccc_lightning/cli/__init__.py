@@ -1,4 +1,4 @@
-"""The command line: overrides, messages, run folders, resume."""
+"""Command line: overrides, error messages, run folders and resuming."""
 
 import sys
 
@@ -9,11 +9,11 @@ __all__ = ["conf_dir", "main"]
 
 
 def main() -> None:
-    """Run the command line; signals are obeyed before anything is imported that takes time."""
+    """Run the command line, with signal handlers installed before slow imports."""
     try:
         with obeyed(sys.argv[1:]):
             from dccc_lightning.cli import command  # noqa: PLC0415
 
             command.main()
-    except KeyboardInterrupt:  # while it imports
+    except KeyboardInterrupt:  # during imports
         raise SystemExit(130) from None

@@ -1,4 +1,4 @@
-"""Arguments that Hydra would answer with its usage, or take without a word: refused before it."""
+"""Checks of arguments that Hydra would accept silently or answer with its usage."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +10,17 @@ FLAGS = (
     "cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "help", "hydra-help",
     "info", "multirun", "package", "resolve", "run", "shell-completion", "version",
 )  # fmt: skip
-"""Flags of Hydra with two dashes."""
+"""Hydra's flags with two dashes."""
 
 _OPEN = ("callbacks", "hydra", "logger", "trainer", "augmentation")
-"""Sections, beside the groups, that take settings which the configuration does not have yet."""
+"""Sections besides the groups in which ``+name=value`` may add settings."""
 
 
 def check_arguments(arguments: Sequence[str], conf_dir: Path) -> None:
-    """Refuse what cannot be meant, with the command that can.
+    """Check the arguments of a command line.
 
     Raises:
-        UserError: One line with the argument as it should be.
+        UserError: An argument is invalid; the message has the correct argument.
     """
     places = setting_names.folders(conf_dir, arguments)
     check_flags(arguments, places)
@@ -36,10 +36,10 @@ def check_arguments(arguments: Sequence[str], conf_dir: Path) -> None:
 
 
 def check_flags(arguments: Sequence[str], places: Sequence[Path]) -> None:
-    """Refuse settings that are written as options, and another root of the configuration.
+    """Raise an error for settings written as options, and for another root configuration.
 
     Raises:
-        UserError: One of them; the message has it as it should be.
+        UserError: A flag is invalid; the message has the correct argument.
     """
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         flag, _, value = argument.partition("=")
@@ -53,27 +53,27 @@ def check_flags(arguments: Sequence[str], places: Sequence[Path]) -> None:
             command = (
                 familiar_commands.command_for(setting, value) or f"{setting}={value or 'VALUE'}"
             )
-            raise UserError(f"{argument}: settings have no dashes: {command}; --help lists some")
+            raise UserError(f"{argument}: settings have no dashes: {command}; see --help")
 
 
 def _check_root(flag: str, name: str, places: Sequence[Path]) -> None:
-    """Refuse another root than ``train``: presets are options of groups here."""
+    """Raise an error for another root than ``train``, suggesting the option of a group."""
     group, _, option = name.removesuffix(".yaml").rpartition("/")
     if option == "train" and not group:
         return
     candidates = [group] if group else ["experiment", "task", "dataset", "model"]
     found = [g for g in candidates if option in setting_names.options(places, g)]
     raise UserError(
-        f"{flag}: the root is always train; a preset is chosen with "
+        f"{flag}: the root is always train; choose a preset with "
         f"{found[0] if found else 'experiment'}={option}"
     )
 
 
 def check_additions(added: Sequence[str], arguments: Sequence[str], places: Sequence[Path]) -> None:
-    """Refuse ``+name=value`` where nothing reads it, and ``+group=option``, which needs no plus.
+    """Raise an error for ``+name=value`` of an unknown setting, and for ``+group=option``.
 
     Raises:
-        UserError: One of them; the message has it as it should be.
+        UserError: An argument is invalid; the message has the correct argument.
     """
     groups, own_groups = setting_names.groups(places[:1]), setting_names.groups(places[1:])
     known = set(setting_names.keys(places, [a for a in arguments if a not in added]))
@@ -81,7 +81,7 @@ def check_additions(added: Sequence[str], arguments: Sequence[str], places: Sequ
         name, _, value = argument.lstrip("+").partition("=")
         root = name.partition(".")[0].partition("/")[0].partition("@")[0]
         if name in groups:
-            raise UserError(f"{argument}: a group is chosen without a plus: {name}={value}")
+            raise UserError(f"{argument}: choose a group without a plus: {name}={value}")
         command = familiar_commands.command_for(name, value)
         if command and name not in known and root not in _OPEN[:3]:
             raise UserError(f"{argument}: no such setting; use {command}")

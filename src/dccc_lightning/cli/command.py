@@ -1,4 +1,4 @@
-"""The command line: compose the configuration, run a task, say in one line what is wrong."""
+"""Entry point of the command line: composition of the configuration, tasks, one-line errors."""
 
 import errno
 import logging
@@ -41,9 +41,9 @@ _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "M
 
 
 def main() -> None:
-    """Run the command line; exit code 2 and one line for a mistake of the user's."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach this function unprinted
-    logging.raiseExceptions = False  # a reader that has left, as head does, is no fault to report
+    """Run the command line; user errors are one line and exit code 2."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let exceptions reach this function
+    logging.raiseExceptions = False  # no report of a closed pipe, as by head
     SAID.clear()
     ranks.end_with_first()
     sweeps.register()
@@ -64,25 +64,28 @@ def main() -> None:
         fail(str(error))
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
-    # before OSError, which Hydra's error for a missing option is one of
+    # before OSError, since Hydra's MissingConfigException derives from it
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if isinstance(error, ValueError) and not messages.is_of_hydra(error):
             raise
         if OutputGuard.sweep is not None:
             discard(OutputGuard.sweep)
         fail(messages.explain(error, conf_dir(), sys.argv[1:]))
-    except BrokenPipeError:  # | head
+    except BrokenPipeError:  # as by head
         CONSOLE.on_broken_pipe()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        fail(f"{error.filename or 'the output folder'}: {error.strerror}; make room, or output=")
+        fail(
+            f"{error.filename or 'the output folder'}: {error.strerror}; free disk space, or set "
+            "output="
+        )
     finally:
         lock.release()
 
 
 def _compose(start: Start) -> None:
-    """Let Hydra compose the configuration, of presets or of a run's own, and run its jobs."""
+    """Compose the configuration with Hydra, from presets or a run's settings, and run the jobs."""
     name = "train"
     if start.own:
         set_requeue(start.own.settings["checkpoint"]["requeue"] is True)
@@ -96,7 +99,7 @@ def _compose(start: Start) -> None:
 
 
 def _job(start: Start, config: DictConfig) -> float | None:
-    """Run one job: the task that the configuration names, in the folder that Hydra made."""
+    """Run the task of a job in the folder created by Hydra."""
     hydra_config = HydraConfig.get()
     output = Path(hydra_config.runtime.output_dir)
     is_sweep = hydra_config.mode == RunMode.MULTIRUN
@@ -111,7 +114,7 @@ def _job(start: Start, config: DictConfig) -> float | None:
         if not OutputGuard.continues:
             discard(output)
         raise
-    except SystemExit as stop:  # how Lightning ends after an interrupt, or SIGTERM in a validation
+    except SystemExit as stop:  # by Lightning after an interrupt, or after SIGTERM in a validation
         if stop.code is None:
             raise SystemExit(EXIT_TERMINATED) from None
         if stop.code != 1:
@@ -136,7 +139,7 @@ def _job(start: Start, config: DictConfig) -> float | None:
 def _begin(
     start: Start, config: DictConfig, output: Path, is_sweep: bool
 ) -> tuple[dict[str, Any], Callable[..., dict[str, Any]]]:
-    """Check the settings and write them; return them with the task that they name."""
+    """Check and write the settings, and return them with the task's function."""
     choices = HydraConfig.get().runtime.choices
     if start.own:
         take_over(start.own, start.all_given)
@@ -152,7 +155,9 @@ def _begin(
     task = get_method(settings["task"]["_target_"])
     quiet()
     if started_from_outside() and not any(a.startswith("output=") for a in sys.argv[1:]):
-        raise UserError("give output=FOLDER: each process started from outside makes its own")
+        raise UserError(
+            "output=FOLDER is needed: processes of torchrun or SLURM would each create a folder"
+        )
     if is_sweep:
         lock_run(output)
     if is_first_process():
@@ -161,7 +166,7 @@ def _begin(
 
 
 def _objective(results: Mapping[str, Any]) -> float:
-    """Return what a sweep maximises: mAP of the better network, or a label-free figure."""
+    """Return the objective of a sweep: mAP of the better network, or a label-free metric."""
     scores = [s["mAP"] for s in (results.get("student"), results.get("teacher")) if s]
     if scores:
         return float(max(scores))
@@ -169,7 +174,7 @@ def _objective(results: Mapping[str, Any]) -> float:
 
 
 def _record_failure(output: Path, error: Exception) -> None:
-    """Leave the reason in the folder of a failed job of a sweep; the other jobs go on."""
+    """Write the error of a failed job of a sweep to its folder; other jobs continue."""
     text = str(error) if isinstance(error, UserError) else traceback.format_exc()
     (output / "error.txt").write_text(f"{text}\n")
     number = HydraConfig.get().job.num + 1
@@ -178,13 +183,13 @@ def _record_failure(output: Path, error: Exception) -> None:
 
 @contextmanager
 def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
-    """Let the processes that a job of a sweep starts replay that job, not the sweep.
+    """Set ``sys.argv`` so that processes started by a job of a sweep run the job, not the sweep.
 
-    Lightning starts a process for each further device by running ``sys.argv`` again, with Hydra's
-    run folder. Afterwards the process group and its variables go, so that the next job starts anew.
+    Lightning starts a process per further device by running ``sys.argv`` with Hydra's run folder.
+    At the end, the process group and its environment variables are removed for the next job.
     """
     argv, environment = sys.argv, {n: os.environ[n] for n in _PROCESS_VARIABLES if n in os.environ}
-    config = cast(DictConfig, HydraConfig.get())  # typed as the dataclass that it is checked by
+    config = cast(DictConfig, HydraConfig.get())  # annotated as its schema's dataclass
     run_dir = config.run.dir
     sys.argv = [argv[0], *config_dir_flags(config.runtime.config_sources), *overrides]
     with read_write(config):
@@ -195,7 +200,7 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
         sys.argv = argv
         with read_write(config):
             config.run.dir = run_dir
-        from dccc_lightning.common import collectives  # noqa: PLC0415  (imports torch, which jobs alone need)
+        from dccc_lightning.common import collectives  # noqa: PLC0415  (imports torch, needed by jobs only)
 
         collectives.leave()
         for name in _PROCESS_VARIABLES:

@@ -1,6 +1,6 @@
-"""Signals that ask a command to stop before a run has its own way of obeying them.
+"""Handlers of stop signals for a command until its run installs others.
 
-Nothing here imports anything that takes time: a scheduler may want its machine back at once.
+This module has no slow imports, so that the handlers are installed immediately.
 """
 
 import os
@@ -17,10 +17,10 @@ _REQUEUE = "checkpoint.requeue"
 
 
 class Stopped(SystemExit):
-    """A request to stop, as the exit code 128 + signal.
+    """Exit with code 128 + signal.
 
     Attributes:
-        continues: The argument that goes on with the run; empty if it had not begun.
+        continues: Argument that resumes the run; empty if it has not started.
     """
 
     def __init__(self, number: int) -> None:
@@ -30,18 +30,18 @@ class Stopped(SystemExit):
 
 
 class _Requeue:
-    """The setting, as far as it is known yet beside the arguments."""
+    """State of the setting ``checkpoint.requeue``, if known from other sources than arguments."""
 
     wanted = False
 
 
 def set_requeue(wanted: bool) -> None:
-    """Take the setting of a run that goes on, or of the configuration that was composed."""
+    """Set ``checkpoint.requeue`` from a resumed run or the composed configuration."""
     _Requeue.wanted = wanted
 
 
 def give_back() -> None:
-    """Let signals end this process as they do others: the jobs that it has started go on."""
+    """Restore the default handlers, since jobs continue after the launcher's process ends."""
     if threading.current_thread() is threading.main_thread():
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -49,10 +49,10 @@ def give_back() -> None:
 
 @contextmanager
 def obeyed(arguments: Sequence[str]) -> Iterator[None]:
-    """Obey SIGTERM and SIGUSR1: leave at once, with a line; SIGUSR1 requeues a job of SLURM.
+    """Exit with a line on SIGTERM and SIGUSR1; SIGUSR1 also requeues a SLURM job.
 
     Args:
-        arguments: Of the command line.
+        arguments: Arguments of the command line.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -62,7 +62,7 @@ def obeyed(arguments: Sequence[str]) -> Iterator[None]:
     def receive(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
             raise Stopped(number)
-        signal.signal(number, signal.SIG_DFL)  # a forked worker has nothing to tidy up
+        signal.signal(number, signal.SIG_DFL)  # a forked worker has nothing to clean up
         os.kill(os.getpid(), number)
 
     earlier = {number: signal.signal(number, receive) for number in STOP_SIGNALS}
@@ -70,8 +70,8 @@ def obeyed(arguments: Sequence[str]) -> Iterator[None]:
         yield
     except Stopped as stop:
         if not is_first_process():
-            raise SystemExit(0) from None  # quietly, or the first one would be killed
-        what = f"{stop.continues} continues" if stop.continues else "the run had not begun"
+            raise SystemExit(0) from None  # with another code, Lightning would kill rank 0
+        what = f"{stop.continues} continues" if stop.continues else "the run had not started"
         print(f"stopped by {stop.signal.name}; {what}", file=sys.stderr, flush=True)
         if stop.signal == signal.SIGUSR1 and _wants_requeue(arguments):
             requeue_job()

@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and one line for a mistake of the user's."""
+"""Exit codes, and termination with a one-line error."""
 
 import signal
 import sys
@@ -11,15 +11,16 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 128 + signal.SIGTERM
 SILENCE = 3.0
-"""Seconds that a process waits for the first one to say what is wrong, before it says it itself."""
+"""Seconds that other processes wait before they print an error that rank 0 may print."""
 
 
 def fail(message: str) -> NoReturn:
-    """End with one line; of several processes that fail alike, the first one says it.
+    """Exit with a one-line error, printed by rank 0 if all processes fail.
 
-    Its end, or the launcher, ends the others; one that outlives it fails with its own line.
+    The end of rank 0, or the launcher, ends the other processes; after ``SILENCE`` they print
+    their errors.
     """
-    if "Original Traceback" in message:  # raised in a loader's worker: torch adds the whole road
+    if "Original Traceback" in message:  # from a loader worker: torch adds the traceback
         message = message.strip().splitlines()[-1].partition(": ")[2]
     if where := process_name():
         time.sleep(SILENCE)

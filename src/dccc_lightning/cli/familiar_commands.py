@@ -1,4 +1,4 @@
-"""Commands for the habits of other programs: the same wish in the words of this command line."""
+"""Translation of settings and verbs of other programs to this command line."""
 
 from collections.abc import Sequence
 
@@ -37,10 +37,10 @@ _SECTIONS = (
     "", "trainer", "data", "dataset", "datamodule", "model", "optim", "optimizer", "train",
     "training", "solver", "loader", "args", "params", "run",
 )  # fmt: skip
-"""Sections that other programs keep such settings in; nothing stands for the root."""
+"""Sections of such settings in other programs; empty for the root."""
 
 _OF_DATA = ("data_dir", "data_root", "data_path", "root", "path", "dir")
-"""Names that mean the dataset's folder, in sections about data alone."""
+"""Names of the dataset's folder, in data sections only."""
 
 _WEIGHTS = {"true": "imagenet", "false": "null"}
 _PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "fp16": "16-mixed"}
@@ -53,7 +53,7 @@ _TASKS = {
 
 
 def command_for(setting: str, value: str) -> str:
-    """Return the arguments that say here what a setting says elsewhere; nothing if unknown.
+    """Return the arguments equivalent to another program's setting; empty if unknown.
 
     >>> command_for("trainer.gpus", "2"), command_for("batch_size", "64"), command_for("a", "1")
     ('trainer=gpu trainer.devices=2', 'batch.clusters=4 batch.instances=16', '')
@@ -77,13 +77,13 @@ def command_for(setting: str, value: str) -> str:
 
 
 def task_for(word: str, tasks: Sequence[str]) -> str:
-    """Return the argument that chooses the task that a word means; nothing if it means none."""
+    """Return the ``task=`` argument for a verb; empty if unknown."""
     name = word if word in tasks else _TASKS.get(word.lower(), "")
     return f"task={name}" if name else ""
 
 
 def _batch(value: str) -> str:
-    """Divide a batch into clusters of 16 images, or of 4 where it has few."""
+    """Return clusters and instances of a batch size, with 16 or, for small batches, 4 instances."""
     size = int(value) if value.isdecimal() else 0
     for instances in (16, 4, 2):
         if size and size % instances == 0 and size // instances > 1:

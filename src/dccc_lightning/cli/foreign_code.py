@@ -1,4 +1,4 @@
-"""Code outside the package that a configuration names: what ``_target_`` would import."""
+"""Detection of code outside the package that a configuration would import and run."""
 
 import ast
 import re
@@ -26,26 +26,26 @@ from dccc_lightning.errors import UserError
 _TARGET = re.compile(r"(?:_target_|class|\(\)|queue|listener|ext:)['\"]?\s*[:=/]+\s*['\"]?([\w.]+)")
 
 _OF_LOGGING = ("class", "()", "queue", "listener")
-"""Settings of Python's logging that name code, in Hydra's section."""
+"""Keys of Python's logging configuration that import code."""
 
 _OF_HYDRA = {
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     "sys.stdout",
 }
-"""What Hydra's own configuration names."""
+"""Targets in Hydra's default configuration."""
 
 
 def check_hydra(start: Start, arguments: Sequence[str], root: str) -> None:
-    """Name the code that the section ``hydra`` would run, before Hydra imports it.
+    """Check code named in the section ``hydra``, before Hydra imports it.
 
     Args:
-        start: How the command begins.
-        arguments: For Hydra.
+        start: Start of the command.
+        arguments: Arguments for Hydra.
         root: Name of the primary configuration.
 
     Raises:
-        UserError: It is not trusted.
+        UserError: The code is not trusted.
     """
     if start.folder is None and start.config_dir is None:
         return
@@ -55,7 +55,7 @@ def check_hydra(start: Start, arguments: Sequence[str], root: str) -> None:
         query = SearchPathQuery(provider="schema")  # as Hydra does
         places.prepend("command-line", f"file://{Path(own).absolute()}", query)
     version.setbase("1.3")
-    # As for a sweep, whose choices are no values yet.
+    # Composed as for a sweep, whose choices are not values yet.
     config = ConfigLoaderImpl(places).load_configuration(
         root, given, RunMode.MULTIRUN, validate_sweep_overrides=False
     )
@@ -63,13 +63,14 @@ def check_hydra(start: Start, arguments: Sequence[str], root: str) -> None:
 
 
 def check_code(start: Start, settings: Mapping[str, Any]) -> None:
-    """Name the code outside the package that a configuration would run, before it is imported.
+    """Check code outside the package in a configuration, before it is imported.
 
-    What the user's own command line names needs no word. A folder may come from anywhere: what it
-    alone names, and neither an argument nor a given ``--config-dir``, needs ``trust=true``.
+    Code named by the command line or its ``--config-dir`` is trusted. Code named only in the folder
+    of a resumed run needs ``trust=true``, since the folder may come from anywhere. Trusted code is
+    printed in a note.
 
     Raises:
-        UserError: It is not trusted.
+        UserError: The code is not trusted.
     """
     if start.folder is None and start.config_dir is None:
         return
@@ -90,20 +91,20 @@ def check_code(start: Start, settings: Mapping[str, Any]) -> None:
 
 
 def foreign_targets(settings: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield what settings name of other packages: dotted setting, and what it would import.
+    """Yield dotted name and target of settings that name code outside the package.
 
-    The parts of other packages that the presets name, such as Lightning's callbacks, are ours.
+    Targets in the package's presets, such as Lightning's callbacks, are not included.
 
     Args:
-        settings: Resolved, as plain containers.
-        place: Of them, with a dot at its end.
+        settings: Resolved settings, as plain containers.
+        place: Prefix of their names, with a dot at its end.
     """
     ours = _OF_HYDRA | named_in(path.read_text() for path in conf_dir().rglob("*.yaml"))
     yield from ((n, t) for n, t in _targets(settings, place) if t not in ours and not _is_ours(t))
 
 
 def named_in(texts: Iterable[str]) -> set[str]:
-    """Return the targets that are written in configurations, or given as arguments."""
+    """Return the targets in texts of configurations or arguments."""
     return {target for text in texts for target in _TARGET.findall(text)}
 
 
@@ -118,7 +119,7 @@ def _targets(settings: Any, place: str) -> Iterator[tuple[str, str]]:
 
 
 def _resolved(node: Any) -> Any:
-    """Return plain containers; what has no value before a run begins stays as it is written."""
+    """Return plain containers, with interpolations kept that cannot be resolved before a run."""
     if not OmegaConf.is_config(node):
         return node
     plain: Any = OmegaConf.to_container(node)
@@ -129,9 +130,9 @@ def _resolved(node: Any) -> Any:
 
 
 def _is_ours(target: str) -> bool:
-    """Tell whether a class is defined in this package, without importing anything.
+    """Return True if a target is defined in this package, without importing it.
 
-    To begin with its name is not enough: ``dccc_lightning.common.files.os.remove`` does, too.
+    A prefix is not sufficient: ``dccc_lightning.common.files.os.remove`` has it, too.
     """
     package, *parts, name = [*target.split("."), ""] if "." not in target else target.split(".")
     if package != "dccc_lightning" or not all(part.isidentifier() for part in parts):

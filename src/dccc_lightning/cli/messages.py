@@ -1,4 +1,4 @@
-"""What went wrong when a configuration was composed, in one line, with the nearest valid names."""
+"""One-line messages for Hydra's errors, with the nearest valid names."""
 
 import difflib
 import re
@@ -24,17 +24,17 @@ _UNKNOWN_GROUP = re.compile(r"Could not find '([^']+)'|Could not override '([^'@
 
 
 def is_of_hydra(error: ValueError) -> bool:
-    """Tell whether it is Hydra that complains about the command line, by a plain ValueError."""
+    """Return True for a ValueError by which Hydra reports an invalid command line."""
     return any(text in str(error) for text in ("Config group override", "Only one of --"))
 
 
 def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
-    """Turn an error of Hydra or OmegaConf into one line that names the remedy.
+    """Convert an error of Hydra or OmegaConf to one line with a remedy.
 
     Args:
-        error: What composing raised.
-        conf_dir: Where the groups lie.
-        arguments: Of the command line, to find valid keys with the same group choices.
+        error: Error of the composition.
+        conf_dir: Configuration folder.
+        arguments: Arguments of the command line, whose group choices determine the valid keys.
     """
     text, places = str(error), setting_names.folders(conf_dir, arguments)
     if isinstance(error, MissingConfigException) and error.options:
@@ -46,18 +46,18 @@ def explain(error: Exception, conf_dir: Path, arguments: Sequence[str]) -> str:
         return _unknown_option(f"{match[1]}/{match[2]}", options, places)
     said = _of_values(text, arguments) or _of_keys(text, places, arguments)
     cause = error.__cause__ if isinstance(error, InstantiationException) else None
-    return said or str(cause or error).strip().splitlines()[0]  # the cause: what the part has said
+    return said or str(cause or error).strip().splitlines()[0]  # the message of a constructor
 
 
 def _unknown_option(missing: str, options: Sequence[str], places: Sequence[Path]) -> str:
-    """Say which options a group has, or which are like the one that it lacks."""
+    """Return a message about an unknown option of a group, with valid or similar options."""
     if not missing.startswith("sweep/"):
         group, _, option = missing.rpartition("/")
         remedy = setting_names.nearest_option(group, option, options)
         return f"{group}={option}: no such option; {remedy}"
     group, _, option = missing.partition("/")  # the only group with a group within it
     if Path(option).is_dir():
-        remedy = "a folder is given as sweep_folder="
+        remedy = "to give a folder, use sweep_folder="
     elif near := difflib.get_close_matches(option, setting_names.options(places, group), 3, 0.6):
         remedy = f"did you mean {' or '.join(near)}?"
     else:
@@ -66,21 +66,21 @@ def _unknown_option(missing: str, options: Sequence[str], places: Sequence[Path]
 
 
 def _of_values(text: str, arguments: Sequence[str]) -> str:
-    """Say what is wrong with values that belong to a sweep or a group; nothing if they do not."""
+    """Return a message about values for a sweep or group; empty for other errors."""
     if "Config group override" in text:
         choice = next((a for a in arguments if a.endswith("=null")), "a group")
-        return f"{choice}: a group needs one of its options, null is none"
+        return f"{choice}: choose an option; null is not valid"
     if match := _SEVERAL.search(text):
         key, _, value = match[1].partition("=")
-        return f"{match[1]}: several values; a sweep needs -m, a list brackets: {key}=[{value}]"
+        return f"{match[1]}: several values; add -m for a sweep, or brackets: {key}=[{value}]"
     if "does not support sweep type" in text:
         drawn = next((a for a in arguments if "interval(" in a), "a range")
-        return f"{drawn}: is to be searched; add hydra/sweeper=optuna"
+        return f"{drawn}: is a range to search; add hydra/sweeper=optuna"
     return ""
 
 
 def _of_keys(text: str, places: Sequence[Path], arguments: Sequence[str]) -> str:
-    """Say which setting was meant where there is none of a name, or it has parts."""
+    """Return a message about an unknown setting or a section; empty for other errors."""
     match = _UNKNOWN_KEY.search(text) or _UNKNOWN_GROUP.search(text)
     if not match:
         return ""
@@ -89,7 +89,7 @@ def _of_keys(text: str, places: Sequence[Path], arguments: Sequence[str]) -> str
     value = given.partition("=")[2]
     if "not in struct" in text or "Could not override" in text:
         if key in known:
-            return f"{key}: only some of the options that this sweep goes over have it"
+            return f"{key}: only some options of this sweep have this setting"
         if command := familiar_commands.command_for(key, value):
             return f"{given}: no such setting; use {command}"
         remedy = setting_names.elsewhere(key, places) or setting_names.nearest_key(
@@ -101,22 +101,22 @@ def _of_keys(text: str, places: Sequence[Path], arguments: Sequence[str]) -> str
 
 
 def _unread(override: str, text: str, arguments: Sequence[str], places: Sequence[Path]) -> str:
-    """Say that Hydra cannot read an argument; put it in quotes, if it can be read then."""
+    """Return a message about an argument that Hydra cannot parse, quoted if that helps."""
     key, _, value = override.partition("=")
     if override.endswith(".py"):
-        return f"{override}: no script is given; leave it out"
+        return f"{override}: is not needed; omit the script"
     if command := _as_setting(override, arguments, places):
         return f"{override}: settings are key=value: {command}"
     if value and value[0] not in "'\"[{" and "'" not in value:  # the shell takes single quotes
         quoted = f'{key}="{value}"'
         with suppress(HydraException):
             OverridesParser.create().parse_override(quoted)
-            return f"{override}: cannot be read as it is; quote the value: '{quoted}'"
-    return f"cannot read {override!r} as key=value ({text.splitlines()[0]})"
+            return f"{override}: cannot be parsed; quote the value: '{quoted}'"
+    return f"cannot parse {override!r} as key=value ({text.splitlines()[0]})"
 
 
 def _as_setting(override: str, arguments: Sequence[str], places: Sequence[Path]) -> str:
-    """Return the argument that was meant by a word without ``=``; nothing if there is none."""
+    """Return the argument meant by a word without ``=``; empty if unknown."""
     if "=" in override:
         return ""
     if task := familiar_commands.task_for(override, setting_names.options(places, "task")):
@@ -131,7 +131,7 @@ def _as_setting(override: str, arguments: Sequence[str], places: Sequence[Path])
 
 
 def _argument_for(key: str, arguments: Sequence[str]) -> str:
-    """Return the argument that gives a key, or one whose last name it is; else the key."""
+    """Return the argument that sets a key, or a key with that last name; else the key."""
     given = {argument: argument.partition("=")[0].lstrip("+~") for argument in arguments}
     exact = [argument for argument, name in given.items() if name == key]
     inner = [argument for argument, name in given.items() if name.rpartition(".")[2] == key]

@@ -1,4 +1,4 @@
-"""The settings of a run that goes on: those in its folder, not today's presets."""
+"""Settings of a resumed run, from its folder instead of the current presets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,21 +21,21 @@ from dccc_lightning.errors import UserError
 Plain = dict[str, Any]
 
 _OF_THIS_START = {"resume": None, "ckpt_path": None, "trust": False}
-"""Settings that a run does not take over from how it was started before."""
+"""Settings that are not kept from an earlier start."""
 
 _ABSENT = object()
 
 
 @dataclass
 class OwnSettings:
-    """Settings of a run, to which new arguments are applied.
+    """Settings of a resumed run, to which new arguments are applied.
 
     Attributes:
-        folder: The run's.
-        settings: With references to others in place, so that what is changed is changed for all.
-        before: As the run had them, without references.
-        choices: Options of groups by which they were composed.
-        groups: Those that this start has chosen anew, as ``scheduler exponential -> linear``.
+        folder: Run folder.
+        settings: Settings with interpolations, so that a change affects dependent settings.
+        before: Resolved settings of the run.
+        choices: Options of groups from which they were composed.
+        groups: Groups changed by this start, such as ``scheduler exponential -> linear``.
     """
 
     folder: Path
@@ -45,23 +45,24 @@ class OwnSettings:
     groups: dict[str, str] = field(default_factory=dict)
 
     def remember(self, arguments: Sequence[str]) -> None:
-        """Take choices of several options from earlier arguments: Hydra does not record them."""
+        """Add choices of several options from earlier arguments, which Hydra does not record."""
         for argument in arguments:
             group, _, option = argument.partition("=")
             if group in self.settings and group not in self.choices and _folder(group).is_dir():
                 self.choices[group] = _chosen(group, option)
 
     def choose(self, arguments: Sequence[str], config_dir: str | None) -> list[str]:
-        """Compose anew the groups that arguments choose; return the other arguments.
+        """Compose the groups chosen by arguments, and return the other arguments.
 
-        An argument that repeats the choice of the run is none: its preset may have changed since.
+        An argument that repeats the choice of the run is ignored, since the preset may have
+        changed.
 
         Args:
-            arguments: Without flags.
-            config_dir: The user's own groups.
+            arguments: Arguments without flags.
+            config_dir: Folder of custom groups.
 
         Raises:
-            UserError: A group that decides more than one part of a run.
+            UserError: A chosen group affects more than its section.
         """
         rest = []
         for argument in arguments:
@@ -76,8 +77,8 @@ class OwnSettings:
                 continue
             if group not in self.settings or _is_global(group):
                 raise UserError(
-                    f"{argument}: a run goes on with its own {group} ({_named(earlier)}); give "
-                    "single settings, or begin another run with output=FOLDER"
+                    f"{argument}: a resumed run keeps its {group} ({_named(earlier)}); override "
+                    "single settings, or start another run with output=FOLDER"
                 )
             whole = [f"{g}={o}" for g, o in self.choices.items() if o and _is_global(g)]
             self.settings[group] = _composed([*whole, argument], config_dir)[group]
@@ -86,20 +87,20 @@ class OwnSettings:
         return [argument for argument in rest if argument]
 
     def store(self) -> str:
-        """Make them a primary configuration of Hydra; return its name, which no file can have."""
+        """Register the settings as a primary configuration of Hydra, and return its name."""
         root = cast(Plain, OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml")))
         of_hydra = [entry for entry in root["defaults"] if "hydra/" in str(entry)]
-        hydra = root["hydra"] | {"output_subdir": None}  # written at once with config.yaml
+        hydra = root["hydra"] | {"output_subdir": None}  # written together with config.yaml
         node = {"defaults": ["_self_", *of_hydra], "hydra": hydra} | self.settings
         name = f"run_{uuid4().hex}"
         ConfigStore.instance().store(name, OmegaConf.create(node))
         return name
 
     def changes(self, config: DictConfig, settings: Mapping[str, Any]) -> list[str]:
-        """Return the settings that are not as before, ``epochs 16 -> 32``.
+        """Return the changed settings, such as ``epochs 16 -> 32``.
 
         Args:
-            config: As composed now.
+            config: Composed configuration.
             settings: The same, resolved.
         """
         before, now = flat(self.before), flat(settings)
@@ -113,9 +114,9 @@ class OwnSettings:
         return found
 
     def _fitting(self, argument: str) -> str:
-        """Return an argument of the first start as it can be given again; nothing to leave it out.
+        """Return an argument of an earlier start in a form that can be repeated, or empty.
 
-        What was added then is there already, what was taken away is not.
+        Settings added with ``+`` exist already, and settings removed with ``~`` do not.
         """
         key = argument.partition("=")[0]
         node: Any = self.settings
@@ -128,19 +129,19 @@ class OwnSettings:
 
 
 def own_settings(folder: Path) -> OwnSettings | None:
-    """Return the settings of the run in ``folder``; None if it has written none.
+    """Return the settings of the run in ``folder``; None if it has not written them.
 
-    ``config.yaml`` has their values; ``.hydra/config.yaml`` tells which of them refer to others.
+    Values are read from ``config.yaml``, and interpolations from ``.hydra/config.yaml``.
 
     Raises:
-        UserError: A file of them cannot be read.
+        UserError: A file cannot be read.
     """
     values, written = (_read(path) for path in (folder / "config.yaml", _hidden(folder, "config")))
     if values is None:
         return None
     for name in ("defaults", "hydra"):
         if name in values:
-            raise UserError(f"{folder / 'config.yaml'}: {name} is no setting of a run; remove it")
+            raise UserError(f"{folder / 'config.yaml'}: {name} is not a setting; remove it")
     if written is not None:
         node = OmegaConf.create(written)
         values = _with_references(
@@ -167,16 +168,18 @@ def _root() -> Plain:
 
 
 def _read(path: Path) -> Plain | None:
-    """Return a file of settings; None if it is missing."""
+    """Read a file of settings; None if it is missing."""
     if not path.is_file():
         return None
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except (yaml.YAMLError, OSError, ValueError, OmegaConfBaseException) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({reason}); restore it, or begin anew") from error
+        raise UserError(
+            f"{path}: cannot be read ({reason}); restore it, or start a new run"
+        ) from error
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path}: no settings in it; restore it, or begin anew")
+        raise UserError(f"{path}: contains no settings; restore it, or start a new run")
     return cast(Plain, content)
 
 
@@ -184,9 +187,9 @@ def _with_references(
     written: Mapping[str, Any], values: Mapping[str, Any], resolved: Callable[[str], Any],
     place: str = "",
 ) -> Plain:  # fmt: skip
-    """Return ``values`` with the references of ``written`` that still give them.
+    """Return ``values`` with those interpolations of ``written`` that resolve to the same values.
 
-    The folder of the run is the only thing that is always looked up anew: it may have moved.
+    The run folder is always interpolated, since it may have moved.
     """
     merged: Plain = {}
     for key, value in values.items():
@@ -206,12 +209,12 @@ def _with_references(
 def _same(resolved: Callable[[str], Any], name: str, value: Any) -> bool:
     try:
         return bool(resolved(name) == value)
-    except (OmegaConfBaseException, ValueError):  # of an environment that is gone
+    except (OmegaConfBaseException, ValueError):  # of an unset variable
         return False
 
 
 def _filled(settings: Plain, defaults: Mapping[str, Any]) -> Plain:
-    """Add the settings that this version has and the run had not, outside constructors."""
+    """Add settings that are new in this version, outside constructors' sections."""
     for key, value in defaults.items():
         if key not in settings:
             settings[key] = value
@@ -235,7 +238,7 @@ def _named(option: Any) -> str:
 
 
 def _is_global(group: str) -> bool:
-    """Tell whether the options of a group set more than their own section."""
+    """Return True if options of a group affect more than their section."""
     texts = (path.read_text() for path in _folder(group).glob("*.yaml"))
     return any("@package _global_" in text for text in texts)
 

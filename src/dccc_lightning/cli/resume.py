@@ -1,4 +1,4 @@
-"""``resume=FOLDER`` and ``ckpt_path=last``: a run goes on in its folder, with its own settings."""
+"""``resume=FOLDER`` and ``ckpt_path=last``: resuming a run in its folder with its settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +18,19 @@ from dccc_lightning.common.overrides import (
 from dccc_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
-"""Where runs are whose ``output`` was not given (conf/train.yaml)."""
+"""Folder of runs without ``output=`` (conf/train.yaml)."""
 
 
 class Start(NamedTuple):
-    """How a command begins.
+    """Start of a command, as a new or a resumed run.
 
     Attributes:
-        arguments: For Hydra.
-        folder: Of the run that goes on; None for a new one.
-        own: The settings that it goes on with; None if the run has only its arguments yet.
-        given: The arguments of this command line, which the user answers for.
-        all_given: With those of earlier starts.
-        config_dir: The user's own configuration, where this command line names it.
+        arguments: Arguments for Hydra.
+        folder: Folder of the resumed run; None for a new run.
+        own: Settings of the resumed run; None if it has saved only its arguments.
+        given: Arguments of this command line, which are trusted.
+        all_given: Arguments of this and of earlier command lines.
+        config_dir: Value of ``--config-dir`` on this command line.
     """
 
     arguments: list[str]
@@ -42,14 +42,14 @@ class Start(NamedTuple):
 
 
 def resumed(arguments: Sequence[str]) -> Start:
-    """Return how a command begins, which may be the middle of a run.
+    """Return the start of a command.
 
-    ``resume=FOLDER`` names the run; ``ckpt_path=last`` means the one in ``output``, if there is one
-    yet, or without ``output`` the newest. It goes on with its own settings; arguments win over
-    them. Flags come first: Hydra reads settings on one side of them alone.
+    ``resume=FOLDER`` resumes a run; ``ckpt_path=last`` resumes the run in ``output``, if it
+    exists, or without ``output`` the newest run. A resumed run keeps its settings, overridden by
+    arguments. Flags come first, since Hydra requires all overrides on one side of its flags.
 
     Raises:
-        UserError: There is no such run, or the arguments contradict each other.
+        UserError: The run does not exist, or the arguments contradict each other.
     """
     flags, given = split_flags(arguments)
     config_dir = config_dir_of(flags)
@@ -61,36 +61,36 @@ def resumed(arguments: Sequence[str]) -> Start:
         return new._replace(arguments=list(arguments))
     asked = f"resume={folder}" if folder is not None else f"ckpt_path={which}"
     if any(flag in ("-m", "--multirun") for flag in flags):
-        raise UserError(f"{asked}: continues one run, it cannot be part of a sweep")
+        raise UserError(f"{asked}: resumes one run and cannot be part of a sweep")
     if folder is None and output is None:
         folder = str(_newest(_value(given, "dataset")))
     elif folder is None:
         assert output is not None
         if not _is_run(Path(output)):
             if which == "previous":
-                raise UserError(f"ckpt_path=previous: {output} holds no run")
+                raise UserError(f"ckpt_path=previous: {output} contains no run")
             return new
         folder = output
     return _going_on(new, flags, folder, which or "last")
 
 
 def _going_on(new: Start, flags: list[str], folder: str, which: str) -> Start:
-    """Return how the run in a folder goes on, or begins if it has only its arguments yet."""
+    """Return the start that resumes the run in a folder, or repeats one with only arguments."""
     saved, place = _saved_arguments(Path(folder)), path_argument("resume", folder)
     if not _is_run(Path(folder)):
         if never_began(Path(folder)):
             raise UserError(
-                f"{place}: stopped before its settings were written, so nothing is lost; repeat "
-                f"its own command with {path_argument('output', folder)}"
+                f"{place}: stopped before its settings were written, so no work is lost; repeat "
+                f"its command with {path_argument('output', folder)}"
             )
-        raise UserError(f"resume={folder}: not the folder of a run (no overrides.yaml in .hydra)")
+        raise UserError(f"resume={folder}: not a run folder (no overrides.yaml in .hydra)")
     output = _value(new.given, "output")
     if output is not None and Path(output).resolve() != Path(folder).resolve():
-        raise UserError(f"resume={folder} goes on in that folder; leave output out")
+        raise UserError(f"resume={folder} continues in that folder; omit output=")
     own = own_settings(Path(folder))
     if new.config_dir is None:
         flags = [*flags, *_saved_flags(Path(folder))]
-    # A shell takes the quotes away that Hydra wants to see, so the places get their own anew.
+    # The shell has removed quotes that Hydra needs, so paths are quoted again.
     places = [place, path_argument("output", folder), f"ckpt_path={which}"]
     given = [a for a in new.given if _key(a) not in ("resume", "output", "ckpt_path")]
     earlier = [a for a in saved or () if _key(a) != "trust" and not _key(a).startswith("hydra")]
@@ -109,7 +109,7 @@ def _going_on(new: Start, flags: list[str], folder: str, which: str) -> Start:
 
 
 def _is_run(folder: Path) -> bool:
-    """Tell whether a folder has the settings of a run, or at least its arguments."""
+    """Return True if a folder has the settings or the arguments of a run."""
     has_settings = (folder / "config.yaml").is_file() and has_begun(folder)
     return has_settings or _saved_arguments(folder) is not None
 
@@ -121,13 +121,13 @@ def _key(argument: str) -> str:
 def _check_which(which: str) -> None:
     if which not in ("last", "previous"):
         raise UserError(
-            f"ckpt_path={which}: must be last or previous; a run that begins from weights takes "
+            f"ckpt_path={which}: must be last or previous; to start from weights, use "
             "model.weights=PATH"
         )
 
 
 def _newest(dataset: str | None) -> Path:
-    """Return the newest folder of a run under ``outputs``, of one dataset if that is given."""
+    """Return the newest run folder under ``outputs``, optionally of one dataset."""
     runs = [
         path.parent.parent
         for path in OUTPUTS.glob(f"{dataset or '*'}/*/.hydra/overrides.yaml")
@@ -142,17 +142,17 @@ def _newest(dataset: str | None) -> Path:
 
 
 def _saved_arguments(folder: Path) -> list[str] | None:
-    """Return what the run in ``folder`` was started with; None if it was killed before it said."""
+    """Return the arguments of the run in ``folder``; None if it has not written them."""
     saved = _loaded(folder / ".hydra" / "overrides.yaml")
     return [str(argument) for argument in saved] if isinstance(saved, list) else None
 
 
 def _saved_flags(folder: Path) -> list[str]:
-    """Return the flags that the run in ``folder`` was started with, if they still mean a folder."""
+    """Return the flags of the run in ``folder``, if their folder still exists."""
     saved = _loaded(folder / ".hydra" / "hydra.yaml")
     try:
         flags = config_dir_flags(saved["hydra"]["runtime"]["config_sources"])
-    except (KeyError, TypeError):  # no such file, or none of Hydra
+    except (KeyError, TypeError):  # missing, or not written by Hydra
         return []
     return flags if Path(config_dir_of(flags) or "").is_dir() else []
 
@@ -165,7 +165,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _value(arguments: Sequence[str], key: str) -> str | None:
-    """Return the last value given to ``key``, without quotes; None if there is none."""
+    """Return the last value of ``key`` without quotes; None if it is not given."""
     values = [a.partition("=")[2] for a in arguments if a.partition("=")[0] == key]
     if not values or values[-1] in ("", "null"):
         return None

@@ -1,4 +1,4 @@
-"""The folder that a command writes into: locked before the run, emptied if it never began."""
+"""Output folder of a command: checked and locked before a run, removed if the run did not start."""
 
 import shutil
 import sys
@@ -21,22 +21,22 @@ OWN_FILES = {RUN_LOG, "config.yaml", "multirun.yaml", "error.txt", "wandb_run.tx
 
 
 class OutputGuard(Callback):
-    """Refuse an output folder that holds anything, before Hydra writes into it."""
+    """Hydra callback that checks the output folder before Hydra writes into it."""
 
     sweep: ClassVar[Path | None] = None  # the folder of a sweep
-    absent: ClassVar[list[Path]] = []  # folders that were not there before, the deepest first
-    continues: ClassVar[bool] = False  # an earlier run, whose folder is not this one's to remove
-    earlier: ClassVar[dict[Path, bytes]] = {}  # its arguments; no resume repeats what was refused
-    progress: ClassVar[list[int]] = []  # when its results were last written
+    absent: ClassVar[list[Path]] = []  # folders that did not exist, deepest first
+    continues: ClassVar[bool] = False  # resumes a run, whose folder must not be removed
+    earlier: ClassVar[dict[Path, bytes]] = {}  # its arguments, restored if the command fails
+    progress: ClassVar[list[int]] = []  # modification times of its results
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the folder of a single run."""
         if config.output is None:
-            fail("output=null: give a folder")
+            fail("output=null: must be a folder")
         started_by_another = any(a.startswith("hydra.run.dir=") for a in sys.argv[1:])
         sweep = config.hydra.runtime.choices.get("sweep")
         if sweep and not (config.resume or started_by_another):
-            fail(f"sweep={sweep}: several jobs; add -m")
+            fail(f"sweep={sweep}: has several jobs; add -m")
         for group in ("hydra/launcher", "hydra/sweeper"):
             chosen = config.hydra.runtime.choices[group]
             if chosen not in ("basic", "serial") and not (config.resume or started_by_another):
@@ -63,10 +63,9 @@ class OutputGuard(Callback):
 
 
 def guard(folder: Path, setting: str, claim: str) -> None:
-    """Lock a folder by its file ``claim``; refuse one in use, begun by another, or impossible.
+    """Lock a folder by its file ``claim``, and fail if it is in use, not empty or not writable.
 
-    A run that was killed before it did anything has left nothing but its log and settings: the
-    folder is as good as empty.
+    The folder of a run that was killed before it started counts as empty.
     """
     path = folder.resolve()
     OutputGuard.absent = [p for p in (path, *path.parents) if not p.exists()]
@@ -78,29 +77,29 @@ def guard(folder: Path, setting: str, claim: str) -> None:
         if not names or names == {claim} or (claim == RUN_LOG and never_began(path)):
             if lock.take(path / claim):
                 return
-            fail(f"{setting}={folder}: another command begins there now; choose another folder")
+            fail(f"{setting}={folder}: another command is starting there; choose another folder")
     except OSError as error:
         _fail_to_write(f"{setting}={folder}", error)
     if sweeps.SWEEP_FILE in names:
-        hint = "or repeat its own command with a launcher (hydra/launcher=local) to continue it"
-        fail(f"{setting}={folder}: holds another sweep; choose another folder, {hint}")
+        hint = "or repeat its command with a launcher (hydra/launcher=local) to continue it"
+        fail(f"{setting}={folder}: contains another sweep; choose another folder, {hint}")
     ours = not names.isdisjoint({RUN_MARKER, RUN_LOG})
-    what = "holds a run" if ours else "is not empty and not ours"
+    what = "contains a run" if ours else "is not empty and not a run folder"
     hint = f", or {path_argument('resume', folder)} to continue it" if ours else " or remove it"
     fail(f"{setting}={folder}: {what}; choose another folder{hint}")
 
 
 def lock_run(folder: Path) -> None:
-    """Refuse a run that another process writes into; of several processes of a run one asks."""
+    """Lock the folder of a run on rank 0, and fail if another process has locked it."""
     try:
         if is_first_process() and not lock.take(folder / RUN_LOG):
-            fail(f"{folder}: another process of this run is at work; wait for its end, or end it")
+            fail(f"{folder}: another process is writing this run; wait until it ends, or end it")
     except OSError as error:
         _fail_to_write(str(folder), error)
 
 
 def never_began(folder: Path) -> bool:
-    """Tell whether a folder holds what a run leaves that was killed before it did anything."""
+    """Return True if a folder contains only files of a run that was killed before it started."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     is_of_a_run = names == {RUN_LOG} or RUN_MARKER in names
     return is_of_a_run and sweeps.SWEEP_FILE not in names and not has_begun(folder)
@@ -111,7 +110,7 @@ def _fail_to_write(place: str, error: OSError) -> NoReturn:
 
 
 def discard(output: Path) -> None:
-    """Remove what a run or sweep that never began has made, folders above it included."""
+    """Remove the files and created parents of a run or sweep that did not start."""
     is_refused = OutputGuard.continues and OutputGuard.progress == _progress(output)
     if is_refused and is_first_process():
         for path, content in OutputGuard.earlier.items():
@@ -126,13 +125,13 @@ def discard(output: Path) -> None:
 
 
 def _progress(output: Path) -> list[int]:
-    """Return when table and checkpoint of a run were last written."""
+    """Return the modification times of a run's table and checkpoint."""
     found = (output / "metrics.csv", output / "checkpoints" / "last.ckpt")
     return [path.stat().st_mtime_ns for path in found if path.exists()]
 
 
 def has_begun(output: Path) -> bool:
-    """Tell whether a folder holds more than is made before a task does anything."""
+    """Return True if a folder contains files that a task has written."""
     own = {RUN_MARKER, "wandb"}
     paths = (path.relative_to(output) for path in output.rglob("*") if path.is_file())
     return any(path.name not in OWN_FILES and own.isdisjoint(path.parts) for path in paths)

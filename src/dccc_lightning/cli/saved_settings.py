@@ -1,4 +1,4 @@
-"""What a run's folder keeps of its settings, from which it goes on."""
+"""Settings saved in a run folder, from which the run is resumed."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 
 def take_over(own: OwnSettings, arguments: Sequence[str]) -> None:
-    """Let Hydra know what a run that goes on was composed by: choices of groups, and arguments."""
-    config = cast(DictConfig, HydraConfig.get())  # typed as the dataclass that it is checked by
+    """Set group choices and arguments of a resumed run in Hydra's configuration."""
+    config = cast(DictConfig, HydraConfig.get())  # annotated as its schema's dataclass
     with read_write(config), open_dict(config):
         config.runtime.choices.update(own.choices)
         config.overrides.task = list(arguments)
@@ -27,16 +27,16 @@ def take_over(own: OwnSettings, arguments: Sequence[str]) -> None:
 def write_settings(
     output: Path, config: DictConfig, settings: Mapping[str, Any], own: OwnSettings | None
 ) -> None:
-    """Write the settings of a run; say what has changed for one that goes on.
+    """Write the settings of a run, and print changes of a resumed one.
 
-    The values come first, the choices of groups after them: a process that starts beside this one
-    and reads in between makes a choice itself, or finds its values written.
+    Values are written before the choices of groups, so that a concurrently started process that
+    reads in between composes the groups itself or finds their values.
 
     Args:
-        output: The run's folder.
-        config: As composed.
+        output: Run folder.
+        config: Composed configuration.
         settings: The same, resolved.
-        own: Those that the run goes on with; None for a new one, of which Hydra writes the rest.
+        own: Settings of a resumed run; None for a new run, of which Hydra writes the other files.
     """
     write_atomically(output / "config.yaml", OmegaConf.to_yaml(dict(settings)).encode())
     if own is None:

@@ -1,4 +1,4 @@
-"""Names of settings and options, of the package's and the user's own configuration."""
+"""Names of settings and options in the package's and a custom configuration."""
 
 import difflib
 import re
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 
 def folders(conf_dir: Path, arguments: Sequence[str]) -> list[Path]:
-    """Return the folders of the configuration: the package's, and that of ``--config-dir``."""
+    """Return the configuration folders: the package's and that of ``--config-dir``."""
     own = []
     for flag, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, is_joined, value = flag.partition("=")
@@ -27,7 +27,7 @@ def groups(places: Iterable[Path]) -> list[str]:
 
 
 def options(places: Iterable[Path], group: str) -> list[str]:
-    """Return the options of a group, those of groups within it as ``inner/option``."""
+    """Return the options of a group; options of nested groups as ``inner/option``."""
     return sorted(
         str(path.relative_to(place / group).with_suffix(""))
         for place in places
@@ -36,14 +36,14 @@ def options(places: Iterable[Path], group: str) -> list[str]:
 
 
 def keys(places: Sequence[Path], arguments: Sequence[str]) -> list[str]:
-    """Return every dotted key and group of the configuration under the same choices of groups."""
+    """Return all dotted keys and groups of the configuration with the given group choices."""
     known = groups(places)
     choices = [a for a in arguments if re.fullmatch(rf"({'|'.join(known)})=[\w-]+", a)]
     own = ",".join(f"'file://{place}'" for place in places[1:])
     path = [f"hydra.searchpath=[{own}]"] if own else []
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(places[0]), version_base="1.3"):
-        for chosen in ([*path, *choices], path, []):  # one of them may be what is wrong
+        for chosen in ([*path, *choices], path, []):  # a choice may be invalid
             try:
                 config = compose("train", overrides=chosen)
                 break
@@ -64,12 +64,12 @@ def flatten(node: object, prefix: str) -> list[str]:
 
 
 def elsewhere(key: str, places: Sequence[Path]) -> str:
-    """Say which options of the group have a setting that the chosen one lacks."""
+    """Return advice that names the options of a group that have a setting."""
     group, _, inner = key.partition(".")
     files = sorted(file for place in places for file in (place / group).glob("*.yaml"))
     having = []
     for file in files if inner else []:
-        settings = OmegaConf.to_container(OmegaConf.load(file))  # references lead out of the file
+        settings = OmegaConf.to_container(OmegaConf.load(file))  # unresolved
         is_global = "@package _global_" in file.read_text()
         if (key if is_global else inner) in flatten(settings, ""):
             having.append(f"{group}={file.stem}")
@@ -77,7 +77,7 @@ def elsewhere(key: str, places: Sequence[Path]) -> str:
 
 
 def nearest_option(group: str, option: str, valid: Sequence[str]) -> str:
-    """Say which option of a group was meant, and which there are."""
+    """Return advice with the nearest option of a group and all valid ones."""
 
     def plain(name: str) -> str:
         return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -89,7 +89,7 @@ def nearest_option(group: str, option: str, valid: Sequence[str]) -> str:
 
 
 def nearest_key(name: str, known: Iterable[str], value: str = "") -> str:
-    """Say which setting was meant, with its value."""
+    """Return advice with the nearest settings and the given value."""
     candidates = sorted(set(known))
     sections = {key.rpartition(".")[0] for key in candidates}
     candidates = [c for c in candidates if c not in sections or "." not in name]
@@ -101,4 +101,4 @@ def nearest_key(name: str, known: Iterable[str], value: str = "") -> str:
     if near:
         given = f"={value}" if value else ""
         return f"did you mean {' or '.join(f'{n}{given}' for n in dict.fromkeys(near[:4]))}?"
-    return "--cfg job shows all of them"
+    return "--cfg job shows all settings"

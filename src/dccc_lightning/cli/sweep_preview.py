@@ -1,4 +1,4 @@
-"""``-m ... --cfg job``: the jobs of a sweep, and the configuration of the first."""
+"""``-m ... --cfg job``: listing of a sweep's jobs with the configuration of the first."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,22 +15,22 @@ from dccc_lightning.sweeps.search_space import parse_space
 
 _MULTIRUN = ("-m", "--multirun")
 SHOWN = 50
-"""Jobs that are listed."""
+"""Maximum number of listed jobs."""
 
 
 def is_preview(arguments: Sequence[str]) -> bool:
-    """Tell whether both a sweep and its configuration are asked for."""
+    """Return True if arguments ask for the configuration of a sweep."""
     flags, _ = split_flags(arguments)
     shows = any(flag.partition("=")[0] in ("--cfg", "-c") for flag in flags)
     return shows and any(flag in _MULTIRUN for flag in flags)
 
 
 def preview(arguments: Sequence[str], conf_dir: Path) -> list[str]:
-    """Print the jobs of a sweep as comments, and return the arguments that show the first.
+    """Print the jobs of a sweep as comments, and return arguments that show the first.
 
     Args:
-        arguments: Of the command line.
-        conf_dir: Folder of the configuration.
+        arguments: Arguments of the command line.
+        conf_dir: Configuration folder.
     """
     flags, settings = split_flags(arguments)
     places = setting_names.folders(conf_dir, arguments)
@@ -49,7 +49,7 @@ def preview(arguments: Sequence[str], conf_dir: Path) -> list[str]:
 def _jobs(
     settings: Sequence[str], places: Sequence[Path]
 ) -> tuple[list[str], int, list[list[str]]]:
-    """Return the ranges that a search draws from, its trials, and the arguments of each job."""
+    """Return the ranges and number of trials of a study, and the arguments of each job."""
     own = ",".join(f"'file://{place}'" for place in places[1:])
     path = [f"hydra.searchpath=[{own}]"] if own else []
     GlobalHydra.instance().clear()

@@ -1,4 +1,4 @@
-"""Warnings on the terminal: one line each, once, and those of the first process alone."""
+"""Warnings on the terminal: one line each, once, on rank 0."""
 
 import logging
 import sys
@@ -8,29 +8,29 @@ from typing import Any
 from dccc_lightning.common.console import SAID
 from dccc_lightning.common.ranks import is_first_process
 
-# Warnings of Lightning about its internals and about choices made on purpose: no action is needed.
+# Warnings of Lightning about its internals or intended choices, which need no action.
 _NOISE = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     "`broadcast_buffers` is deprecated",
     "The .*dataloader.* does not have many workers",
     "Checkpoint directory .* exists and is not empty",
-    "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler goes on
+    "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler resumes
     "The `srun` command is available on your system but is not used",
 )
 
 
 class _Once(logging.Filter):
-    """Let a record pass whose line was not printed before, by an earlier job of a sweep."""
+    """Logging filter that drops lines printed by earlier jobs of a sweep."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the line is new."""
+        """Return True if the line is new."""
         return record.levelno < logging.WARNING or _is_new(record.getMessage())
 
 
 def quiet() -> None:
-    """Show warnings as one line each, and those of the first process alone.
+    """Print warnings as one line each, on rank 0 only.
 
-    Lightning sets a format of its own when it is imported, so it is not the format that is set.
+    ``warnings.showwarning`` is replaced, not ``formatwarning``, which Lightning sets on import.
     """
     terminals = [h for h in logging.getLogger().handlers if not isinstance(h, logging.FileHandler)]
     for handler in terminals:
