@@ -232,6 +232,12 @@ def panels(folder: object, every: int | None = None) -> None:
         checks.integer("every", every, 1)
 
 
+def cluster_files(folder: object, every: int | None = None) -> None:
+    """Check ``ClusterFiles``."""
+    if every is not None:
+        checks.integer("every", every, 1)
+
+
 def loss_guard(folder: object, policy: str = "stop") -> None:
     """Check ``LossGuard``."""
     checks.choice("on_nonfinite_loss", policy, POLICIES)

@@ -15,6 +15,7 @@ from dccc_lightning.models.catalog import check_embedder
 Check = Callable[..., object]
 
 CHECKS: Mapping[str, Check] = {
+    "training.callbacks.cluster_files.ClusterFiles": ranges.cluster_files,
     "training.callbacks.evaluation_interval.EvaluationEvery": ranges.evaluation,
     "training.callbacks.loss_guard.LossGuard": ranges.loss_guard,
     "training.callbacks.epoch_panels.Panels": ranges.panels,

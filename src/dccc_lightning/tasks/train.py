@@ -31,8 +31,8 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
 
     Args:
         settings: Composed configuration.
-        output: Folder to write metrics.csv, timings.csv, results.json, curves.png, report.html,
-            panels/ and checkpoints/ to.
+        output: Folder to write metrics.csv, timings.csv, results.json, clusters.csv,
+            clusters.parquet, curves.png, report.html, panels/ and checkpoints/ to.
 
     Returns:
         The content of results.json.

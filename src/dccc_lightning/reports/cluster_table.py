@@ -1,0 +1,64 @@
+"""clusters.parquet and clusters.csv: the cluster of every training image."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.data.records import UNKNOWN, Splits
+from dccc_lightning.metrics.cluster_margins import Margins
+
+
+def cluster_table(splits: Splits, labels: NDArray[np.int64], margins: Margins) -> pa.Table:
+    """Lay out the clusters of the training images, a row each in the order of the split.
+
+    Columns: path, camera (its name or number, null if unknown), split, cluster (-1 for an outlier),
+    outlier, distance (cosine distance to the centre of the cluster, null for an outlier), second
+    (the nearest other cluster), second_distance, and margin (second_distance - distance).
+
+    Args:
+        splits: Of the dataset.
+        labels: (N,) of the training images, -1 for an outlier.
+        margins: Of the same images.
+    """
+    records, names = splits.train, splits.camera_names
+    cameras = [
+        None if camera == UNKNOWN else names[camera] if names else str(camera)
+        for camera in records.cameras.tolist()
+    ]
+
+    def distances(values: NDArray[np.float64]) -> pa.Array:
+        return pa.array(values.astype(np.float32), from_pandas=True)  # NaN is null
+
+    return pa.table(
+        {
+            "path": pa.array([str(path) for path in records.paths]),
+            "camera": pa.array(cameras, pa.string()),
+            "split": pa.array(["train"] * len(records)),
+            "cluster": pa.array(labels),
+            "outlier": pa.array(labels < 0),
+            "distance": distances(margins.own),
+            "second": pa.array(margins.second, mask=margins.second < 0),
+            "second_distance": distances(margins.other),
+            "margin": distances(margins.margin),
+        }
+    )
+
+
+def write_cluster_table(stem: Path, table: pa.Table) -> None:
+    """Write ``STEM.parquet`` and ``STEM.csv``, each complete or as it was.
+
+    Raises:
+        UnwritableFileError: The disk is full or the folder is read-only.
+    """
+    for suffix, write in (
+        ("parquet", pyarrow.parquet.write_table),
+        ("csv", pyarrow.csv.write_csv),
+    ):
+        sink = pa.BufferOutputStream()
+        write(table, sink)
+        write_atomically(stem.with_name(f"{stem.name}.{suffix}"), sink.getvalue().to_pybytes())

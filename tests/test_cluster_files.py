@@ -1,0 +1,83 @@
+"""Which image is in which cluster: distances and margins, and the files of a run."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dccc_lightning.metrics.cluster_margins import cluster_margins
+from dccc_lightning.neighbors import UnitEmbeddings
+
+
+def plain_margins(labels, features):
+    """One image after another, against the centre of every cluster."""
+    unit = [row / np.linalg.norm(row) for row in np.asarray(features, dtype=np.float64)]
+    centres = {}
+    for cluster in sorted(set(labels) - {-1}):
+        members = [row for row, label in zip(unit, labels, strict=True) if label == cluster]
+        centres[cluster] = np.mean(members, axis=0) / np.linalg.norm(np.mean(members, axis=0))
+    own, second, other = [], [], []
+    for row, label in zip(unit, labels, strict=True):
+        distances = {cluster: 1 - row @ centre for cluster, centre in centres.items()}
+        own.append(distances.pop(label, math.nan))
+        second.append(min(distances, key=distances.get, default=-1))
+        other.append(distances.get(second[-1], math.nan))
+    return own, second, other
+
+
+@given(
+    st.integers(0, 10_000),
+    st.lists(st.integers(-1, 4), min_size=1, max_size=30),
+    st.sampled_from([1.0, 1e-4]),
+)
+def test_margins_are_those_of_a_plain_loop(seed, chosen, spread):
+    labels = [sorted(set(chosen) | {-1}).index(label) - 1 for label in chosen]
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=6) + spread * rng.normal(size=(len(labels), 6))
+    features = features.astype(np.float32)
+    found = cluster_margins(labels, torch.from_numpy(features))
+    own, second, other = plain_margins(labels, UnitEmbeddings.of(features).rows)
+    np.testing.assert_allclose(found.own, own, atol=1e-12)
+    np.testing.assert_allclose(found.other, other, atol=1e-12)
+    assert found.second.tolist() == second
+    np.testing.assert_allclose(found.margin, np.subtract(other, own), atol=1e-12)
+
+
+def test_blocks_are_joined(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels, features = rng.integers(-1, 7, 50), rng.normal(size=(50, 4)).astype(np.float32)
+    whole = cluster_margins(labels, features)
+    monkeypatch.setattr("dccc_lightning.metrics.cluster_margins._BLOCK", 7)
+    for part, expected in zip(cluster_margins(labels, features), whole, strict=True):
+        np.testing.assert_allclose(part, expected, atol=1e-12)
+    with pytest.raises(ValueError, match="one length, got 3 and 50"):
+        cluster_margins([0, 0, 1], features)
+
+
+def test_a_run_says_which_image_is_in_which_cluster(command, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command(*tiny, "epochs=2", "callbacks.clusters.every=2", "output=run").code == 0
+    table = pyarrow.parquet.ParquetFile("run/clusters.parquet").read(use_threads=False)
+    rows = table.to_pylist()
+    with Path("run/clusters.csv").open(newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in rows]
+    with Path("run/metrics.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    clusters = {row["cluster"] for row in rows if not row["outlier"]}
+    assert clusters == set(range(int(float(last["cluster/num_clusters"]))))
+    share = np.mean([row["outlier"] for row in rows])
+    assert share == pytest.approx(float(last["cluster/outlier_ratio"]))
+    for row in rows:
+        assert row["outlier"] == (row["cluster"] == -1) == (row["distance"] is None)
+        assert row["camera"]
+        assert row["second"] != row["cluster"]
+        assert (row["margin"] is None) == row["outlier"]
+    kept = pyarrow.parquet.ParquetFile("run/clusters/epoch_0001.parquet").read(use_threads=False)
+    assert kept.equals(table)
+    assert not (tmp_path / "run/clusters/epoch_0000.parquet").exists()
