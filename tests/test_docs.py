@@ -25,6 +25,7 @@ import dccc_lightning
 import documents
 from dccc_lightning.cli import conf_dir
 from documents import package_arguments
+from test_architecture import ROOMS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -373,6 +374,33 @@ def test_what_a_page_links_to_exists(page, link, name):
         lines = dict(definitions(ast.parse(target.read_text()).body))
         assert name in lines
         assert hook("source_links").line_of(target.read_text(), name) == lines[name]
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+STOPS = re.findall(r"`([\w/]+\.py)(?:: ([\w.]+))?`", CONTRIBUTING)
+
+
+@pytest.mark.parametrize(("file", "name"), STOPS)
+def test_what_contributing_names_exists(file, name):
+    places = [root / file for root in (ROOT, ROOT / "src" / "dccc_lightning")]
+    (path,) = [place for place in places if place.is_file()]
+    assert not name or name in dict(definitions(ast.parse(path.read_text()).body))
+
+
+def test_the_walks_have_stops_and_the_settings_that_they_name():
+    walks = CONTRIBUTING.partition("## Three walks")[2].partition("\n## ")[0].split("\n### ")[1:]
+    assert len(walks) == 3
+    for walk in walks:
+        stops = re.findall(r"(?m)^\d+\. `[\w/]+\.py: [\w.]+` ", walk)
+        assert len(stops) == len(re.findall(r"(?m)^\d+\. ", walk)) >= 7
+    named = re.findall(r"`(conf/[\w/]+\.yaml)`", CONTRIBUTING)
+    assert len(named) >= 4
+    assert all((ROOT / path).is_file() for path in named)
+
+
+def test_contributing_lists_every_room_from_bottom_to_top():
+    rooms = re.findall(r"(?m)^\| `([\w.]+)` \|", CONTRIBUTING.partition("## Rooms")[2])
+    assert rooms == [room for room in ROOMS if room]
 
 
 def test_every_section_of_the_method_names_its_source():

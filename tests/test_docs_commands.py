@@ -381,7 +381,6 @@ def torchrun(arguments: list[str], folder: Path) -> Outcome:
 # Snippets
 
 SKETCHES = {
-    "CONTRIBUTING.md": "parts of files; extending.md has whole ones",
     "docs/extending.md": "test_docs.py runs them",
 }
 """Pages whose Python is not run here, and why not."""
