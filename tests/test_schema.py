@@ -46,10 +46,10 @@ def test_what_may_be(given):
         ({"epochs": True}, "epochs=true: must be a number"),
         ({"compile": "no"}, "compile=no: must be true or false"),
         ({"compile": 1}, "compile=1: must be true or false"),
-        ({"loss": 3}, "loss=3: has settings of its own: loss.weight, loss.smoothing"),
-        ({"loss": None}, "loss=null: has settings of its own: loss.weight, loss.smoothing"),
+        ({"loss": 3}, "loss=3: is a section; set loss.weight, loss.smoothing"),
+        ({"loss": None}, "loss=null: is a section; set loss.weight, loss.smoothing"),
         ({"loss": {"weight": [1, 2]}}, r"loss.weight=\[1,2\]: must be a number"),
-        ({"trainer": 2}, "trainer=2: has settings of its own: trainer.devices"),
+        ({"trainer": 2}, "trainer=2: is a section; set trainer.devices"),
     ],
 )
 def test_what_may_not_be(given, said):
@@ -59,5 +59,5 @@ def test_what_may_not_be(given, said):
 
 @pytest.mark.parametrize("name", ["epochs", "loss", "trainer"])
 def test_nothing_at_the_top_may_be_missing(name):
-    with pytest.raises(UserError, match=f"^~{name}: cannot be left out$"):
+    with pytest.raises(UserError, match=f"^~{name}: cannot be removed$"):
         compare(USUAL, {key: value for key, value in USUAL.items() if key != name})

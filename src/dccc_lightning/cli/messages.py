@@ -97,7 +97,7 @@ def _of_keys(text: str, places: Sequence[Path], arguments: Sequence[str]) -> str
         )
         return f"{given}: no such setting; {remedy}"
     own = [name for name in known if name.startswith(f"{key}.")]
-    return f"{given}: has settings of its own: {', '.join(own)}" if own else ""
+    return f"{given}: is a section; set {', '.join(own)}" if own else ""
 
 
 def _unread(override: str, text: str, arguments: Sequence[str], places: Sequence[Path]) -> str:

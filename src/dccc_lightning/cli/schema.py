@@ -1,4 +1,4 @@
-"""Whether settings are of the kind that they are in ``conf/``: a number, a switch, a section."""
+"""Check that settings have the type of their defaults: number, boolean, text or section."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -13,24 +13,24 @@ NULL = ("published",)
 """Sections that may be null as a whole."""
 
 FREE = ("trainer", "logger", "callbacks")
-"""Sections that others check, or in which a part may be left out."""
+"""Sections that are checked elsewhere, or whose entries may be removed."""
 
 
 def check_kinds(
     config: DictConfig, choices: Mapping[str, Any], own: Mapping[str, Any] | None = None
 ) -> None:
-    """Compare settings with those that the same choices of groups give by themselves.
+    """Check the types of settings against the defaults of the chosen groups.
 
-    A constructor sees values alone: that ``compile=no`` is a word, and so true, or that a number
-    stands where a section was, shows here. What is null in either may be anything.
+    This finds errors that constructors cannot, such as ``compile=no``, a non-empty string, or a
+    number in place of a section. Where either value is null, nothing is checked.
 
     Args:
-        config: As composed from a command line, while Hydra runs.
-        choices: Of groups.
-        own: Those of a run that goes on, which are compared with in their place.
+        config: Configuration composed by Hydra.
+        choices: Options of the groups.
+        own: Settings of a resumed run, which replace the defaults.
 
     Raises:
-        UserError: One line that names the setting and what it has to be.
+        UserError: A type differs; the message names the setting and the type.
     """
     if own is not None:
         compare(own, _plain(config))
@@ -38,32 +38,32 @@ def check_kinds(
     named = {group: choice for group, choice in choices.items() if choice and group.isidentifier()}
     try:
         usual = compose("train", [f"{group}={choice}" for group, choice in named.items()])
-    except HydraException:  # groups of somebody's own, which this cannot put together
+    except HydraException:  # custom groups
         return
     compare(_plain(usual), _plain(config))
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    """Return settings with their references unresolved: what refers to a wrong one has no value."""
+    """Return settings with unresolved interpolations, since invalid ones have no value."""
     return cast(dict[str, Any], OmegaConf.to_container(config))
 
 
 def compare(usual: Mapping[str, Any], settings: Mapping[str, Any], place: str = "") -> None:
-    """Compare sections, and what is in them.
+    """Compare sections recursively.
 
     Args:
-        usual: What nobody has changed.
-        settings: What somebody may have.
-        place: Of both, with a dot at its end.
+        usual: Default settings.
+        settings: Settings to check.
+        place: Prefix of their names, with a dot at its end.
 
     Raises:
-        UserError: One line that names the setting and what it has to be.
+        UserError: A type differs; the message names the setting and the type.
     """
     for key, standard in usual.items():
         name = f"{place}{key}"
         if key not in settings:
             if not place:
-                raise UserError(f"~{name}: cannot be left out")
+                raise UserError(f"~{name}: cannot be removed")
             continue
         given = settings[key]
         if isinstance(standard, Mapping) and isinstance(given, Mapping):
@@ -72,29 +72,29 @@ def compare(usual: Mapping[str, Any], settings: Mapping[str, Any], place: str = 
         elif isinstance(standard, Mapping):
             if given is not None or not (place or name in NULL):
                 own = ", ".join(f"{name}.{part}" for part in standard if part != "_target_")
-                raise UserError(f"{name}={shown(given)}: has settings of its own: {own}")
+                raise UserError(f"{name}={shown(given)}: is a section; set {own}")
         elif given is not None and (wanted := mismatch(given, standard)):
             raise UserError(f"{name}={shown(given)}: must be {wanted}")
 
 
 def mismatch(given: Any, standard: Any) -> str:
-    """Return what a value has to be, where it is something else than the usual one.
+    """Return the required type of a value; empty if it matches the default.
 
     >>> mismatch("no", False), mismatch("ten", 16), mismatch(1, 0.5), mismatch(2024, "runs")
     ('true or false', 'a number', '', '')
     """
     if isinstance(given, str) and given.startswith("${"):
-        return ""  # what it refers to is looked at where it stands
+        return ""  # an interpolation, checked at its target
     if isinstance(standard, bool):
         return "" if isinstance(given, bool) else "true or false"
-    if isinstance(standard, (int, float)):  # which of them, the constructor knows
+    if isinstance(standard, (int, float)):  # the constructor distinguishes them
         is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
         return "" if is_number else "a number"
     return ""
 
 
 def shown(value: Any) -> str:
-    """Return a value as it is typed.
+    """Return a value as text of the command line.
 
     >>> shown(True), shown(None), shown([256, 128])
     ('true', 'null', '[256,128]')

@@ -1,6 +1,7 @@
-"""The one console of the package: printed lines stay above the progress bar.
+"""Console of the package, with a progress line below printed lines.
 
-In a pipe, in CI and on a dumb terminal it is plain: no control codes, no bars, wide tables whole.
+In a pipe, in CI and on a dumb terminal the output is plain: no control codes or bars, and tables of
+full width.
 """
 
 import logging
@@ -19,17 +20,17 @@ from rich.live import Live
 from dccc_lightning.common.progress import PHASES
 
 REFRESHES = 10
-"""Updates of the display, a second."""
+"""Refreshes of the display per second."""
 
 PLAIN_WIDTH = 160
-"""Columns in a pipe or a file, which have no width of their own."""
+"""Width of the output in a pipe or file, in columns."""
 
 
 def make_console(environ: Mapping[str, str] = os.environ) -> Console:
-    """Return a console for the environment; under CI and TERM=dumb a terminal is plain too.
+    """Return a console for the environment, which is plain under CI and TERM=dumb.
 
-    rich respects NO_COLOR, FORCE_COLOR and COLUMNS. Strings are printed literally, in tables too:
-    in the user's paths and names, rich would read ``[cam1]`` as a style and ``:cat:`` as an emoji.
+    rich respects NO_COLOR, FORCE_COLOR and COLUMNS. Markup and emoji codes are disabled, since
+    paths may contain ``[cam1]`` or ``:cat:``.
     """
     is_ci = environ.get("CI", "").lower() not in ("", "0", "false")
     is_plain = is_ci or environ.get("TERM") in ("dumb", "unknown")
@@ -47,11 +48,11 @@ def make_console(environ: Mapping[str, str] = os.environ) -> Console:
 CONSOLE = make_console()
 
 SAID: set[str] = set()
-"""Remarks that this command has printed: the jobs of a sweep do not repeat them."""
+"""Remarks printed by this command, which jobs of a sweep do not repeat."""
 
 
 def print_once(line: str, style: str | None = None) -> None:
-    """Print a remark, unless this command has printed it already."""
+    """Print a remark, unless this command has already printed it."""
     if line not in SAID:
         CONSOLE.print(line, style=style)
     SAID.add(line)
@@ -68,12 +69,12 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 @contextmanager
 def progress_shown(enabled: bool = True) -> Iterator[None]:
-    """Show the phase in progress on the last line of a terminal; nothing elsewhere.
+    """Show the current phase on the last line of a terminal.
 
-    Lines that are printed or logged in the meantime stay above it.
+    Printed and logged lines appear above it.
 
     Args:
-        enabled: False for all processes but the first.
+        enabled: False for other ranks than 0.
     """
     if not (enabled and CONSOLE.is_terminal and CONSOLE.file.isatty()):
         yield

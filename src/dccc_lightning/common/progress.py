@@ -1,7 +1,4 @@
-"""Progress of long work: kernels announce phases and count; ``console.progress_shown`` draws.
-
-Kernels know no terminal: where nothing is drawn, announcing a phase only counts.
-"""
+"""Phases of long computations and their progress, displayed by ``console.progress_shown``."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,10 +12,10 @@ from rich.text import Text
 T = TypeVar("T")
 
 PATIENCE = 0.2
-"""Seconds that a phase lasts before it is shown: shorter ones would only flicker."""
+"""Seconds before a phase is shown, so that short ones do not flicker."""
 
 _RATE_WINDOW = 600.0
-"""Seconds over which the rate is averaged: single steps can take minutes."""
+"""Seconds over which the rate is averaged, since a step can take minutes."""
 
 
 def duration(seconds: float) -> str:
@@ -33,7 +30,7 @@ def duration(seconds: float) -> str:
 
 
 class _Figures(ProgressColumn):
-    """Count, rate and time left; time elapsed where the total is unknown."""
+    """Column of count, rate and remaining time, or of the elapsed time if the total is unknown."""
 
     def render(self, task: Task) -> Text:
         if task.total is None:
@@ -46,7 +43,7 @@ class _Figures(ProgressColumn):
 
 
 class _Innermost(Progress):
-    """Progress of nested phases on one line: the innermost that has lasted a moment."""
+    """Progress display with one line for the innermost phase that has lasted ``PATIENCE``."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         lasting = [task for task in self.tasks if (task.elapsed or 0) >= PATIENCE]
@@ -59,17 +56,17 @@ PHASES = _Innermost(
     _Figures(Column(no_wrap=True)),
     speed_estimate_period=_RATE_WINDOW,
 )
-"""The phases in progress, the outermost first, and their drawing; never started by itself."""
+"""Phases in progress, outermost first, and their display, started by the console."""
 
 
 class Phase:
     """Work in progress, until ``end``.
 
     Args:
-        name: Name on the screen.
+        name: Displayed name.
         total: Amount of work; None if unknown.
         unit: Plural of the unit of ``total``.
-        done: Amount that was done before the phase began.
+        done: Amount of work completed before the phase.
     """
 
     def __init__(
@@ -79,11 +76,11 @@ class Phase:
         self.advance(0)  # the rate counts from here
 
     def advance(self, number: float = 1) -> None:
-        """Count ``number`` more as done."""
+        """Add ``number`` to the completed work."""
         PHASES.advance(self._task, number)
 
     def end(self) -> None:
-        """Take the phase off the screen."""
+        """Remove the phase from the display."""
         PHASES.remove_task(self._task)
 
 
@@ -91,7 +88,7 @@ class Phase:
 def announced(
     name: str, total: int | None = None, unit: str = "images", done: int = 0
 ) -> Iterator[Phase]:
-    """Announce a phase for as long as the block runs; see ``Phase`` for the arguments.
+    """Display a phase while the block runs; see ``Phase`` for the arguments.
 
     >>> with announced("searching", total=3, unit="queries") as phase:
     ...     phase.advance(2)
@@ -110,7 +107,7 @@ def announced(
 def track(
     items: Iterable[T], name: str, total: int, enabled: bool = True, unit: str = "images"
 ) -> Iterator[T]:
-    """Yield and count ``items``, ``total`` in all; announce the phase if ``enabled``."""
+    """Yield ``items`` and count them in a phase, if ``enabled``."""
     if not enabled:
         yield from items
         return
@@ -121,7 +118,7 @@ def track(
 
 
 def blocks(name: str, total: int, size: int, unit: str = "images") -> Iterator[slice]:
-    """Cut ``range(total)`` into slices of at most ``size``, each counted once it is worked off.
+    """Yield slices of ``range(total)`` of at most ``size``, and count each after its use.
 
     >>> list(blocks("searching", total=5, size=2))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]

@@ -1,4 +1,4 @@
-"""Loggers beside metrics.csv."""
+"""Construction of Lightning loggers."""
 
 import logging
 import shlex
@@ -16,24 +16,24 @@ from dccc_lightning.errors import UserError
 log = logging.getLogger(__name__)
 
 RUN_ID = "wandb_run.txt"
-"""File of the run's folder with the name of its W&B run."""
+"""File in the run folder with the id of its W&B run."""
 
 
 def build_logger(entry: Settings, output: Path) -> Any:
-    """Build a logger; W&B goes on with the run that a resumed folder began.
+    """Build a logger; a resumed run continues its W&B run.
 
-    Without a network W&B writes offline: losing a run for its dashboard would be worse. A job of a
-    sweep is in the group of its sweep, unless the settings name another.
+    If W&B cannot be reached, the run is logged offline. Jobs of a sweep are grouped by the sweep,
+    unless the settings name another group.
 
     Raises:
-        UserError: W&B refuses, most often for want of an account.
+        UserError: W&B reports an error, usually a missing login.
     """
     if not str(entry["_target_"]).endswith("WandbLogger"):
         return construct("logger", entry)
     import wandb  # noqa: PLC0415  no run without W&B imports it
     from wandb.sdk.lib.runid import generate_id  # noqa: PLC0415
 
-    if wandb.run is not None:  # of a job of this sweep that failed before it trained
+    if wandb.run is not None:  # of a job of this sweep that failed before training
         wandb.finish(exit_code=1)
     record = output / RUN_ID
     run_id = record.read_text().strip() if record.exists() else generate_id()
@@ -43,7 +43,7 @@ def build_logger(entry: Settings, output: Path) -> Any:
     try:
         _ = logger.experiment
     except wandb.errors.Error as error:
-        # The service of this process would hold on to the id: "run ID ... is in use".
+        # Otherwise W&B's service keeps the id: "run ID ... is in use".
         wandb.teardown()
         is_refused = isinstance(error, wandb.errors.AuthenticationError)
         if is_refused or not isinstance(error, wandb.errors.CommError):
@@ -51,7 +51,7 @@ def build_logger(entry: Settings, output: Path) -> Any:
                 f"logger=wandb: {first_line(error)}; wandb login, or logger.wandb.mode=offline"
             ) from error
         log.warning(
-            "W&B cannot be reached (%s): this run is logged offline; wandb sync sends it later",
+            "W&B cannot be reached (%s): this run is logged offline; wandb sync uploads it later",
             first_line(error),
         )
         logger = construct("logger", arguments | {"mode": "offline"})
@@ -64,14 +64,14 @@ def build_logger(entry: Settings, output: Path) -> Any:
 
 
 def _announce(run: Any) -> None:
-    """Print where a run is to be seen: the one line of W&B, which is silent itself."""
+    """Print the address of a run; W&B's output is disabled."""
     folder = Path(run.dir).parent
     place = run.url or f"offline in {folder}; wandb sync {shlex.quote(str(folder))} uploads it"
     CONSOLE.print(f"W&B: {place}", style="dim")
 
 
 def _sweep(output: Path) -> dict[str, Any]:
-    """Return group, name and tags of a job of a sweep; nothing for a run of its own."""
+    """Return group, name and tags of a job of a sweep; empty for a single run."""
     if not (output.parent / "multirun.yaml").exists():
         return {}
     group = output.resolve().parent.name

@@ -228,7 +228,7 @@ def _label_free_figures(origin: Origin, results: Mapping[str, Any]) -> str:
         f"describes the clusters of the training images in "
         f"{_one_run(origin, results)} The best epoch is chosen by this rule: "
         f"{best['selected_by']}; epoch {_epoch(best)}, and of its networks the "
-        f"{best.get('network', 'one that there is')}.\n\n"
+        f"{best.get('network', 'only one')}.\n\n"
         f"{_table(('epoch', *(title for title, _ in FIGURES.values())), rows)}"
     )
 

@@ -1,4 +1,4 @@
-"""Callback that writes which training image is in which cluster."""
+"""Tables of the clusters of training images."""
 
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from dccc_lightning.training.callbacks.recluster import Recluster
 
 
 class ClusterFiles(pl.Callback):
-    """Write clusters.parquet and clusters.csv after every clustering, on rank 0.
+    """Callback that writes clusters.parquet and clusters.csv after every clustering, on rank 0.
 
-    They hold the clusters of the latest epoch. See ``reports.cluster_table`` for the columns.
+    The files have the clusters of the latest epoch. See ``reports.cluster_table`` for the columns.
 
     Args:
-        folder: The run's folder.
-        every: Also keep the clusters of every so many epochs, as clusters/epoch_0009.parquet and
+        folder: Run folder.
+        every: Also keep the clusters of every N-th epoch, such as clusters/epoch_0009.parquet and
             .csv for the tenth; None keeps none.
     """
 
@@ -33,7 +33,7 @@ class ClusterFiles(pl.Callback):
         self._watches = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Subscribe to the ``Recluster`` callback, if there is one."""
+        """Subscribe to the clusterings of ``Recluster``, if the trainer has it."""
         callbacks: list[Any] = vars(trainer)["callbacks"]
         found = [callback for callback in callbacks if isinstance(callback, Recluster)]
         if found and trainer.is_global_zero and not self._watches:

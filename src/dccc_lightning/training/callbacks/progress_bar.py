@@ -1,4 +1,4 @@
-"""Progress of training and evaluation, which Lightning drives."""
+"""Progress of training and evaluation."""
 
 from typing import Any
 
@@ -9,10 +9,9 @@ from dccc_lightning.common.progress import Phase
 
 
 class PhaseProgress(ProgressBar):
-    """Announce each epoch of training and each evaluation as a phase.
+    """Callback that displays each training epoch and each evaluation as a phase.
 
-    A ``ProgressBar`` of Lightning's, so that it makes none of its own. The console draws, on the
-    first process alone.
+    It derives from Lightning's ``ProgressBar`` to replace the default bar.
     """
 
     def __init__(self) -> None:
@@ -20,7 +19,7 @@ class PhaseProgress(ProgressBar):
         self._phase: Phase | None = None
 
     def disable(self) -> None:
-        """Do nothing: the console decides where to draw."""
+        """Do nothing: the console controls the display."""
 
     def enable(self) -> None:
         """Do nothing."""
@@ -28,7 +27,7 @@ class PhaseProgress(ProgressBar):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Begin an epoch with its first step here, which need not be step 0."""
+        """Start the phase at the first step of the epoch, which is not step 0 after resuming."""
         if self._phase is None:
             name = f"training, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._begin(name, int(self.total_train_batches), "steps", batch_idx)
@@ -38,7 +37,7 @@ class PhaseProgress(ProgressBar):
         self._advance(1)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin an evaluation."""
+        """Start the phase of an evaluation."""
         loaders: list[Any] = trainer.val_dataloaders or []
         self._begin("embedding query and gallery", sum(len(each.sampler) for each in loaders))
 
