@@ -211,7 +211,7 @@ def test_a_run_with_an_own_backbone_is_evaluated_with_its_model(parts, command, 
     assert scores["mAP"] == pytest.approx(ours["best"]["mAP"], abs=1e-3)
     refused = command(*task, "output=other")
     assert refused.code == 2
-    assert "its backbone is a module of your own, my_parts.PlainNet" in refused.err
+    assert "its backbone is a custom module, my_parts.PlainNet" in refused.err
 
 
 def test_the_example_layout_is_verified(parts, command, tmp_path):

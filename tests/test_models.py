@@ -208,7 +208,7 @@ def test_transformers_take_images_of_their_size_alone():
     with pytest.raises(ValueError, match="image_size must be at least 1"):
         build_backbone("resnet10", image_size=(0, 32))
     with pytest.raises(
-        ValueError, match="pooling must be avg for a backbone that ends in a vector"
+        ValueError, match="pooling must be avg for a backbone that returns a vector"
     ):
         build_embedder("vit_small", pooling="gem", weights=None)
 

@@ -82,7 +82,7 @@ def test_a_module_that_returns_something_else_is_refused(answer, message) -> Non
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weights": "imagenet"}, "weights must be None or a file for a backbone of your own"),
+        ({"weights": "imagenet"}, "weights must be a file for a custom backbone"),
         ({"weights": None, "width": 0.5}, "width must be 1"),
         ({"weights": None, "pooling": "gem"}, "pooling must be avg"),
         ({"weights": None, "bn_group_size": 0}, "bn_group_size"),

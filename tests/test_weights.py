@@ -166,7 +166,7 @@ def test_counters_of_batches_may_be_absent(tmp_path):
 def test_a_wider_network_is_refused_by_name_and_shape(tmp_path):
     path = save(small(width=0.25).state_dict(), tmp_path / "w.pt")
     message = refusal(path)
-    assert "does not fit resnet10" in message
+    assert "does not match resnet10" in message
     assert "backbone.conv1.weight: (16, 3, 7, 7), (8, 3, 7, 7)" in message
     assert len(message) < 600  # a few of the dozens
     assert "model.weights=null" in message
@@ -183,7 +183,7 @@ def test_a_deeper_network_is_refused_although_all_of_ours_is_in_it(tmp_path, pre
 def test_a_shallower_network_is_refused_with_the_keys_it_lacks(tmp_path):
     path = save(build_embedder("resnet10", weights=None).state_dict(), tmp_path / "w.pt")
     message = refusal(path, build_embedder("resnet18", weights=None), "resnet18")
-    assert "does not fit resnet18: 77 tensors fit; missing backbone.layer1.1.conv1" in message
+    assert "does not match resnet18: 77 tensors fit; missing backbone.layer1.1.conv1" in message
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, {"state_dict": {}}, {"a": [1, 2]}])

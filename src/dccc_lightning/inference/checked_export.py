@@ -1,4 +1,4 @@
-"""Export an embedder to one file, checked against the module."""
+"""Export of an embedder to a file, verified against the module."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 LEAST_COSINE = 0.9999
 LARGEST_DIFFERENCE = 0.01
-"""Of a component; an embedding that is not of length 1 has the right cosine all the same."""
+"""Maximum difference of a component, which unlike the cosine detects wrong lengths."""
 
 
 def export_embedder(
@@ -35,17 +35,17 @@ def export_embedder(
     path: str | os.PathLike[str],
     images: Sequence[str | os.PathLike[str]],
 ) -> Parity:
-    """Write an embedder as ONNX or ``torch.export`` and return how well the file agrees with it.
+    """Export an embedder to ONNX or ``torch.export``, and return the agreement with the module.
 
     Args:
-        embedder: Loaded by ``load_embedder``.
-        path: Ends in ``.onnx`` or ``.pt2``; replaced if it is there.
-        images: At least two files, whose embeddings by module and file are compared.
+        embedder: Embedder from ``load_embedder``.
+        path: Path ending in ``.onnx`` or ``.pt2``; an existing file is replaced.
+        images: At least two image files for the comparison.
 
     Raises:
         UserError: A package is missing, the network cannot be exported, an image cannot be read, or
-            the file disagrees with the module: then nothing is written.
-        ValueError: A path with another ending, or less than two images.
+            the file disagrees with the module; nothing is written then.
+        ValueError: The path has another ending, or there are less than two images.
     """
     file = checks.path("path", path)
     file_format = file.suffix.removeprefix(".")
@@ -63,7 +63,7 @@ def export_embedder(
 
 
 def about(embedder: ImageEmbedder) -> dict[str, Any]:
-    """Return the description of a network that goes into each of its files."""
+    """Return the description of a network for its exported files."""
     return {
         "fingerprint": embedder.fingerprint,
         "height": embedder.height,
@@ -76,7 +76,7 @@ def about(embedder: ImageEmbedder) -> dict[str, Any]:
 
 
 def decoded(paths: Sequence[str | os.PathLike[str]], embedder: ImageEmbedder) -> NDArray[np.uint8]:
-    """Decode images at the size of a network: (B, 3, H, W)."""
+    """Decode images at the size of a network, (B, 3, H, W) uint8."""
     return np.stack([decode_image(path, embedder.height, embedder.width) for path in paths])
 
 
@@ -89,7 +89,7 @@ def compared(
         UserError: They disagree.
     """
     run = runner(content, file_format)
-    theirs = np.concatenate([run(pixels[:1]), run(pixels[1:])])  # two sizes of a batch
+    theirs = np.concatenate([run(pixels[:1]), run(pixels[1:])])  # two batch sizes
     parity = Parity.between(ours, theirs)
     if not (parity.cosine >= LEAST_COSINE and parity.difference <= LARGEST_DIFFERENCE):
         raise UserError(

@@ -14,15 +14,15 @@ def build_backbone(
     """Build a trunk by name, with random weights.
 
     Args:
-        name: One of ``catalog.BACKBONES`` or ``timm/NAME``; resnet10 has one basic block a stage.
-        width: Factor on the number of channels, only for ResNets of basic blocks.
-        bn_group_size: Images of the global batch that share batch-norm statistics.
-        image_size: Height and width of the images in pixels, 256 x 128 if None; transformers alone
-            depend on it.
+        name: One of ``catalog.BACKBONES`` or ``timm/NAME``; resnet10 has one basic block per stage.
+        width: Factor of the number of channels, for ResNets of basic blocks only.
+        bn_group_size: Number of images of the global batch that share batch-norm statistics.
+        image_size: Height and width of the images in pixels, 256 x 128 if None; used by
+            transformers only.
 
     Raises:
-        ValueError: An unknown name, or a width or size that the network cannot have.
-        UserError: It needs timm, which is not installed.
+        ValueError: The name is unknown, or the network does not support the width or size.
+        UserError: The backbone needs timm, which is not installed.
     """
     size = check_backbone(name, width, bn_group_size, image_size)
     if name in RESNETS:  # torchvision takes longer to import than torch

@@ -1,4 +1,4 @@
-"""Backbones by name and the settings that each accepts, checked without torch."""
+"""Names of backbones and checks of their settings, without torch."""
 
 import difflib
 import os
@@ -12,7 +12,7 @@ from dccc_lightning.models.weight_formats import describe_folder
 
 
 class ResNetPlan(NamedTuple):
-    """Stages and blocks of a ResNet; ``ibn``: instance norm on half of the channels."""
+    """Architecture of a ResNet; ``ibn``: instance norm on half of the channels."""
 
     layers: tuple[int, int, int, int]
     basic: bool = False
@@ -46,37 +46,37 @@ MOBILE = (
     *(f"regnet_y_{size}gf" for size in ("128", "16", "1_6", "32", "3_2")),
     *(f"regnet_y_{size}" for size in ("400mf", "800mf", "8gf")),
 )
-"""The MobileNets, EfficientNets and RegNets of torchvision."""
+"""MobileNets, EfficientNets and RegNets of torchvision."""
 
 TRANSFORMERS = {
     "vit_small": (384, 6, False),
     "vit_small_ics": (384, 6, True),
     "vit_base_ics": (768, 12, True),
 }
-"""Embedding size, heads, convolution stem; the three for which LUP weights are published."""
+"""Embedding size, heads and convolution stem of the networks with published LUP weights."""
 
 IBN_STRIDE = 16
-"""Pixels of the image for one of the last map with instance norm, of the IBN-a networks."""
+"""Stride of the last map with instance norm in the IBN-a networks."""
 
 PATCH = 16
-"""Pixels of a side of a transformer's patch."""
+"""Side of a transformer's patch in pixels."""
 
 TIMM = "timm/"
-"""Prefix of the names of timm's backbones; the rest is timm's own name."""
+"""Prefix of the names of timm's backbones."""
 
 OWN = "own/"
-"""Prefix of the name of a backbone that was passed as a module; the rest names its class."""
+"""Prefix of the name of a custom backbone; the rest is the name of its class."""
 
 BACKBONES = (*RESNETS, *MOBILE, *TRANSFORMERS)
-"""All names but those of timm."""
+"""Names of backbones, without those of timm."""
 
 POOLINGS = ("avg", "gem")
 
 IMAGE_SIZE = (256, 128)
-"""Height and width in pixels of the published method."""
+"""Published height and width of the images in pixels."""
 
 PACKAGED_WEIGHTS = ("imagenet", "bundled")
-"""Names that ``weights`` takes beside the path of a file."""
+"""Names of weights, as opposed to paths of files."""
 
 
 def check_backbone(
@@ -88,17 +88,17 @@ def check_backbone(
     """Check the arguments of ``build_backbone`` and return the size of the images.
 
     Raises:
-        ValueError: An unknown name, or a width or size that the network cannot have.
-        UserError: It needs timm, which is not installed.
+        ValueError: The name is unknown, or the network does not support the width or size.
+        UserError: The backbone needs timm, which is not installed.
     """
-    checks.real("width", width, 1 / 64, 4.0)  # one of the 64 channels of the first layer remains
+    checks.real("width", width, 1 / 64, 4.0)  # at least one channel in the first layer
     size = _check_sizes(bn_group_size, image_size)
     is_of_timm = isinstance(name, str) and name.startswith(TIMM)
     if not is_of_timm and name not in BACKBONES:
         near = difflib.get_close_matches(str(name), BACKBONES, n=3, cutoff=0.0)
         raise ValueError(
             f"backbone {name!r} is unknown; the nearest are {', '.join(near)}, and {TIMM}NAME is "
-            "any network of timm"
+            "a network of timm"
         )
     if width != 1.0 and not (name in RESNETS and RESNETS[name].basic):
         raise ValueError(f"width must be 1 for {name}, got {width}")
@@ -107,7 +107,7 @@ def check_backbone(
     if name in RESNETS and RESNETS[name].ibn and max(size) <= IBN_STRIDE:
         raise ValueError(
             f"image_size must be above {IBN_STRIDE} x {IBN_STRIDE} for {name}, got "
-            f"{size[0]} x {size[1]}: instance norm of a single pixel is nothing"
+            f"{size[0]} x {size[1]}: instance norm needs more than one pixel"
         )
     if name in TRANSFORMERS:
         check_patches(size)
@@ -115,17 +115,17 @@ def check_backbone(
 
 
 def _check_sizes(bn_group_size: int, image_size: tuple[int, int] | None) -> tuple[int, int]:
-    """Check the size of groups and images, and return that of the images."""
+    """Check the group size and return the checked image size."""
     checks.integer("bn_group_size", bn_group_size, 1)
     height, across = IMAGE_SIZE if image_size is None else image_size
     return checks.integer("image_size", height, 1), checks.integer("image_size", across, 1)
 
 
 def check_patches(size: tuple[int, int]) -> None:
-    """Check that a transformer's patches fill images of ``size``.
+    """Check that the size of images is a multiple of a transformer's patches.
 
     Raises:
-        ValueError: They do not.
+        ValueError: It is not.
     """
     if size[0] % PATCH or size[1] % PATCH:
         raise ValueError(f"image_size must be multiples of {PATCH}, got {size[0]} x {size[1]}")
@@ -142,16 +142,16 @@ def check_embedder(
     """Check the arguments of ``build_embedder`` and return the size of the images.
 
     Args:
-        backbone: A name; anything else is a module, or the settings that a module is built from.
-        width: As for ``build_embedder``, like the others.
-        pooling: The same.
-        weights: The same.
-        bn_group_size: The same.
-        image_size: The same.
+        backbone: Name, module, or settings of a module.
+        width: As in ``build_embedder``.
+        pooling: As in ``build_embedder``.
+        weights: As in ``build_embedder``.
+        bn_group_size: As in ``build_embedder``.
+        image_size: As in ``build_embedder``.
 
     Raises:
-        ValueError: A name or number is out of range.
-        UserError: The file of the weights is missing, or timm is.
+        ValueError: A name is unknown or a number out of range.
+        UserError: The file of weights does not exist, or timm is not installed.
     """
     checks.choice("pooling", pooling, POOLINGS)
     if isinstance(backbone, str):
@@ -160,11 +160,11 @@ def check_embedder(
     else:
         size = _check_sizes(bn_group_size, image_size)
         if width != 1:
-            raise ValueError(f"width must be 1 for a backbone of your own, got {width!r}")
+            raise ValueError(f"width must be 1 for a custom backbone, got {width!r}")
         if weights in PACKAGED_WEIGHTS:
             raise ValueError(
-                "weights must be None or a file for a backbone of your own, which keeps those that "
-                f"it has, got {weights!r}"
+                "weights must be a file for a custom backbone, or None to keep its weights, got "
+                f"{weights!r}"
             )
     if weights is not None and weights not in PACKAGED_WEIGHTS:
         check_file(Path(str(weights)).expanduser())
@@ -175,11 +175,11 @@ def check_pooling(pooling: str, ends_in_map: bool) -> None:
     """Check that a backbone has the feature map that ``pooling`` needs.
 
     Raises:
-        ValueError: It ends in a vector.
+        ValueError: The backbone returns a vector.
     """
     if pooling != "avg" and not ends_in_map:
         raise ValueError(
-            f"pooling must be avg for a backbone that ends in a vector, got {pooling!r}"
+            f"pooling must be avg for a backbone that returns a vector, got {pooling!r}"
         )
 
 
@@ -187,7 +187,7 @@ def check_file(path: Path) -> None:
     """Check that a file of weights exists.
 
     Raises:
-        UserError: It does not, or is a folder.
+        UserError: The file does not exist, or is a folder.
     """
     named = " ".join(f"model.weights={path}".splitlines())
     if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises for names that are too long
@@ -197,5 +197,5 @@ def check_file(path: Path) -> None:
 
 
 def missing_timm(name: str) -> UserError:
-    """Return the error for a backbone of timm where timm is not installed."""
+    """Return the error for a backbone that needs timm."""
     return UserError(f'model.backbone={name} needs timm: pip install "dccc-lightning[timm]"')

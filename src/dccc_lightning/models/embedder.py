@@ -74,18 +74,18 @@ def build_embedder(
     """Build an embedder and load its weights.
 
     Args:
-        backbone: One of ``models.catalog.BACKBONES``, ``timm/NAME``, or a module of your own that
-            maps normalised (B, 3, H, W) images to (B, D, h, w) or (B, D). The module is copied, and
-            batch norms of the copy are replaced by batch norms in groups.
+        backbone: One of ``models.catalog.BACKBONES``, ``timm/NAME``, or a custom module that maps
+            normalised images (B, 3, H, W) to (B, D, h, w) or (B, D). The module is copied, and
+            batch norms of the copy are replaced by ``GroupedBatchNorm``.
         width: Factor of the number of channels (ResNets of basic blocks only).
         pooling: ``avg`` or ``gem``; backbones that return a vector, such as transformers, support
             ``avg`` only.
         weights: ``imagenet`` (of torchvision, IBN-Net or timm, by backbone), ``bundled`` (of this
-            package, for resnet10 at half width), path of a file, or None for random weights; with a
-            module of your own, None keeps its weights.
+            package, for resnet10 at half width), path of a file, or None for random weights, or for
+            the weights of a custom module.
         bn_group_size: Number of images of the global batch that share batch-norm statistics.
         image_size: Height and width of the images in pixels, 256 x 128 if None; used by
-            transformers and to check modules of your own.
+            transformers and to check custom modules.
 
     Raises:
         ValueError: A name is unknown, a number out of range, or a module cannot process the images.

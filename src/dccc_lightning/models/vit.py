@@ -3,7 +3,7 @@
 Source of the stem and of the names of its weights: the repository damo-cv/TransReID-SSL, files
 ``transreid_pytorch/model/backbones/vit_pytorch.py`` and ``dino/ours_vit.py`` (commit fc39e88);
 Luo et al., "Self-Supervised Pre-Training for Transformer-Based Person Re-Identification",
-arXiv 2111.12084. Not tried with the real files.
+arXiv 2111.12084. Not tested with the real files.
 """
 
 from functools import partial
@@ -20,15 +20,15 @@ from dccc_lightning.models.trunk import Trunk
 
 
 class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
-    """ViT whose embedding is its class token after the last layer norm, a map of 1 x 1.
+    """Vision transformer that returns its class token after the last layer norm as a 1 x 1 map.
 
-    Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020. It has no dropout and no stochastic
-    depth: student and teacher would be different networks at every step, and a resumed run
-    another one.
+    Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020. Dropout and stochastic depth are
+    disabled, as they would make student and teacher different networks at every step and resumed
+    runs irreproducible.
 
     Args:
         image_size: Height and width of the images in pixels, multiples of 16.
-        **options: Of timm's VisionTransformer.
+        **options: Arguments of timm's VisionTransformer.
     """
 
     ends_in_map = False
@@ -45,7 +45,7 @@ class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
         """Map (B, 3, H, W) normalised images to class tokens, (B, D, 1, 1).
 
         Raises:
-            ValueError: Images of another size than the position embeddings.
+            ValueError: The size of the images differs from that of the position embeddings.
         """
         if images.shape[2:] != self.image_size:
             ours, theirs = (" x ".join(map(str, s)) for s in (self.image_size, images.shape[2:]))
@@ -55,14 +55,14 @@ class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
 
 
 class ConvPatches(nn.Module):
-    """Patch embedding on maps of half the resolution: the IBN-based convolution stem (ICS).
+    """Patch embedding with the IBN-based convolution stem (ICS) at half the resolution.
 
     Args:
-        group_size: Images of the global batch that share batch-norm statistics.
+        group_size: Number of images of the global batch that share batch-norm statistics.
         img_size: Height and width of the images in pixels.
         embed_dim: D, the size of a token.
-        hidden: Channels of the maps.
-        **options: Of timm's PatchEmbed; not used here.
+        hidden: Number of channels of the maps.
+        **options: Further arguments of timm's PatchEmbed, ignored.
     """
 
     def __init__(

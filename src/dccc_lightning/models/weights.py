@@ -1,4 +1,4 @@
-"""Weights from torchvision, from this package or from a file, with a report of what fitted."""
+"""Loading of weights from torchvision, this package or a file."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ BUNDLED = "resnet10_synthetic.pt"
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of the tensors of a file.
+    """Result of loading weights.
 
     Attributes:
-        loaded: Names in the embedder that were filled.
-        missing: Names in the embedder that the file lacks.
-        unexpected: Names in the file that the embedder lacks (classifier heads are not counted).
+        loaded: Names in the embedder that were loaded.
+        missing: Names in the embedder that are not in the file.
+        unexpected: Names in the file that are not in the embedder, except classifier heads.
         misshapen: Names in both with different shapes, as ``name: file shape, model shape``.
-        resized: Names in ``loaded`` whose values were interpolated: position embeddings.
+        resized: Names in ``loaded`` of interpolated position embeddings.
     """
 
     loaded: tuple[str, ...]
@@ -38,7 +38,7 @@ class WeightsReport:
     resized: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the numbers of tensors and examples in one line."""
         parts = [f"{len(self.loaded)} tensors loaded"]
         for what, names in (
             ("new", self.missing),
@@ -52,17 +52,17 @@ class WeightsReport:
 
 
 def load_weights(embedder: nn.Module, source: str, backbone: str) -> WeightsReport:
-    """Fill ``embedder`` from ``source``; the whole backbone must fit, the neck may be new.
+    """Load weights into an embedder; the backbone must match completely, the neck may be missing.
 
     Args:
-        embedder: Filled in place, or not at all.
-        source: ``imagenet``, ``bundled`` or the path of a file that ``state_files`` can read, as
-            torchvision, timm, Lightning or the repositories of this field save it.
-        backbone: The name under which torchvision or timm know the network.
+        embedder: Embedder, changed in place only if loading succeeds.
+        source: ``imagenet``, ``bundled`` or the path of a file for ``read_state``, as saved by
+            torchvision, timm, Lightning or the repositories of this field.
+        backbone: Name of the network in torchvision or timm.
 
     Raises:
-        UserError: Nothing under that name, no network, not a state dict, values that are not
-            finite, or keys that do not fit.
+        UserError: The weights do not exist, cannot be downloaded or read, are not finite, or do not
+            match the embedder.
     """
     if source == "imagenet":
         state = imagenet_state(backbone)
@@ -75,11 +75,11 @@ def load_weights(embedder: nn.Module, source: str, backbone: str) -> WeightsRepo
     broken = [name for name, value in matched.items() if not value.isfinite().all()]
     if problems:
         line = (
-            f"model.weights={source} does not fit {backbone}: {'; '.join(problems)}; "
-            "choose the model that the file was made with, or model.weights=null"
+            f"model.weights={source} does not match {backbone}: {'; '.join(problems)}; "
+            "choose the model of the file, or model.weights=null"
         )
     elif broken:
-        line = f"model.weights={source} holds values that are not finite: {_few(broken)}"
+        line = f"model.weights={source} contains values that are not finite: {_few(broken)}"
     else:
         embedder.load_state_dict(matched, strict=False)
         log.info("weights %s for %s: %s", source, backbone, report)
@@ -90,7 +90,7 @@ def load_weights(embedder: nn.Module, source: str, backbone: str) -> WeightsRepo
 def _match(
     embedder: nn.Module, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], WeightsReport]:
-    """Find the embedder's names and shapes in ``state``."""
+    """Match the tensors of a file with those of the embedder by name and shape."""
     own: dict[str, Tensor] = embedder.state_dict()
     grid: PositionGrid | None = getattr(embedder.get_submodule("backbone"), "positions", None)
     matched: dict[str, Tensor] = {}
@@ -109,14 +109,14 @@ def _match(
                 value = interpolated
                 resized.append(name)
         if value.numel() == wanted.numel() == 1:
-            value = value.reshape(wanted.shape)  # GeM's power: a number, or a list of one
+            value = value.reshape(wanted.shape)  # GeM's power, a scalar or a vector of one
         if value.shape != wanted.shape:
             misshapen[name] = f"{name}: {tuple(value.shape)}, {tuple(wanted.shape)}"
         elif value.is_floating_point() != wanted.is_floating_point():
             misshapen[name] = f"{name}: {value.dtype}, {wanted.dtype}"
         else:
             matched[name] = value.to(wanted.dtype)
-    # Files from before torch 0.4.1 lack the counters, which nothing here reads.
+    # Files from before torch 0.4.1 lack the counters, which are not used.
     found = matched.keys() | misshapen.keys()
     missing = [n for n in own if n not in found and not n.endswith("num_batches_tracked")]
     return matched, WeightsReport(
@@ -129,7 +129,7 @@ def _match(
 
 
 def _problems(embedder: nn.Module, report: WeightsReport) -> list[str]:
-    """Say why the tensors of a file are not those of the embedder; nothing if they are."""
+    """Return the differences between a file and the embedder; empty if they match."""
     parts = {part(name) for name in embedder.state_dict() if name.startswith("backbone.")}
     unfit = [name for name in report.missing if name.startswith("backbone.")]
     surplus = [key for key in report.unexpected if part(key) in parts]  # of a deeper network

@@ -1,4 +1,4 @@
-"""Trunk around any network without classifier: of timm, or of your own."""
+"""Trunks of networks without classifier, of timm or custom."""
 
 import copy
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from dccc_lightning.models.trunk import Trunk
 
 
 class WrappedTrunk(Trunk):
-    """Network that returns a map or a vector; names under ``network.`` are those of the network.
+    """Trunk of a network that returns a map or a vector, whose names are under ``network.``.
 
     Args:
         network: Module that returns (B, D, h, w) or (B, D).
         out_channels: D.
         ends_in_map: True if it returns a map.
-        positions: Grid of its position embeddings, if it has one that can be resized.
+        positions: Grid of its position embeddings; None if it has none that can be resized.
     """
 
     def __init__(
@@ -46,12 +46,13 @@ def wrap_backbone(network: nn.Module, image_size: tuple[int, int], group_size: i
     """Copy a network into a trunk, with its weights, in train mode.
 
     Args:
-        network: Maps (B, 3, H, W) normalised images to (B, D, h, w) or (B, D); unchanged.
+        network: Module that maps normalised images (B, 3, H, W) to (B, D, h, w) or (B, D); it is
+            not changed.
         image_size: Height and width of the images in pixels.
-        group_size: Images of the global batch that share statistics, of its batch norms.
+        group_size: Number of images of the global batch that share batch-norm statistics.
 
     Raises:
-        ValueError: It cannot work on such images or in such groups.
+        ValueError: The network does not support the image size or grouped batch norm.
     """
     with fits_images(type(network).__name__, image_size):
         held = nn.Sequential(copy.deepcopy(network).train())
@@ -61,10 +62,10 @@ def wrap_backbone(network: nn.Module, image_size: tuple[int, int], group_size: i
 
 @contextmanager
 def fits_images(name: str, image_size: tuple[int, int]) -> Iterator[None]:
-    """Turn every failure of a network on its first images into one line.
+    """Convert errors of a network on its first images to one line.
 
     Raises:
-        ValueError: Instead of any error.
+        ValueError: In place of any exception.
     """
     try:
         yield
@@ -79,10 +80,11 @@ def fits_images(name: str, image_size: tuple[int, int]) -> Iterator[None]:
 def wrapped(
     network: nn.Module, image_size: tuple[int, int], positions: PositionGrid | None = None
 ) -> WrappedTrunk:
-    """Wrap a network in train mode by the shape that it gives two images.
+    """Wrap a network after inferring its output by a forward pass of two images.
 
     Raises:
-        ValueError: It returns neither a map nor a vector, or its batch norms see no images.
+        ValueError: The network returns neither a map nor a vector, or its batch norms do not have
+            one row per image.
     """
     device = next((value.device for value in network.parameters()), None)
     images = torch.zeros(2, 3, *image_size, device=device)

@@ -1,4 +1,4 @@
-"""A Weights & Biases run: axes, rows that a resume does not repeat, checkpoints by choice."""
+"""Weights & Biases logger with axes by epoch, resumable rows and checkpoint artifacts."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -13,30 +13,29 @@ from dccc_lightning.common import checks, ranges
 
 BY_EPOCH = ("train/", "cluster/", "val/", "val_teacher/", "val_best/", "system/", "panels/",
             "tables/")  # fmt: skip
-"""Groups of figures whose axis is ``epoch``; that of others, and of ``..._step``, is the step."""
+"""Prefixes of metrics with the axis ``epoch``; others, and ``..._step``, have the step."""
 
 
 class RunWandbLogger(WandbLogger):
-    """Lightning's logger, made to agree with metrics.csv and to go on where a run was resumed.
+    """Lightning's W&B logger with the rows of metrics.csv, also for resumed runs.
 
-    W&B's own step is 0 before training and ``trainer/global_step`` + 1 from then on, so that what
-    belongs to one moment is one row, and steps that are made again after a resume are the rows
-    that W&B has already.
+    W&B's step is 0 before training and ``trainer/global_step`` + 1 afterwards, so that metrics of
+    one optimiser step share a row, and steps repeated after resuming map to existing rows.
 
     Args:
-        checkpoints: Artifacts once training has ended: ``none``, ``best`` (best.ckpt), ``all``
-            (best.ckpt and last.ckpt, which a run can go on from).
-        arguments: Of ``WandbLogger`` and ``wandb.init``.
+        checkpoints: Artifacts logged after training: ``none``, ``best`` (best.ckpt) or ``all``
+            (best.ckpt and last.ckpt, from which a run can be resumed).
+        arguments: Arguments of ``WandbLogger`` and ``wandb.init``.
 
     Attributes:
-        is_before_training: Set while the evaluation before training is logged, which is epoch -1.
+        is_before_training: True while the evaluation before training is logged, as epoch -1.
     """
 
     def __init__(self, checkpoints: str = "none", **arguments: Any) -> None:
-        import wandb  # noqa: PLC0415  no run without W&B imports it
+        import wandb  # noqa: PLC0415  not imported in runs without W&B
 
         super().__init__(**{"settings": wandb.Settings(silent=True), **arguments})
-        self._wandb_init.pop("anonymous", None)  # Lightning gives it; wandb warns of it
+        self._wandb_init.pop("anonymous", None)  # set by Lightning; wandb warns about it
         self.checkpoints = checks.choice("checkpoints", checkpoints, ranges.ARTIFACTS)
         self.is_before_training = False
         self._row = 0
@@ -44,7 +43,7 @@ class RunWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log figures, images and tables of an optimiser step (None: of the last one)."""
+        """Log metrics, images and tables of an optimiser step; None for the last step."""
         run = self.experiment
         self._define(metrics)
         values = dict(metrics)
@@ -52,18 +51,18 @@ class RunWandbLogger(WandbLogger):
         if self.is_before_training:
             row, step = 0, 0
             values["epoch"] = -1
-        if row < run.starting_step:  # made again after a resume
+        if row < run.starting_step:  # repeated after resuming
             return
         self._row = max(self._row, row)
         if step is not None:
             values["trainer/global_step"] = step
-        # The mean loss is the last that is known of an epoch; the next row may be long in coming.
+        # The mean loss is the last metric of an epoch: commit, as the next row may take long.
         with _staged_in(Path(run.dir).parent):
             run.log(values, step=self._row, commit="train/loss" in values)
 
     @rank_zero_only
     def log_checkpoints(self, best: Path | None, last: Path, metadata: Mapping[str, Any]) -> None:
-        """Log the chosen checkpoints as artifacts ``RUN-best`` and ``RUN-last``."""
+        """Log the selected checkpoints as artifacts ``RUN-best`` and ``RUN-last``."""
         import wandb  # noqa: PLC0415
 
         chosen = {"best": best if self.checkpoints != "none" else None,
@@ -77,7 +76,7 @@ class RunWandbLogger(WandbLogger):
                 self.experiment.log_artifact(artifact, aliases=[name])
 
     def _define(self, names: Mapping[str, Any]) -> None:
-        """Give new names their axis: each by its own name, which goes before Lightning's ``*``."""
+        """Define the axis of each new metric, overriding Lightning's pattern ``*``."""
         for name in names.keys() - self._defined:
             if name.startswith(BY_EPOCH) and not name.endswith("_step"):
                 self.experiment.define_metric(name, step_metric="epoch")
@@ -86,9 +85,9 @@ class RunWandbLogger(WandbLogger):
 
 @contextmanager
 def _staged_in(folder: Path) -> Iterator[None]:
-    """Let the images of tables wait for their upload in the run's folder.
+    """Stage images of tables for upload in the run folder.
 
-    W&B's default is the home folder, where faces would stay when the run has been removed.
+    W&B's default is the home folder, where images would remain after the run folder is deleted.
     """
     own = "WANDB_DATA_DIR" not in os.environ
     if own:
