@@ -336,7 +336,7 @@ def test_weights_that_do_not_fit_list_keys(command: Command, tmp_path: Path) -> 
     torch.save({"layer1.0.conv1.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
     outcome = command("trainer=cpu", f"model.weights={tmp_path / 'other.pth'}")
     assert outcome.code == 2
-    assert "does not fit" in outcome.err
+    assert "does not match" in outcome.err
     assert "backbone.conv1.weight" in outcome.err
     assert not (tmp_path / "outputs").exists()
 

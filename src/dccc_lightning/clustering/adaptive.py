@@ -132,7 +132,7 @@ class AdaptiveSchedule:
 
 
 def _knee(schedule: AdaptiveSchedule, graph: NeighborGraph, _: ClusteringAlgorithm) -> Floats:
-    """The height of the share of images with neighbours above its chord."""
+    """Return the height of the share of images with neighbours above its chord."""
     grid = schedule._grid
     distances = np.sort(core_distances(graph, schedule.neighbors))
     # In float32, as DBSCAN compares.
@@ -164,7 +164,7 @@ def _valley(schedule: AdaptiveSchedule, graph: NeighborGraph, _: ClusteringAlgor
 def _stability(
     schedule: AdaptiveSchedule, graph: NeighborGraph, algorithm: ClusteringAlgorithm
 ) -> Floats:
-    """The agreement of the labels at eps with those a little below and above, where known."""
+    """Return the agreement of the labels at each eps with those slightly below and above."""
     grid, reach = schedule._grid, schedule.reach
     step = grid[1] - grid[0] if len(grid) > 1 else schedule.step
     around = schedule.floor + step * np.arange(-reach, len(grid) + reach)

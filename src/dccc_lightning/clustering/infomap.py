@@ -74,7 +74,7 @@ class Infomap:
         return numbered(groups, self.min_samples)
 
     def _communities(self, links: NDArray[np.float64]) -> tuple[NDArray[np.int64], ...]:
-        """The points that have a link, and the community of each, from 1."""
+        """Return the points with a link, and the community of each, from 1."""
         with TemporaryDirectory() as folder:
             path = Path(folder) / "graph.txt"
             np.savetxt(path, links, fmt=("%d", "%d", "%.9g"))

@@ -31,7 +31,7 @@ def as_singles(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def renumbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the clusters from 0 without gaps, in their order; outliers stay -1.
+    """Renumber the clusters from 0 without gaps, in their order; outliers stay -1.
 
     >>> renumbered(np.array([7, -1, 3, 7])).tolist()
     [1, -1, 0, 1]

@@ -168,7 +168,7 @@ class PseudoLabeler:
     def _graph(
         self, points: UnitEmbeddings, cameras: ArrayLike | None, top: float
     ) -> tuple[NeighborGraph, ClusteringAlgorithm]:
-        """The distances up to ``top``, and what clusters them."""
+        """Return the distances up to ``top`` and the algorithm for them."""
         if self.camera == "proxies":
             known = checked_cameras(cameras, len(points))
             graph = camera_graph(points, known, self.k1, self.k2, top, self.backend)
@@ -233,7 +233,7 @@ class PseudoLabeler:
         )
 
     def _steps(self, start: float, end: float) -> Iterator[float]:
-        """The values from ``start`` (left out) to ``end``, ``self.step`` apart."""
+        """Return the values after ``start`` up to ``end``, at distances of ``self.step``."""
         count = int(abs(end - start) / self.step + 1e-9)
         direction = 1 if end > start else -1
         for number in range(1, count + 1):

@@ -146,7 +146,7 @@ def make_table(
     cameras: Labels | None,
     identities: Labels | None,
 ) -> GalleryTable:
-    """Number images from ``first_id`` on and give their cameras and identities names.
+    """Assign ids from ``first_id`` to images, and numbers to cameras and identities.
 
     Args:
         first_id: Of the first image.

@@ -85,7 +85,7 @@ def _mutual(ranks: Ints, k: int) -> NDArray[np.bool_]:
 def _expanded(
     i: int, ranks: Ints, mutual: NDArray[np.bool_], mutual_half: NDArray[np.bool_]
 ) -> Ints:
-    """The expanded reciprocal set of point ``i``, ascending."""
+    """Return the expanded reciprocal set of point ``i``, ascending."""
     k1, half = mutual.shape[1], mutual_half.shape[1]
     own = ranks[i, :k1][mutual[i]]
     buffer = np.empty(own.size * (half + 1), dtype=np.int64)
