@@ -43,7 +43,7 @@ def write_job(folder, arguments, mAP=None, epochs=2, of=2, error=None):
         [{"epoch": -1, "step": 0, "val/mAP": 0.1}]
         + [
             {"epoch": e, "step": e + 1, "val/mAP": mAP / 100, "cluster/eps": 0.6 - e / 100,
-             "cluster/num_clusters": 20 + e, "cluster/silhouette": 0.2, "cluster/outlier_ratio": 0}
+             "cluster/num_clusters": 20 + e, "cluster/overall_silhouette": 0.2}
             for e in range(epochs)
         ],
     )  # fmt: skip
@@ -136,8 +136,8 @@ def test_without_scores_the_silhouette_orders(tmp_path):
         write_job(folder, [f"a={number}"])
         (folder / "results.json").write_text(json.dumps({"epochs": 1, "seconds": 1.0}))
         write_rows(folder / "metrics.csv", [
-            {"epoch": 0, "step": 1, "cluster/num_clusters": 5, "cluster/silhouette": silhouette,
-             "cluster/outlier_ratio": 0.5}
+            {"epoch": 0, "step": 1, "cluster/num_clusters": 5,
+             "cluster/overall_silhouette": silhouette / 2}
         ])  # fmt: skip
     table = tabulate(read_jobs(tmp_path))
     assert table.objective == "overall_silhouette"

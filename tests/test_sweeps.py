@@ -159,7 +159,7 @@ def test_a_trial_below_the_median_ends_after_its_share_of_the_epochs(tmp_path):
             strategy=SimpleNamespace(broadcast=lambda value: value),
         )  # fmt: skip
         for epoch in range(-1, 10):
-            pruning.on_epoch_row(trainer, {"epoch": epoch, "val/mAP": score})
+            pruning.on_epoch_row(trainer, {"epoch": epoch, "val_best/mAP": score})
             if trainer.should_stop:
                 break
         return epoch + 1, source.tell(trial.number, 100 * score).state.name
@@ -171,12 +171,11 @@ def test_a_trial_below_the_median_ends_after_its_share_of_the_epochs(tmp_path):
 
 def test_the_objective_of_a_run():
     rows = [
-        {"epoch": -1, "val/mAP": 0.9},
-        {"epoch": 0, "cluster/num_clusters": 5, "cluster/silhouette": 0.5,
-         "cluster/outlier_ratio": 0.2, "val/mAP": 0.6, "val_teacher/mAP": 0.7},
-        {"epoch": 1, "cluster/num_clusters": 5, "cluster/silhouette": 0.3,
-         "cluster/outlier_ratio": 0.0, "val/mAP": 0.5, "val_teacher/mAP": 0.4},
-    ]  # fmt: skip
+        {"epoch": -1, "val_best/mAP": 0.9},
+        {"epoch": 0, "cluster/overall_silhouette": 0.4, "val_best/mAP": 0.7},
+        {"epoch": 1, "cluster/overall_silhouette": 0.3, "val_best/mAP": 0.5},
+        {"epoch": 2, "cluster/overall_silhouette": -1.0},
+    ]
     assert run_objective(rows, "mAP") == 50
     assert run_objective(rows, "overall_silhouette") == pytest.approx(0.4)
     assert run_objective(rows[:1], "mAP") is None

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +36,7 @@ from dccc_lightning.common.console import CONSOLE, SAID, progress_shown
 from dccc_lightning.common.overrides import config_dir_flags, path_argument
 from dccc_lightning.common.ranks import is_first_process, started_from_outside
 from dccc_lightning.errors import UserError, is_misconfiguration
+from dccc_lightning.reports.objective import OBJECTIVES, folder_objective
 
 _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -107,7 +108,7 @@ def _job(start: Start, config: DictConfig) -> float | None:
         settings, task = _begin(start, config, output, is_sweep)
         own = _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext()
         with own, progress_shown(is_first_process()):
-            results = task(settings, output)
+            task(settings, output)
     except (KeyboardInterrupt, Stopped) as stop:
         if isinstance(stop, Stopped) and has_begun(output):
             stop.continues = path_argument("resume", output)
@@ -133,7 +134,7 @@ def _job(start: Start, config: DictConfig) -> float | None:
         lock.release(output / RUN_LOG)
     if is_first_process():
         print(f"outputs: {output}", flush=True)
-    return _objective(results)
+    return folder_objective(output, *OBJECTIVES)  # for sweepers other than ours
 
 
 def _begin(
@@ -163,14 +164,6 @@ def _begin(
     if is_first_process():
         write_settings(output, config, settings, start.own)
     return settings, task
-
-
-def _objective(results: Mapping[str, Any]) -> float:
-    """Return the objective of a sweep: mAP of the better network, or a label-free metric."""
-    scores = [s["mAP"] for s in (results.get("student"), results.get("teacher")) if s]
-    if scores:
-        return float(max(scores))
-    return float((results.get("best") or {}).get("overall_silhouette", 0.0))
 
 
 def _record_failure(output: Path, error: Exception) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.results import SCORE_NAMES
+from dccc_lightning.reports.objective import OBJECTIVES
 from dccc_lightning.reports.wandb_media import image_key, table_key
 
 STEP, EPOCH = "trainer/global_step", "epoch"
@@ -45,9 +46,6 @@ _BOARDS = ("clusters/largest", "clusters/tightest", "clusters/loosest", "cluster
 
 TALL = ("Clusters", "Map, distances, sizes, flow", "Rankings")
 """Sections of pictures, which get half the width each."""
-
-OBJECTIVES = ("val_best/mAP", "cluster/overall_silhouette")
-"""What sweeps are judged by: with labels, and without."""
 
 SWEPT = ("scheduler._target_", "scheduler.start", "memory.update", "recipe.tau_w", "loss._target_",
          "recipe.smoothing", "clustering.k1", "seed")  # fmt: skip
@@ -136,7 +134,7 @@ def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
         runs = wr.Runset(  # of the report's project: naming it would ask the server for it
             name=group or "sweeps",
             filters=chosen,
-            order=[wr.OrderBy(wr.SummaryMetric(OBJECTIVES[0]))],
+            order=[wr.OrderBy(wr.SummaryMetric(OBJECTIVES["mAP"]))],
         )
         return wr.PanelGrid(runsets=[runs], panels=panels)
 
@@ -148,7 +146,7 @@ def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
     scatters = [
         wr.ScatterPlot(title=f"{objective} by {name}", x=wr.Config(name),
                        y=wr.SummaryMetric(objective))
-        for objective in OBJECTIVES
+        for objective in OBJECTIVES.values()
         for name in ("scheduler.start", "scheduler.floor")
     ]  # fmt: skip
     bars = [
@@ -159,15 +157,15 @@ def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
             groupby_aggfunc="mean",
             groupby_rangefunc="stddev",
         )
-        for objective in OBJECTIVES
+        for objective in OBJECTIVES.values()
         for name, setting in PARTS.items()
     ]
     curves = (("mAP", EPOCH, ("val_best/mAP",)), *_CLUSTERING)
     blocks = [
         wr.H1("Which settings win"),
-        wr.P(f"{OBJECTIVES[0]} needs labels, {OBJECTIVES[1]} does not."),
-        grid([coordinates(objective) for objective in OBJECTIVES]
-             + [wr.ParameterImportancePlot(with_respect_to=name) for name in OBJECTIVES]),
+        wr.P("{} needs labels, {} does not.".format(*OBJECTIVES.values())),
+        grid([coordinates(objective) for objective in OBJECTIVES.values()]
+             + [wr.ParameterImportancePlot(with_respect_to=name) for name in OBJECTIVES.values()]),
         wr.H1("The range of eps"),
         grid(scatters),
         wr.H1("The parts"),
