@@ -5,6 +5,7 @@ import itertools
 import random
 from functools import cache
 from importlib.util import find_spec
+from typing import ClassVar
 
 import pytest
 import pytorch_lightning as pl
@@ -17,6 +18,8 @@ from omegaconf import OmegaConf, open_dict
 from dccc_lightning.cli import conf_dir
 from dccc_lightning.clustering import adaptive, dcps
 from dccc_lightning.config import preset_diff
+from dccc_lightning.config.build import build_callback
+from dccc_lightning.errors import UserError
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss, SoftOnlyLoss
 from dccc_lightning.training.callbacks.recluster import Recluster
 
@@ -103,9 +106,6 @@ def test_every_pair_of_options_composes(chosen):
     assert settings["optimizer"]["algorithm"] == wanted["optimizer"]
     assert settings["dataset"]["name"] == wanted["dataset"]
     assert settings["model"]["backbone"].partition("/")[0] == wanted["model"]
-    recluster = settings["callbacks"]["recluster"]
-    assert recluster["schedule"] == settings["scheduler"]
-    assert recluster["labeler"] == settings["clustering"]
 
 
 # METHOD, table of the published recipes.
@@ -225,9 +225,7 @@ def test_cluster_contrast_changes_three_parts_of_any_recipe_and_has_no_warmup(da
     expected |= {key: settings[key] for key in ("scheduler", "memory", "loss")}
     expected["published"] = None  # the dataset's row is that of DCCC
     expected["optimizer"] = expected["optimizer"] | {"warmup_epochs": 0}
-    callbacks = dict(expected["callbacks"])
-    callbacks["recluster"] = callbacks["recluster"] | {"schedule": settings["scheduler"]}
-    assert settings == expected | {"callbacks": callbacks}
+    assert settings == expected
     assert settings["scheduler"] == {
         "_target_": "dccc_lightning.clustering.dcps.FixedSchedule",
         "start": settings["recipe"]["start"],
@@ -318,8 +316,9 @@ def test_datasets_instantiate_without_reading(option, tmp_path):
 
 @pytest.mark.parametrize("option", options("callbacks"))
 def test_callbacks_instantiate(option, tmp_path):
-    entries = composed(f"callbacks={option}", output=str(tmp_path))["callbacks"]
-    made = [instantiate(entry, _convert_="all") for entry in entries.values() if entry]
+    settings = composed(f"callbacks={option}", output=str(tmp_path))
+    entries = settings["callbacks"].items()
+    made = [build_callback(settings, name) for name, entry in entries if entry]
     assert all(isinstance(callback, pl.Callback) for callback in made)
     assert any(isinstance(callback, Recluster) for callback in made) == (option == "default")
 
@@ -381,3 +380,31 @@ def test_an_experiment_that_names_the_published_settings_is_the_published_run():
         assert preset_diff.is_published(settings)
         assert not preset_diff.is_published(settings | {"dataset": {"name": "mine"}})
     assert not preset_diff.is_published(settings)  # nothing to compare with outside a command
+
+
+class OwnSchedule:
+    """A schedule that counts its constructions."""
+
+    made: ClassVar[list[float]] = []
+
+    def __init__(self, start):
+        if start > 1:
+            raise ValueError(f"start must be at most 1, got {start}")
+        self.made.append(start)
+
+
+def test_scheduler_and_clustering_are_built_once_and_named_when_refused(monkeypatch):
+    monkeypatch.setattr(OwnSchedule, "made", [])
+    settings = composed()
+    settings["scheduler"] = {"_target_": f"{__name__}.OwnSchedule", "start": 0.5}
+    callback = build_callback(settings, "recluster")
+    assert isinstance(callback.schedule, OwnSchedule)
+    assert callback.labeler.k1 == settings["clustering"]["k1"]
+    assert OwnSchedule.made == [0.5]
+    settings["scheduler"]["start"] = 2
+    with pytest.raises(UserError, match=r"^scheduler.start must be at most 1, got 2$"):
+        build_callback(settings, "recluster")
+    settings["clustering"]["k1"] = 0
+    settings["scheduler"]["start"] = 0.5
+    with pytest.raises(UserError, match=r"^clustering.k1 must be"):
+        build_callback(settings, "recluster")

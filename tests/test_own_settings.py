@@ -78,7 +78,6 @@ def test_arguments_win_are_listed_once_and_stay(
     before = started[0]["recipe"]["start"]
     assert changed(outcome) == [f"changed: epochs 4 -> 32, recipe.start {before} -> 0.5"]
     assert started[-1]["scheduler"]["start"] == 0.5  # what refers to it follows
-    assert started[-1]["callbacks"]["recluster"]["schedule"]["start"] == 0.5
     assert "changed: epochs 4 -> 32" in (tmp_path / "run" / "run.log").read_text()
     assert changed(command("resume=run")) == []
     assert started[-1]["epochs"] == 32
@@ -103,7 +102,6 @@ def test_a_group_is_composed_anew_where_another_is_chosen(
     assert "scheduler.rate 0.99 -> absent" in line
     target = "dccc_lightning.clustering.dcps.FixedSchedule"
     assert started[-1]["scheduler"] == {"_target_": target, "start": 0.5}
-    assert started[-1]["callbacks"]["recluster"]["schedule"] == started[-1]["scheduler"]
     for again in ([], ["scheduler=fixed"]):
         assert changed(command("resume=run", *again)) == []
         assert started[-1]["scheduler"]["start"] == 0.5

@@ -1,5 +1,6 @@
 """Construction of datamodule, module and trainer from settings."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ def build_module(settings: Settings) -> DCCCModule:
     )
 
 
+def build_callback(settings: Settings, name: str) -> pl.Callback:
+    """Build a callback; a ``_partial_`` one, as Recluster is, takes scheduler and clustering."""
+    built = construct(f"callbacks.{name}", settings["callbacks"][name])
+    if isinstance(built, partial):
+        parts = [construct(group, settings[group]) for group in ("scheduler", "clustering")]
+        built = built(*parts)
+    callback: pl.Callback = built
+    return callback
+
+
 def build_trainer(settings: Settings, output: str) -> pl.Trainer:
     """Build the trainer with its callbacks and loggers.
 
@@ -95,16 +106,7 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # RunCheckpoint requeues
-    for part in (
-        "scheduler",
-        "clustering",
-    ):  # so that errors name the group
-        construct(part, settings[part])
-    callbacks = [
-        construct(f"callbacks.{name}", entry)
-        for name, entry in settings["callbacks"].items()
-        if entry
-    ]
+    callbacks = [build_callback(settings, n) for n, entry in settings["callbacks"].items() if entry]
     loggers = [build_logger(entry, Path(output)) for entry in settings["logger"].values() if entry]
     return checked(
         "trainer",

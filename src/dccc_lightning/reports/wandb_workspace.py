@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.results import SCORE_NAMES
 from dccc_lightning.reports.objective import OBJECTIVES
+from dccc_lightning.reports.results import SCORE_NAMES
 from dccc_lightning.reports.wandb_media import image_key, table_key
 
 STEP, EPOCH = "trainer/global_step", "epoch"
