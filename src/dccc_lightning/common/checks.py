@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def boolean(name: str, value: object) -> bool:
     return value
 
 
-def choice(name: str, value: object, options: Sequence[str]) -> str:
+def choice(name: str, value: object, options: Collection[str]) -> str:
     """Return ``value``, one of ``options``.
 
     Raises:
