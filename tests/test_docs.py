@@ -331,14 +331,14 @@ def test_the_reference_has_every_setting_with_default_and_comment(path, sections
 def test_the_reference_reads_comments_above_beside_and_below(tmp_path):
     (tmp_path / "train.yaml").write_text(
         "# What it is,\n# in two lines.\na: 1   # beside\n       # and below\n# above\nb:\n"
-        "  c: [1, 2]  # a | list\nd: {e: null, f: x}   # of both\ng: '#no comment'\n"
+        "  c: [\n    1, 2,\n    3]  # a | list\nd: {e: null, f: x}   # of both\ng: '#no comment'\n"
     )
     option = configuration.read_option(tmp_path / "train.yaml", tmp_path)
     assert option.about == "What it is, in two lines."
     assert [(s.key, s.default, s.comment) for s in option.settings] == [
         ("a", "1", "beside and below"),
         ("b", "", "above"),
-        ("b.c", "[1, 2]", "a | list"),
+        ("b.c", "[ 1, 2, 3]", "a | list"),
         ("d", "", "of both"),
         ("d.e", "null", ""),
         ("d.f", "x", ""),

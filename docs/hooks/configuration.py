@@ -120,7 +120,9 @@ class _Source:
     def written(self, value: yaml.Node) -> str:
         text = self.text[value.start_mark.index : value.end_mark.index]
         lines = [line.strip() for line in text.strip().splitlines()]
-        return lines[0] if len(lines) == 1 else "\n".join(line for line in lines[1:] if line)
+        if getattr(value, "style", None) in ("|", ">"):
+            return "\n".join(line for line in lines[1:] if line)
+        return " ".join(lines)
 
     def comment(self, name: yaml.Node, value: yaml.Node) -> str:
         above: list[str] = []
