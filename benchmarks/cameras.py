@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from pseudo_labels import K1, K2, embeddings
 
-from dccc_lightning.clustering.camera_penalty import penalize
+from dccc_lightning.clustering.experimental.camera_penalty import penalize
+from dccc_lightning.clustering.experimental.proxies import camera_graph
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.proxies import camera_graph
 from dccc_lightning.neighbors import camera_normalization
 from dccc_lightning.neighbors.nearest import knn
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
 
-from dccc_lightning.clustering import adaptive, pseudo_labels
-from dccc_lightning.clustering.adaptive import CRITERIA, AdaptiveSchedule, Choice, GraphSchedule
+from dccc_lightning.clustering import pseudo_labels
 from dccc_lightning.clustering.algorithms import DBSCAN
-from dccc_lightning.clustering.core_distances import core_distances
-from dccc_lightning.clustering.dcps import FixedSchedule
+from dccc_lightning.clustering.dcps import Choice, FixedSchedule, GraphSchedule
+from dccc_lightning.clustering.experimental import adaptive
+from dccc_lightning.clustering.experimental.adaptive import CRITERIA, AdaptiveSchedule
+from dccc_lightning.clustering.experimental.core_distances import core_distances
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.reports.metrics_table import read_rows

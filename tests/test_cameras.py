@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dccc_lightning.clustering.algorithms import DBSCAN
-from dccc_lightning.clustering.camera_penalty import penalize
 from dccc_lightning.clustering.dcps import FixedSchedule
+from dccc_lightning.clustering.experimental.attachment import attach
+from dccc_lightning.clustering.experimental.camera_penalty import penalize
+from dccc_lightning.clustering.experimental.proxies import LinkedProxies, camera_graph
+from dccc_lightning.clustering.experimental.refinement import refine
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.clustering.outliers import attach, renumbered
-from dccc_lightning.clustering.proxies import LinkedProxies, camera_graph
+from dccc_lightning.clustering.outliers import renumbered
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler
-from dccc_lightning.clustering.refinement import refine
 from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError

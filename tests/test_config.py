@@ -16,7 +16,8 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf, open_dict
 
 from dccc_lightning.cli import conf_dir
-from dccc_lightning.clustering import adaptive, dcps
+from dccc_lightning.clustering import dcps
+from dccc_lightning.clustering.experimental import adaptive
 from dccc_lightning.config import preset_diff
 from dccc_lightning.config.build import build_callback
 from dccc_lightning.errors import UserError

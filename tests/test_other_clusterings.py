@@ -17,11 +17,11 @@ from sklearn import cluster
 
 from dccc_lightning.clustering.algorithms import DBSCAN, numbered
 from dccc_lightning.clustering.dcps import FixedSchedule
-from dccc_lightning.clustering.hdbscan import HDBSCAN
-from dccc_lightning.clustering.infomap import Infomap
+from dccc_lightning.clustering.experimental.hdbscan import HDBSCAN
+from dccc_lightning.clustering.experimental.infomap import Infomap
+from dccc_lightning.clustering.experimental.single_linkage import SingleLinkage
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
-from dccc_lightning.clustering.single_linkage import SingleLinkage
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics import cluster_quality

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dccc_lightning.clustering.dcps import FixedSchedule
-from dccc_lightning.clustering.outliers import as_singles, attach, centroids, renumbered
+from dccc_lightning.clustering.experimental.attachment import attach, centroids
+from dccc_lightning.clustering.experimental.refinement import agreement, refine
+from dccc_lightning.clustering.outliers import as_singles, renumbered
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
-from dccc_lightning.clustering.refinement import agreement, refine
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
 from dccc_lightning.memory import ClusterMemory
@@ -113,7 +114,7 @@ class TestAttaching:
     def test_goes_block_by_block(self, monkeypatch):
         rows, labels = scene()
         expected = attach(labels, rows, 2)
-        monkeypatch.setattr("dccc_lightning.clustering.outliers._BLOCK", 1)
+        monkeypatch.setattr("dccc_lightning.clustering.experimental.attachment._BLOCK", 1)
         np.testing.assert_array_equal(attach(labels, rows, 2), expected)
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 import dccc_lightning
-from dccc_lightning.clustering import outliers
-from dccc_lightning.clustering.adaptive import CRITERIA, AdaptiveSchedule
 from dccc_lightning.clustering.algorithms import DBSCAN
-from dccc_lightning.clustering.core_distances import core_distances
-from dccc_lightning.clustering.hdbscan import HDBSCAN
+from dccc_lightning.clustering.experimental.adaptive import CRITERIA, AdaptiveSchedule
+from dccc_lightning.clustering.experimental.attachment import attach
+from dccc_lightning.clustering.experimental.core_distances import core_distances
+from dccc_lightning.clustering.experimental.hdbscan import HDBSCAN
+from dccc_lightning.clustering.experimental.single_linkage import SingleLinkage
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.clustering.single_linkage import SingleLinkage
 from dccc_lightning.data.sampler import draw_batches
 from dccc_lightning.gallery.calibration import calibrate
 from dccc_lightning.gallery.gallery_index import GalleryIndex
@@ -63,7 +63,7 @@ def answers():
         **labels,
         "nearest": knn(rows, 12)[1],
         "core": core_distances(graph, 5).astype(np.float64),
-        "attached": outliers.attach(labels["DBSCAN"], rows),
+        "attached": attach(labels["DBSCAN"], rows),
         "kept": [cluster_quality.churn(labels["DBSCAN"], labels["HDBSCAN"])],
         "batch": draw_batches(labels["DBSCAN"], cameras, 4, 4, 3, 0, 0),
         "hits": [[hit.id for hit in hits] for hits in index.search(queries, 9)],

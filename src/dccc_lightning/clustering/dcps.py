@@ -10,9 +10,13 @@ last value may fall a little below the floor and then stays.
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from dccc_lightning.common import checks
+
+if TYPE_CHECKING:
+    from dccc_lightning.clustering.algorithms import ClusteringAlgorithm
+    from dccc_lightning.clustering.jaccard import NeighborGraph
 
 _FINEST = 1e-5
 """Smallest change of eps an epoch may make; below it a descent would take 100,000 epochs."""
@@ -28,6 +32,34 @@ class Schedule(Protocol):
     @property
     def bounds(self) -> tuple[float, float]:
         """The lowest and the highest eps the schedule can reach over its life."""
+        ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An eps, and the curve that it is the top of.
+
+    Attributes:
+        eps: the candidate with the highest score, the largest of equals.
+        criterion: what the score is.
+        candidates: every eps that was looked at, rising.
+        scores: one for each.
+    """
+
+    eps: float
+    criterion: str
+    candidates: tuple[float, ...]
+    scores: tuple[float, ...]
+
+
+@runtime_checkable
+class GraphSchedule(Protocol):
+    """A schedule that wants to see the distances before it says eps."""
+
+    def choose(
+        self, graph: "NeighborGraph", algorithm: "ClusteringAlgorithm", epoch: int
+    ) -> Choice:
+        """Return the eps of ``epoch``, within the bounds of the schedule."""
         ...
 
 

@@ -1,23 +1,11 @@
-"""What becomes of the images that no cluster took.
+"""Labels of outliers, the images in no cluster.
 
-The paper drops them for the epoch. SpCL (Ge et al., NeurIPS 2020, arXiv 2006.02713) keeps each as a
-class of its own, so that what is not understood still pushes the others away; or they may join the
-nearest cluster, where that is no farther than a cluster's own images are.
+The paper leaves them out of the epoch. SpCL (Ge et al., NeurIPS 2020, arXiv 2006.02713) makes each
+a class of its own, so that they still push the other images away.
 """
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-
-from dccc_lightning.common import checks
-from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
-
-_BLOCK = 1 << 22
-"""Products of outliers and centroids at a time: memory stays linear."""
-
-
-_ROUNDING = 1e-12
-"""Of a cosine in double precision, and more."""
 
 
 def as_singles(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -38,56 +26,3 @@ def renumbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     names = np.unique(labels[labels >= 0])
     return np.where(labels < 0, -1, np.searchsorted(names, labels))
-
-
-def centroids(unit: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the normalised mean (C, D) of each cluster of unit rows (N, D), summed in float64.
-
-    Clusters are numbered without gaps; outliers count for none.
-    """
-    members = np.flatnonzero(labels >= 0)
-    shape = int(labels.max()) + 1, len(labels)
-    indicator = csr_matrix((np.ones(len(members)), (labels[members], members)), shape=shape)
-    sums: NDArray[np.float64] = indicator @ unit.astype(np.float64)
-    norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    return sums / np.where(norms == 0, 1, norms)
-
-
-def attach(labels: NDArray[np.int64], features: Features, within: float = 1.3) -> NDArray[np.int64]:
-    """Put outliers into the nearest cluster, by its centroid, where they are close enough to it.
-
-    Close enough is ``within`` times the mean distance of the cluster's own images from the
-    centroid, Euclidean, of unit vectors: a threshold that tightens as the embeddings do. Centroids
-    and mean distances are those from before; the order of the images does not matter. Of clusters
-    at the same distance the first takes it.
-
-    Args:
-        labels: (N,) clusters from 0 without gaps, -1 for outliers; at least one cluster.
-        features: Embeddings (N, D) that were clustered.
-        within: At least 0; with 1 an image has to be as close as the cluster's mean image, which
-            few outliers are.
-
-    Returns:
-        (N,) labels, a new array.
-
-    >>> rows = np.array([[1.0, 0.1], [1.0, -0.1], [1.0, 0.02], [1.0, 0.3]])
-    >>> attach(np.array([0, 0, -1, -1]), rows).tolist()
-    [0, 0, 0, -1]
-    """
-    checks.real("attach_within", within, 0)
-    unit = UnitEmbeddings.of(features).rows
-    middles = centroids(unit, labels)
-    clustered, others = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
-    own = labels[clustered]
-    distances = np.linalg.norm(unit[clustered] - middles[own], axis=1)
-    reach = within * np.bincount(own, weights=distances) / np.bincount(own)
-    attached = labels.copy()
-    block = max(1, _BLOCK // len(middles))
-    for first in range(0, len(others), block):
-        images = others[first : first + block]
-        cosines = unit[images].astype(np.float64) @ middles.T
-        # Of equals the first, which rounding must not choose: it varies with the processor.
-        nearest = np.argmax(cosines >= cosines.max(axis=1, keepdims=True) - _ROUNDING, axis=1)
-        close = np.linalg.norm(unit[images] - middles[nearest], axis=1) <= reach[nearest]
-        attached[images[close]] = nearest[close]
-    return attached

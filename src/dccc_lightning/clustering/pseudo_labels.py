@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dccc_lightning.clustering import outliers, refinement
-from dccc_lightning.clustering.adaptive import Choice, GraphSchedule
+from dccc_lightning.clustering import outliers
 from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
-from dccc_lightning.clustering.camera_penalty import penalize
-from dccc_lightning.clustering.dcps import Schedule
+from dccc_lightning.clustering.dcps import Choice, GraphSchedule, Schedule
+from dccc_lightning.clustering.experimental import refinement
+from dccc_lightning.clustering.experimental.attachment import attach
+from dccc_lightning.clustering.experimental.camera_penalty import penalize
+from dccc_lightning.clustering.experimental.proxies import LinkedProxies, camera_graph
 from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.proxies import LinkedProxies, camera_graph
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics import cluster_quality
@@ -79,7 +80,7 @@ class PseudoLabeler:
         penalty: added to the distances within a camera, with ``camera="penalty"``.
         outliers: what becomes of outliers, one of ``ranges.OUTLIERS``. Single centroids are the
             memory's: here such an image stays an outlier.
-        attach_within: how close is close enough, see ``outliers.attach``.
+        attach_within: how close is close enough, see ``attach``.
         refine: the least agreement with which a label is kept, see ``refinement``; 0 keeps all.
         refine_neighbors: how many neighbours have to agree.
         features: whose embeddings the caller should pass, one of ``ranges.FEATURES``.
@@ -189,7 +190,7 @@ class PseudoLabeler:
         """Take outliers in and doubtful labels back, in this order, where the settings say so."""
         labels, attached, refined = found.labels, 0, 0
         if self.outliers == "attach":
-            labels = outliers.attach(labels, points, self.attach_within)
+            labels = attach(labels, points, self.attach_within)
             attached = int(np.sum(labels != found.labels))
         if self.refine > 0:
             if not views:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class EpsCurves(pl.Callback):
     """Callback that writes a line per clustering with an adaptive schedule, on rank 0.
 
-    A line is JSON with ``epoch`` and the fields of ``clustering.adaptive.Choice``. With other
+    A line is JSON with ``epoch`` and the fields of ``clustering.dcps.Choice``. With other
     schedules, no file is written.
 
     Args:

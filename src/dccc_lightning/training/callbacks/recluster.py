@@ -13,8 +13,7 @@ from pytorch_lightning import Callback
 from torch import Tensor
 from torch.nn import functional as F
 
-from dccc_lightning.clustering.adaptive import Choice
-from dccc_lightning.clustering.dcps import Schedule
+from dccc_lightning.clustering.dcps import Choice, Schedule
 from dccc_lightning.clustering.outliers import as_singles
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
 from dccc_lightning.common import collectives

@@ -27,13 +27,13 @@ Of equal scores the largest eps wins: without a valley, ``start``.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.clustering.algorithms import ClusteringAlgorithm
-from dccc_lightning.clustering.core_distances import core_distances
+from dccc_lightning.clustering.dcps import Choice
+from dccc_lightning.clustering.experimental.core_distances import core_distances
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.clustering.outliers import as_singles
 from dccc_lightning.common import checks, ranges
@@ -46,32 +46,6 @@ _BINS = 20
 
 _ROUNDING = 1e-9
 """Of sums of steps."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An eps, and the curve that it is the top of.
-
-    Attributes:
-        eps: the candidate with the highest score, the largest of equals.
-        criterion: what the score is.
-        candidates: every eps that was looked at, rising.
-        scores: one for each.
-    """
-
-    eps: float
-    criterion: str
-    candidates: tuple[float, ...]
-    scores: tuple[float, ...]
-
-
-@runtime_checkable
-class GraphSchedule(Protocol):
-    """A schedule that wants to see the distances before it says eps."""
-
-    def choose(self, graph: NeighborGraph, algorithm: ClusteringAlgorithm, epoch: int) -> Choice:
-        """Return the eps of ``epoch``, within the bounds of the schedule."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.clustering.algorithms import checked_eps, numbered
-from dccc_lightning.clustering.cluster_tree import densest_clusters
-from dccc_lightning.clustering.core_distances import core_distances
+from dccc_lightning.clustering.experimental.cluster_tree import densest_clusters
+from dccc_lightning.clustering.experimental.core_distances import core_distances
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.common import ranges
 

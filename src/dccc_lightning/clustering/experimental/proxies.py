@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from dccc_lightning.clustering.algorithms import DBSCAN, OUTLIER, ClusteringAlgorithm
+from dccc_lightning.clustering.experimental.attachment import centroids
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.outliers import as_singles, centroids, renumbered
+from dccc_lightning.clustering.outliers import as_singles, renumbered
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 
