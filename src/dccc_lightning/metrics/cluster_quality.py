@@ -1,11 +1,11 @@
-"""How good a clustering is: with identities, without, and beside the previous one.
+"""Scores of a clustering: by identities, by cameras, and by the previous clustering.
 
-Labels, identities and cameras are (N,) integers, negative for outliers and for unknown ones.
-Every score that needs identities or cameras leaves out the images where they are unknown; a score
-without anything to count is NaN. Fractions, not per cent. ``summary`` puts it all together.
+Labels, identities and cameras are (N,) integers; -1 is an outlier or unknown. Scores that compare
+two of them leave out the images where either is negative. A score of no images is NaN. Scores are
+fractions.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 Ints = NDArray[np.int64]
 
 SIZE_EDGES = (1, 4, 8, 16, 32, 64, 128)
-"""Where the bins of ``size_histogram`` begin, in images; the last one is open."""
+"""Lower ends, in images, of the bins of ``size_histogram``; the last bin is open."""
 
 
 class PairScores(NamedTuple):
@@ -22,22 +22,6 @@ class PairScores(NamedTuple):
     precision: float
     recall: float
     f: float
-
-
-class _Contingency(NamedTuple):
-    """Counts of the (row, column) pairs that occur; rows and columns renumbered from 0."""
-
-    counts: Ints
-    rows: Ints
-    columns: Ints
-
-    @property
-    def row_sums(self) -> Ints:
-        return _sums(self.rows, self.counts)
-
-    @property
-    def column_sums(self) -> Ints:
-        return _sums(self.columns, self.counts)
 
 
 def num_clusters(labels: ArrayLike) -> int:
@@ -70,7 +54,7 @@ def cluster_sizes(labels: ArrayLike) -> Ints:
 
 
 def size_histogram(labels: ArrayLike) -> Ints:
-    """Return how many clusters there are of each size, in the bins of ``SIZE_EDGES``.
+    """Return the number of clusters of each size, in the bins of ``SIZE_EDGES``.
 
     >>> size_histogram([0, 0, 1, 1, 1, 1, 2, -1]).tolist()
     [2, 1, 0, 0, 0, 0, 0]
@@ -82,37 +66,32 @@ def size_histogram(labels: ArrayLike) -> Ints:
 def camera_entropy(labels: ArrayLike, cameras: ArrayLike) -> float:
     """Return the mean over the clusters of the entropy of their cameras, in nats.
 
-    A cluster that lies within one camera has entropy 0, one spread evenly over m cameras has ln m:
-    clusters that follow cameras instead of persons show as a low figure.
+    It is 0 where each cluster lies within one camera, ln m where each is spread evenly over m; a
+    low value shows that clusters follow cameras instead of identities.
 
     >>> round(camera_entropy([0, 0, 1, 1, -1], [1, 2, 3, 3, 1]) / float(np.log(2)), 6)
     0.5
     """
-    table = _contingency(*_same_length("labels", labels, "cameras", cameras))
-    if table.counts.size == 0:
+    table = _contingency(*_known("labels", labels, "cameras", cameras))
+    if table.nnz == 0:
         return float("nan")
-    shares = table.counts / table.row_sums[table.rows]
-    return float(np.bincount(table.rows, weights=-shares * np.log(shares)).mean())
+    rows = table.tocoo().row
+    shares = table.data / _row_sums(table)[rows]
+    return float(np.bincount(rows, weights=-shares * np.log(shares)).mean())
 
 
 def adjusted_rand_index(labels: ArrayLike, identities: ArrayLike) -> float:
     """Return the adjusted Rand index (Hubert and Arabie, 1985) over the clustered images.
 
-    Outliers are left out: this is the purity of what training sees; ``pairwise_scores`` holds the
-    outliers against the clustering.
+    Outliers do not count; ``pairwise_scores`` counts them as missed.
 
     >>> adjusted_rand_index([0, 0, 1, 1, -1], [7, 7, 8, 8, 8])
     1.0
     """
-    table = _clustered(labels, identities)
-    n = int(table.counts.sum())
-    if n == 0:
-        return float("nan")
-    together = _pairs(table.counts)
-    rows, columns = _pairs(table.row_sums), _pairs(table.column_sums)
-    expected = rows * columns / max(n * (n - 1) / 2, 1)
-    largest = (rows + columns) / 2
-    return 1.0 if largest == expected else (together - expected) / (largest - expected)
+    from sklearn.metrics import adjusted_rand_score  # noqa: PLC0415  (slow to import)
+
+    found, true = _known("labels", labels, "identities", identities)
+    return float(adjusted_rand_score(true, found)) if found.size else float("nan")
 
 
 def normalized_mutual_information(labels: ArrayLike, identities: ArrayLike) -> float:
@@ -121,16 +100,12 @@ def normalized_mutual_information(labels: ArrayLike, identities: ArrayLike) -> f
     >>> normalized_mutual_information([0, 0, 1, 1, -1], [7, 7, 8, 8, 8])
     1.0
     """
-    table = _clustered(labels, identities)
-    n = int(table.counts.sum())
-    if n == 0:
+    from sklearn.metrics import normalized_mutual_info_score  # noqa: PLC0415  (slow to import)
+
+    found, true = _known("labels", labels, "identities", identities)
+    if not found.size:
         return float("nan")
-    rows, columns = table.row_sums, table.column_sums
-    entropies = _entropy(rows) + _entropy(columns)
-    if entropies == 0:
-        return 1.0
-    information = max(entropies - _entropy(table.counts), 0.0)
-    return float(min(2 * information / entropies, 1.0))
+    return min(float(normalized_mutual_info_score(true, found)), 1.0)  # rounding
 
 
 def purity(labels: ArrayLike, identities: ArrayLike) -> float:
@@ -139,27 +114,22 @@ def purity(labels: ArrayLike, identities: ArrayLike) -> float:
     >>> purity([0, 0, 0, 1, -1], [7, 7, 8, 8, 8])
     0.75
     """
-    table = _clustered(labels, identities)
-    if table.counts.size == 0:
-        return float("nan")
-    commonest = np.zeros(table.rows.max() + 1, dtype=np.int64)
-    np.maximum.at(commonest, table.rows, table.counts)
-    return float(commonest.sum() / table.counts.sum())
+    table = _contingency(*_known("labels", labels, "identities", identities))
+    return float(table.max(axis=1).sum() / table.sum()) if table.nnz else float("nan")
 
 
 def pairwise_scores(labels: ArrayLike, identities: ArrayLike) -> PairScores:
-    """Return how pairs in one cluster agree with pairs of one identity.
+    """Compare pairs of images in one cluster with pairs of one identity.
 
-    Precision: of the pairs in one cluster, the share with one identity. Recall: of *all* pairs with
-    one identity, those of outliers included, the share in one cluster.
+    Precision is the share of the pairs in one cluster that have one identity; recall is the share
+    of *all* pairs of one identity, outliers included, that are in one cluster.
 
     >>> pairwise_scores([0, 0, 0, -1], [7, 7, 8, 8])
     PairScores(precision=0.3333333333333333, recall=0.5, f=0.4)
     """
-    known = _vector("identities", identities)
-    table = _clustered(labels, known)
-    both, clustered = _pairs(table.counts), _pairs(table.row_sums)
-    alike = _pairs(cluster_sizes(known))
+    table = _contingency(*_known("labels", labels, "identities", identities))
+    both, clustered = _pairs(table.data), _pairs(_row_sums(table))
+    alike = _pairs(cluster_sizes(identities))
     nan = float("nan")
     return PairScores(
         both / clustered if clustered else nan,
@@ -169,10 +139,10 @@ def pairwise_scores(labels: ArrayLike, identities: ArrayLike) -> PairScores:
 
 
 def churn(labels: ArrayLike, previous: ArrayLike) -> float:
-    """Return the share of images that are in another cluster than before.
+    """Return the share of images that changed their cluster.
 
-    Clusters of the two clusterings are matched one to one, greedily by the number of images they
-    share, ties by label; renumbering clusters costs nothing. An image has stayed if its clusters
+    Clusters of the two clusterings are matched one to one, greedily by the number of images in
+    common, ties by label, so their numbers do not matter. An image has not changed if its clusters
     are matched, or if it is an outlier in both.
 
     >>> churn([0, 0, 1, 1, -1], [5, 5, 3, -1, -1])
@@ -182,15 +152,15 @@ def churn(labels: ArrayLike, previous: ArrayLike) -> float:
     if now.size == 0:
         return float("nan")
     stayed = int(np.sum((now < 0) & (before < 0)))
-    table = _contingency(now, before)
+    table = _contingency(*_known("labels", now, "previous", before)).tocoo()
     matched_rows: set[int] = set()
     matched_columns: set[int] = set()
-    for pair in np.argsort(-table.counts, kind="stable"):
-        row, column = int(table.rows[pair]), int(table.columns[pair])
+    for pair in np.argsort(-table.data, kind="stable"):
+        row, column = int(table.row[pair]), int(table.col[pair])
         if row not in matched_rows and column not in matched_columns:
             matched_rows.add(row)
             matched_columns.add(column)
-            stayed += int(table.counts[pair])
+            stayed += int(table.data[pair])
     return (now.size - stayed) / now.size
 
 
@@ -212,30 +182,24 @@ def _same_length(
     return first, second
 
 
-def _clustered(labels: ArrayLike, identities: ArrayLike) -> _Contingency:
-    """Clusters against identities."""
-    return _contingency(*_same_length("labels", labels, "identities", identities))
-
-
-def _contingency(first: Ints, second: Ints) -> _Contingency:
-    """Count the pairs of non-negative values; sparse, for 10,000 clusters are usual."""
+def _known(name: str, values: ArrayLike, other_name: str, others: ArrayLike) -> tuple[Ints, Ints]:
+    """Return the entries of both where neither is negative."""
+    first, second = _same_length(name, values, other_name, others)
     kept = (first >= 0) & (second >= 0)
-    _, rows = np.unique(first[kept], return_inverse=True)
-    _, columns = np.unique(second[kept], return_inverse=True)
-    width = int(columns.max(initial=0)) + 1
-    codes, counts = np.unique(rows * width + columns, return_counts=True)
-    return _Contingency(counts, codes // width, codes % width)
+    return first[kept], second[kept]
 
 
-def _sums(positions: Ints, counts: Ints) -> Ints:
-    return np.bincount(positions, weights=counts).astype(np.int64)
+def _contingency(first: Ints, second: Ints) -> Any:
+    """Count the pairs of values: a sparse (CSR) matrix, rows and columns by ascending value."""
+    from sklearn.metrics.cluster import contingency_matrix  # noqa: PLC0415  (slow to import)
+
+    return contingency_matrix(first, second, sparse=True)
+
+
+def _row_sums(table: Any) -> Ints:
+    return np.ravel(table.sum(axis=1))
 
 
 def _pairs(counts: Ints) -> int:
-    """How many pairs there are within sets of these sizes."""
+    """Count the pairs within sets of these sizes."""
     return int(np.sum(counts * (counts - 1) // 2))
-
-
-def _entropy(counts: Ints) -> float:
-    shares = counts / counts.sum()
-    return float(-np.sum(shares * np.log(shares)))
