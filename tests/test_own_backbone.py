@@ -127,7 +127,7 @@ def test_a_checkpoint_is_loaded_with_a_module_of_the_same_architecture(tmp_path)
     ("module", "changes", "message"),
     [
         (None, {}, r"its backbone is a custom module, torch\.nn\S+Sequential; load it with"),
-        (vectorial, {}, "its tensors and its settings do not fit"),
+        (vectorial, {}, "its tensors do not match its settings"),
         (convolutional, {"backbone": "resnet10"}, "its backbone is resnet10; leave backbone out"),
     ],
 )
