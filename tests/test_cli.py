@@ -173,9 +173,9 @@ def test_what_a_preset_leaves_null_may_be_null(command: Command, tmp_path: Path)
 def test_a_run_in_a_folder_called_wandb_is_a_run(tmp_path: Path) -> None:
     run = tmp_path / "wandb" / "run"
     run.mkdir(parents=True)
-    assert not run_folder.has_begun(run)
+    assert not run_folder.has_started(run)
     (run / "metrics.csv").write_text("epoch\n0\n")
-    assert run_folder.has_begun(run)
+    assert run_folder.has_started(run)
 
 
 def test_the_reasons_of_failed_jobs_stay_wherever_the_jobs_are(

@@ -233,7 +233,7 @@ def test_a_validation_says_so_once(caplog):
             )
         module.on_validation_epoch_end()
     assert len(told(caplog)) == 1
-    assert module.collapse_told
+    assert module.collapse_warned
 
 
 def test_clustering_says_so_once(caplog, monkeypatch):
@@ -241,7 +241,7 @@ def test_clustering_says_so_once(caplog, monkeypatch):
     caller = Recluster(FixedSchedule(0.6), PseudoLabeler(k1=8))
     embedded = Embedded(torch.from_numpy(rows), UnitEmbeddings.of(rows), {})
     monkeypatch.setattr(caller, "embed", lambda *_: embedded)
-    module = SimpleNamespace(collapse_told=False, memory=ClusterMemory(64, 0.1, 0.05))
+    module = SimpleNamespace(collapse_warned=False, memory=ClusterMemory(64, 0.1, 0.05))
     records = SimpleNamespace(identities=identities, cameras=np.arange(200) % 3)
     datamodule = SimpleNamespace(
         splits=SimpleNamespace(train=records), labels=None, set_pseudo_labels=lambda *_: None

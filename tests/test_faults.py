@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from conftest import Command, Outcome
-from dccc_lightning.common.faults import explained
+from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.config.processes import check_shares, less_memory
 from dccc_lightning.errors import UserError
 from dccc_lightning.losses import SoftContrastiveLoss
@@ -281,9 +281,9 @@ def test_settings_that_cannot_be(
 
 
 def test_an_end_of_file_is_blamed_on_a_worker_only_where_it_comes_from_one(tmp_path: Path) -> None:
-    with pytest.raises(EOFError), explained(tmp_path):
+    with pytest.raises(EOFError), explain_failures(tmp_path):
         raise EOFError("of a file")
-    with pytest.raises(BrokenPipeError), explained(tmp_path):
+    with pytest.raises(BrokenPipeError), explain_failures(tmp_path):
         raise BrokenPipeError
 
     class Cut:  # the queue of a loader whose worker is gone
@@ -295,5 +295,5 @@ def test_an_end_of_file_is_blamed_on_a_worker_only_where_it_comes_from_one(tmp_p
     loader = DataLoader(range(4), num_workers=1)
     batches = iter(loader)
     batches._data_queue = Cut()
-    with pytest.raises(UserError, match="a loader worker was killed"), explained(tmp_path):
+    with pytest.raises(UserError, match="a loader worker was killed"), explain_failures(tmp_path):
         next(batches)

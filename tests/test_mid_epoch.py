@@ -2,11 +2,11 @@
 
 import pytest
 
-from dccc_lightning.data.mid_epoch import BegunEpoch
+from dccc_lightning.data.mid_epoch import InterruptedEpoch
 from dccc_lightning.errors import UserError
 
 SETTINGS = {"seed": 1, "batch.clusters": 4, "image.height": 64}
-BEGUN = BegunEpoch(epoch=2, steps=3, iterations=10, images=100, settings=SETTINGS)
+BEGUN = InterruptedEpoch(epoch=2, steps=3, iterations=10, images=100, settings=SETTINGS)
 
 
 def test_the_interrupted_epoch_resumes_at_its_step_and_others_start_at_zero():
@@ -29,9 +29,9 @@ def test_other_batches_are_refused_within_an_epoch(change, said):
 
 def test_settings_may_change_between_epochs():
     for steps in (0, 10):
-        begun = BegunEpoch(2, steps, 10, 100, SETTINGS)
+        begun = InterruptedEpoch(2, steps, 10, 100, SETTINGS)
         assert begun.first_step(2, 10, 100, {"seed": 9}) == steps
 
 
 def test_a_checkpoint_that_does_not_tell_its_settings_goes_on():
-    assert BegunEpoch(2, 3, 10, 100).first_step(2, 10, 100, SETTINGS) == 3
+    assert InterruptedEpoch(2, 3, 10, 100).first_step(2, 10, 100, SETTINGS) == 3

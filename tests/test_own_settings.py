@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from conftest import Command
 from dccc_lightning.cli import early_signals
-from dccc_lightning.cli.early_signals import obeyed, set_requeue
+from dccc_lightning.cli.early_signals import handling_stop_signals, set_requeue
 from dccc_lightning.common import lock
 from dccc_lightning.config.preset_diff import differences
 
@@ -365,7 +365,7 @@ def test_signals_are_obeyed_from_the_first_moment(
     before = signal.getsignal(number)
 
     def signalled() -> None:
-        with obeyed(arguments):
+        with handling_stop_signals(arguments):
             if setting is not None:
                 set_requeue(setting)
             os.kill(os.getpid(), number)

@@ -99,11 +99,11 @@ def test_every_error_can_be_told_to_the_other_processes() -> None:
     class LocalError(Exception):
         """Cannot be pickled."""
 
-    told = pickle.loads(pickle.dumps(recluster._told(LocalError("no room"))))
+    told = pickle.loads(pickle.dumps(recluster._sendable(LocalError("no room"))))
     assert isinstance(told, LostProcessError)
     assert "LocalError: no room" in str(told)
     for error in (UserError("a"), NoClustersError("b")):
-        assert recluster._told(error) is error
+        assert recluster._sendable(error) is error
 
 
 def test_labels_of_the_last_epoch_are_kept_where_nothing_clusters(

@@ -27,7 +27,7 @@ from conftest import Command
 from dccc_lightning import cli, sweeps
 from dccc_lightning.cli.resume import resumed
 from dccc_lightning.common.console import print_once
-from dccc_lightning.common.faults import explained
+from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.objective import run_objective
@@ -263,7 +263,7 @@ def test_a_job_is_a_command_that_can_be_repeated(name: str, tmp_path: Path) -> N
     repeatable = fresh.repeatable_command()[3:]
     assert read(repeatable) == whole | {"output": str(folder), "ckpt_path": "last"}
     assert resumed(repeatable).arguments == repeatable
-    fresh.note_failure("no room")  # and has begun
+    fresh.write_failure("no room")  # and has begun
     assert read(fresh.command()[3:]) == {"epochs": 1, "resume": str(folder)}
     goes_on = {"epochs": 1, "resume": str(folder), "output": str(folder), "ckpt_path": "last"}
     assert read(resumed(repeatable).arguments) == goes_on | {"hydra.run.dir": str(folder)}
@@ -278,7 +278,7 @@ def test_a_configuration_of_ones_own_goes_along_with_jobs_and_resumes(tmp_path: 
     own = ["--config-dir", str(mine)]
     fresh = job(tmp_path / "run")._replace(flags=tuple(own))
     assert fresh.command()[3:5] == fresh.repeatable_command()[3:5] == own
-    fresh.note_failure("no room")
+    fresh.write_failure("no room")
     assert fresh.command()[3:5] == own
     sources = [{"path": "a", "provider": "main"}, {"path": str(mine), "provider": "command-line"}]
     saved = {"hydra": {"runtime": {"config_sources": sources}}}
@@ -303,7 +303,7 @@ def test_hydra_reads_the_path_that_was_written(path: str) -> None:
 
 def test_a_hint_can_be_given_as_it_is_printed(tmp_path: Path) -> None:
     for folder, shown in [(Path("runs/1"), "resume=runs/1"), (Path("b (1)"), "resume='b (1)'")]:
-        with pytest.raises(UserError, match="No space") as told, explained(folder):
+        with pytest.raises(UserError, match="No space") as told, explain_failures(folder):
             raise OSError(errno.ENOSPC, "No space left on device")
         assert f"then {shown} continues" in str(told.value)
 
@@ -315,11 +315,11 @@ def test_a_job_that_still_runs_is_not_started_again(
     monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", lines])
     monkeypatch.setattr(job_commands.subprocess, "DEVNULL", subprocess.PIPE)
     one = job(tmp_path / "run")
-    one.note_failure("boom")
+    one.write_failure("boom")
     running = start(one, {})
     try:
         assert not (tmp_path / "run" / "error.txt").exists()
-        one.note_failure("boom")
+        one.write_failure("boom")
         with pytest.raises(UserError, match=r"job 4 is still running \(log: .*3.txt\)"):
             start(one, {})
         assert (tmp_path / "run" / "error.txt").exists()
@@ -340,7 +340,7 @@ def test_a_failure_is_forgotten_when_its_job_starts(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note = tmp_path / "sweep" / "2" / "error.txt"
-    job(note.parent).note_failure("no room")
+    job(note.parent).write_failure("no room")
     (tmp_path / "sweep" / sweeps.SWEEP_FILE).write_text(asked("trainer=cpu"))
     lines = f"import os; print(os.path.exists({str(note)!r}))"
     monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", lines])
@@ -369,11 +369,11 @@ def test_no_jobs_at_once_are_refused() -> None:
 
 def test_a_job_that_has_begun_is_resumed_and_one_that_is_finished_is_left(tmp_path: Path) -> None:
     begun = job(tmp_path / "run")
-    begun.note_failure("no room")
+    begun.write_failure("no room")
     assert begun.command()[3:] == ["epochs=1", f"resume={tmp_path / 'run'}"]
     (tmp_path / "run" / "results.json").write_text("{}")
     assert not begun.is_finished()  # for it has failed since
-    begun.forget_failure()
+    begun.clear_failure()
     assert begun.is_finished()
 
 
@@ -526,7 +526,7 @@ def test_slurm_is_not_given_a_job_twice(
     (tmp_path / "sweep" / sweeps.SWEEP_FILE).write_text(asked("trainer=cpu"))
     for number in range(3):
         (tmp_path / "sweep" / "logs" / f"{number}.slurm").write_text(str(90 + number))
-    job(tmp_path / "sweep" / "0").note_failure("boom")
+    job(tmp_path / "sweep" / "0").write_failure("boom")
 
     def cancel() -> None:
         while not (cluster / "script_100").exists():  # from here on it waits
@@ -579,7 +579,7 @@ def test_a_job_that_slurm_has_forgotten_ends_with_its_results(
 
     monkeypatch.setattr(Job, "repeatable_command", finish)
     (tmp_path / "bin" / "sacct").write_text("#!/bin/sh\necho 'JobID|State|NodeList'\n")
-    job(tmp_path / "sweep" / "1").note_failure("boom")
+    job(tmp_path / "sweep" / "1").write_failure("boom")
     (tmp_path / "sweep" / sweeps.SWEEP_FILE).write_text(asked("trainer=cpu"))
     outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
     assert outcome.code == 0, outcome
@@ -706,7 +706,7 @@ def test_the_rank_that_failed_is_heard_where_the_first_one_was_killed(tmp_path: 
     for log, text in zip(logs, ["starting", "starting\nerror: boom\n", "starting"], strict=True):
         log.write_text(text)
     failed = job(tmp_path)._replace(log=logs[0])
-    assert failed.last_words() == "starting"
+    assert failed.error_line() == "starting"
     assert slurm_launcher._failure(failed, "FAILED") == "boom"
 
 

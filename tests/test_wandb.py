@@ -25,7 +25,7 @@ import dccc_lightning
 from conftest import Command
 from dccc_lightning.cli import conf_dir
 from dccc_lightning.config.loggers import RUN_ID, build_logger
-from dccc_lightning.config.processes import finished
+from dccc_lightning.config.processes import cleanup
 from dccc_lightning.data.fingerprint import fingerprint
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
@@ -303,7 +303,7 @@ def test_a_run_ends_as_its_training_did(
         is_global_zero=True,
         strategy=SimpleNamespace(launcher=None),
     )
-    with suppress(UserError, SystemExit), finished(trainer):
+    with suppress(UserError, SystemExit), cleanup(trainer):
         if error is not None:
             raise error
     assert exit_codes(tmp_path) == [code]

@@ -17,8 +17,8 @@ from dccc_lightning.common import collectives, ranges
 from dccc_lightning.data.augmentation import BatchAugmentation, normalize
 from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch
 from dccc_lightning.data.image_cache import ImageStore
-from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, whole
-from dccc_lightning.data.mid_epoch import BegunEpoch
+from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, identity_collate
+from dccc_lightning.data.mid_epoch import InterruptedEpoch
 from dccc_lightning.data.records import Records, ReIDDataset, Splits
 from dccc_lightning.data.sampler import ClusterBatchSampler, EpochBatches, draw_batches
 from dccc_lightning.errors import UserError
@@ -89,7 +89,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.labels_epoch = -1
         self._labels_on_device: Tensor | None = None
         self._has_warned = False
-        self._begun = BegunEpoch()  # the epoch interrupted by the loaded checkpoint
+        self._interrupted = InterruptedEpoch()  # the epoch interrupted by the loaded checkpoint
         self._batches = EpochBatches()
         self._train_loader: DataLoader[RawBatch] | None = None
         self._splits: Splits | None = None
@@ -110,7 +110,7 @@ class ReIDDataModule(pl.LightningDataModule):
         """Read the splits and decode their images once.
 
         Raises:
-            UserError: The dataset is missing or laid out otherwise, or an image cannot be read.
+            UserError: The dataset is missing or has another layout, or an image cannot be read.
         """
         if self._splits is not None:
             return
@@ -168,7 +168,7 @@ class ReIDDataModule(pl.LightningDataModule):
         return {
             "labels": None if self.labels is None else torch.from_numpy(self.labels),
             "labels_epoch": self.labels_epoch,
-            "steps": self._steps_made(),
+            "steps": self._completed_steps(),
             "iterations": self.iterations,
             "begun_with": self._drawn_by(),
         }
@@ -178,25 +178,25 @@ class ReIDDataModule(pl.LightningDataModule):
         labels: Tensor | None = state_dict["labels"]
         self.labels = None if labels is None else labels.numpy()
         self.labels_epoch = state_dict["labels_epoch"]
-        self._begun = BegunEpoch(
+        self._interrupted = InterruptedEpoch(
             self.labels_epoch, state_dict["steps"], state_dict["iterations"],
             0 if self.labels is None else len(self.labels), state_dict.get("begun_with", {}),
         )  # fmt: skip
         self._labels_on_device = None
 
-    def forget_labels(self) -> None:
+    def discard_labels(self) -> None:
         """Discard the labels of another run or of other images."""
         self.labels, self.labels_epoch = None, -1
         self._labels_on_device = None
-        self._begun = BegunEpoch()
+        self._interrupted = InterruptedEpoch()
 
     def train_dataloader(self) -> DataLoader[RawBatch]:
         """Return the loader of the current epoch, computing its pseudo labels if needed."""
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         images = len(self.splits.train)
-        start = self._begun.first_step(epoch, self.iterations, images, self._drawn_by())
+        start = self._interrupted.first_step(epoch, self.iterations, images, self._drawn_by())
         if self.labels is not None and len(self.labels) != images:
-            self.forget_labels()  # images were added or removed: cluster again
+            self.discard_labels()  # images were added or removed: cluster again
         if self.label_source is not None and self.labels_epoch != epoch:
             self.label_source(epoch)
         if self.labels is None:
@@ -216,7 +216,7 @@ class ReIDDataModule(pl.LightningDataModule):
             self._train_loader = DataLoader(
                 TrainImages(store, self.splits.train),
                 batch_sampler=self._batches,
-                collate_fn=whole,
+                collate_fn=identity_collate,
                 num_workers=workers,
                 persistent_workers=workers > 0,  # saves about a second per epoch
                 pin_memory=torch.cuda.is_available(),
@@ -234,7 +234,7 @@ class ReIDDataModule(pl.LightningDataModule):
             OrderedImages(store),
             sampler=positions,
             batch_size=self.eval_batch_size,
-            collate_fn=whole,
+            collate_fn=identity_collate,
             num_workers=self._workers(store),
             pin_memory=torch.cuda.is_available(),
         )
@@ -282,7 +282,7 @@ class ReIDDataModule(pl.LightningDataModule):
         """Return the number of parts into which gradient accumulation splits a batch."""
         return self.trainer.accumulate_grad_batches if self.trainer is not None else 1
 
-    def _steps_made(self) -> int:
+    def _completed_steps(self) -> int:
         if self.trainer is None:
             return 0
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready // self._parts()

@@ -115,7 +115,7 @@ class DCCCModule(EvaluatedModule):
             assert optimizer_closure is not None
             outcome = optimizer_closure()  # forward and backward
             if self._has_nonfinite_loss():
-                self._forget_step(optimizer)
+                self._discard_step(optimizer)
                 return
             super().optimizer_step(epoch, batch_idx, optimizer, lambda: outcome)
         else:
@@ -192,7 +192,7 @@ class DCCCModule(EvaluatedModule):
         losses = torch.cat([loss for _, _, loss in self._seen])
         return not collectives.mean(losses).isfinite().all()
 
-    def _forget_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def _discard_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Discard the gradients and statistics of the step, and count it as skipped."""
         optimizer.zero_grad()
         self._seen.clear()

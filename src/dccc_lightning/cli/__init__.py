@@ -3,7 +3,7 @@
 import sys
 
 from dccc_lightning.cli.configuration import conf_dir
-from dccc_lightning.cli.early_signals import obeyed
+from dccc_lightning.cli.early_signals import handling_stop_signals
 
 __all__ = ["conf_dir", "main"]
 
@@ -11,7 +11,7 @@ __all__ = ["conf_dir", "main"]
 def main() -> None:
     """Run the command line, with signal handlers installed before slow imports."""
     try:
-        with obeyed(sys.argv[1:]):
+        with handling_stop_signals(sys.argv[1:]):
             from dccc_lightning.cli import command  # noqa: PLC0415
 
             command.main()

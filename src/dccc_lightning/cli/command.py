@@ -26,13 +26,13 @@ from dccc_lightning.cli.early_signals import Stopped, set_requeue
 from dccc_lightning.cli.exit_codes import EXIT_INTERRUPTED, EXIT_TERMINATED, fail
 from dccc_lightning.cli.foreign_code import check_code, check_hydra
 from dccc_lightning.cli.resume import Start, resumed
-from dccc_lightning.cli.run_folder import RUN_LOG, OutputGuard, discard, has_begun, lock_run
+from dccc_lightning.cli.run_folder import RUN_LOG, OutputGuard, discard, has_started, lock_run
 from dccc_lightning.cli.saved_settings import take_over, write_settings
 from dccc_lightning.cli.schema import check_kinds
 from dccc_lightning.cli.sweep_preview import is_preview, preview
 from dccc_lightning.cli.terminal_warnings import quiet
 from dccc_lightning.common import lock, ranks
-from dccc_lightning.common.console import CONSOLE, SAID, progress_shown
+from dccc_lightning.common.console import CONSOLE, PRINTED, progress_shown
 from dccc_lightning.common.overrides import config_dir_flags, path_argument
 from dccc_lightning.common.ranks import is_first_process, started_from_outside
 from dccc_lightning.errors import UserError, is_misconfiguration
@@ -45,7 +45,7 @@ def main() -> None:
     """Run the command line; user errors are one line and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let exceptions reach this function
     logging.raiseExceptions = False  # no report of a closed pipe, as by head
-    SAID.clear()
+    PRINTED.clear()
     ranks.end_with_first()
     sweeps.register()
     try:
@@ -110,7 +110,7 @@ def _job(start: Start, config: DictConfig) -> float | None:
         with own, progress_shown(is_first_process()):
             task(settings, output)
     except (KeyboardInterrupt, Stopped) as stop:
-        if isinstance(stop, Stopped) and has_begun(output):
+        if isinstance(stop, Stopped) and has_started(output):
             stop.continues = path_argument("resume", output)
         if not OutputGuard.continues:
             discard(output)
@@ -120,7 +120,7 @@ def _job(start: Start, config: DictConfig) -> float | None:
             raise SystemExit(EXIT_TERMINATED) from None
         if stop.code != 1:
             raise
-        if has_begun(output) and is_first_process():
+        if has_started(output) and is_first_process():
             print(f"stopped; {path_argument('resume', output)} continues", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except Exception as error:
@@ -195,7 +195,7 @@ def _own_processes(output: Path, overrides: Sequence[str]) -> Iterator[None]:
             config.run.dir = run_dir
         from dccc_lightning.common import collectives  # noqa: PLC0415  (imports torch, needed by jobs only)
 
-        collectives.leave()
+        collectives.destroy()
         for name in _PROCESS_VARIABLES:
             os.environ.pop(name, None)
         os.environ.update(environment)

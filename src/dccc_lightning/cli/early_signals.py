@@ -40,7 +40,7 @@ def set_requeue(wanted: bool) -> None:
     _Requeue.wanted = wanted
 
 
-def give_back() -> None:
+def restore_handlers() -> None:
     """Restore the default handlers, since jobs continue after the launcher's process ends."""
     if threading.current_thread() is threading.main_thread():
         for number in STOP_SIGNALS:
@@ -48,7 +48,7 @@ def give_back() -> None:
 
 
 @contextmanager
-def obeyed(arguments: Sequence[str]) -> Iterator[None]:
+def handling_stop_signals(arguments: Sequence[str]) -> Iterator[None]:
     """Exit with a line on SIGTERM and SIGUSR1; SIGUSR1 also requeues a SLURM job.
 
     Args:

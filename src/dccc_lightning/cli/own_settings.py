@@ -20,7 +20,7 @@ from dccc_lightning.errors import UserError
 
 Plain = dict[str, Any]
 
-_OF_THIS_START = {"resume": None, "ckpt_path": None, "trust": False}
+_NOT_KEPT = {"resume": None, "ckpt_path": None, "trust": False}
 """Settings that are not kept from an earlier start."""
 
 _ABSENT = object()
@@ -150,7 +150,7 @@ def own_settings(folder: Path) -> OwnSettings | None:
     hydra = _read(_hidden(folder, "hydra")) or {}
     choices = OmegaConf.select(OmegaConf.create(hydra), "hydra.runtime.choices") or {}
     named = {str(g): _plain(o) for g, o in choices.items() if "/" not in str(g)}
-    settings = _filled(values, _root()) | _OF_THIS_START
+    settings = _filled(values, _root()) | _NOT_KEPT
     return OwnSettings(folder, settings, _read(folder / "config.yaml") or {}, named)
 
 

@@ -8,7 +8,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from dccc_lightning.cli.own_settings import OwnSettings, own_settings
-from dccc_lightning.cli.run_folder import has_begun, never_began
+from dccc_lightning.cli.run_folder import has_not_started, has_started
 from dccc_lightning.common.overrides import (
     config_dir_flags,
     config_dir_of,
@@ -71,14 +71,14 @@ def resumed(arguments: Sequence[str]) -> Start:
                 raise UserError(f"ckpt_path=previous: {output} contains no run")
             return new
         folder = output
-    return _going_on(new, flags, folder, which or "last")
+    return _resumed_start(new, flags, folder, which or "last")
 
 
-def _going_on(new: Start, flags: list[str], folder: str, which: str) -> Start:
+def _resumed_start(new: Start, flags: list[str], folder: str, which: str) -> Start:
     """Return the start that resumes the run in a folder, or repeats one with only arguments."""
     saved, place = _saved_arguments(Path(folder)), path_argument("resume", folder)
     if not _is_run(Path(folder)):
-        if never_began(Path(folder)):
+        if has_not_started(Path(folder)):
             raise UserError(
                 f"{place}: stopped before its settings were written, so no work is lost; repeat "
                 f"its command with {path_argument('output', folder)}"
@@ -110,7 +110,7 @@ def _going_on(new: Start, flags: list[str], folder: str, which: str) -> Start:
 
 def _is_run(folder: Path) -> bool:
     """Return True if a folder has the settings or the arguments of a run."""
-    has_settings = (folder / "config.yaml").is_file() and has_begun(folder)
+    has_settings = (folder / "config.yaml").is_file() and has_started(folder)
     return has_settings or _saved_arguments(folder) is not None
 
 

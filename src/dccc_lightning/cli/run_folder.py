@@ -59,7 +59,7 @@ class OutputGuard(Callback):
             guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir", sweeps.SWEEP_FILE)
         OutputGuard.sweep = Path(config.hydra.sweep.dir)
         if config.hydra.runtime.choices["hydra/launcher"] != "basic":
-            early_signals.give_back()
+            early_signals.restore_handlers()
 
 
 def guard(folder: Path, setting: str, claim: str) -> None:
@@ -74,7 +74,7 @@ def guard(folder: Path, setting: str, claim: str) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         names = {content.name for content in path.iterdir()}
-        if not names or names == {claim} or (claim == RUN_LOG and never_began(path)):
+        if not names or names == {claim} or (claim == RUN_LOG and has_not_started(path)):
             if lock.take(path / claim):
                 return
             fail(f"{setting}={folder}: another command is starting there; choose another folder")
@@ -98,11 +98,11 @@ def lock_run(folder: Path) -> None:
         _fail_to_write(str(folder), error)
 
 
-def never_began(folder: Path) -> bool:
+def has_not_started(folder: Path) -> bool:
     """Return True if a folder contains only files of a run that was killed before it started."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     is_of_a_run = names == {RUN_LOG} or RUN_MARKER in names
-    return is_of_a_run and sweeps.SWEEP_FILE not in names and not has_begun(folder)
+    return is_of_a_run and sweeps.SWEEP_FILE not in names and not has_started(folder)
 
 
 def _fail_to_write(place: str, error: OSError) -> NoReturn:
@@ -115,7 +115,7 @@ def discard(output: Path) -> None:
     if is_refused and is_first_process():
         for path, content in OutputGuard.earlier.items():
             path.write_bytes(content)
-    if OutputGuard.continues or has_begun(output) or not is_first_process():
+    if OutputGuard.continues or has_started(output) or not is_first_process():
         return
     for path in output.iterdir() if output.exists() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -130,7 +130,7 @@ def _progress(output: Path) -> list[int]:
     return [path.stat().st_mtime_ns for path in found if path.exists()]
 
 
-def has_begun(output: Path) -> bool:
+def has_started(output: Path) -> bool:
     """Return True if a folder contains files that a task has written."""
     own = {RUN_MARKER, "wandb"}
     paths = (path.relative_to(output) for path in output.rglob("*") if path.is_file())

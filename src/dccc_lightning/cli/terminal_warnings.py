@@ -5,7 +5,7 @@ import sys
 import warnings
 from typing import Any
 
-from dccc_lightning.common.console import SAID
+from dccc_lightning.common.console import PRINTED
 from dccc_lightning.common.ranks import is_first_process
 
 # Warnings of Lightning about its internals or intended choices, which need no action.
@@ -51,6 +51,6 @@ def _show(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _is_new(line: str) -> bool:
-    is_new = line not in SAID
-    SAID.add(line)
+    is_new = line not in PRINTED
+    PRINTED.add(line)
     return is_new

@@ -12,7 +12,7 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
-def leave() -> None:
+def destroy() -> None:
     """Destroy the process group, if one is initialised."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

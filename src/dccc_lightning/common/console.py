@@ -47,15 +47,15 @@ def make_console(environ: Mapping[str, str] = os.environ) -> Console:
 
 CONSOLE = make_console()
 
-SAID: set[str] = set()
+PRINTED: set[str] = set()
 """Remarks printed by this command, which jobs of a sweep do not repeat."""
 
 
 def print_once(line: str, style: str | None = None) -> None:
     """Print a remark, unless this command has already printed it."""
-    if line not in SAID:
+    if line not in PRINTED:
         CONSOLE.print(line, style=style)
-    SAID.add(line)
+    PRINTED.add(line)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -102,7 +102,7 @@ def progress_shown(enabled: bool = True) -> Iterator[None]:
                 handler.setStream(errors)
 
 
-def _draw_nothing() -> None:
+def _reset_after_fork() -> None:
     """Give a forked process, such as a loader's worker, plain streams and no display.
 
     The thread that draws does not exist there, but may have held a lock at the fork, which would
@@ -123,5 +123,5 @@ def _draw_nothing() -> None:
 
 @cache
 def _watch_forks() -> None:
-    """Register ``_draw_nothing``, once: Python cannot unregister it."""
-    os.register_at_fork(after_in_child=_draw_nothing)
+    """Register ``_reset_after_fork``, once: Python cannot unregister it."""
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -15,7 +15,7 @@ _KILLED = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
 
 
 @contextmanager
-def enough_memory(remedy: str) -> Iterator[None]:
+def explain_out_of_memory(remedy: str) -> Iterator[None]:
     """Convert CUDA out-of-memory errors within the block.
 
     Args:
@@ -45,7 +45,7 @@ def is_lost_process(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def explained(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
+def explain_failures(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
     """Convert failures of memory, disk and loader workers within the block into one line.
 
     Args:
@@ -58,7 +58,7 @@ def explained(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator[None]:
     resume = path_argument("resume", output)
     then_resume = f"then {resume} continues"
     try:
-        with enough_memory(remedy):
+        with explain_out_of_memory(remedy):
             yield
     except RuntimeError as error:
         if is_lost_process(error):

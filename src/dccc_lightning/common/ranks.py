@@ -20,10 +20,10 @@ _FIRST = "DCCC_FIRST_PROCESS"
 
 def is_first_process() -> bool:
     """Return True for rank 0 and for a single process."""
-    return process_name() == ""
+    return nonzero_ranks() == ""
 
 
-def process_name() -> str:
+def nonzero_ranks() -> str:
     """Return the rank variables that are not 0, such as ``LOCAL_RANK=1``; empty for rank 0."""
     names = ("LOCAL_RANK", "NODE_RANK", "RANK", *(("SLURM_PROCID",) if _in_slurm() else ()))
     return ", ".join(f"{n}={os.environ[n]}" for n in names if os.environ.get(n, "0") != "0")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PROCESS_TIMEOUT = timedelta(minutes=30)
 """Timeout of collectives, which includes clustering on rank 0."""
 
-LAST_WORDS = 10.0
+FAILURE_GRACE = 10.0
 """Seconds that a failed process has to print its error."""
 
 
@@ -104,7 +104,7 @@ def less_memory(settings: Settings, processes: int) -> str:
 
 
 @contextmanager
-def finished(trainer: "pl.Trainer") -> Iterator[None]:
+def cleanup(trainer: "pl.Trainer") -> Iterator[None]:
     """Close W&B runs and end other processes when the block ends.
 
     W&B runs are marked as failed after an exception, and closed so that the next job of a sweep
@@ -121,7 +121,7 @@ def finished(trainer: "pl.Trainer") -> Iterator[None]:
         launcher = process_launcher(trainer)
         if launcher is not None:
             if isinstance(error, LostProcessError):
-                _let_speak(launcher.procs)
+                _await_failure(launcher.procs)
             launcher.kill(signal.SIGKILL)
         raise
     finally:
@@ -130,8 +130,8 @@ def finished(trainer: "pl.Trainer") -> Iterator[None]:
                 logger.experiment.finish(exit_code=int(failed))
 
 
-def _let_speak(processes: Sequence[Popen[bytes]]) -> None:
-    """Wait for a failed process, which prints its error after ``cli.exit_codes.SILENCE``."""
-    until = time.monotonic() + LAST_WORDS
+def _await_failure(processes: Sequence[Popen[bytes]]) -> None:
+    """Wait for a failed process, which prints its error after ``cli.exit_codes.RANK_DELAY``."""
+    until = time.monotonic() + FAILURE_GRACE
     while time.monotonic() < until and all(process.poll() is None for process in processes):
         time.sleep(0.1)

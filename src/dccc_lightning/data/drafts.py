@@ -14,7 +14,7 @@ from dccc_lightning.common import lock
 OWNER = ".owner"
 """File in a draft that its process keeps locked; contains the machine's name."""
 
-SILENCE = 24 * 3600.0
+ABANDONED_AFTER = 24 * 3600.0
 """Seconds without a new file after which a draft of another machine counts as abandoned.
 
 Some file systems do not show locks to other machines.
@@ -38,7 +38,7 @@ def drafted(folder: Path, siblings: str) -> Iterator[Path]:
         OSError: The disk is full, permission is denied, or ``folder`` exists.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left(folder.parent, siblings)
+    _remove_abandoned(folder.parent, siblings)
     draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     owner = draft / OWNER
     try:
@@ -53,25 +53,27 @@ def drafted(folder: Path, siblings: str) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _remove_left(folder: Path, names: str) -> None:
+def _remove_abandoned(folder: Path, names: str) -> None:
     """Remove drafts whose process has ended; on file systems without locks, none."""
     for draft in folder.glob(f".{names}.*"):
         owner = draft / OWNER
         with suppress(OSError):  # removed by another process at the same time, or not permitted
-            is_over = _DRAFT.fullmatch(draft.name) and (_is_of_here(owner) or _is_silent(draft))
+            is_over = _DRAFT.fullmatch(draft.name) and (
+                _is_of_this_machine(owner) or _is_abandoned(draft)
+            )
             if is_over and lock.take(owner, without_locks=False):
                 shutil.rmtree(draft, ignore_errors=True)
                 lock.release(owner)
 
 
-def _is_of_here(owner: Path) -> bool:
+def _is_of_this_machine(owner: Path) -> bool:
     """Return True if the draft was created on this machine, where locks are reliable."""
     return owner.is_file() and owner.read_text() == _machine()
 
 
-def _is_silent(draft: Path) -> bool:
+def _is_abandoned(draft: Path) -> bool:
     written = max(path.stat().st_mtime for path in (draft, *draft.iterdir()))
-    return time.time() - written > SILENCE
+    return time.time() - written > ABANDONED_AFTER
 
 
 def _machine() -> str:

@@ -43,6 +43,6 @@ class OrderedImages(Dataset[tuple[Tensor, Tensor]]):
         return self.store.load(indices), torch.from_numpy(indices)
 
 
-def whole(batch: Any) -> Any:
+def identity_collate(batch: Any) -> Any:
     """Return ``batch``: a collate function for datasets that return whole batches."""
     return batch

@@ -65,7 +65,7 @@ def head_of(path: str | os.PathLike[str]) -> bytes:
         return b""
 
 
-class OtherImages:
+class MisnamedImages:
     """Counter of files that are images by their first bytes, but not by their suffix."""
 
     def __init__(self) -> None:

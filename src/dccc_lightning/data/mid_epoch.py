@@ -9,7 +9,7 @@ LATER = "change it after the end of an epoch"
 
 
 @dataclass(frozen=True)
-class BegunEpoch:
+class InterruptedEpoch:
     """Progress of an interrupted epoch, and the settings that determine its batches.
 
     Attributes:
@@ -48,10 +48,10 @@ class BegunEpoch:
                     f"iterations={iterations}: the interrupted epoch has completed {self.steps} "
                     f"steps; {LATER}"
                 )
-            for name, begun_with in self.settings.items():
-                if (now := settings.get(name, begun_with)) != begun_with:
+            for name, started_with in self.settings.items():
+                if (now := settings.get(name, started_with)) != started_with:
                     raise UserError(
-                        f"{name}={now}: the interrupted epoch was started with {begun_with}; "
+                        f"{name}={now}: the interrupted epoch was started with {started_with}; "
                         f"{LATER}"
                     )
             if self.images != images:

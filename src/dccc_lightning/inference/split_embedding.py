@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dccc_lightning.common import collectives
-from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, enough_memory
+from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.augmentation import normalize
 from dccc_lightning.datamodule import ReIDDataModule
@@ -41,7 +41,7 @@ def embed_split(
     with (
         torch.inference_mode(),
         precision,
-        enough_memory(SMALLER_EVAL_BATCH),
+        explain_out_of_memory(SMALLER_EVAL_BATCH),
         announced(name, len(positions)) as phase,
     ):
         for images, _ in loader:

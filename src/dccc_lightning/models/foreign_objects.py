@@ -32,7 +32,7 @@ _PLAIN_BUILTINS = {
 }  # fmt: skip
 """Names in ``builtins`` that are data; others, such as ``eval``, could run code."""
 
-_ACTING = {
+_CODE_PACKAGES = {
     "_io", "asyncio", "code", "ctypes", "http", "importlib", "io", "multiprocessing", "nt", "os",
     "pickle", "pip", "posix", "pty", "requests", "runpy", "shutil", "socket", "subprocess", "sys",
     "urllib", "webbrowser",
@@ -175,7 +175,7 @@ def _stub_for(message: str, names: tuple[str, ...]) -> tuple[str, type[_Foreign]
     if found := _UNKNOWN.search(message):
         name = found[1] if "." in found[1] else f"builtins.{found[1]}"
         package, _, inner = name.partition(".")
-        if package in _ACTING or (package == "builtins" and inner not in _PLAIN_BUILTINS):
+        if package in _CODE_PACKAGES or (package == "builtins" and inner not in _PLAIN_BUILTINS):
             raise ForeignObjectError(_refused([name]))
         return name, type(name, (_Foreign,), {"__module__": "builtins"})  # named in torch's errors
     if "Only persistent_load of storage" in message:

@@ -43,18 +43,18 @@ class Job(NamedTuple):
         """Return True if the job has completed."""
         return (self.folder / "results.json").exists() and not self._error.exists()
 
-    def forget_failure(self) -> None:
+    def clear_failure(self) -> None:
         """Remove the error of an earlier failure, before the job is run again."""
         self._error.unlink(missing_ok=True)
 
-    def note_failure(self, reason: str) -> None:
+    def write_failure(self, reason: str) -> None:
         """Write the error to the job's folder."""
         self._saved.parent.mkdir(parents=True, exist_ok=True)
         if not self._saved.exists():  # removed by a run that did not start; reports need it
             self._saved.write_text(yaml.safe_dump(list(self.arguments)))
         self._error.write_text(f"{reason}\n")
 
-    def last_words(self, other_logs: Iterable[Path] = ()) -> str | None:
+    def error_line(self, other_logs: Iterable[Path] = ()) -> str | None:
         """Return the job's error, else the last line of its log or of ``other_logs``."""
         logs = [log for log in (*other_logs, self.log) if log.exists()]
         texts = [log.read_text(errors="replace") for log in logs]
@@ -92,7 +92,7 @@ def start(job: Job, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         except OSError:  # file system without locks
             pass
         log.truncate(0)
-        job.forget_failure()
+        job.clear_failure()
         return subprocess.Popen(
             job.command(),
             env={**os.environ, **variables},
@@ -107,6 +107,6 @@ def failure(job: Job, code: int) -> str | None:
     if code == 0:
         return None
     killed = f"killed by signal {-code}" if code < 0 else None
-    reason = killed or job.last_words() or f"ended with exit code {code}"
-    job.note_failure(reason)
+    reason = killed or job.error_line() or f"ended with exit code {code}"
+    job.write_failure(reason)
     return reason

@@ -220,7 +220,7 @@ def _submit(executor: "SlurmExecutor", jobs: Sequence[Job]) -> list[Submitted]:
         raise UserError(f"sbatch: {said}") from error
     for job, part in zip(jobs, array, strict=True):
         write_atomically(_note(job), part.job_id.encode())
-        job.forget_failure()
+        job.clear_failure()
     numbers = ", ".join(str(job.number + 1) for job in jobs)
     number = array[0].job_id.partition("_")[0]
     CONSOLE.print(f"submitted sweep jobs {numbers} as SLURM job {number}")
@@ -254,7 +254,7 @@ def _earlier(job: Job) -> Submitted | None:
         )
     if state in ENDED:
         return None
-    job.forget_failure()
+    job.clear_failure()
     CONSOLE.print(f"job {job.number + 1} is already SLURM job {number}, {state.lower()}")
     return earlier
 
@@ -285,11 +285,11 @@ def _failure(job: Job, state: str) -> str | None:
     if state == "COMPLETED" or (is_forgotten and job.is_finished()):
         return None
     ranks = job.log.parent.glob(job.log.name.replace("_0_log.", "_[1-9]*_log."))
-    reason = (job.last_words(ranks) if state == "FAILED" else None) or f"SLURM says {state}"
+    reason = (job.error_line(ranks) if state == "FAILED" else None) or f"SLURM says {state}"
     if is_forgotten:
         reason = (
             f"not in SLURM's queue for {FORGOTTEN_SECONDS / 60:.0f} minutes, no end in sacct, and "
             "no results"
         )
-    job.note_failure(reason)
+    job.write_failure(reason)
     return reason

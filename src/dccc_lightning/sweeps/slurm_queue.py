@@ -48,7 +48,7 @@ class QueueReport:
     """Printer of states and reasons of jobs, each once, that detects lost jobs."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[int, str, str]] = set()
+        self._printed: set[tuple[int, str, str]] = set()
         self._gone: dict[str, float] = {}
 
     def update(self, ids: Mapping[str, int]) -> set[str]:
@@ -68,8 +68,8 @@ class QueueReport:
     def _print_news(self, queue: Mapping[str, tuple[str, str]], ids: Mapping[str, int]) -> None:
         news: dict[tuple[str, str], list[int]] = defaultdict(list)
         for one, (state, reason) in queue.items():
-            if (ids[one], state, reason) not in self._told:
-                self._told.add((ids[one], state, reason))
+            if (ids[one], state, reason) not in self._printed:
+                self._printed.add((ids[one], state, reason))
                 news[state, reason].append(ids[one] + 1)
         for (state, reason), numbers in news.items():
             jobs = f"job{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"

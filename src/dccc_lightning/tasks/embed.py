@@ -5,7 +5,7 @@ from typing import Any
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE, counted
-from dccc_lightning.common.faults import explained
+from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.config.processes import check_devices
@@ -64,7 +64,7 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
         {"format": settings["format"]},
     )
     try:
-        with explained(output):
+        with explain_failures(output):
             manifest = bulk.run(lambda: images_of(settings))
     except UnreadableImageError as error:
         again = path_argument("resume", output)

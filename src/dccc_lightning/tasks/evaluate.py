@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dccc_lightning.common.console import CONSOLE
-from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, enough_memory
+from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.config.build import build_student
 from dccc_lightning.config.instantiate import Settings, checked
@@ -52,7 +52,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
             **count_queries(splits),
             "gallery": len(splits.gallery),
         }
-        with enough_memory(SMALLER_EVAL_BATCH):
+        with explain_out_of_memory(SMALLER_EVAL_BATCH):
             found = evaluate_networks(
                 list(networks.values()),
                 splits,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE, counted
-from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, enough_memory
+from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.data.datasets.file_names import MARKET_NAMES
@@ -125,7 +125,7 @@ def embed_images(
     outcomes = decoded_batches(
         (image.path for image in images), embedder.height, embedder.width, size, threads
     )  # fmt: skip
-    with enough_memory(SMALLER_EVAL_BATCH), announced("embedding", len(images)) as phase:
+    with explain_out_of_memory(SMALLER_EVAL_BATCH), announced("embedding", len(images)) as phase:
         for batch in outcomes:
             pixels = []
             for image, outcome in zip(islice(remaining, len(batch)), batch, strict=True):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common import ranges
 from dccc_lightning.common.console import CONSOLE
-from dccc_lightning.common.faults import explained
+from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.preflight import build_dataset, check_training
-from dccc_lightning.config.processes import finished, less_memory
+from dccc_lightning.config.processes import cleanup, less_memory
 from dccc_lightning.config.trainer_checks import check_processes
 from dccc_lightning.data.records import UNKNOWN, Splits
 from dccc_lightning.errors import UserError
@@ -77,7 +77,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         {"pretrain": own},
     )
     trainer = build_trainer(settings, str(output))
-    with finished(trainer), explained(output, less_memory(settings, trainer.world_size)):
+    with cleanup(trainer), explain_failures(output, less_memory(settings, trainer.world_size)):
         trainer.fit(module, datamodule=datamodule)
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(

@@ -9,11 +9,11 @@ from typing import Any
 from rich.table import Table
 
 from dccc_lightning.common.console import CONSOLE, print_once
-from dccc_lightning.common.faults import explained
+from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.preflight import build_dataset, check_training
 from dccc_lightning.config.preset_diff import is_published
-from dccc_lightning.config.processes import finished, less_memory
+from dccc_lightning.config.processes import cleanup, less_memory
 from dccc_lightning.config.trainer_checks import check_processes
 from dccc_lightning.data.records import ReIDDataset, Splits
 from dccc_lightning.errors import UserError
@@ -74,7 +74,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         log.warning("ckpt_path=last: no run in %s yet, so a new one starts", settings["output"])
     for logger in trainer.loggers:
         logger.log_hyperparams(dict(settings))
-    with finished(trainer), explained(output, less_memory(settings, trainer.world_size)):
+    with cleanup(trainer), explain_failures(output, less_memory(settings, trainer.world_size)):
         if checkpoint is None and splits.labelled:
             trainer.validate(module, datamodule=datamodule, verbose=False)
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)

@@ -5,7 +5,7 @@ from abc import abstractmethod
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, enough_memory
+from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.data.batches import EvalBatch
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
@@ -23,11 +23,11 @@ class EvaluatedModule(pl.LightningModule):
         camera_center: Centre embeddings by camera before ranking.
         better: Prefix of the network with the highest mAP (the first of equals) at the last
             evaluation in training; None before the first.
-        collapse_told: True after a warning about collapsed embeddings, which is not repeated.
+        collapse_warned: True after a warning about collapsed embeddings, which is not repeated.
     """
 
     camera_center = False
-    collapse_told = False
+    collapse_warned = False
     better: str | None = None
 
     retrieval: dict[str, ReIDRetrieval]
@@ -46,7 +46,7 @@ class EvaluatedModule(pl.LightningModule):
 
     def validation_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the embeddings of a batch of query or gallery images."""
-        with enough_memory(SMALLER_EVAL_BATCH):
+        with explain_out_of_memory(SMALLER_EVAL_BATCH):
             for name, network in self.networks().items():
                 self.retrieval[name].update(
                     network(batch.images),
@@ -61,9 +61,9 @@ class EvaluatedModule(pl.LightningModule):
         try:
             scores: dict[str, Tensor] = {}
             for name, metric in self.retrieval.items():
-                metric.warn = not self.collapse_told
+                metric.warn = not self.collapse_warned
                 found = metric.compute()
-                self.collapse_told |= metric.collapsed
+                self.collapse_warned |= metric.collapsed
                 scores |= {f"{name}/{key}": value for key, value in found.items()}
         except ValueError as error:
             raise UserError(f"evaluation: {error}") from error

@@ -38,7 +38,7 @@ def split_images(splits: Splits) -> Iterator[SplitImage]:
             yield SplitImage(split, name, identity, camera)
 
 
-def is_right(query: SplitImage, other: SplitImage) -> bool:
+def is_match(query: SplitImage, other: SplitImage) -> bool:
     """Return True if evaluation counts a gallery image as a match of a query."""
     is_filtered = query.camera == other.camera != UNKNOWN
     return query.identity == other.identity != UNKNOWN and not is_filtered

@@ -10,7 +10,7 @@ import numpy as np
 from dccc_lightning.data.audit.image_sizes import Sizes, sizes_of
 from dccc_lightning.data.audit.inspection import Inspection, inspect_all
 from dccc_lightning.data.audit.likeness import TITLES, near_duplicates
-from dccc_lightning.data.audit.split_images import SPLITS, SplitImage, is_right, split_images
+from dccc_lightning.data.audit.split_images import SPLITS, SplitImage, is_match, split_images
 from dccc_lightning.data.datasets.official_counts import Counts, Facts, Unverified
 from dccc_lightning.data.records import UNKNOWN, Splits
 
@@ -190,7 +190,7 @@ def _worst_defect(group: Sequence[SplitImage], gallery_holds_queries: bool) -> s
         return "leaked"
     if len({image.identity for image in group} - {UNKNOWN}) > 1:
         return "two_identities"
-    if any(is_right(image, other) for image, other in product(query, gallery)):
+    if any(is_match(image, other) for image, other in product(query, gallery)):
         return "query_in_gallery"
     if gallery_holds_queries and len(query) == len(gallery) == 1:
         return None
@@ -206,5 +206,5 @@ def _unmatched(queries: Sequence[SplitImage], gallery: Sequence[SplitImage]) -> 
     return tuple(
         query.name
         for query in queries
-        if not any(is_right(query, image) for image in by_identity[query.identity])
+        if not any(is_match(query, image) for image in by_identity[query.identity])
     )

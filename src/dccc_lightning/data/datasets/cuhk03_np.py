@@ -7,7 +7,11 @@ import os
 from typing import Literal
 
 from dccc_lightning.common import checks
-from dccc_lightning.data.datasets.file_names import NameRule, find_home, read_market_layout
+from dccc_lightning.data.datasets.file_names import (
+    NameRule,
+    find_dataset_folder,
+    read_market_layout,
+)
 from dccc_lightning.data.datasets.official_counts import Counts, Facts, Unverified
 from dccc_lightning.data.records import Splits
 
@@ -49,7 +53,7 @@ class CUHK03NP:
         Raises:
             UserError: A folder is missing or empty, or file names do not parse.
         """
-        _, home = find_home(self.root, FOLDERS, tuple(FACTS))
+        _, home = find_dataset_folder(self.root, FOLDERS, tuple(FACTS))
         own = self.root.expanduser()
         if own.name == self.variant and own.is_dir():
             home = own.parent

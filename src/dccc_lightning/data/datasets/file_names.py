@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dccc_lightning.data.datasets.official_counts import Facts
-from dccc_lightning.data.image_formats import OtherImages, has_image_suffix
+from dccc_lightning.data.image_formats import MisnamedImages, has_image_suffix
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 
@@ -65,7 +65,7 @@ MARKET_NAMES = NameRule(
 )
 
 
-def find_home(
+def find_dataset_folder(
     root: str | os.PathLike[str], folders: Sequence[str], marks: Sequence[str]
 ) -> tuple[Path, Path]:
     """Find the dataset's folder: ``root`` if it contains one of ``marks``, or a child of it.
@@ -105,7 +105,7 @@ def shown(name: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def list_images(folder: Path, others: OtherImages) -> list[str]:
+def list_images(folder: Path, others: MisnamedImages) -> list[str]:
     """Return the sorted names of the images in ``folder``, ignoring hidden and other files.
 
     Args:
@@ -127,7 +127,7 @@ def list_images(folder: Path, others: OtherImages) -> list[str]:
 
 
 def read_folder(
-    dataset: str, folder: Path, rule: NameRule, others: OtherImages, junk: Sequence[int] = JUNK
+    dataset: str, folder: Path, rule: NameRule, others: MisnamedImages, junk: Sequence[int] = JUNK
 ) -> list[Row]:
     """Return the rows of the images in ``folder`` without junk, sorted by name.
 
@@ -234,11 +234,11 @@ def read_market_layout(
         UserError: A folder is missing, a name does not parse, a distractor is a query, or a split
             is empty.
     """
-    home, official = find_home(root, folders, parts)
+    home, official = find_dataset_folder(root, folders, parts)
     layout = f"{{{','.join(parts)}}} with names as {rule.example}"
     expected = f"{official}/{layout}"
     rows: list[list[Row]] = []
-    others = OtherImages()
+    others = MisnamedImages()
     for position, folder in enumerate(parts):
         if (home / folder).is_dir():
             rows.append(read_folder(name, home / folder, rule, others, junk))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dccc_lightning.data.image_formats import OtherImages, has_image_suffix
+from dccc_lightning.data.image_formats import MisnamedImages, has_image_suffix
 from dccc_lightning.errors import UserError
 
 
@@ -31,7 +31,7 @@ def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
             or the path of an image is not UTF-8.
     """
     real_root = os.path.realpath(root)
-    pending, seen, others = [""], {real_root}, OtherImages()
+    pending, seen, others = [""], {real_root}, MisnamedImages()
     while pending:
         prefix = pending.pop()
         folders: list[str] = []

@@ -13,14 +13,14 @@ from dccc_lightning.common import checks
 from dccc_lightning.data.datasets.file_names import (
     MAX_DIGITS,
     build_splits,
-    find_home,
+    find_dataset_folder,
     list_images,
     place,
     require_images,
     shown,
 )
 from dccc_lightning.data.datasets.official_counts import Counts, Facts
-from dccc_lightning.data.image_formats import OtherImages
+from dccc_lightning.data.image_formats import MisnamedImages
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
 
@@ -58,7 +58,7 @@ class LaST:
         Raises:
             UserError: A folder is missing or empty, or a name does not begin with an identity.
         """
-        home, official = find_home(self.root, FOLDERS, PARTS[1:])
+        home, official = find_dataset_folder(self.root, FOLDERS, PARTS[1:])
         expected = f"{official}/{LAYOUT}"
         for part in PARTS:
             if not (home / part).is_dir():
@@ -67,7 +67,7 @@ class LaST:
                     "set dataset.root"
                 )
         train, query, gallery = (home / part for part in PARTS)
-        others = OtherImages()
+        others = MisnamedImages()
         people = [
             self._by_folder(train, others),
             self._by_name(query, others),
@@ -81,7 +81,7 @@ class LaST:
         FACTS.warn_if_different(splits)
         return splits
 
-    def _by_folder(self, folder: Path, others: OtherImages) -> list[tuple[Path, int]]:
+    def _by_folder(self, folder: Path, others: MisnamedImages) -> list[tuple[Path, int]]:
         """Return the images in subfolders named by identity, sorted by path."""
         try:
             homes = sorted(home for home in folder.iterdir() if home.is_dir())
@@ -95,7 +95,7 @@ class LaST:
             for name in list_images(home, others)
         ]
 
-    def _by_name(self, folder: Path, others: OtherImages) -> list[tuple[Path, int]]:
+    def _by_name(self, folder: Path, others: MisnamedImages) -> list[tuple[Path, int]]:
         """Return the images in ``folder``, whose names begin with an identity, sorted by name."""
         names = list_images(folder, others)
         identities = self._identities(folder, names, QUERY, "000001_0001.jpg")

@@ -17,7 +17,7 @@ from dccc_lightning.data.datasets.file_names import (
     NameRule,
     Row,
     build_splits,
-    find_home,
+    find_dataset_folder,
     place,
     read_market_layout,
     require_images,
@@ -79,7 +79,7 @@ class MSMT17:
             UserError: A folder, list or listed file is missing, or a line or name does not parse.
         """
         marks = [*(name for names in LISTS.values() for name in names), MARKET_FOLDERS[0]]
-        home, official = find_home(self.root, FOLDERS, marks)
+        home, official = find_dataset_folder(self.root, FOLDERS, marks)
         if (home / MARKET_FOLDERS[0]).is_dir():
             return read_market_layout(
                 self.name, home, rule=REPACKED_NAMES, facts=FACTS, one_numbering=False

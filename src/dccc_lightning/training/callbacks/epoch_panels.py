@@ -164,5 +164,5 @@ class Panels(EpochRow):
 
 
 def _warn_on_failure_if_alone() -> AbstractContextManager[None]:
-    """Return ``warn_on_failure``; of several processes none can leave a collective alone."""
+    """Return ``warn_on_failure`` for a single process; several would deadlock in a collective."""
     return warn_on_failure("panels") if collectives.world()[1] == 1 else nullcontext()

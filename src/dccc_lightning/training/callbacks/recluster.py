@@ -106,7 +106,7 @@ class Recluster(Callback):
                 "choose clustering.camera=none"
             )
         if stage == "fit" and datamodule.labels_epoch >= trainer.current_epoch:
-            datamodule.forget_labels()  # those of a checkpoint are restored later
+            datamodule.discard_labels()  # those of a checkpoint are restored later
         datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
 
     def refresh(self, module: DCCCModule, datamodule: ReIDDataModule, epoch: int) -> None:
@@ -119,9 +119,9 @@ class Recluster(Callback):
         start = time.perf_counter()
         records = datamodule.splits.train
         embeddings, unit, context = self.embed(module, datamodule, epoch)
-        if not getattr(module, "collapse_told", False):
+        if not getattr(module, "collapse_warned", False):
             rows = sampled(embeddings)
-            module.collapse_told = warn_of_collapse(rows, "training images", log)
+            module.collapse_warned = warn_of_collapse(rows, "training images", log)
         embedded = time.perf_counter()
         previous = datamodule.labels
         labels, figures = self._cluster(unit, context, previous, epoch)
@@ -198,7 +198,7 @@ class Recluster(Callback):
             except Exception as error:
                 outcome[0] = error
         if collectives.world()[1] > 1:
-            told = [_told(outcome[0])]
+            told = [_sendable(outcome[0])]
             torch.distributed.broadcast_object_list(told, src=0)
             outcome = outcome if collectives.world()[0] == 0 else told
         found: PseudoLabels | Exception = outcome[0]
@@ -239,7 +239,7 @@ class Recluster(Callback):
         self.summary = state_dict["summary"]
 
 
-def _told(found: Any) -> Any:
+def _sendable(found: Any) -> Any:
     """Return the outcome to broadcast; other errors are sent as text, as not all can be pickled."""
     if isinstance(found, Exception) and not isinstance(found, (UserError, NoClustersError)):
         return LostProcessError(f"clustering failed with {type(found).__name__}: {found}")
