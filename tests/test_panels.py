@@ -29,18 +29,27 @@ from dccc_lightning.errors import UnwritableFileError, UserError
 from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.reports import fonts, make_panels, svg
-from dccc_lightning.reports.boards import cluster_boards
+from dccc_lightning.reports import make_panels
+from dccc_lightning.reports.boards import cluster_boards, fonts
 from dccc_lightning.reports.boards.cluster_boards import ClusterFigures, cluster_rows, outlier_rows
 from dccc_lightning.reports.boards.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.boards.thumbnails import Thumbnails
-from dccc_lightning.reports.figures.distance_histograms import distance_histograms
+from dccc_lightning.reports.figures.chart import PALETTE, Chart, set_tooltips, to_svg
+from dccc_lightning.reports.figures.cluster_sizes import size_chart
+from dccc_lightning.reports.figures.distance_histograms import (
+    distance_charts,
+    distance_histograms,
+)
 from dccc_lightning.reports.figures.embedding_map import layout, sample
-from dccc_lightning.reports.figures.label_flow import label_flow
-from dccc_lightning.reports.figures.training_curves import plot_curves
+from dccc_lightning.reports.figures.label_flow import flow_chart, label_flow
+from dccc_lightning.reports.figures.training_curves import (
+    eps_choices,
+    plot_curves,
+    training_curves,
+)
 from dccc_lightning.reports.make_panels import Clustered, Evaluated
 from dccc_lightning.reports.panels import read_panels, write_panels
-from dccc_lightning.reports.run_page import Report, to_html, write_report
+from dccc_lightning.reports.run_page import Report, run_page, write_report
 from dccc_lightning.training.callbacks.epoch_panels import Panels
 from environment import with_modules
 
@@ -93,9 +102,9 @@ def made():
 
 
 BROKEN = {
-    "map": ("charts.draw_map", MemoryError("Unable to allocate 8 GiB")),
-    "distances": ("charts.draw_distances", ValueError("Image size is too large")),
-    "sizes": ("charts.draw_sizes", RuntimeError("out of memory\nsecond line")),
+    "map": ("map_charts", MemoryError("Unable to allocate 8 GiB")),
+    "distances": ("distance_charts", ValueError("Image size is too large")),
+    "sizes": ("size_chart", RuntimeError("out of memory\nsecond line")),
     "flow": ("label_flow", KeyError(3)),
     "rankings": ("ranking_rows", np.linalg.LinAlgError("no convergence")),
     "clusters/loosest": ("board", UserError("cannot read the image x.jpg")),
@@ -124,7 +133,7 @@ def test_a_picture_that_fails_is_one_warning_and_the_others_are_made(
     assert str(error).split("\n")[0] in message
 
 
-@pytest.mark.parametrize("where", ["charts.draw_map", "ranking_rows"])
+@pytest.mark.parametrize("where", ["map_charts", "ranking_rows"])
 @pytest.mark.parametrize(
     "error",
     [OSError(errno.ENOSPC, "No space left"), UnwritableFileError("x.png cannot be written")],
@@ -151,7 +160,7 @@ def test_an_image_that_has_gone_costs_the_boards_that_show_it(made, caplog):
     assert [r.getMessage() for r in caplog.records] == [
         "no panel rankings: cannot read the image x.jpg"
     ]
-    page = to_html(report(found.values()))
+    page = run_page(report(found.values()))
     assert '<section id="clusters">' in page
     assert '<section id="rankings">' not in page
 
@@ -169,10 +178,48 @@ def test_a_panel_that_cannot_be_written_costs_that_panel(made, tmp_path, monkeyp
 
 
 def test_many_clusters_make_a_small_chart():
-    chart = svg.bars(list(range(50_000, 0, -1)), "sizes", "clusters")
-    assert len(chart) < 20_000
-    assert chart.count("<rect") == 0
-    assert svg.bars([3, 2, 1], "sizes", "clusters").count("<rect") == 3
+    many = size_chart({"sizes": list(range(50_000, 0, -1)), "outliers": 0})
+    assert len(to_svg(many)) < 20_000
+    assert many.note.startswith("50,000 clusters")
+    few = to_svg(size_chart({"sizes": [3, 2, 1], "outliers": 0}))
+    assert tooltips(few) == ["1: 3", "2: 2", "3: 1"]
+
+
+def tooltips(page):
+    """Texts that are shown where a chart is pointed at."""
+    return [html_module.unescape(text) for text in re.findall(r"<title>([^<]*)</title></", page)]
+
+
+def chart(draw, title="chart"):
+    return Chart(title, draw)
+
+
+def test_a_chart_shows_its_values_and_follows_the_theme_of_its_page():
+    def draw(axes):
+        (line,) = axes.plot([1, 2, 3], [0.5, 0.7, 0.6], marker="o", label=EVIL)
+        set_tooltips(line, ["a", EVIL, "c"])
+        axes.legend()
+
+    text = to_svg(chart(draw, EVIL))
+    assert tooltips(text) == ["a", EVIL, "c"]
+    assert EVIL not in text
+    assert not re.search("#[0-9a-f]{6}|<style|xmlns|font-family", text)
+    used = set(re.findall(r"var\(--(\w+)\)", text))
+    assert {"c0", "dim", "line", "text", "card"} <= used <= PALETTE.keys()
+    references = set(re.findall(r'(?:url\(|href=")#(\w+)', text))
+    assert references == set(re.findall(r' id="(\w+)"', text))
+    assert references
+    assert references.isdisjoint(re.findall(r' id="(\w+)"', to_svg(chart(draw, "another"))))
+
+
+def test_an_axis_of_epochs_has_whole_numbers_and_one_of_eps_has_not():
+    choice = {"epoch": 0, "eps": 0.5, "criterion": "knee", "candidates": [0.4, 0.6],
+              "scores": [0.0, 1.0]}  # fmt: skip
+    rows = [{"epoch": epoch, "train/loss": 2.0 - epoch} for epoch in (0, 1)]
+    (losses,), (scores,) = training_curves(rows), eps_choices([choice])
+    texts = re.findall(r"text-anchor: middle[^>]*>([^<]*)<", to_svg(losses))
+    assert texts == ["1", "2", "epochs trained"]
+    assert ">0.50<" in to_svg(scores)
 
 
 def test_dollars_in_names_are_no_formulas(tmp_path):
@@ -397,25 +444,8 @@ def test_thumbnails_come_apart_as_they_were_put_together():
         assert pixel.tolist() == load(split, [int(index)], 16)[0, 3, 5].tolist()
 
 
-@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
-@settings(max_examples=50, deadline=None)
-def test_ticks_are_round_ascend_and_span(low, span):
-    marks = svg.ticks(low, low + span)
-    assert 2 <= len(marks) <= 12
-    assert (np.diff(marks) > 0).all()
-    slack = 1e-6 * (abs(low) + span + 1)
-    assert marks[0] <= low + slack
-    assert marks[-1] >= low + span - slack
-
-
-def test_an_axis_of_epochs_has_whole_numbers_and_one_of_eps_has_not():
-    points = {"a line": [(0.4, 0.0), (0.6, 1.0)], "another": [(0.4, 1.0), (1.6, 0.0)]}
-    assert ">0.5<" not in svg.lines(points, "name", "epochs trained")
-    assert ">0.5<" in svg.lines(points, "name", "eps", whole=False)
-
-
 def test_the_page_holds_every_part_and_nothing_from_elsewhere(made):
-    page = to_html(report(made.values()))
+    page = run_page(report(made.values()))
     for part in ("figures", "curves", "map", "distances", "clusters", "rankings", "time", "run"):
         assert f'<section id="{part}">' in page
     assert "61.2 %" in page
@@ -423,14 +453,42 @@ def test_the_page_holds_every_part_and_nothing_from_elsewhere(made):
     assert "python -m dccc_lightning seed=1" in page
     assert "<td>epochs</td><td>16</td><td>2</td>" in page
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
-    assert "url(" not in page.replace("url(${picture})", "")
+    assert not re.search(r"url\((?!#|\$\{picture\})", page)
+    assert page == run_page(report(made.values()))
+
+
+def test_pointing_at_charts_shows_their_values(made):
+    shown = tooltips(run_page(report(made.values())))
+    assert {"student, 1: 50", "student, 2: 60", "loss, 2: 1"} <= set(shown)
+    counts = made["distances"].data["clusters"]
+    bars = [int(text.split(": ")[1]) for text in shown if text.startswith("one cluster, ")]
+    assert bars == [count for count in counts["within"] if count]
+    sizes = made["sizes"].data["sizes"]
+    assert [f"{rank}: {size}" for rank, size in enumerate(sizes, 1)] == [
+        text for text in shown if re.fullmatch(r"\d+: \d+", text)
+    ]
+    flow = made["flow"].data
+    bands = [f"{name}: {flow[name]}" for name in ("kept", "moved", "joined", "left", "out")]
+    assert [text for text in bands if not text.endswith(": 0")] == [
+        text for text in shown if text in bands
+    ]
+
+
+def test_a_page_and_the_picture_of_a_panel_are_one_chart(made):
+    for name, charts in (("sizes", [size_chart(made["sizes"].data)]),
+                         ("flow", [flow_chart(made["flow"].data)]),
+                         ("distances", distance_charts(made["distances"].data))):  # fmt: skip
+        page = run_page(report([made[name]]))
+        assert all(to_svg(one) in page for one in charts)
+        dark = np.asarray(made[name].image.convert("L")) < 200
+        assert 0.001 < dark.mean() < 0.8
 
 
 def test_the_page_of_a_run_without_identities_or_panels_has_no_empty_parts():
     figures = {name: {"epoch": 0, "num_clusters": 7.0, "outlier_ratio": 0.25}
                for name in ("first", "best", "last")}  # fmt: skip
     results = report().results | {"student": None, "initial": None, "figures": figures}
-    page = to_html(report(results=results, timings=[]))
+    page = run_page(report(results=results, timings=[]))
     assert "no identities, so no scores" in page
     assert "25.0%" in page
     assert [part for part in ("map", "rankings", "time") if f'<section id="{part}">' in page] == []
@@ -439,7 +497,7 @@ def test_the_page_of_a_run_without_identities_or_panels_has_no_empty_parts():
 class Page(HTMLParser):
     """A page as a tree's worth of facts: elements, their text, and whether they nest."""
 
-    VOID = ("meta", "link", "img", "br", "line", "rect", "circle", "path", "polyline")
+    VOID = ("meta", "link", "img", "br")
 
     def __init__(self, text):
         super().__init__()
@@ -475,7 +533,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_as_a_document_shows_all_that_it_should(made):
-    page = Page(to_html(report(made.values())))
+    page = Page(run_page(report(made.values())))
     assert page.all("meta", name="viewport")
     assert page.texts["style"].count("prefers-color-scheme: dark") == 1
     figures = page.texts["#figures"]
@@ -483,8 +541,9 @@ def test_the_page_as_a_document_shows_all_that_it_should(made):
                  "rank-1", "rank-10"):  # fmt: skip
         assert text in figures
     charts = [chart["aria-label"] for chart in page.all("svg")]
-    wanted = {"mAP on the test split, %", "Loss", "eps (DCPS)", "Clusters", "label flow",
-              "pairs of images by distance, clusters", "images of each cluster"}  # fmt: skip
+    wanted = {"mAP on the test split, %", "Loss", "eps (DCPS)", "Clusters",
+              "From the last epoch's labels to these", "Cluster sizes, images",
+              "Pairs of images: one cluster against two"}  # fmt: skip
     assert wanted <= set(charts)
     folded = {board["id"]: "open" in board for board in page.all("details")}
     assert folded == dict.fromkeys([*BOARDS, "clusters/mixed", "rankings"], False) | {
@@ -522,7 +581,7 @@ def test_names_of_the_user_stay_text(made):
     evil_map = made["map"].__class__(
         "map", EVIL, made["map"].image, made["map"].data | {"captions": [EVIL] * 60}
     )
-    page = to_html(report([*panels, evil_map], title=EVIL, command=EVIL,
+    page = run_page(report([*panels, evil_map], title=EVIL, command=EVIL,
                           differences=[(EVIL, EVIL, EVIL)], environment={EVIL: EVIL}))  # fmt: skip
     assert "<img src=x" not in page
     assert page.count("</script>") == 2

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from study_plan import Table, jobs_of, rows
 from study_tables import Finished, measure
 
-from dccc_lightning.reports.charts import BLUE, ORANGE
+from dccc_lightning.reports.figures.chart import BLUE, ORANGE
 
 LEAST = 3
 """Values that make a curve."""

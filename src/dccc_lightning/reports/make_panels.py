@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import UNKNOWN, Records
-from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.neighbors.camera_normalization import center
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
-from dccc_lightning.reports import charts
 from dccc_lightning.reports.boards.board import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
 from dccc_lightning.reports.boards.cluster_boards import (
     KINDS,
@@ -28,9 +26,11 @@ from dccc_lightning.reports.boards.cluster_boards import (
 )
 from dccc_lightning.reports.boards.ranking_board import Split, ranking_rows
 from dccc_lightning.reports.boards.thumbnails import Load, Thumbnails, key
-from dccc_lightning.reports.figures.distance_histograms import distance_histograms
-from dccc_lightning.reports.figures.embedding_map import layout, sample
-from dccc_lightning.reports.figures.label_flow import label_flow
+from dccc_lightning.reports.figures.chart import to_image
+from dccc_lightning.reports.figures.cluster_sizes import count_sizes, size_chart
+from dccc_lightning.reports.figures.distance_histograms import distance_charts, distance_histograms
+from dccc_lightning.reports.figures.embedding_map import layout, map_charts, sample
+from dccc_lightning.reports.figures.label_flow import flow_chart, label_flow
 from dccc_lightning.reports.panels import Panel
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import CAMERA_CENTERED
@@ -174,8 +174,9 @@ def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]
         if (values != UNKNOWN).any():
             data[name] = values[chosen].tolist()
     thumbnails = Thumbnails.load(data["keys"], load, MAP_HEIGHT)
+    picture = to_image(map_charts(data), (5.2, 5.2 * float(np.ptp(points[:, 1])) + 0.6))
     return [
-        Panel("map", f"map of {len(chosen):,} training images", charts.draw_map(data), data),
+        Panel("map", f"map of {len(chosen):,} training images", picture, data),
         thumbnails.panel("thumbnails/map", "images of the map"),
     ]
 
@@ -184,17 +185,18 @@ def _distances(found: Clustered) -> list[Panel]:
     reach = min(max(REACH, found.eps + 0.1), 0.99)
     graph = found.labeler.distances(found.embeddings, found.records.cameras, reach)
     data = distance_histograms(graph, found.labels, found.records.identities, found.eps)
-    return [Panel("distances", "distances and eps", charts.draw_distances(data), data)]
+    return [
+        Panel("distances", "distances and eps", to_image(distance_charts(data), (6, 3.8)), data)
+    ]
 
 
 def _sizes(found: Clustered) -> list[Panel]:
-    sizes = sorted(cluster_quality.cluster_sizes(found.labels).tolist(), reverse=True)
-    data = {"sizes": sizes, "outliers": int(np.sum(found.labels < 0))}
-    return [Panel("sizes", "cluster sizes", charts.draw_sizes(data), data)]
+    data = count_sizes(found.labels)
+    return [Panel("sizes", "cluster sizes", to_image([size_chart(data)], (6, 3.4)), data)]
 
 
 def _flow(found: Clustered) -> list[Panel]:
     if found.previous is None:
         return []
     data = label_flow(found.labels, found.previous)
-    return [Panel("flow", "label flow", charts.draw_flow(data), data)]
+    return [Panel("flow", "label flow", to_image([flow_chart(data)], (6.4, 3.8)), data)]

@@ -65,5 +65,5 @@ def read_panels(folder: Path) -> dict[str, tuple[Panel, int]]:
 def encoded(image: Image.Image, suffix: str) -> bytes:
     """Return the bytes of a picture file, ``.png`` or ``.jpg``."""
     buffer = io.BytesIO()
-    image.save(buffer, format=PICTURES[suffix], quality=80)
+    image.save(buffer, format=PICTURES[suffix], quality=80, optimize=suffix == ".jpg")
     return buffer.getvalue()

@@ -1,42 +1,32 @@
-"""report.html: a run on one page that needs nothing beside it."""
+"""Page of a run: report.html, one file that needs nothing beside it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from dccc_lightning.common.files import write_atomically
-from dccc_lightning.reports import html_panels, svg
+from dccc_lightning.reports.boards.thumbnails import Thumbnails
+from dccc_lightning.reports.figures.chart import Chart
+from dccc_lightning.reports.figures.cluster_sizes import size_chart
+from dccc_lightning.reports.figures.distance_histograms import distance_charts
+from dccc_lightning.reports.figures.label_flow import flow_chart
+from dccc_lightning.reports.figures.training_curves import eps_choices, training_curves
 from dccc_lightning.reports.label_free import FIGURES, RULE
 from dccc_lightning.reports.metrics_table import Row
-from dccc_lightning.reports.panels import Panel
+from dccc_lightning.reports.pages import render
+from dccc_lightning.reports.panels import Panel, encoded
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted
 
 PARTS = ("embedding", "clustering", "training", "evaluation", "other")
 """Columns of timings.csv that make up ``total``."""
 
-_CLUSTER_BOARDS = [f"clusters/{kind}" for kind in
-                   ("largest", "tightest", "loosest", "mixed", "outliers")]  # fmt: skip
-
-_CURVES: tuple[tuple[str, dict[str, str], float], ...] = (
-    ("mAP on the test split, %", {"val/mAP": "student", "val_teacher/mAP": "teacher"}, 100),
-    ("Loss", {"train/loss": "loss"}, 1),
-    ("eps (DCPS)", {"cluster/eps": "eps"}, 1),
-    ("Clusters", {"cluster/num_clusters": "clusters"}, 1),
-    ("Outliers, % of images", {"cluster/outlier_ratio": "outliers"}, 100),
-    ("Labels against identities", {"cluster/ari": "ARI", "cluster/nmi": "NMI"}, 1),
-    ("Silhouette", {"cluster/silhouette": "of clustered images",
-                    "cluster/overall_silhouette": "outliers as 0"}, 1),
-    ("Churn, % of images in another cluster", {"cluster/churn": "churn"}, 100),
-)  # fmt: skip
+_CLUSTERS = ("largest", "tightest", "loosest", "mixed", "outliers")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the page tells.
+    """Content of the page.
 
     Attributes:
         title: Of the page, such as the name of the dataset.
@@ -50,7 +40,7 @@ class Report:
         command: That repeats the run.
         differences: Settings that are not the preset's: name, the preset's value, the run's.
         environment: What the run ran on.
-        notice: What its settings are not.
+        notice: Caveat of its settings, such as that they are no published benchmark.
     """
 
     title: str
@@ -68,69 +58,51 @@ class Report:
 
 def write_report(path: Path, report: Report) -> None:
     """Write the page, complete or not at all."""
-    write_atomically(path, to_html(report).encode())
+    write_atomically(path, run_page(report).encode())
 
 
-def to_html(report: Report) -> str:
-    """Return the page; all names, paths and values of the user's are escaped."""
+def run_page(report: Report) -> str:
+    """Return the page as HTML."""
     results = report.results
     panels = {name: panel for name, (panel, _) in report.panels.items()}
-    epochs = {epoch for _, epoch in report.panels.values()}
-    when = f' <span class="dim">after epoch {max(epochs) + 1}</span>' if epochs else ""
-    facts = [html_panels.distances(panels["distances"])] if "distances" in panels else []
-    facts += [html_panels.sizes(panels["sizes"])] if "sizes" in panels else []
-    facts += [html_panels.flow(panels["flow"])] if "flow" in panels else []
-    sections = (
-        ("figures", "Figures", _figures(report)),
-        ("curves", "Curves", _grid(_curves(report.rows) + _choices(report.choices))),
-        ("map", f"Map{when}", html_panels.interactive_map(panels)),
-        ("distances", f"Distances, sizes, flow{when}", _grid("".join(facts))),
-        ("clusters", f"Clusters{when}", html_panels.boards(panels, _CLUSTER_BOARDS)),
-        ("rankings", f"Rankings{when}", html_panels.boards(panels, ["rankings"])),
-        ("time", "Time", _time(report.timings, results["seconds"])),
-        ("run", "This run", _run(report)),
-    )
-    shown = [section for section in sections if section[2]]
-    links = "".join(f'<a href="#{key}">{title.split("<")[0]}</a>' for key, title, _ in shown)
-    body = "".join(
-        f'<section id="{key}"><h2>{title}</h2>{content}</section>' for key, title, content in shown
-    )
-    title = escape(report.title)
-    said = f"{results['epochs']} epochs · {_duration(results['seconds'])} · seed {results['seed']}"
-    notice = f'<p class="dim">Note: {escape(report.notice)}</p>' if report.notice else ""
-    folder = resources.files("dccc_lightning.reports") / "templates"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{title}: {escape(report.name)}</title><link rel="icon" href="data:,">'
-        f"<style>{(folder / 'report.css').read_text()}</style></head><body><header>"
-        f'<h1>{title}</h1><p class="dim">{said}</p>{notice}<nav>{links}</nav></header>'
-        f"<main>{body}</main><footer>dccc_lightning {escape(results['versions']['dccc_lightning'])}"
-        f"</footer><script>{(folder / 'map.js').read_text()}</script></body></html>\n"
+    epochs = [epoch for _, epoch in report.panels.values()]
+    boards = panels if "thumbnails/boards" in panels else {}
+    times = _times(report.timings)
+    return render(
+        "run.html",
+        report=report,
+        title=report.title,
+        summary=f"{results['epochs']} epochs · {_duration(results['seconds'])} · "
+        f"seed {results['seed']}",
+        when=f"after epoch {max(epochs) + 1}" if epochs else "",
+        scores=_scores(report) if results.get("student") else _label_free(results),
+        curves=[*training_curves(report.rows), *eps_choices(report.choices)],
+        map=_map(panels),
+        clustering=_clustering(panels),
+        clusters=[boards[key] for name in _CLUSTERS if (key := f"clusters/{name}") in boards],
+        rankings=[boards["rankings"]] if "rankings" in boards else [],
+        thumbnails=_thumbnails(panels),
+        times=times,
+        beside=results["seconds"] - sum(row["total"] for row in _trained(report.timings)),
+        environment=dict(results["versions"]) | dict(report.environment),
     )
 
 
-def _figures(report: Report) -> str:
-    if report.results.get("student"):
-        return _scores(report)
-    return _label_free(report.results.get("figures") or {})
-
-
-def _scores(report: Report) -> str:
-    """Return scores before and after: large ones of the better network, then all of them."""
+def _scores(report: Report) -> dict[str, Any]:
+    """Return scores before and after: cards of the better network, and a table of all."""
     results = report.results
     before = results.get("initial") or {}
     networks = [results[name] for name in ("student", "teacher") if results.get(name)]
     after = max(networks, key=lambda scores: scores["mAP"])
     cards = [
-        _card(name, f"{after[score]:.1f} %",
+        _card(SCORE_NAMES[score], f"{after[score]:.1f} %",
               f"{before[score]:.1f} % before training" if score in before else "")
-        for score, name in ((score, SCORE_NAMES[score]) for score in ("mAP", "rank1", "mINP"))
+        for score in ("mAP", "rank1", "mINP")
     ]  # fmt: skip
-    trained = [row for row in report.rows if "cluster/ari" in row]
+    trained = [row["cluster/ari"] for row in report.rows if "cluster/ari" in row]
     if trained:
-        first, last = trained[0]["cluster/ari"], trained[-1]["cluster/ari"]
-        cards.append(_card("ARI of the labels", f"{last:.2f}", f"{first:.2f} in the first epoch"))
+        first = f"{trained[0]:.2f} in the first epoch"
+        cards.append(_card("ARI of the labels", f"{trained[-1]:.2f}", first))
     lines = {
         "before training": before,
         "student, last epoch": results.get("student"),
@@ -144,15 +116,15 @@ def _scores(report: Report) -> str:
         for name, scores in lines.items()
         if scores
     ]
-    said = noted("test split, %", results.get("note"))
-    table = _table([said, *(SCORE_NAMES[score] for score in SCORES)], rows)
-    return f'<div class="cards">{"".join(cards)}</div><div class="card below">{table}</div>'
+    scale = noted("test split, %", results.get("note"))
+    return {"cards": cards, "head": [scale, *(SCORE_NAMES[s] for s in SCORES)], "rows": rows}
 
 
-def _label_free(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Return what stands in for scores where nobody knows an identity."""
+def _label_free(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of the clusters, for a run without identities."""
+    figures = results.get("figures")
     if not figures:
-        return ""
+        return {}
     first, last = figures["first"], figures["last"]
     cards = [
         _card(name.capitalize(), form.format(last[key]),
@@ -166,105 +138,71 @@ def _label_free(figures: Mapping[str, Mapping[str, float]]) -> str:
         for name, row in figures.items()
     ]  # fmt: skip
     head = ["no identities, so no scores", *(name for name, _ in FIGURES.values())]
-    table = f'{_table(head, rows)}<p class="dim">Best: {escape(RULE)}.</p>'
-    return f'<div class="cards">{"".join(cards)}</div><div class="card below">{table}</div>'
+    return {"cards": cards, "head": head, "rows": rows, "note": f"Best: {RULE}."}
 
 
-def _curves(rows: Sequence[Row]) -> str:
-    cards = []
-    for title, columns, factor in _CURVES:
-        series = {
-            name: [
-                (row["epoch"] + 1, factor * row[key])
-                for row in rows
-                if math.isfinite(row.get(key, math.nan))
-            ]
-            for key, name in columns.items()
-        }
-        series = {name: points for name, points in series.items() if points}
-        if series:
-            chart = svg.lines(series, title, "epochs trained")
-            cards.append(html_panels.chart_card(title, chart, list(series)))
-    return "".join(cards)
+def _card(name: str, value: str, before: str) -> dict[str, str]:
+    return {"name": name, "value": value, "before": before}
 
 
-def _choices(choices: Sequence[Mapping[str, Any]]) -> str:
-    """Return what an adaptive schedule chose eps by, in the first epoch, midway and the last."""
-    if not choices:
-        return ""
-    shown = {
-        choice["epoch"]: choice for choice in (choices[0], choices[len(choices) // 2], choices[-1])
+def _clustering(panels: Mapping[str, Panel]) -> list[Chart]:
+    """Return the charts of distances, sizes and flow."""
+    charts: list[Chart] = []
+    data = {name: panel.data for name, panel in panels.items() if panel.data}
+    if "distances" in data:
+        charts += distance_charts(data["distances"])
+    if "sizes" in data:
+        charts.append(size_chart(data["sizes"]))
+    if "flow" in data:
+        charts.append(flow_chart(data["flow"]))
+    return charts
+
+
+def _map(panels: Mapping[str, Panel]) -> dict[str, Any]:
+    """Return the map's data for the script, and its thumbnails as one picture."""
+    if "map" not in panels or "thumbnails/map" not in panels:
+        return {}
+    data, thumbnails = dict(panels["map"].data or {}), panels["thumbnails/map"]
+    assert thumbnails.image is not None
+    assert thumbnails.data is not None
+    width, height = thumbnails.data["size"]
+    del data["keys"]
+    total, shown = data["images"], len(data["points"])
+    return {
+        "colourings": [name for name in ("cluster", "identity", "camera") if name in data],
+        "data": data | {"size": [width, height], "columns": thumbnails.image.width // width},
+        "images": f"{shown:,} of {total:,} training images"
+        if shown < total
+        else f"{total:,} images",
+        "picture": encoded(thumbnails.image, ".jpg"),
     }
-    series = {
-        f"epoch {epoch + 1}, eps {choice['eps']:.3f}": list(
-            zip(choice["candidates"], choice["scores"], strict=True)
-        )
-        for epoch, choice in shown.items()
-    }
-    criteria = ", ".join(dict.fromkeys(choice["criterion"] for choice in choices))
-    title = f"Choice of eps: score by {criteria}"
-    chart = svg.lines(series, title, "eps", whole=False)
-    return html_panels.chart_card(title, chart, list(series), "The highest score is chosen.")
 
 
-def _time(timings: Sequence[Row], seconds: float) -> str:
-    """Return the shares of the parts of an epoch, their seconds, and what else the run took."""
-    trained = [row for row in timings if row["epoch"] >= 0]
-    if not trained:
-        return ""
-    sums = {part: sum(row.get(part, 0.0) for row in trained) for part in PARTS}
+def _thumbnails(panels: Mapping[str, Panel]) -> dict[str, Any]:
+    """Return the size of the images of the boards, and their JPEG files by key."""
+    if "thumbnails/boards" not in panels:
+        return {}
+    thumbnails = Thumbnails.cut(panels["thumbnails/boards"])
+    pictures = {key: encoded(thumbnails[key], ".jpg") for key in thumbnails.places}
+    return {"size": thumbnails.size, "pictures": pictures}
+
+
+def _trained(timings: Sequence[Row]) -> list[Row]:
+    return [row for row in timings if row["epoch"] >= 0]
+
+
+def _times(timings: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the seconds of each part of the epochs: in all, as a share, and each time."""
+    trained = _trained(timings)
     total = sum(row["total"] for row in trained) or 1.0
-    stripes = "".join(
-        f'<span class="part s{n}" style="flex:{max(sums[part], 0):.3f}" title="{part}"></span>'
-        for n, part in enumerate(PARTS)
-    )
-    rows = []
-    for number, part in enumerate(PARTS):
-        times = [row[part] for row in trained if part in row]
-        mean = sum(times) / len(times) if times else 0.0
-        name = f'<span class="key"><span><i class="s{number}"></i>{part}</span></span>'
-        rows.append([name, f"{sums[part]:.1f}", f"{sums[part] / total:.0%}", f"{mean:.2f}",
-                     str(len(times))])  # fmt: skip
-    if seconds > total:  # of a resumed run the epochs before are not in ``seconds``
-        rows.append(["start, panels, end: beside the epochs", f"{seconds - total:.1f}", "", "", ""])
-    head = ["", "seconds in all", "share", "seconds each time", "times"]
-    table = _table(head, rows, is_escaped=True)
-    return f'<div class="card"><div class="parts">{stripes}</div>{table}</div>'
-
-
-def _run(report: Report) -> str:
-    parts = []
-    if report.command:
-        parts.append(f"<h3>How to reproduce</h3><pre>{escape(report.command)}</pre>")
-    if report.differences:
-        table = _table(["setting", "preset", "this run"], report.differences, style="text")
-        parts.append(f"<h3>Settings that differ from the preset</h3>{table}")
-    elif report.command:
-        parts.append('<p class="dim">All settings are the preset\'s.</p>')
-    rows = list((dict(report.results["versions"]) | dict(report.environment)).items())
-    parts.append(f"<h3>Environment</h3>{_table(['', ''], rows, style='text')}")
-    cards = "".join(f'<div class="card board">{part}</div>' for part in parts)
-    return cards
-
-
-def _card(name: str, value: str, before: str) -> str:
-    return (f'<div class="card"><h3>{escape(name)}</h3><div class="big">{escape(value)}</div>'
-            f'<p class="dim">{escape(before)}</p></div>')  # fmt: skip
-
-
-def _table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], style: str = "", is_escaped: bool = False
-) -> str:
-    def cells(values: Sequence[str], tag: str) -> str:
-        return "".join(f"<{tag}>{v if is_escaped else escape(v)}</{tag}>" for v in values)
-
-    top = f"<thead><tr>{cells(head, 'th')}</tr></thead>" if any(head) else ""
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table class="{style}">{top}<tbody>{body}</tbody></table></div>'
-
-
-def _grid(cards: str) -> str:
-    return f'<div class="charts">{cards}</div>' if cards else ""
+    times = []
+    for part in PARTS if trained else ():
+        seconds = [row[part] for row in trained if part in row]
+        times.append({
+            "name": part, "seconds": sum(seconds), "share": sum(seconds) / total,
+            "mean": sum(seconds) / max(len(seconds), 1), "times": len(seconds),
+        })  # fmt: skip
+    return times
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from dccc_lightning.reports.figures.sweep_plots import CURVES_FILE, captions, cu
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import noted, write_results
 from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
-from dccc_lightning.reports.sweep_page import to_html
+from dccc_lightning.reports.sweep_page import sweep_page
 from dccc_lightning.reports.sweep_table import SweepTable, excuses, jobs_to_csv, tabulate, to_csv
 from dccc_lightning.reports.sweep_table import to_markdown as table_to_markdown
 
@@ -51,7 +51,7 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
         "table.md": table_to_markdown(table, title),
         "table.csv": to_csv(table),
         "jobs.csv": jobs_to_csv(jobs),
-        "report.html": to_html(table, title, {names[n]: png for n, png in pictures.items()}),
+        "report.html": sweep_page(table, title, {names[n]: png for n, png in pictures.items()}),
     }
     for name, content in {**pictures, **{n: text.encode() for n, text in texts.items()}}.items():
         write_atomically(output / name, content)

@@ -7,8 +7,8 @@ from typing import Literal
 from PIL import Image, ImageDraw
 
 from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.reports.boards.fonts import font, shortened
 from dccc_lightning.reports.boards.thumbnails import Thumbnails
-from dccc_lightning.reports.fonts import font, shortened
 from dccc_lightning.reports.panels import Panel
 
 Frame = Literal["", "query", "right", "wrong"]

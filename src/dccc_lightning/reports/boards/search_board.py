@@ -12,7 +12,7 @@ from dccc_lightning.data.decoding import DECODING_ERRORS, FORMATS, check_size, t
 from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.gallery.gallery_table import Hit
 from dccc_lightning.reports.boards.board import FRAME_COLORS
-from dccc_lightning.reports.fonts import font, shortened
+from dccc_lightning.reports.boards.fonts import font, shortened
 
 _WIDTH, _HEIGHT = 96, 192  # of the place for a crop
 _FRAME = 4

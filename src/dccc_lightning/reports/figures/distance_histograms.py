@@ -1,21 +1,27 @@
-"""How far apart the images of one cluster and of two are, in the distance that eps cuts."""
+"""Histograms of pairwise distances, within and between clusters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, triu
 
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.data.records import UNKNOWN
+from dccc_lightning.reports.figures.chart import DIM, Chart, set_tooltips
 
 BIN = 0.02
 """Width of a bin, in Jaccard distance."""
 
 
 _BLOCK = 2**22
-"""Distances that are looked at at once."""
+"""Distances of a block."""
+
+_FLOOR = 0.7
+"""Lower end of the logarithmic axis of counts."""
 
 
 def distance_histograms(
@@ -29,8 +35,8 @@ def distance_histograms(
     Args:
         graph: The distances of the N images up to some distance; the rest are only counted.
         labels: (N,) clusters, -1 for outliers, whose pairs are left out.
-        identities: (N,), ``UNKNOWN`` where nobody knows.
-        eps: What made the clusters.
+        identities: (N,), ``UNKNOWN`` where unknown.
+        eps: Of the clustering.
 
     Returns:
         eps, edges of the bins, and under ``clusters`` (and ``identities``, where there are any) the
@@ -44,6 +50,49 @@ def distance_histograms(
         if name == "clusters" or (groups != UNKNOWN).any():
             found[name] = _counts(graph.distances, groups, edges)
     return found
+
+
+def distance_charts(data: Mapping[str, Any]) -> list[Chart]:
+    """Return a histogram of pairs by cluster, and one by identity where identities are known.
+
+    Args:
+        data: From ``distance_histograms``.
+    """
+    names = {"clusters": "cluster", "identities": "identity"}
+    return [_histogram(data, group, one) for group, one in names.items() if group in data]
+
+
+def _histogram(data: Mapping[str, Any], group: str, one: str) -> Chart:
+    counts, edges, eps = data[group], data["edges"], data["eps"]
+
+    def draw(axes: Axes) -> None:
+        for kind, name in (("between", f"two {group}"), ("within", f"one {one}")):
+            values = np.array(counts[kind])
+            filled = np.flatnonzero(values)
+            bars = axes.bar(
+                np.array(edges)[filled], values[filled] - _FLOOR, np.diff(edges)[filled], _FLOOR,
+                align="edge", alpha=0.6, label=name,
+            )  # fmt: skip
+            for bar, place in zip(bars, filled, strict=True):
+                span = f"{edges[place]:g} to {edges[place + 1]:g}"
+                set_tooltips(bar, [f"{name}, {span}: {values[place]:,}"])
+        axes.axvline(eps, color=DIM, lw=1.2, ls="--")
+        side, shift = ("right", -4) if eps > 0.6 * edges[-1] else ("left", 4)
+        axes.annotate(f"eps {eps:.3f}", (eps, 0.98), (shift, 0), fontsize=9, va="top", ha=side,
+                      xycoords=axes.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
+        axes.set(xlabel="Jaccard distance", xlim=(0, edges[-1]), yscale="log")
+        axes.set_ylim(bottom=_FLOOR)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.legend(loc="upper left")
+
+    beyond = ", ".join(
+        f"{counts[f'{kind}_beyond'] / total:.1%} of the pairs {name}"
+        for kind, name in (("within", f"in one {one}"), ("between", f"in two {group}"))
+        if (total := counts[f"{kind}_beyond"] + sum(counts[kind]))
+    )
+    note = f"Pairs, logarithmic. Beyond {edges[-1]:g}: {beyond}."
+    return Chart(f"Pairs of images: one {one} against two", draw, note)
 
 
 def _counts(

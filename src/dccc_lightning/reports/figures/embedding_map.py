@@ -1,10 +1,18 @@
-"""Embeddings laid out in the plane by t-SNE (van der Maaten and Hinton, 2008), reproducibly."""
+"""Map of embeddings by t-SNE (van der Maaten and Hinton, 2008), the same every time."""
+
+import colorsys
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from dccc_lightning.reports.figures.chart import PALETTE, Chart
 
 IMAGES = 1000
 """Images of a map at most: more of them hide each other."""
@@ -51,3 +59,28 @@ def layout(rows: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
     scale = float((map_.max(axis=0) - low).max()) or 1.0
     places: NDArray[np.float64] = (map_ - low).astype(np.float64) / scale
     return places
+
+
+def map_charts(data: Mapping[str, Any]) -> list[Chart]:
+    """Return the map in each colouring that the data has: cluster, identity, camera."""
+    return [
+        Chart(f"by {name}", partial(_scatter, data, name), plain=True)
+        for name in ("cluster", "identity", "camera")
+        if name in data
+    ]
+
+
+def _scatter(data: Mapping[str, Any], name: str, axes: Axes) -> None:
+    x, y = np.array(data["points"]).reshape(-1, 2).T
+    values = np.array(data[name])
+    known = values >= 0
+    axes.scatter(x[~known], y[~known], s=5, c=PALETTE["none"][0])
+    axes.scatter(x[known], y[known], s=7, c=[hue(value) for value in values[known]])
+    axes.set_aspect("equal")
+
+
+def hue(value: int) -> str:
+    """Return a colour for a number; neighbours differ much (golden angle)."""
+    turn = (value * 0.61803398875) % 1
+    red, green, blue = colorsys.hls_to_rgb(turn, 0.45 + 0.12 * (value % 2), 0.62)
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"

@@ -1,20 +1,18 @@
-"""A sweep in pictures: the objective over pairs of arguments, and the curves of its settings."""
+"""Pictures of a sweep: heat maps of the objective, and curves of the settings."""
 
-import io
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.fonts import PLAIN_TEXT
+from dccc_lightning.reports.figures.chart import PALETTE, Chart, to_png
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.sweep_jobs import MEASURES
 from dccc_lightning.reports.sweep_table import SweepRow, SweepTable
@@ -30,12 +28,8 @@ MAX_MAPS = 6
 COLOURED = 8
 """Settings that have a colour and a name among the curves, the best ones; the others are grey."""
 
-_LONG_NAME = 70
-"""Characters of a setting of which two do not go side by side."""
-
 CURVES_FILE = "curves.png"
 
-_GREY = "#c4c7cc"
 _CURVES = (
     ("mAP of the better network, %", ("val/mAP", "val_teacher/mAP"), 100.0),
     ("silhouette, outliers as 0", ("cluster/overall_silhouette",), 1.0),
@@ -121,69 +115,48 @@ def heat_maps(table: SweepTable) -> dict[str, bytes]:
     return pictures
 
 
-@rc_context(PLAIN_TEXT)
 def _heat_map(
     table: SweepTable, names: tuple[str, str], scales: tuple[Scale, Scale], means: np.ndarray
 ) -> bytes:
     title, form = MEASURES[table.objective]
     height, width = means.shape
-    figure = Figure(figsize=(3.2 + 1.05 * width, 1.9 + 0.6 * height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    image = axes.imshow(means, cmap="viridis", aspect="auto", origin="lower")
-    low, high = np.nanmin(means), np.nanmax(means)
-    for row, column in np.argwhere(~np.isnan(means)):
-        value = means[row, column]
-        is_best = value == high
-        axes.text(column, row, form.format(value), ha="center", va="center", fontsize=10,
-                  fontweight="bold" if is_best else "normal",
-                  color="white" if value < (low + high) / 2 else "black")  # fmt: skip
-    axes.set_title(f"{title}, mean", fontsize=11, loc="left")
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
-    axes.set_xticks(range(width), scales[0].ticks, rotation=20 if width > 3 else 0)
-    axes.set_yticks(range(height), scales[1].ticks)
-    axes.tick_params(labelsize=9, length=0)
-    axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes)
-    return _png(figure)
+
+    def draw(axes: Axes) -> None:
+        image = axes.imshow(means, cmap="viridis", aspect="auto", origin="lower")
+        low, high = np.nanmin(means), np.nanmax(means)
+        for row, column in np.argwhere(~np.isnan(means)):
+            value = means[row, column]
+            axes.text(column, row, form.format(value), ha="center", va="center",
+                      fontweight="bold" if value == high else "normal",
+                      color="white" if value < (low + high) / 2 else "black")  # fmt: skip
+        axes.set(xlabel=names[0], ylabel=names[1])
+        axes.set_xticks(range(width), scales[0].ticks, rotation=20 if width > 3 else 0)
+        axes.set_yticks(range(height), scales[1].ticks)
+        axes.grid(visible=False)
+        axes.figure.colorbar(image, ax=axes)
+
+    return to_png([Chart(f"{title}, mean", draw)], (3.2 + 1.05 * width, 1.9 + 0.6 * height))
 
 
-@rc_context(PLAIN_TEXT)
 def curves(table: SweepTable) -> bytes:
     """Return a PNG with a line a setting, the mean over its seeds by epoch."""
-    shown = [c for c in _CURVES if any(_curve(row, c[1], c[2]) for row in table.rows)]
-    figure = Figure(figsize=(12, 4.2 * max(1, (len(shown) + 1) // 2)), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(max(1, (len(shown) + 1) // 2), 2, squeeze=False).ravel()
-    for axes, (title, keys, factor) in zip(grid, shown, strict=False):
-        axes.set_title(title, fontsize=11, loc="left")
-        for place, row in reversed(list(enumerate(table.rows))):  # the best lies on top
-            _draw(axes, row, place, _curve(row, keys, factor))
-        axes.set_xlabel("epochs trained", fontsize=9)
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.tick_params(labelsize=9)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in grid[len(shown) :]:
-        axes.set_visible(False)
-    if shown:
-        handles, labels = grid[0].get_legend_handles_labels()
-        columns = 1 if max(map(len, labels)) > _LONG_NAME else 2
-        figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=columns,
-                      frameon=False, fontsize=9)  # fmt: skip
-    return _png(figure)
+    shown = [curve for curve in _CURVES if any(_curve(row, *curve[1:]) for row in table.rows)]
+    charts = [Chart(title, partial(_draw, table, keys, factor)) for title, keys, factor in shown]
+    return to_png(charts, (6, 4.2), columns=2, has_legend_below=True)
 
 
-def _draw(axes: Axes, row: SweepRow, place: int, points: list[tuple[float, float]]) -> None:
-    if not points:
-        return
-    is_named = place < COLOURED
-    colour = colormaps["tab10"](place) if is_named else _GREY
-    axes.plot(*zip(*points, strict=True), color=colour, lw=2.4 if place == 0 else 1.4,
-              marker="o" if len(points) == 1 else None,
-              label=row.name() if is_named else None)  # fmt: skip
+def _draw(table: SweepTable, keys: Sequence[str], factor: float, axes: Axes) -> None:
+    for place, row in reversed(list(enumerate(table.rows))):  # the best lies on top
+        points = _curve(row, keys, factor)
+        if points:
+            is_named = place < COLOURED
+            color = colormaps["tab10"](place) if is_named else PALETTE["none"][0]
+            axes.plot(*zip(*points, strict=True), color=color, lw=2.4 if place == 0 else 1.4,
+                      marker="o" if len(points) == 1 else None,
+                      label=row.name() if is_named else None)  # fmt: skip
+    axes.set_xlabel("epochs trained")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _curve(row: SweepRow, keys: Sequence[str], factor: float) -> list[tuple[float, float]]:
@@ -202,9 +175,3 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

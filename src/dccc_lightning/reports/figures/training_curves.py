@@ -1,77 +1,98 @@
-"""The curves of a run as a picture."""
+"""Curves of a run by epoch."""
 
-import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dccc_lightning.common.files import write_atomically
-from dccc_lightning.reports.fonts import PLAIN_TEXT
+from dccc_lightning.reports.figures.chart import Chart, set_tooltips, to_png
 from dccc_lightning.reports.metrics_table import Row
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#2f6db3", "#d9702b", "#3a8f5c", "#8a8f98"
+Series = Mapping[str, Sequence[tuple[float, float]]]
+"""Points of each line, by its name."""
+
+_CURVES: tuple[tuple[str, dict[str, str], float], ...] = (
+    ("mAP on the test split, %", {"val/mAP": "student", "val_teacher/mAP": "teacher"}, 100),
+    ("Loss", {"train/loss": "loss"}, 1),
+    ("eps (DCPS)", {"cluster/eps": "eps"}, 1),
+    ("Clusters", {"cluster/num_clusters": "clusters"}, 1),
+    ("Outliers, % of images", {"cluster/outlier_ratio": "outliers"}, 100),
+    ("Labels against identities", {"cluster/ari": "ARI", "cluster/nmi": "NMI"}, 1),
+    ("Silhouette", {"cluster/silhouette": "of clustered images",
+                    "cluster/overall_silhouette": "outliers as 0"}, 1),
+    ("Churn, % of images in another cluster", {"cluster/churn": "churn"}, 100),
+)  # fmt: skip
+"""Title, columns of metrics.csv with their names in the legend, and factor."""
 
 
-@rc_context(PLAIN_TEXT)
-def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
-    """Draw loss, eps, clusters and outliers, ARI and mAP by epoch into a PNG.
+def training_curves(rows: Sequence[Row]) -> list[Chart]:
+    """Return a chart of each group of columns that has values.
 
     Args:
         rows: Of metrics.csv; epoch -1 is the evaluation before training.
+    """
+    charts = []
+    for title, columns, factor in _CURVES:
+        series = {
+            name: [
+                (row["epoch"] + 1, factor * row[key])
+                for row in rows
+                if math.isfinite(row.get(key, math.nan))
+            ]
+            for key, name in columns.items()
+        }
+        series = {name: points for name, points in series.items() if points}
+        if series:
+            charts.append(_lines(title, series, "epochs trained"))
+    return charts
+
+
+def eps_choices(choices: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Return a chart of the scores by eps in the first, the middle and the last epoch.
+
+    Args:
+        choices: Lines of eps_curves.jsonl, which an adaptive schedule writes.
+    """
+    if not choices:
+        return []
+    shown = {
+        choice["epoch"]: choice for choice in (choices[0], choices[len(choices) // 2], choices[-1])
+    }
+    series = {
+        f"epoch {epoch + 1}, eps {choice['eps']:.3f}": list(
+            zip(choice["candidates"], choice["scores"], strict=True)
+        )
+        for epoch, choice in shown.items()
+    }
+    criteria = ", ".join(dict.fromkeys(choice["criterion"] for choice in choices))
+    title = f"Choice of eps: score by {criteria}"
+    return [_lines(title, series, "eps", "The highest score is chosen.")]
+
+
+def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
+    """Draw ``training_curves`` into a PNG.
+
+    Args:
+        rows: Of metrics.csv.
         path: Of the PNG.
         title: Above the picture.
     """
-    figure = Figure(figsize=(12, 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13, fontweight="bold")
-    axes = figure.subplots(2, 3).ravel()
-    _lines(axes[0], rows, "loss", {"train/loss": ("loss", _BLUE)})
-    _lines(axes[1], rows, "eps (DCPS)", {"cluster/eps": ("eps", _BLUE)})
-    _lines(axes[2], rows, "clusters", {"cluster/num_clusters": ("clusters", _BLUE)})
-    axes[2].yaxis.set_major_locator(MaxNLocator(integer=True))
-    _lines(axes[3], rows, "outliers, % of images",
-           {"cluster/outlier_ratio": ("outliers", _ORANGE)}, scale=100)  # fmt: skip
-    if any("cluster/ari" in row for row in rows):
-        _lines(axes[4], rows, "pseudo labels against identities",
-               {"cluster/ari": ("ARI", _GREEN), "cluster/nmi": ("NMI", _GREY)})  # fmt: skip
-    else:
-        _lines(axes[4], rows, "silhouette of the clusters",
-               {"cluster/silhouette": ("of clustered images", _GREY),
-                "cluster/overall_silhouette": ("outliers as 0", _GREEN)})  # fmt: skip
-    if any("val/mAP" in row for row in rows):
-        _lines(axes[5], rows, "mAP on the test split, %",
-               {"val/mAP": ("student", _BLUE), "val_teacher/mAP": ("teacher", _ORANGE)},
-               scale=100)  # fmt: skip
-    else:
-        _lines(axes[5], rows, "images in another cluster than before, %",
-               {"cluster/churn": ("churn", _ORANGE)}, scale=100)  # fmt: skip
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, to_png(training_curves(rows), (4, 3.2), title=title))
 
 
-def _lines(
-    axes: Axes,
-    rows: Sequence[Row],
-    title: str,
-    series: dict[str, tuple[str, str]],
-    scale: float = 1.0,
-) -> None:
-    axes.set_title(title, fontsize=11, loc="left")
-    for key, (label, color) in series.items():
-        points = [(row["epoch"] + 1, scale * row[key]) for row in rows if key in row]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", ms=3.5, lw=1.8,
-                      color=color, label=label)  # fmt: skip
-    if len(series) > 1 and axes.lines:
-        axes.legend(frameon=False, fontsize=9)
-    axes.set_xlabel("epochs trained", fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.tick_params(labelsize=9)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+def _lines(title: str, series: Series, x_label: str, note: str = "") -> Chart:
+    def draw(axes: Axes) -> None:
+        for name, points in series.items():
+            (line,) = axes.plot(*zip(*points, strict=True), marker="o", ms=4, label=name)
+            set_tooltips(line, [f"{name}, {x:g}: {y:.4g}" for x, y in points])
+        axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=x_label == "epochs trained"))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        if len(series) > 1:
+            axes.legend()
+
+    return Chart(title, draw, note)

@@ -1,14 +1,10 @@
-"""Writing in pictures: a font that has letters with accents, and comes with matplotlib."""
+"""Font for pictures: it has letters with accents, and comes with matplotlib."""
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from PIL import ImageFont
-
-PLAIN_TEXT: Any = {"text.parse_math": False}
-"""For ``matplotlib.rc_context``: dollar signs in names of the user's are no formulas."""
 
 
 @cache

@@ -1,0 +1,33 @@
+"""Pages from the templates: self-contained HTML in which every value is escaped."""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dccc_lightning.reports.figures.chart import PALETTE, Chart, to_svg
+
+
+def render(template: str, **values: Any) -> str:
+    """Return the page that a file of ``templates/`` makes of ``values``."""
+    environment = Environment(
+        loader=PackageLoader("dccc_lightning.reports"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    filters: Mapping[str, Callable[..., Any]] = {"svg": _svg, "data_uri": _data_uri}
+    environment.filters |= filters
+    return environment.get_template(template).render(palette=PALETTE, **values)
+
+
+def _svg(chart: Chart) -> Markup:
+    return Markup(to_svg(chart))
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{b64encode(content).decode()}"
