@@ -93,7 +93,7 @@ def progress_shown(enabled: bool = True) -> Iterator[None]:
         refresh_per_second=REFRESHES,
         redirect_stderr=errors.isatty(),
     ):
-        for handler in handlers:  # they hold the stream that Live has just replaced
+        for handler in handlers:  # they have the stream that Live replaces
             handler.setStream(sys.stderr)
         try:
             yield
@@ -103,7 +103,7 @@ def progress_shown(enabled: bool = True) -> Iterator[None]:
 
 
 def _reset_after_fork() -> None:
-    """Give a forked process, such as a loader's worker, plain streams and no display.
+    """Restore plain streams in a forked process, such as a loader worker.
 
     The thread that draws does not exist there, but may have held a lock at the fork, which would
     never be released: the first line that the worker printed would wait forever.

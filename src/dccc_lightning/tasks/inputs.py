@@ -36,12 +36,12 @@ def embedder_of(settings: Settings, device: str) -> "ImageEmbedder":
 
 
 def own_backbone(settings: Settings) -> "nn.Module | None":
-    """Build the backbone of ``model`` where it is a class of the user's; else return None.
+    """Build the backbone of ``model`` if it is a custom class; else return None.
 
-    A checkpoint does not choose the code that runs, so the settings have to name it.
+    A checkpoint must not choose the code to run, so it is named by the settings.
 
     Raises:
-        UserError: Its constructor refuses a value.
+        UserError: The constructor raises an error.
     """
     backbone = settings["model"].get("backbone")
     return construct("model.backbone", backbone) if isinstance(backbone, Mapping) else None

@@ -156,8 +156,8 @@ class ImageFolder:
             )
         if strangers:
             warnings.warn(
-                f"{self.name}: {len(strangers)} of {len(paths)} images do not fit dataset.pattern "
-                "and train without camera and identity, the first is "
+                f"{self.name}: {len(strangers)} of {len(paths)} images do not match "
+                "dataset.pattern and have no camera and identity, the first is "
                 f"{strangers[0]!r}",
                 stacklevel=1,
             )

@@ -42,7 +42,7 @@ class Embedded(NamedTuple):
 
     Attributes:
         made: (N, D) by the network; the memory's centroids are means of these.
-        unit: The same, normalised; these are clustered.
+        unit: Normalised embeddings, which are clustered.
         context: Keyword arguments for the labeler.
     """
 
