@@ -54,15 +54,15 @@ class PhaseProgress(ProgressBar):
         self._advance(len(batch.images))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End the embedding: the module ranks next."""
+        """End the phase of the embedding, before the ranking."""
         self._end()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End the epoch."""
+        """End the phase of an epoch."""
         self._end()
 
     def on_exception(self, *_: Any) -> None:
-        """End what has failed."""
+        """End the phase after an exception."""
         self._end()
 
     def _begin(self, name: str, total: int, unit: str = "images", done: int = 0) -> None:
