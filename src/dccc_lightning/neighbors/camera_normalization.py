@@ -1,8 +1,8 @@
 """Remove the camera from embeddings: subtract its mean, or whiten by its covariance.
 
-Images of one camera resemble each other whoever is on them: light, background and viewpoint are the
-same. Cameras are metadata that every surveillance system has; no identity is used here. What is
-done to the embeddings serves the neighbour search alone: the memory keeps them as they are.
+Images of one camera resemble each other across identities: light, background and viewpoint are the
+same. Cameras are metadata that every surveillance system has; no identity is used. Only the
+neighbour search uses these embeddings: the memory keeps the original ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,30 +16,30 @@ from torch import Tensor
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 
 _SAME = 1e-5
-"""Distance from a mean, in an entry, that is rounding: such a remainder points nowhere."""
+"""Largest entry of a difference from a mean that is rounding error and counts as 0."""
 
 _SMALLEST = 1e-12
-"""Eigenvalue of a covariance, relative to the mean one, that counts as none."""
+"""Least eigenvalue of a covariance, relative to its mean eigenvalue; lower ones are raised."""
 
 
 def checked_cameras(cameras: ArrayLike | None, images: int) -> NDArray[np.int64]:
-    """Return the cameras (N,) of so many images, -1 for an unknown one.
+    """Return the cameras as (N,) int64, -1 where unknown.
 
     Raises:
-        ValueError: There are none, they are all unknown, or there is not one an image.
+        ValueError: No camera is known, or ``cameras`` is not one integer per image.
     """
     if cameras is None or np.max(cameras, initial=-1) < 0:
-        raise ValueError("no camera of these images is known, so nothing can be done about them")
+        raise ValueError("no camera of these images is known")
     known = np.asarray(cameras)
     if known.shape != (images,) or known.dtype.kind not in "iu":
         raise ValueError(
-            f"cameras must be ({images},) integers, one an image, got {known.dtype} {known.shape}"
+            f"cameras must be ({images},) integers, one per image, got {known.dtype} {known.shape}"
         )
     return known.astype(np.int64)
 
 
 def have_means(cameras: ArrayLike) -> bool:
-    """Tell whether some known camera (-1: unknown) took two of these images (N,)."""
+    """Return True if any known camera (-1: unknown) took at least two of the images (N,)."""
     known = np.asarray(cameras)
     known = known[known >= 0]
     return len(np.unique(known)) < len(known)
@@ -49,9 +49,9 @@ FeaturesT = TypeVar("FeaturesT", NDArray[Any], Tensor, UnitEmbeddings)
 
 
 def normalized_by_camera(features: FeaturesT, cameras: ArrayLike | None, mode: str) -> FeaturesT:
-    """Return the embeddings (N, D) whose neighbours are searched in one of ``ranges.CAMERA_MODES``.
+    """Return the embeddings (N, D) to search, for one of ``ranges.CAMERA_MODES``.
 
-    Proxies are of whitened embeddings: what links them compares centroids of different cameras.
+    Proxies use whitened embeddings, because linking compares centroids of different cameras.
     """
     if mode == "none":
         return features
@@ -62,21 +62,21 @@ def normalized_by_camera(features: FeaturesT, cameras: ArrayLike | None, mode: s
 
 
 def center(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
-    """Subtract from every embedding the mean of its camera, and normalise (arXiv 2502.10195).
+    """Subtract the mean of its camera from every embedding, and normalise (arXiv 2502.10195).
 
         x' = normalise(x - m_c),   m_c the mean of the embeddings of camera c
 
-    Where a mean of its own says nothing, the mean of all images is subtracted: from an image of an
-    unknown camera (-1), from the only image of a camera, and from the images of a camera on which
-    all are the same. Means are summed in float64.
+    The mean of all images is subtracted where a camera has no useful mean: from images of unknown
+    cameras (-1), from the only image of a camera, and from a camera whose images are all equal.
+    Means are summed in float64.
 
     Args:
         features: Embeddings (N, D), NumPy or torch; normalised inside.
-        cameras: (N,) integers, -1 for an unknown one.
+        cameras: (N,) integers, -1 where unknown.
 
     Returns:
-        (N, D) float32 rows of length one, of the type and on the device of ``features``; a row that
-        is its camera's mean is zero.
+        (N, D) float32 rows of length 1, of the type and on the device of ``features``; a row equal
+        to its camera's mean becomes 0.
 
     Raises:
         TypeError: ``features`` holds no real numbers.
@@ -97,18 +97,18 @@ def whiten(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
 
         x' = normalise(C_c^(-1/2) (x - m_c)),   C_c = (1 - a_c) S_c + a_c P
 
-    S_c is the covariance of the embeddings of camera c, P that of all embeddings about the means of
-    their cameras, itself shrunk towards a multiple of the identity so that it has an inverse. The
-    root is the symmetric one: cameras stay comparable. How far to shrink is estimated from the data
-    (Ledoit and Wolf, J. Multivariate Analysis 2004): the share, at most 1, that the sampling error
-    of the covariance has of its squared distance from the target. Two images tell nothing of this
-    error (the estimate is always 0): theirs is P, as for those without a mean of their own.
+    S_c is the covariance of the embeddings of camera c; P is that of all embeddings about the means
+    of their cameras, shrunk towards a multiple of the identity so that it has an inverse. The root
+    is symmetric, which keeps cameras comparable. The shrinkage a_c is estimated from the data
+    (Ledoit and Wolf, J. Multivariate Analysis 2004): the sampling error of the covariance over its
+    squared distance from the target, at most 1. P alone is used for cameras of two images, where
+    this estimate is always 0, and for images without a camera mean.
 
     Memory grows with N x D and D x D, time with N x D^2 and, for each camera, D^3.
 
     Args:
         features: Embeddings (N, D), NumPy or torch; normalised inside.
-        cameras: (N,) integers, -1 for an unknown one.
+        cameras: (N,) integers, -1 where unknown.
 
     Returns:
         As ``center``.
@@ -143,14 +143,14 @@ def whiten(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
 
 
 def _inverse_root(covariance: Tensor, least: Tensor) -> Tensor:
-    """Return the symmetric inverse root (D, D), no eigenvalue taken for less than ``least``."""
+    """Return the symmetric inverse root (D, D), eigenvalues below ``least`` raised to it."""
     values, vectors = torch.linalg.eigh(covariance)
     root: Tensor = vectors * values.clamp(min=least).rsqrt() @ vectors.T
     return root
 
 
 class _Group(NamedTuple):
-    """Images (n,) and the mean (D,) to subtract from them; whether they are a camera's."""
+    """Images (n,), the mean (D,) to subtract, and True if it is the mean of their camera."""
 
     images: NDArray[np.int64]
     mean: NDArray[np.float64]
@@ -158,7 +158,7 @@ class _Group(NamedTuple):
 
 
 def _camera_means(unit: NDArray[np.float32], cameras: NDArray[np.int64]) -> Iterator[_Group]:
-    """Yield the images of each camera, and in the end those without a mean of their own."""
+    """Yield the images of each camera, then those without a camera mean."""
     names, places = np.unique(cameras, return_inverse=True)
     has_mean = np.zeros(len(unit), dtype=bool)
     for camera in np.flatnonzero(names >= 0):
@@ -173,14 +173,14 @@ def _camera_means(unit: NDArray[np.float32], cameras: NDArray[np.int64]) -> Iter
 
 
 def _remainder(unit: NDArray[np.float32], group: _Group) -> NDArray[np.float64]:
-    """Subtract the mean from the images (n, D) of a group; what is rounding becomes zero."""
+    """Subtract the mean from the images (n, D) of a group; set rounding errors to 0."""
     remainder = unit[group.images] - group.mean
     remainder[np.abs(remainder).max(axis=1) <= _SAME] = 0
     return remainder
 
 
 class _Moments(NamedTuple):
-    """Of n centred rows: their covariance (D, D) and the sum of the fourth powers of lengths."""
+    """Covariance (D, D) of n centred rows and the sum of the fourth powers of their lengths."""
 
     n: int
     covariance: Tensor
@@ -188,7 +188,7 @@ class _Moments(NamedTuple):
 
     @classmethod
     def of(cls, parts: Iterable[Tensor]) -> "_Moments":
-        """Sum over rows (n, D) in parts, of which one at a time is held."""
+        """Sum over rows (n, D) given in parts; only one part is in memory."""
         n, second, fourth = 0, torch.zeros(()), torch.zeros(())
         for rows in parts:
             n += len(rows)
@@ -197,8 +197,8 @@ class _Moments(NamedTuple):
         return cls(n, second / n, fourth)
 
     def shrunk(self, target: Tensor) -> Tensor:
-        """Return the covariance, shrunk towards ``target`` by the estimate of Ledoit and Wolf."""
-        # Sum over the entries of the variance of their mean over n rows.
+        """Return the covariance shrunk towards ``target`` (Ledoit and Wolf)."""
+        # Sampling error: variance of the mean over n rows, summed over the entries.
         error = (self.fourth / self.n - self.covariance.square().sum()) / self.n
         distance = (self.covariance - target).square().sum()
         share = 1.0 if distance == 0 else float((error / distance).clamp(0, 1))
@@ -206,7 +206,7 @@ class _Moments(NamedTuple):
 
 
 def _like(features: FeaturesT, rows: NDArray[np.float32]) -> FeaturesT:
-    """Return ``rows`` as ``features`` are: normalised, NumPy, or torch on their device."""
+    """Return ``rows`` in the type and on the device of ``features``."""
     if isinstance(features, UnitEmbeddings):
         return UnitEmbeddings(rows, features.device)
     if isinstance(features, Tensor):

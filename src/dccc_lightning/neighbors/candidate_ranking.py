@@ -1,8 +1,8 @@
 """Exact ranking of neighbour candidates: by distance, then by index, the point itself first.
 
-Searches compare rows by a float32 matrix product, whose rounding decides among near ties. Here the
-distances are recomputed from differences, accumulated in float64, so that the order is the same
-whatever found the candidates; a row whose candidates might be incomplete is scanned in full.
+A search compares rows by a float32 matrix product, whose rounding would decide near ties. Here
+distances are recomputed from differences, summed in float64, so that the order does not depend on
+the search; a row whose candidates may be incomplete is compared with all points.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ Ints = NDArray[np.int64]
 
 
 def group_duplicates(features: Floats) -> tuple[Ints, Ints, Ints]:
-    """Group rows that are equal bit by bit.
+    """Group bitwise equal rows.
 
     Args:
         features: (N, D) float32.
 
     Returns:
-        group of each row (N,), numbered by first appearance; members of the groups (N,), one group
-        after another, ascending within; where each group's members begin (groups + 1,).
+        group of each row (N,), numbered by first appearance; rows sorted by group (N,), ascending
+        within a group; offset of each group in them (groups + 1,).
     """
     seen: dict[bytes, int] = {}
     groups = np.empty(len(features), dtype=np.int64)
@@ -51,24 +51,24 @@ def _distance(features: Floats, i: int, j: int) -> float:
 def rank_candidates(
     features: Floats, candidates: Ints, bounds: Floats, k: int
 ) -> tuple[Floats, Ints, NDArray[np.bool_]]:
-    """Order the candidates of every row exactly and keep the nearest ``k``.
+    """Sort the candidates of every row by exact distance and keep the nearest ``k``.
 
     Args:
         features: (N, D) float32, rows all different.
-        candidates: (N, M) indices, M >= k, without repetition in a row, in the search's order.
-        bounds: (N,) squared distance that every point left out is certain to reach.
-        k: neighbours to keep.
+        candidates: (N, M) indices, M >= k, all different within a row.
+        bounds: (N,) lower bound of the squared distance of every point that is no candidate.
+        k: Neighbours to keep.
 
     Returns:
-        distances (N, k) float32; indices (N, k); complete (N,), False where a point left out could
-        belong to the row.
+        distances (N, k) float32; indices (N, k); complete (N,), False where a point that is no
+        candidate could be among them.
     """
     n, m = candidates.shape
     distances = np.empty((n, k), dtype=np.float32)
     indices = np.empty((n, k), dtype=np.int64)
     complete = np.empty(n, dtype=np.bool_)
     for i in numba.prange(n):
-        row = np.sort(candidates[i])  # where rounding lost i itself, bounds[i] is below zero
+        row = np.sort(candidates[i])  # if rounding lost i itself, bounds[i] < 0
         exact = np.empty(m, dtype=np.float32)
         for c in range(m):
             exact[c] = _distance(features, i, row[c])
@@ -82,7 +82,7 @@ def rank_candidates(
 
 @parallel
 def rank_all(features: Floats, rows: Ints, k: int) -> tuple[Floats, Ints]:
-    """Rank all points by their exact distance from each of ``rows`` and keep the nearest ``k``."""
+    """Sort all points by exact distance from each of ``rows`` and keep the nearest ``k``."""
     n = features.shape[0]
     distances = np.empty((rows.size, k), dtype=np.float32)
     indices = np.empty((rows.size, k), dtype=np.int64)
@@ -101,18 +101,18 @@ def rank_all(features: Floats, rows: Ints, k: int) -> tuple[Floats, Ints]:
 def spread_groups(
     distances: Floats, nearest: Ints, groups: Ints, members: Ints, starts: Ints, k: int
 ) -> tuple[Floats, Ints]:
-    """Turn the neighbours of groups of equal rows into the neighbours of the rows.
+    """Expand the neighbours of groups of equal rows to the neighbours of the rows.
 
-    The nearest ``min(k, groups)`` groups suffice: each holds at least one row, and a group left out
-    at the same distance begins at a higher index.
+    The nearest ``min(k, groups)`` groups suffice: each holds at least one row, and an omitted group
+    at the same distance has higher indices only.
 
     Args:
         distances: (groups, m) float32, ascending, the group itself first.
         nearest: (groups, m) groups, ties by first appearance.
         groups: (N,) group of each row.
         members: (N,) rows of the groups, see ``group_duplicates``.
-        starts: (groups + 1,) where each group's members begin.
-        k: neighbours a row, at most N.
+        starts: (groups + 1,) offset of each group in ``members``.
+        k: Neighbours per row, at most N.
 
     Returns:
         distances (N, k) float32 and indices (N, k): the row itself, then by distance and index.

@@ -1,26 +1,26 @@
-"""Embeddings that have collapsed: nearly one vector, to which all images look alike."""
+"""Detection of collapsed embeddings: nearly the same vector for every image."""
 
 import logging
 
 from torch import Tensor
 
 COLLAPSED = 0.999
-"""Mean cosine above which a model is said to have collapsed."""
+"""Mean cosine above which a model counts as collapsed."""
 
 _FEWEST = 10
-"""Images below which a high cosine says nothing: they may be of one person."""
+"""Least number of images; fewer may all show one person."""
 
 _SAMPLE = 2048
-"""Rows that are looked at, evenly spaced."""
+"""Most rows in a sample."""
 
 
 def sampled(rows: Tensor) -> Tensor:
-    """Return evenly spaced rows of (N, D), 2,048 at most, in double precision."""
+    """Return at most 2,048 evenly spaced rows of (N, D), in double precision."""
     return rows[:: -(-len(rows) // _SAMPLE) or 1].double()
 
 
 def mean_cosine(rows: Tensor) -> float:
-    """Return the mean cosine of two different rows of length one; 0 where there are none.
+    """Return the mean cosine over pairs of rows of length 1; 0 for fewer than two rows.
 
     >>> import torch
     >>> mean_cosine(torch.eye(2)[[0, 0, 1]])
@@ -32,12 +32,12 @@ def mean_cosine(rows: Tensor) -> float:
 
 
 def warn_of_collapse(rows: Tensor, images: str, log: logging.Logger) -> bool:
-    """Log a warning if the model has collapsed, and return that.
+    """Log a warning if the model has collapsed; return True if it was logged.
 
     Args:
-        rows: (N, D) of length one; of many a sample.
-        images: The images, for the message.
-        log: Takes the warning.
+        rows: (N, D) of length 1, or a sample of them.
+        images: Name of the images in the message.
+        log: Logger.
     """
     cosine = mean_cosine(rows)
     if len(rows) < _FEWEST or not cosine > COLLAPSED:

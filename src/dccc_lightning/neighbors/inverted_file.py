@@ -1,9 +1,9 @@
-"""Neighbour candidates from an inverted file: for sets too large to compare all pairs.
+"""Neighbour candidates from an inverted file, for sets too large to compare all pairs.
 
 k-means divides the points into lists, and a point is compared with the lists of its nearest centres
-(probes) instead of all points; faiss calls it IVF-Flat. The price is a neighbour missed now and
-then, so the recall is measured, and the probes doubled until it suffices. An HNSW graph would serve
-too, but its parallel construction differs from run to run, and then so would the labels.
+(probes) instead of all points; faiss calls this IVF-Flat. Some neighbours are missed, so the recall
+is measured and the probes doubled until it is high enough. An HNSW graph is no alternative: its
+parallel construction differs from run to run, and so would the labels.
 """
 
 import logging
@@ -19,19 +19,19 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 TARGET = 0.9
-"""Recall that the probes are chosen for. The neighbours missed are mostly the farthest ones, which
-are seldom reciprocal: the labels change far less."""
+"""Recall to reach by more probes. Missed neighbours are mostly the farthest, which are rarely
+reciprocal, so the labels change far less."""
 
 _log = logging.getLogger(__name__)
 
 _LISTS = 4.0
-"""Lists per square root of N: centres and list members to compare with grow alike."""
+"""Lists per square root of N; a query then compares as many centres as list members."""
 
 _FEWEST = 40
-"""Points a list on average, at least; faiss warns below 39."""
+"""Least mean number of points per list; faiss warns below 39."""
 
 _TRAINING = 64
-"""Points a list that k-means sees: enough for centres, and a small part of the search's time."""
+"""Points per list for k-means: enough for centres, at a small share of the time."""
 
 _FIRST_PROBES = 8
 _SAMPLE = 1000
@@ -39,20 +39,20 @@ _BLOCK = 1 << 14
 
 
 def search(rows: Floats, k: int, wanted: int) -> tuple[Floats, Ints]:
-    """Propose ``k`` near points for every row, itself among them.
+    """Return ``k`` candidates for the neighbours of every row, itself among them.
 
-    The answer depends on the rows alone, not on chance. The recall is logged at INFO, or as a
-    warning where even all lists do not reach ``TARGET``, which rounding alone can do.
+    The result is deterministic. The recall is logged at INFO, or as a warning where all lists do
+    not reach ``TARGET``, which only rounding can cause.
 
     Args:
         rows: (N, D), all different.
-        k: candidates a row, at most N.
-        wanted: the nearest ``wanted`` are what counts for the recall; at most ``k``.
+        k: Candidates per row, at most N.
+        wanted: Nearest neighbours that count for the recall, at most ``k``.
 
     Returns:
         squared distances and indices, (N, k).
     """
-    import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
+    import faiss  # noqa: PLC0415  (slow to import)
 
     n, dim = rows.shape
     lists = max(1, min(int(_LISTS * math.sqrt(n)), n // _FEWEST))
@@ -88,7 +88,7 @@ def recall(found: Ints, exact: Ints) -> float:
 
 
 def _search_lists(index: Any, rows: Floats, k: int) -> tuple[Floats, Ints]:
-    """Search for all rows, list by list, so that the lists compared with stay in the cache."""
+    """Search for all rows in the order of their lists, which then stay in the cache."""
     squares = np.empty((len(rows), k), dtype=np.float32)
     indices = np.empty((len(rows), k), dtype=np.int64)
     order = _list_order(index)
@@ -97,7 +97,7 @@ def _search_lists(index: Any, rows: Floats, k: int) -> tuple[Floats, Ints]:
         for part in progress.blocks("finding neighbours", order.size, _BLOCK):
             block = order[part]
             squares[block], indices[block] = index.search(rows[block], k)
-            short.append(block[indices[block, -1] < 0])  # the lists held less than k points
+            short.append(block[indices[block, -1] < 0])  # the probed lists hold fewer than k points
         order = np.concatenate(short)
         index.nprobe = min(index.nlist, 4 * index.nprobe)
     lost = np.flatnonzero(~(indices == np.arange(len(rows))[:, None]).any(axis=1))
@@ -106,7 +106,7 @@ def _search_lists(index: Any, rows: Floats, k: int) -> tuple[Floats, Ints]:
 
 
 def _list_order(index: Any) -> Ints:
-    """All points, list after list."""
+    """Return all points, list after list."""
     import faiss  # noqa: PLC0415
 
     lists = index.invlists

@@ -1,7 +1,7 @@
-"""k nearest neighbours of every embedding among all of them, exactly where that can be afforded.
+"""k nearest neighbours of every embedding: exact, or approximate for very large sets.
 
-Every backend only proposes candidates: ``ranking`` orders them, so the exact backends agree. To add
-another exact search is to add a function to ``_SEARCHES``.
+A backend returns candidates, which ``candidate_ranking`` sorts, so all exact backends agree. Add
+another exact search as a function in ``_SEARCHES``.
 """
 
 import logging
@@ -17,21 +17,21 @@ from dccc_lightning.neighbors import candidate_ranking, inverted_file
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Distances and indices, (N, k) each."""
+"""Distances and indices (N, k)."""
 
 _log = logging.getLogger(__name__)
 
 EXACT_UP_TO = {"cpu": 400_000, "cuda": 2_000_000}
-"""Embeddings up to which ``auto`` compares all pairs, which costs N squared, by device."""
+"""Most embeddings for which ``auto`` compares all N squared pairs, by device."""
 
 _SPARE = 16
-"""Candidates fetched beyond k, among which the exact distances decide."""
+"""Candidates beyond k; exact distances select among them."""
 
 _ROUNDING = 2e-5
 """Error of a squared distance from a float32 matrix product, relative to the largest square."""
 
 _QUERIES = 4096
-"""Rows that faiss searches for at once; on a processor it cuts what it gets into these anyway."""
+"""Queries per call of faiss, which uses blocks of this size on a CPU itself."""
 
 _SEARCHING = "finding neighbours"
 
@@ -42,19 +42,18 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     """Find the ``k`` nearest neighbours of each row, the row itself included.
 
     Rows are L2-normalised first (a zero row stays zero). Column 0 is the row itself, also among
-    duplicates; then come the others by Euclidean distance (not squared), then by index.
+    duplicates; the others follow by Euclidean distance (not squared), then by index.
 
     Args:
-        features: embeddings (N, D), NumPy or torch.
-        k: neighbours a row, the row itself included; 1 to N.
-        backend: "faiss" (flat index; sharded over all visible GPUs where there are any) and "torch"
-            (blocks of a matrix product on the device of ``features``) are exact and give the same
-            answer. "approximate" may miss a neighbour, see ``approximate``; what it finds is in
-            exact order. "auto" takes an exact one for up to ``EXACT_UP_TO`` embeddings and says in
-            the log what it picked.
+        features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``.
+        k: Neighbours per row, the row itself included; 1 to N.
+        backend: "faiss" (on all visible GPUs, else on the CPU) and "torch" (on the device of
+            ``features``) are exact and give the same answer. "approximate" may miss a neighbour,
+            see ``inverted_file``; the ones found are in exact order. "auto" is exact for up to
+            ``EXACT_UP_TO`` embeddings and logs its choice.
 
     Returns:
-        distances (N, k) float32 and indices (N, k) int64.
+        Distances (N, k) float32 and indices (N, k) int64.
 
     Raises:
         TypeError: ``features`` or ``k`` of a wrong type.
@@ -84,9 +83,9 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
 def _search_distinct(
     unit: NDArray[np.float32], k: int, backend: str, device: torch.device
 ) -> Neighbors:
-    """Search rows that are all different."""
-    # Distances do not change when the origin moves, but rounding does: about the mean, the products
-    # of embeddings that have nearly collapsed to a point keep their precision.
+    """Find the neighbours of rows that are all different."""
+    # Moving the origin to the mean changes no distance, and reduces the rounding errors of nearly
+    # collapsed embeddings.
     centred = unit - unit.mean(axis=0, dtype=np.float64).astype(np.float32)
     width = min(k + _SPARE, len(unit))
     if backend == "approximate":
@@ -106,9 +105,9 @@ def _search_distinct(
 
 
 def _pick(n: int, device: torch.device) -> str:
-    """Choose the backend: exact for what can be afforded, and torch where the features lie there.
+    """Choose the backend: exact up to ``EXACT_UP_TO``, torch for features on a GPU.
 
-    A GPU counts also where the features do not lie on it, for faiss uses all it can see.
+    A visible GPU counts although the features are on the CPU, because faiss uses it.
     """
     gpu = device.type == "cuda" or _gpus() > 0
     if n > EXACT_UP_TO["cuda" if gpu else "cpu"]:
@@ -117,14 +116,14 @@ def _pick(n: int, device: torch.device) -> str:
 
 
 def _gpus() -> int:
-    import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
+    import faiss  # noqa: PLC0415  (slow to import)
 
     return int(faiss.get_num_gpus())
 
 
 def _search_faiss(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
-    """Squared distances and indices (N, k) by a flat index, on all GPUs where faiss sees some."""
-    import faiss  # noqa: PLC0415  (slow to import, and of no use to the torch backend)
+    """Return squared distances and indices (N, k), computed by faiss on all GPUs or the CPU."""
+    import faiss  # noqa: PLC0415  (slow to import)
 
     if _gpus() == 0:  # without an index, which would hold a copy of the rows
         return _search_blocks(lambda queries: faiss.knn(queries, rows, k), rows, _QUERIES)
@@ -136,7 +135,7 @@ def _search_faiss(rows: NDArray[np.float32], k: int, device: torch.device) -> Ne
         gpus.add(rows)
         return _search_blocks(lambda queries: gpus.search(queries, k), rows, 16 * _QUERIES)
     except RuntimeError as error:
-        _log.warning("faiss failed on the GPU (%s): torch takes over", str(error).splitlines()[0])
+        _log.warning("faiss failed on the GPU (%s): using torch", str(error).splitlines()[0])
         return _search_torch(rows, k, torch.device("cuda" if torch.cuda.is_available() else device))
 
 
@@ -150,7 +149,7 @@ def _search_blocks(
 
 
 def _search_torch(rows: NDArray[np.float32], k: int, device: torch.device) -> Neighbors:
-    """Squared distances and indices (N, k) by blocks of a matrix product on ``device``."""
+    """Return squared distances and indices (N, k), by a blocked matrix product on ``device``."""
     with full_precision(), torch.no_grad(), torch.autocast(device.type, enabled=False):
         points = torch.from_numpy(rows).to(device)
         norms = points.square().sum(dim=1)

@@ -1,8 +1,8 @@
-"""k-reciprocal neighbourhoods as sparse rows: the vectors V of which the Jaccard distance is made.
+"""k-reciprocal neighbourhoods as sparse rows: the vectors V of the Jaccard distance.
 
-Source: k-reciprocal encoding (Zhong et al., CVPR 2017), as every method of this family computes it.
-All kernels take ``ranks`` (N, >= k1): the nearest neighbours of each point, itself in column 0. A
-sparse matrix is (starts, columns, values) as in CSR, columns ascending.
+Source: k-reciprocal encoding (Zhong et al., CVPR 2017). All kernels take ``ranks`` (N, >= k1), the
+nearest neighbours of each point with itself in column 0. A sparse matrix is (starts, columns,
+values) as in CSR, columns ascending.
 """
 
 import numba
@@ -25,22 +25,22 @@ def neighborhoods(
     scales: Floats | None = None,
     halves: Floats | None = None,
 ) -> Sparse:
-    """Return V (N, N) as sparse rows, each of sum one.
+    """Return V (N, N) as sparse rows that sum to 1.
 
     The row of a point is the softmax of -(2 - 2 cos) over its expanded k-reciprocal neighbours;
     when ``k2`` > 1, the mean of the rows of its ``k2`` nearest neighbours (query expansion).
 
     Args:
-        features: embeddings (N, D) float32 of length one, or these about another origin.
+        features: Embeddings (N, D) float32 of length 1, or the same relative to another origin.
         ranks: (N, >= k1) neighbours, the point itself first.
-        k1: size of a neighbourhood, the point included.
-        k2: neighbours averaged, the point included; at most ``k1``.
-        half: size of the neighbourhoods that expand another, by default half of ``k1`` and one.
-        scales: (N,) float32 above 0, by which the squared distances of each point are divided
-            before the softmax; by default 1.
-        halves: (N,) float32, half the squared lengths of ``features``; by default those of one.
+        k1: Size of a neighbourhood, the point included.
+        k2: Neighbours averaged, the point included; at most ``k1``.
+        half: Size of the neighbourhoods that expand another; k1 / 2 + 1 by default.
+        scales: (N,) float32 above 0, divisors of the squared distances of each point before the
+            softmax; 1 by default.
+        halves: (N,) float32, half the squared lengths of ``features``; 0.5 by default.
     """
-    half = round(k1 / 2) + 1 if half is None else half  # half to even, as the method wants
+    half = round(k1 / 2) + 1 if half is None else half  # half to even, as in the paper's code
     scales = np.ones(len(ranks), dtype=np.float32) if scales is None else scales
     halves = np.full(len(ranks), 0.5, dtype=np.float32) if halves is None else halves
     mutual = _mutual(ranks, k1)
@@ -68,7 +68,7 @@ def neighborhoods(
 
 @parallel
 def _mutual(ranks: Ints, k: int) -> NDArray[np.bool_]:
-    """(N, k): whether the point is among the first ``k`` of its neighbour in that column."""
+    """Return (N, k), True where the point is among the first ``k`` of that neighbour."""
     n = ranks.shape[0]
     mutual = np.zeros((n, k), dtype=np.bool_)
     for i in numba.prange(n):
@@ -133,7 +133,7 @@ def _expand(
     values: Floats,
     fill: bool,
 ) -> None:
-    """Count the entries of V row by row into ``starts[1:]``, or ``fill`` them in."""
+    """Count the entries of each row of V into ``starts[1:]``, or write them (``fill``)."""
     for i in numba.prange(ranks.shape[0]):
         members = _expanded(i, ranks, mutual, mutual_half)
         if not fill:
@@ -162,9 +162,9 @@ def _average(
     mean_values: Floats,
     fill: bool,
 ) -> None:
-    """Query expansion: count the entries into ``mean_starts[1:]``, or ``fill`` them in.
+    """Average rows of V: count the entries into ``mean_starts[1:]``, or write them (``fill``).
 
-    Each of ``lanes`` has one dense accumulator and every lanes-th row.
+    Each of ``lanes`` threads has one dense accumulator and every lanes-th row.
     """
     n = ranks.shape[0]
     for lane in numba.prange(lanes):

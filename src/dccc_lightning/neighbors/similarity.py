@@ -1,4 +1,4 @@
-"""Inner products of embeddings in full precision, whatever the caller's settings allow."""
+"""Inner products of embeddings in full float32 precision."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ from dccc_lightning.common.tensors import full_precision
 from dccc_lightning.neighbors.collapse import mean_cosine, sampled
 
 NARROW = 0.9
-"""Mean cosine above which products are taken about the middle of the embeddings."""
+"""Mean cosine above which products are taken relative to the mean of the embeddings."""
 
 _BLOCK = 4096
 
 
 def products(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return ``rows @ columns.T`` without autocast and TF32, whose rounding would misplace images.
+    """Return ``rows @ columns.T`` without autocast and TF32, whose rounding changes ranks.
 
     Args:
         rows: (B, D).
@@ -29,14 +29,14 @@ def products(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 class Origin(NamedTuple):
-    """The middle of embeddings that lie close together, as the origin of their products.
+    """Mean of embeddings that are close together, as the origin of their products.
 
-    Rounding is relative to the products, and cosines near 1 differ by less than that. Distances do
-    not change when the origin moves: for q and g of length one, q g = 1 - |q - g|^2 / 2.
+    Cosines near 1 differ by less than the rounding of float32; products relative to the mean do
+    not. Moving the origin changes no distance, and q g = 1 - |q - g|^2 / 2 for length 1.
 
     Attributes:
         point: (D,).
-        halves: (G,) half the squared distance of each gallery embedding from it.
+        halves: (G,) half the squared distance of each gallery embedding from ``point``.
     """
 
     point: Tensor
@@ -44,10 +44,10 @@ class Origin(NamedTuple):
 
 
 def origin_of(gallery: Tensor) -> Origin | None:
-    """Return the origin for products with a gallery; None where they are precise about zero.
+    """Return the origin for products with a gallery; None where 0 is precise enough.
 
     Args:
-        gallery: (G, D) of length one.
+        gallery: (G, D) of length 1.
     """
     sample = sampled(gallery)
     if mean_cosine(sample) <= NARROW:
