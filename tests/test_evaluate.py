@@ -1,6 +1,7 @@
 """task=evaluate: trained networks on datasets, one cell or a matrix."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import evaluation
 from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
+from dccc_lightning.metrics.queries import count_queries
 from dccc_lightning.metrics.reranking import Rerank
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.reports.score_matrix import ScoreMatrix
@@ -76,7 +78,7 @@ def reference(splits, flip=False, rerank=None, ap="non_interpolated"):
 class TestEvaluation:
     @pytest.mark.parametrize("flip", [False, True])
     def test_scores_are_those_of_the_embeddings(self, splits, flip):
-        (found,) = evaluate_networks([Columns()], splits, Protocol(flip=flip), batch_size=4)
+        (found,), _ = evaluate_networks([Columns()], splits, Protocol(flip=flip), batch_size=4)
         expected = reference(splits, flip)
         assert {k: v for k, v in found["cosine"].items() if k != "mAP_oxford"} == pytest.approx(
             expected
@@ -91,7 +93,7 @@ class TestEvaluation:
 
     def test_reranked_scores_come_beside(self, splits):
         rerank = Rerank(k1=4, k2=2)
-        (found,) = evaluate_networks([Columns()], splits, Protocol(rerank=rerank))
+        (found,), _ = evaluate_networks([Columns()], splits, Protocol(rerank=rerank))
         assert found["cosine"]["mAP"] == pytest.approx(reference(splits)["mAP"])
         assert found["reranked"]["mAP"] == pytest.approx(reference(splits, rerank=rerank)["mAP"])
         assert found["reranked"] != found["cosine"]
@@ -106,12 +108,12 @@ class TestEvaluation:
 
         monkeypatch.setattr(evaluation, "decoded_batches", spy)
         networks = [Columns(), Columns(16, 4), Columns()]
-        found = evaluate_networks(networks, splits, Protocol())
+        found, _ = evaluate_networks(networks, splits, Protocol())
         assert sorted(calls) == [(18, 8, 4), (18, 8, 4), (18, 16, 4), (18, 16, 4)]
         assert found[0] == found[2] != found[1]
 
     def test_an_unreadable_image_ends_it_or_is_left_out(self, splits, caplog):
-        expected = evaluate_networks([Columns()], splits, Protocol())
+        expected, _ = evaluate_networks([Columns()], splits, Protocol())
         bad = splits.root / "bad.png"
         bad.write_bytes(b"no image")
         query = Records.from_rows(
@@ -121,9 +123,22 @@ class TestEvaluation:
         broken = Splits("stripes", splits.root, splits.train, query, splits.gallery)
         with pytest.raises(UserError, match=r"bad\.png.*dataset\.on_error=skip"):
             evaluate_networks([Columns()], broken, Protocol())
-        found = evaluate_networks([Columns()], broken, Protocol(), skip_unreadable=True)
+        found, read = evaluate_networks([Columns()], broken, Protocol(), skip_unreadable=True)
         assert found == expected
         assert "1 unreadable query images skipped" in caplog.text
+        assert (len(read.query), len(read.gallery)) == (len(splits.query), len(splits.gallery))
+
+    def test_queries_whose_only_match_cannot_be_read_are_said(self, splits, caplog):
+        is_match = splits.gallery.identities == splits.query.identities[0]
+        bad = splits.root / "bad.png"
+        bad.write_bytes(b"no image")
+        paths = [bad if hit else p for p, hit in zip(splits.gallery.paths, is_match, strict=True)]
+        gallery = replace(splits.gallery, paths=tuple(paths))
+        broken = replace(splits, gallery=gallery)
+        _, read = evaluate_networks([Columns()], broken, Protocol(), skip_unreadable=True)
+        lost = int((splits.query.identities == splits.query.identities[0]).sum())
+        assert f"{lost} of {len(splits.query)} queries have no match" in caplog.text
+        assert count_queries(read)["scored_queries"] == len(splits.query) - lost
 
     def test_nothing_readable_and_nothing_at_all_are_refused(self, splits):
         (splits.root / "bad.png").write_bytes(b"")

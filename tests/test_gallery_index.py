@@ -273,6 +273,14 @@ def test_cells_as_numpy_and_pandas_have_them_are_names_or_unknown():
 
 
 class TestAddingAndRemoving:
+    @pytest.mark.parametrize("ids", [[1.5], ["0"], [True], np.array([0.0])])
+    def test_ids_that_are_no_integers_remove_nothing(self, ids):
+        index = GalleryIndex.build(np.eye(3), ["a", "b", "c"], fingerprint="x")
+        with pytest.raises(TypeError, match="ids must be an integer"):
+            index.remove(ids)
+        assert len(index) == 3
+        assert index.remove(torch.tensor([2])) + index.remove(np.array([], dtype=float)) == 1
+
     @settings(max_examples=30, deadline=None)
     @given(st.lists(st.tuples(st.booleans(), st.integers(1, 5)), max_size=12), st.integers(0, 99))
     def test_ids_are_for_ever(self, steps, seed):

@@ -329,6 +329,12 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
         embedder.embed(paths, batch_size=2)
 
 
+def test_any_iterable_of_images_is_embedded():
+    embedder, image = load_embedder("bundled", device="cpu"), Image.new("RGB", (4, 8), "red")
+    assert torch.equal(embedder.embed(i for i in [image, image]), embedder.embed([image] * 2))
+    assert embedder.embed(iter([])).shape == (0, embedder.feature_dim)
+
+
 @pytest.mark.parametrize("box", [(10, 5, 10, 25), (10, 5, 15, 5), (10, 5, 10, 5)])
 def test_a_crop_without_pixels_is_refused_by_its_position(tmp_path, box):
     embedder = load_embedder(save(tmp_path / "a.ckpt"), device="cpu")

@@ -552,14 +552,15 @@ class TestRules:
             assert lines == []
 
     @pytest.mark.parametrize(
-        "word", ["unk", "Undetermined", "N.A.", "#N/A N/A", "-nan", "1.#IND", "??", "No_ID"]
+        "word",
+        ["unk", "Undetermined", "N.A.", "#N/A N/A", "-nan", "1.#IND", "???", "No_ID", "____", "--"],
     )
     def test_other_words_of_other_tools_are_empty_cells_too(self, word):
         kept, (line,) = self.said([("a.png", "1", word, "")])
         assert kept == [("a.png", "1", "", "")]
         assert line == f"own: treated as unknown: identity {word!r} of 1 image; {REMEDY}"
 
-    @pytest.mark.parametrize("name", ["Unknown_01", "-99", "no id", "missing", "NaT", "----"])
+    @pytest.mark.parametrize("name", ["Unknown_01", "-99", "no id", "missing", "NaT", "-?-"])
     def test_names_that_sound_unknown_are_kept_and_said(self, name):
         kept, (line,) = self.said([("a.png", "1", name, ""), ("b.png", "2", "anna-1", "")])
         assert [image[2] for image in kept] == [name, "anna-1"]
@@ -721,6 +722,7 @@ class TestRules:
         dataset = yaml.safe_load(own.out)["dataset"]
         assert dataset["splits"] == {"ignore": ["holdout", "val"], "train": ["my train"]}
         assert LabelRules(junk=dataset["junk"]).junk == {"-1"}
+        assert "???" not in dataset["unknown"]  # OmegaConf takes it for a value that is missing
 
 
 class TestFolder:

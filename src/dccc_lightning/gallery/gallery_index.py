@@ -225,9 +225,11 @@ class GalleryIndex:
             How many were removed.
 
         Raises:
+            TypeError: An id that is not an integer; nothing is removed then.
             ValueError: An id that is not in the gallery; nothing is removed then.
         """
-        leaving = np.unique(np.fromiter(ids, dtype=np.int64))
+        given = ids.tolist() if hasattr(ids, "tolist") else ids  # arrays and tensors
+        leaving = np.unique(np.array([checks.integer("ids", i) for i in given], dtype=np.int64))
         is_leaving = np.isin(self.table.ids, leaving)
         if is_leaving.sum() != leaving.size:
             strange = np.setdiff1d(leaving, self.table.ids)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def evaluate_networks(
     protocol: Protocol,
     batch_size: int = 256,
     skip_unreadable: bool = False,
-) -> list[dict[str, Scores]]:
+) -> tuple[list[dict[str, Scores]], Splits]:
     """Evaluate networks on query and gallery, decoding images once per image size.
 
     Args:
@@ -57,13 +57,15 @@ def evaluate_networks(
         skip_unreadable: Skip images that cannot be decoded, with a warning.
 
     Returns:
-        For each network ``cosine`` and, with ``protocol.rerank``, ``reranked``.
+        For each network ``cosine`` and, with ``protocol.rerank``, ``reranked``; and the splits
+        without the images that were skipped.
 
     Raises:
         UserError: Query or gallery is empty, no query has a match, an image cannot be read, or
             there are fewer images than ``rerank.k1``.
     """
     check_queries(splits)
+    read = splits
     scores: dict[int, dict[str, Scores]] = {}
     for height, width in sorted({(e.height, e.width) for e in embedders}):
         group = [i for i, e in enumerate(embedders) if (e.height, e.width) == (height, width)]
@@ -74,6 +76,9 @@ def evaluate_networks(
         gallery, galleries = embed_records(
             networks, splits.gallery, "gallery", protocol.flip, batch_size, skip_unreadable
         )
+        if len(query) < len(read.query) or len(gallery) < len(read.gallery):
+            read = replace(splits, query=query, gallery=gallery)
+            check_queries(read)
         for i, query_features, gallery_features in zip(group, queries, galleries, strict=True):
             device = embedders[i].device
             scores[i] = _rank(
@@ -81,7 +86,7 @@ def evaluate_networks(
                 gallery_features.to(device), protocol,
             )  # fmt: skip
             warn_of_collapse(sampled(gallery_features), f"gallery images of {splits.name}", log)
-    return [scores[i] for i in range(len(embedders))]
+    return [scores[i] for i in range(len(embedders))], read
 
 
 def embed_records(

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -95,7 +95,7 @@ class ImageEmbedder:
 
     def embed(
         self,
-        images: Source | Sequence[Source] | Tensor,
+        images: Source | Iterable[Source] | Tensor,
         batch_size: int = 128,
         progress: bool = False,
     ) -> Tensor:
@@ -123,6 +123,7 @@ class ImageEmbedder:
             images = [images]
         if isinstance(images, np.ndarray):  # an empty array would be taken for an empty list
             raise TypeError(f"images must be files or PIL images, got an array; {_FROM_ARRAY}")
+        images = list(images)
         for position, image in enumerate(images):
             _check_source(position, image)
         embeddings = torch.empty((len(images), self.feature_dim))

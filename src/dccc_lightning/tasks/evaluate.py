@@ -47,19 +47,19 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
     described: dict[str, dict[str, Any]] = {}
     for name, (dataset, skips) in datasets.items():
         splits = dataset.splits()
-        described[name] = {
-            "root": str(splits.root),
-            **count_queries(splits),
-            "gallery": len(splits.gallery),
-        }
         with explain_out_of_memory(SMALLER_EVAL_BATCH):
-            found = evaluate_networks(
+            found, read = evaluate_networks(
                 list(networks.values()),
                 splits,
                 protocol,
                 settings["loader"]["eval_batch_size"],
                 skip_unreadable=skips,
             )
+        described[name] = {
+            "root": str(splits.root),
+            **count_queries(read),
+            "gallery": len(read.gallery),
+        }
         for network, rankings in zip(networks, found, strict=True):
             scores[network][name] = {
                 ranking: {key: round(100 * value, 4) for key, value in measures.items()}

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 UNKNOWN_WORDS = (
     "unknown", "<unknown>", "unk", "unidentified", "not identified", "not_identified",
     "undetermined", "unassigned", "unlabeled", "unlabelled", "no_id", "new_individual",
-    "new_whale", "____",
+    "new_whale", "_",
     "none", "null", "nan", "-nan", "<na>", "na", "n/a", "n.a.", "#na", "#n/a", "#n/a n/a",
-    "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "-", "--", "?", "??", "???", "-1", "-1.0",
+    "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "-", "?", "-1", "-1.0",
 )  # fmt: skip
 """Default words, as written by wildlife tools, pandas, R and spreadsheets."""
+
+_REPEATED = re.compile(r"([?_-])\1+")
 
 SOUNDS_UNKNOWN = re.compile(
     r"(?<![^\W\d_])(unk|unknown|unident|undeterm|unassign|unlabel|unnamed|missing|tbd|nil|nat|"
@@ -47,6 +49,11 @@ def words_of(name: str, value: object) -> frozenset[str]:
     return frozenset(map(folded, values))
 
 
+def _one_sign(word: str) -> str:
+    """Return a word of repeated question marks, dashes or underscores as one of them."""
+    return word[0] if _REPEATED.fullmatch(word) else word
+
+
 class UnknownWords:
     """Words for an unknown identity or camera, with a count of their occurrences.
 
@@ -55,7 +62,7 @@ class UnknownWords:
     """
 
     def __init__(self, words: object = UNKNOWN_WORDS) -> None:
-        self.words = words_of("unknown", words)
+        self.words = frozenset(map(_one_sign, words_of("unknown", words)))
         self._met: Counter[tuple[str, str]] = Counter()
         self._doubtful: Counter[tuple[str, str]] = Counter()
 
@@ -67,7 +74,7 @@ class UnknownWords:
             label: Label from a path or table.
         """
         label = label.strip()
-        if label and folded(label) in self.words:
+        if label and _one_sign(folded(label)) in self.words:
             self._met[column, label] += 1
             return ""
         if self.words and SOUNDS_UNKNOWN.search(label):
