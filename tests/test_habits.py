@@ -40,7 +40,7 @@ HABITS = {
     "-cn dccc": "experiment=dccc",
     "fit": "task=train",
     "verify": "task=verify",
-    "train.py epochs=3": "leave it out",
+    "train.py epochs=3": "omit the script",
     "experiment=cluster-contrast": "did you mean experiment=cluster_contrast?",
     "dataset=Market1501": "did you mean dataset=market1501?",
     "model=resnet-50": "did you mean model=resnet50?",
