@@ -1,4 +1,4 @@
-"""All that a training log wants to know about a clustering, by name."""
+"""Scores of a clustering for the log, by name."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,18 +15,18 @@ def summarize(
     cameras: ArrayLike | None = None,
     features: Features | None = None,
 ) -> dict[str, float]:
-    """Measure a clustering by everything there is to hold it against.
+    """Return all scores of a clustering that the given arrays allow.
 
     Args:
         labels: (N,) of this epoch.
-        identities: (N,) true identities, where they are known.
+        identities: (N,) true identities, -1 where unknown.
         previous: (N,) labels of the previous epoch.
-        cameras: (N,) cameras, where they are known.
-        features: embeddings (N, D) that were clustered.
+        cameras: (N,) cameras, -1 where unknown.
+        features: Clustered embeddings (N, D).
 
     Returns:
-        num_clusters, outliers (a count), outlier_ratio, largest and mean_size (images a cluster, 0
-        without clusters), and the clusters by size: size_1_3, size_4_7, ... size_128_up; with
+        num_clusters, outliers (a count), outlier_ratio, largest and mean_size (images per cluster,
+        0 without clusters), and the clusters by size: size_1_3, size_4_7, ... size_128_up; with
         identities also ari, nmi, purity, pair_precision, pair_recall and pair_f; with previous also
         churn; with cameras also camera_entropy; with features also intra_distance, inter_distance
         and silhouette (of 1,000 images).

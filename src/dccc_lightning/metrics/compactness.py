@@ -1,8 +1,8 @@
-"""How tight and how far apart clusters lie among the embeddings; no identity is needed.
+"""Compactness and separation of clusters among the embeddings; no identity is needed.
 
 Distances are cosine distances, 1 - cos, between all pairs of clustered images. A sum of products
-over pairs is a product of sums, so each figure follows from the sum vector of each cluster: exact,
-in time and memory linear in the number of images.
+over pairs is a product of sums, so each score follows from the sums of the clusters: exactly, in
+time and memory linear in the number of images.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 
 
 class Compactness(NamedTuple):
-    """The three figures of this module; NaN where there is nothing to measure."""
+    """Mean distances and silhouette; NaN where undefined."""
 
     intra_distance: float
     inter_distance: float
@@ -47,8 +47,8 @@ def intra_distance(labels: ArrayLike, features: Features) -> float:
     """Return the mean distance over the pairs of images in one cluster.
 
     Args:
-        labels: (N,) integers, negative for outliers, which are left out.
-        features: embeddings (N, D); normalised inside.
+        labels: (N,) integers, negative for outliers, which do not count.
+        features: Embeddings (N, D); normalised inside.
 
     >>> intra_distance([0, 0, 1, 1, -1], np.eye(5))
     1.0
@@ -68,17 +68,17 @@ def inter_distance(labels: ArrayLike, features: Features) -> float:
 def silhouette(labels: ArrayLike, features: Features, sample: int = 1000, seed: int = 0) -> float:
     """Return the mean silhouette (Rousseeuw, 1987) of a sample of the clustered images.
 
-    Each image of the sample is held against *all* clustered images, so that the sample makes the
-    mean uncertain but does not bias it. An image alone in its cluster counts 0.
+    Each sampled image is compared with *all* clustered images, so that sampling adds variance and
+    no bias. An image alone in its cluster counts 0.
 
     Args:
-        labels: (N,) integers, negative for outliers, which are left out.
-        features: embeddings (N, D); normalised inside.
-        sample: images at most.
-        seed: draws the sample.
+        labels: (N,) integers, negative for outliers, which do not count.
+        features: Embeddings (N, D); normalised inside.
+        sample: Most images in the sample.
+        seed: Seed of the sample.
 
     Returns:
-        Within [-1, 1]; NaN with less than two clusters.
+        Within [-1, 1]; NaN with fewer than two clusters.
 
     >>> silhouette([0, 0, 1, 1], np.repeat(np.eye(2), 2, axis=0))
     1.0
@@ -89,7 +89,7 @@ def silhouette(labels: ArrayLike, features: Features, sample: int = 1000, seed: 
 def compactness(
     labels: ArrayLike, features: Features, sample: int = 1000, seed: int = 0
 ) -> Compactness:
-    """Return all three figures for the price of one pass over the embeddings."""
+    """Return all three scores from one pass over the embeddings."""
     clusters = _clusters(labels, features)
     return Compactness(_intra(clusters), _inter(clusters), _silhouette(clusters, sample, seed))
 

@@ -1,21 +1,21 @@
-"""Score a clustering without identities: the silhouette over all images."""
+"""Silhouette over all images: a score of a clustering without identities."""
 
 import math
 from collections.abc import Mapping
 
 LEAST = -1.0
-"""Score of a clustering that has no silhouette: fewer than two clusters."""
+"""Score of fewer than two clusters, whose silhouette is undefined."""
 
 
 def overall_silhouette(figures: Mapping[str, float]) -> float:
-    """Return the mean silhouette over all images; outliers, which have none, count 0.
+    """Return the mean silhouette over all images, outliers counted as 0.
 
-    The silhouette alone, over the clustered images, also rises when more and more of the images are
-    left out, and training on what is left is how a run goes wrong without a sign.
+    The silhouette of the clustered images alone also rises when more and more images become
+    outliers, which is a failing run that looks like a good one.
 
     Args:
-        figures: Of a clustering, as metrics.csv has them: ``cluster/silhouette`` (absent where
-            there are fewer than two clusters) and ``cluster/outlier_ratio``.
+        figures: Columns of metrics.csv: ``cluster/silhouette`` (absent with fewer than two
+            clusters) and ``cluster/outlier_ratio``.
 
     Returns:
         Within [-1, 1].

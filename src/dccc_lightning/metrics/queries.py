@@ -1,4 +1,4 @@
-"""Queries that can be scored: those with a match in the gallery under another camera."""
+"""Valid queries: those with a match in the gallery under another camera."""
 
 import logging
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def with_match(query: Records, gallery: Records) -> NDArray[np.bool_]:
-    """Return which queries (Q,) have a match, by the rules of ``evaluate_retrieval``."""
+    """Return a mask (Q,) of the queries with a match, by the rules of ``evaluate_retrieval``."""
     matches = _count(query.identities, gallery.identities)
     pairs = np.stack([gallery.identities, gallery.cameras], axis=1)
     mine = np.stack([query.identities, query.cameras], axis=1)
@@ -23,22 +23,22 @@ def with_match(query: Records, gallery: Records) -> NDArray[np.bool_]:
 
 
 def _count(wanted: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how often each of ``wanted`` is among ``values``."""
+    """Count each of ``wanted`` among ``values``."""
     ordered = np.sort(values)
     return np.searchsorted(ordered, wanted, "right") - np.searchsorted(ordered, wanted)
 
 
 def count_queries(splits: Splits) -> dict[str, int]:
-    """Return the numbers of queries, and of those that can be scored, for results.json."""
+    """Return the number of queries and of valid queries, for results.json."""
     scored = with_match(splits.query, splits.gallery)
     return {"query": len(scored), "scored_queries": int(scored.sum())}
 
 
 def check_queries(splits: Splits) -> int:
-    """Return the number of queries that can be scored, and say so if some cannot.
+    """Return the number of valid queries; log a warning if some are not.
 
     Raises:
-        UserError: There are none, or no images to search in.
+        UserError: No query is valid, or the gallery is empty.
     """
     total = len(splits.query)
     if total and len(splits.gallery):
@@ -51,8 +51,10 @@ def check_queries(splits: Splits) -> int:
                 )
             return scored
     reason = seen_by_one_camera(splits)
-    if reason and bool(total) == bool(len(splits.gallery)):  # else an empty split says more
-        raise UserError(f"{reason}; check the cameras, or give none to match within them")
+    if reason and bool(total) == bool(
+        len(splits.gallery)
+    ):  # else the message on an empty split is clearer
+        raise UserError(f"{reason}; check the cameras, or leave them out to match within a camera")
     if total and len(splits.gallery):
         raise UserError(
             f"{splits.name}: none of {total} queries in {splits.root} has a match in the gallery "
@@ -65,7 +67,7 @@ def check_queries(splits: Splits) -> int:
 
 
 def seen_by_one_camera(splits: Splits) -> str | None:
-    """Say so if every identity was seen by one known camera alone: no query then has a match."""
+    """Return an error message if every identity has one known camera only; else None."""
     parts = splits.train, splits.query, splits.gallery
     identities = np.concatenate([part.identities for part in parts])
     cameras = np.concatenate([part.cameras for part in parts])
@@ -76,5 +78,5 @@ def seen_by_one_camera(splits: Splits) -> str | None:
         return None
     return (
         f"{splits.name}: each of the {people} identities in {splits.root} was seen by one camera "
-        "alone, so no query has a match under another"
+        "only, so no query has a match under another"
     )

@@ -1,8 +1,8 @@
 """Positions of chosen entries in the ranked rows of a matrix, without ranking the rows.
 
-On the CPU one pass over a row places all of its entries: the range of the chosen scores is cut into
-buckets, whole buckets are counted, and only entries that share a bucket with a chosen one are
-compared with it. Elsewhere the rows are sorted, which a GPU does quickly.
+On the CPU one pass over a row finds the positions of all chosen entries: their range of scores is
+cut into buckets, entries are counted by bucket, and only those in the bucket of a chosen entry are
+compared with it. On a GPU, where sorting is fast, the rows are sorted.
 """
 
 import numba
@@ -18,9 +18,9 @@ _SMALLEST_RANGE = 1e-30  # of the chosen scores, so that the scale stays finite 
 
 
 def positions(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return how many entries of its row come before each of the chosen entries.
+    """Return the position of each chosen entry in its sorted row.
 
-    The order of a row is by descending score, then by column.
+    Rows are sorted by descending score, then by column.
 
     Args:
         scores: (B, G) floating point, minus infinity allowed, NaN not.
@@ -40,7 +40,7 @@ def positions(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def _by_buckets(
     scores: NDArray[np.floating], starts: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Place the entries ``columns[starts[i] : starts[i + 1]]`` of every row i."""
+    """Return the positions of the entries ``columns[starts[i] : starts[i + 1]]`` of each row i."""
     size = scores.shape[1]
     before = np.empty(columns.size, dtype=np.int64)
     for i in numba.prange(scores.shape[0]):
@@ -82,9 +82,9 @@ def _by_buckets(
 
 
 def _by_sorting(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Look the entries up in sorted rows."""
+    """Return the positions by binary search in sorted rows."""
     wanted = scores[rows, columns]
-    # All entries of a row are looked up together: padded to one length.
+    # Chosen entries padded to (B, most per row), for one batched search.
     counts = torch.bincount(rows, minlength=len(scores))
     slots = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     padded = scores.new_zeros(len(scores), int(counts.max()))

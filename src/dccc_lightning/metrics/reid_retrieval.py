@@ -1,6 +1,7 @@
-"""Retrieval quality as a metric that collects embeddings batch by batch, on any number of devices.
+"""Retrieval scores as a torchmetrics metric.
 
-The arithmetic is in ``ranking``; this class gathers, removes duplicates and restores the order.
+The metric gathers embeddings from all processes, removes duplicates and restores the order;
+``retrieval_scores`` computes.
 """
 
 import logging
@@ -25,20 +26,20 @@ log = logging.getLogger(__name__)
 
 
 class ReIDRetrieval(Metric):
-    """mAP, mINP and CMC of the Market-1501 protocol over all images seen since the last reset.
+    """mAP, mINP and CMC of the Market-1501 protocol over all images since the last reset.
 
-    Distributed, shards may differ in size and be empty. With indices the result depends neither on
-    the sharding nor on the order of the batches, and an image that padding repeated counts once.
+    Shards of processes may differ in size and be empty. With indices the result does not depend on
+    the sharding or the order of the batches, and images repeated by padding count once.
 
     Args:
         ap: ``"non_interpolated"``, ``"oxford"`` or ``"both"``; see ``evaluate_retrieval``.
         ranks: Ranks of the CMC curve to report.
         rerank: Rank by k-reciprocal re-ranking with these settings; None ranks by cosine.
-        camera_center: Centre the embeddings by camera first, see ``evaluate_retrieval``.
+        camera_center: Center the embeddings by camera first, see ``evaluate_retrieval``.
 
     Attributes:
         warn: Log a warning with the mean cosine if the model has collapsed.
-        collapsed: The last ``compute`` has logged it.
+        collapsed: True if the last ``compute`` has logged it.
 
     >>> metric = ReIDRetrieval(ranks=(1,))
     >>> metric.update(
@@ -93,9 +94,9 @@ class ReIDRetrieval(Metric):
             identities: (B,) integers, -1 = unknown.
             cameras: (B,) integers, -1 = unknown.
             is_query: (B,) booleans; the others are gallery images.
-            indices: (B,) non-negative positions in the split; queries and gallery may number
-                separately or together. They order ties and identify duplicates. Without them the
-                images of a process stay in the order of arrival. Given always or never.
+            indices: (B,) non-negative positions in the split, numbered for queries and gallery
+                together or separately; they order ties and identify duplicates. Without them the
+                images of a process stay in the order of arrival. Pass them in every update or none.
 
         Raises:
             ValueError: Shapes do not fit.
@@ -116,7 +117,7 @@ class ReIDRetrieval(Metric):
         for name, column in columns.items():
             if column.shape != features.shape[:1]:
                 raise ValueError(
-                    f"{name} must be ({len(features)},), one a feature, got {tuple(column.shape)}"
+                    f"{name} must be ({len(features)},), one per feature, got {tuple(column.shape)}"
                 )
         self.features.append(features)
         for name, column in columns.items():
@@ -126,8 +127,8 @@ class ReIDRetrieval(Metric):
         """Return ``mAP``, ``mINP`` and ``rank<k>`` as fractions, 0-d float64 tensors.
 
         Raises:
-            ValueError: There is no query, no gallery or no query with a match; some images came
-                with indices and some without; or no camera is known, to centre by.
+            ValueError: No query, no gallery or no query with a match; indices for some images only;
+                or no known camera to center by.
         """
         if len(self.features) == 0:
             raise ValueError("no images: update was not called since the last reset")
@@ -159,9 +160,9 @@ class ReIDRetrieval(Metric):
         dist_sync_fn: Callable[..., Any] = gather_all_tensors,
         process_group: Any | None = None,
     ) -> None:
-        """Gather the images of all processes; one without any gives states of length 0.
+        """Gather the images of all processes; a process without images adds states of length 0.
 
-        torchmetrics would give it a float vector for every state, which fits no matrix.
+        torchmetrics would add a float vector for every state, which fits no matrix.
         """
         width = self.features[0].shape[1] if self.features else 0
         group = process_group or self.process_group

@@ -1,8 +1,8 @@
 """k-reciprocal re-ranking of a gallery, block by block of queries.
 
 Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017.
-The k-reciprocal neighbourhoods of queries and gallery together are sparse, and shared with the
-clustering; what is dense is one block of distances at a time, never (Q + G) x (Q + G).
+The k-reciprocal neighbourhoods of queries and gallery are sparse and computed as for clustering.
+Distances are dense for one block of queries at a time, never (Q + G) x (Q + G).
 """
 
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ class Rerank:
     """Settings of the re-ranking: ``(1 - weight) * jaccard + weight * original distance``.
 
     Attributes:
-        k1: Neighbours of an image, itself not counted.
-        k2: Images averaged in the query expansion, the image itself counted; 1 is no expansion.
+        k1: Neighbours of an image, itself excluded.
+        k2: Images averaged in the query expansion, the image itself included; 1 is no expansion.
         weight: lambda in [0, 1], the share of the original distance.
     """
 
@@ -45,16 +45,16 @@ class Rerank:
 def reranked_distances(
     queries: Tensor, gallery: Tensor, rerank: Rerank, block: int = 128
 ) -> Iterator[Tensor]:
-    """Yield the re-ranked distances of the queries, ``block`` of them at a time.
+    """Yield the re-ranked distances of the queries in blocks of ``block``.
 
-    The original distance of two images is the squared Euclidean one, divided by the largest that
-    the first of them has to any query or gallery image.
+    The original distance of two images is the squared Euclidean one, divided by the largest from
+    the first of them to any query or gallery image.
 
     Args:
-        queries: (Q, D) of length one, float32 or float64.
-        gallery: (G, D) of length one, on the same device.
-        rerank: The settings.
-        block: Queries at once.
+        queries: (Q, D) of length 1, float32 or float64.
+        gallery: (G, D) of length 1, on the same device.
+        rerank: Settings.
+        block: Queries per block.
 
     Yields:
         (at most ``block``, G) distances.
@@ -98,12 +98,12 @@ def reranked_distances(
 
 
 def _farthest(points: Tensor, halves: Tensor) -> Tensor:
-    """Return the largest squared distance (N,) of each point to any; 1 where all points are one."""
+    """Return the largest squared distance (N,) of each point to any; 1 where it is 0."""
     n = len(points)
     farthest = points.new_zeros(n)
     block = max(1, _BLOCK_BYTES // (4 * n))
     for first in range(0, n, block):
-        # The products are symmetric: what lies left of the diagonal was seen from its other side.
+        # Distances are symmetric: earlier blocks have covered the columns left of this one.
         near = products(points[first : first + block], points[first:])
         near -= halves[first:]
         near -= halves[first : first + block, None]
@@ -148,13 +148,12 @@ def _overlaps(
         first: First query.
         last: Query after the last.
         size: G.
-        starts: Where each query's entries of V begin, with their columns and values (CSR).
-        columns: See ``starts``.
-        values: See ``starts``.
-        holder_starts: Where the gallery's entries in each column of V begin, with their gallery
-            images and values (CSC).
-        holders: See ``holder_starts``.
-        holder_values: See ``holder_starts``.
+        starts: Row offsets of V for the queries (CSR).
+        columns: Columns of these entries.
+        values: Values of these entries.
+        holder_starts: Column offsets of V for the gallery (CSC).
+        holders: Gallery images of these entries.
+        holder_values: Values of these entries.
     """
     overlaps = np.zeros((last - first, size), dtype=np.float32)
     for i in numba.prange(last - first):

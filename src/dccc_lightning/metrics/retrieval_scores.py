@@ -1,7 +1,7 @@
-"""Retrieval quality of embeddings: mAP, mINP and CMC under the Market-1501 protocol.
+"""Retrieval scores of embeddings: mAP, mINP and CMC under the Market-1501 protocol.
 
-Nothing is ranked as a whole. A query has a few true matches, and every measure here is a function
-of their ranks alone; a match's rank is its position in the sorted row of scores.
+All scores are functions of the ranks of a query's few true matches, so only these ranks are
+computed and no row of scores is sorted as a whole.
 """
 
 import logging
@@ -44,9 +44,9 @@ def evaluate_retrieval(
 ) -> dict[str, Tensor]:
     """Rank the gallery by cosine similarity for each query and average over the queries.
 
-    Gallery images with the query's identity and camera are left out; queries with no match left
-    are skipped. Unknown cameras (-1) leave nothing out, unknown identities (-1) match nothing.
-    Equal scores rank in the order of the gallery.
+    Gallery images with the query's identity and camera are excluded; queries without a match left
+    are skipped. Unknown cameras (-1) exclude nothing, unknown identities (-1) match nothing. Equal
+    scores rank in the order of the gallery.
 
     Args:
         query_features: (Q, D), normalised inside.
@@ -58,10 +58,10 @@ def evaluate_retrieval(
         ap: ``"non_interpolated"``, the mean of the precisions at the matches, ``"oxford"``,
             where a match counts with the mean of the precisions before and at it, or ``"both"``.
         ranks: Ranks of the CMC curve to report.
-        block: Queries ranked at once; memory grows with block x G.
+        block: Queries per block; memory grows with block x G.
         rerank: Rank by k-reciprocal re-ranking with these settings instead of by cosine.
-        camera_center: Subtract from every embedding the mean of its camera in query and gallery
-            together: statistics of the test images, which the plain protocol does not use.
+        camera_center: Subtract the mean of its camera, over query and gallery, from every
+            embedding. This uses statistics of the test images; the plain protocol does not.
         warn: Log a warning with the mean cosine if the model has collapsed.
 
     Returns:
@@ -70,9 +70,9 @@ def evaluate_retrieval(
         non-interpolated one and ``mAP_oxford`` comes with it.
 
     Raises:
-        ValueError: Shapes do not fit, a feature is not finite, there is no query or gallery, no
-            query has a match, ``rerank.k1`` is too large for so few images, or no camera is known
-            to centre by.
+        ValueError: Shapes do not fit, a feature is not finite, query or gallery is empty, no query
+            has a match, ``rerank.k1`` is too large for the number of images, or no camera is known
+            to center by.
 
     >>> features = torch.eye(3)
     >>> evaluate_retrieval(
@@ -101,7 +101,7 @@ def evaluate_retrieval(
         together = torch.cat([queries, features]), torch.cat([cameras, others[1]])
         every = checked_cameras(together[1].cpu().numpy(), len(together[0]))
         if not have_means(every):
-            raise ValueError("no camera has two of these images, so none has a mean of its own")
+            raise ValueError("no camera has two of these images, so no camera has a mean")
         centered = center(together[0], every)
         queries, features = centered[: len(queries)], centered[len(queries) :]
     gallery = _Gallery(*others)
@@ -133,7 +133,7 @@ def evaluate_retrieval(
 def _scores(
     queries: Tensor, gallery: Tensor, block: int, rerank: Rerank | None
 ) -> Iterator[Tensor]:
-    """Yield blocks (at most ``block``, G) of scores that rank the gallery, the best highest."""
+    """Yield scores (at most ``block``, G) of the gallery, higher is better."""
     if rerank is not None:
         for distances in reranked_distances(queries, gallery, rerank, block):
             yield distances.neg_()
@@ -147,7 +147,7 @@ def _scores(
 
 
 class _Gallery:
-    """Cameras of the gallery and, by identity, the positions of its images."""
+    """Cameras of the gallery, and its images by identity."""
 
     def __init__(self, identities: Tensor, cameras: Tensor) -> None:
         self.cameras = cameras
@@ -157,7 +157,7 @@ class _Gallery:
     def match_ranks(
         self, scores: Tensor, identities: Tensor, cameras: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the ranks (from 1) of the true matches and, beside each, the row of its query.
+        """Return the ranks (from 1) of the true matches, and the query row of each.
 
         Args:
             scores: (B, G) scores of a block of queries; overwritten.
@@ -172,7 +172,7 @@ class _Gallery:
         return positions(scores, rows, columns) + 1, rows
 
     def _same_identity(self, identities: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (query row, gallery column) of all pairs of one known identity."""
+        """Return (query row, gallery column) of all pairs with the same known identity."""
         start = torch.searchsorted(self.sorted_identities, identities)
         stop = torch.searchsorted(self.sorted_identities, identities, right=True)
         counts = torch.where(identities == UNKNOWN, 0, stop - start)
@@ -182,7 +182,7 @@ class _Gallery:
 
 
 def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return both average precisions, INP and first rank of each query that has a match.
+    """Return both average precisions, INP and first rank of each query with a match.
 
     Args:
         ranks: (H,) ranks of the matches.
@@ -200,7 +200,7 @@ def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     before = torch.where(ranks == 1, 1.0, (hit - 1).double() / (ranks - 1).clamp(min=1))
     averages = []
     for values in (precision, (before + precision) / 2):
-        # A cumulative sum instead of scattered additions: their order would vary on a GPU.
+        # A cumulative sum: scattered additions on a GPU would sum in varying order.
         total = F.pad(values.cumsum(0), (1, 0))
         averages.append((total[stop] - total[start]) / counts)
     return averages[0], averages[1], counts.double() / ranks[stop - 1], ranks[start]
@@ -223,7 +223,7 @@ def _embedded(
     cameras = as_tensor(cameras, device=rows.device).long()
     if not identities.shape == cameras.shape == rows.shape[:1]:
         raise ValueError(
-            f"{name}_identities and {name}_cameras must be ({len(rows)},), one a feature, got "
+            f"{name}_identities and {name}_cameras must be ({len(rows)},), one per feature, got "
             f"{tuple(identities.shape)} and {tuple(cameras.shape)}"
         )
     if isinstance(features, UnitEmbeddings):
