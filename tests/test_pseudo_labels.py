@@ -76,7 +76,7 @@ def test_min_samples_reaches_the_clustering():
 def test_eps_rises_when_all_are_outliers(caplog):
     labeler, asked = scripted(lambda eps: TWO if eps > 0.625 else OUTLIERS)
     result = labeler(FEATURES, FixedSchedule(0.6), 7)
-    assert "epoch 7: eps 0.6000 gives less than two clusters: took 0.6300" in caplog.text
+    assert "epoch 7: eps 0.6000 gives fewer than two clusters; used 0.6300" in caplog.text
     assert asked == [0.6, 0.61, 0.62, 0.63]
     assert result.eps == pytest.approx(0.63)
     assert result.scheduled_eps == 0.6

@@ -1,1 +1,1 @@
-"""Distances, clustering and its schedule: embeddings in, pseudo labels out."""
+"""Clustering of embeddings into pseudo labels: distances, algorithms and schedules."""

@@ -1,4 +1,4 @@
-"""Clustering of a sparse distance graph: graph and eps in, labels out."""
+"""Clustering algorithms on a sparse distance graph."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,14 +11,14 @@ from dccc_lightning.common import checks, ranges
 from dccc_lightning.common.compiled import compiled
 
 OUTLIER = -1
-"""Label of a point that belongs to no cluster."""
+"""Label of a point in no cluster."""
 
 
 class ClusteringAlgorithm(Protocol):
-    """What turns a distance graph into clusters."""
+    """Protocol of the clustering algorithms."""
 
     def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
-        """Return a label for each of the N points, clusters from 0, ``OUTLIER`` for none."""
+        """Return the labels of the N points: clusters from 0, or ``OUTLIER``."""
         ...
 
 
@@ -32,7 +32,7 @@ class DBSCAN:
     scikit-learn's DBSCAN(metric="precomputed").
 
     Attributes:
-        min_samples: points within eps that make a core point, itself included.
+        min_samples: Least number of points within eps of a core point, itself included.
 
     >>> from dccc_lightning.clustering.jaccard import jaccard_graph
     >>> graph = jaccard_graph(np.repeat(np.eye(3), [4, 4, 1], axis=0), k1=4, k2=1)
@@ -46,28 +46,28 @@ class DBSCAN:
         ranges.cluster_size(self.min_samples)
 
     def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
-        """Cluster the points of ``graph``, which is not changed: any number of eps may follow.
+        """Cluster the points of ``graph``, which is not changed.
 
         Args:
-            graph: distances between N points.
-            eps: largest distance between neighbours, in (0, ``graph.max_distance``]. Compared in
-                float32, as the distances are.
+            graph: Distances between N points.
+            eps: Largest distance between neighbours, in (0, ``graph.max_distance``]; compared in
+                float32, as the distances.
 
         Returns:
-            (N,) int64, clusters from 0, ``OUTLIER`` for none.
+            (N,) int64, clusters from 0, or ``OUTLIER``.
 
         Raises:
-            ValueError: ``eps`` is beyond what the graph knows.
+            ValueError: ``eps`` is above ``graph.max_distance``.
         """
         limit, matrix = checked_eps(graph, eps), graph.distances
         return _dbscan(matrix.indptr, matrix.indices, matrix.data, limit, self.min_samples)
 
 
 def checked_eps(graph: NeighborGraph, eps: float) -> np.float32:
-    """Return ``eps`` as the distances of ``graph`` are to be compared with it, in float32.
+    """Return ``eps`` in float32, the type of the distances.
 
     Raises:
-        ValueError: ``eps`` is not above 0, or is beyond what the graph knows.
+        ValueError: ``eps`` is not in (0, ``graph.max_distance``].
     """
     checks.real("eps", eps, 0, open_low=True)
     if eps > graph.max_distance:
@@ -78,11 +78,11 @@ def checked_eps(graph: NeighborGraph, eps: float) -> np.float32:
 
 
 def numbered(groups: NDArray[np.integer[Any]], min_samples: int) -> NDArray[np.int64]:
-    """Make labels of any grouping: clusters are numbered by their first point.
+    """Return labels with clusters numbered by their first point.
 
     Args:
-        groups: (N,) integers, negative for points that belong to no group.
-        min_samples: points that make a cluster; those of a smaller group are outliers.
+        groups: (N,) integers, negative for points in no group.
+        min_samples: Least size of a cluster; points of smaller groups become outliers.
 
     >>> numbered(np.array([9, 2, 9, 5, -1, 2]), min_samples=2).tolist()
     [0, 1, 0, -1, -1, 1]
@@ -109,7 +109,7 @@ def _dbscan(
     for i in range(n):
         core[i] = np.sum(distances[starts[i] : starts[i + 1]] <= eps) >= min_samples
     labels = np.full(n, OUTLIER, dtype=np.int64)
-    stack = np.empty(n, dtype=np.int64)  # a point enters when it gets its label: once at most
+    stack = np.empty(n, dtype=np.int64)  # each point enters at most once, when it is labelled
     cluster = 0
     for seed in range(n):
         if not core[seed] or labels[seed] != OUTLIER:

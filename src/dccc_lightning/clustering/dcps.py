@@ -1,10 +1,10 @@
 """DCPS, the dynamic clustering parameters scheduler: the DBSCAN eps of each epoch.
 
-Source: He et al., arXiv 2303.06810. eps shrinks while the embeddings improve: early clusters may be
-loose, late ones must be tight. A schedule is a pure function of its settings and the epoch, so a
+Source: He et al., arXiv 2303.06810. eps decreases while the embeddings improve, so early clusters
+are loose and late ones tight. A schedule is a pure function of its settings and the epoch, so a
 resumed run clusters as an uninterrupted one. The decrement is applied before the clustering of
-every epoch, epoch 0 included, and its guard (``eps > floor``) is tested before the decrement: the
-last value may fall a little below the floor and then stays.
+every epoch, epoch 0 included, if ``eps > floor`` before the decrement: the last value may be a
+little below the floor.
 """
 
 import math
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from dccc_lightning.clustering.jaccard import NeighborGraph
 
 _FINEST = 1e-5
-"""Smallest change of eps an epoch may make; below it a descent would take 100,000 epochs."""
+"""Smallest change of eps per epoch; with less, a descent takes 100,000 epochs."""
 
 
 class Schedule(Protocol):
-    """The eps of an epoch; the contract of the ``scheduler`` group."""
+    """Protocol of the ``scheduler`` group: the eps of an epoch."""
 
     def __call__(self, epoch: int) -> float:
         """Return the eps of ``epoch`` (from 0), a Jaccard distance in (0, 1)."""
@@ -31,19 +31,19 @@ class Schedule(Protocol):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest eps the schedule can reach over its life."""
+        """Lowest and highest eps of all epochs."""
         ...
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An eps, and the curve that it is the top of.
+    """An eps and the scores that it was chosen by.
 
     Attributes:
-        eps: the candidate with the highest score, the largest of equals.
-        criterion: what the score is.
-        candidates: every eps that was looked at, rising.
-        scores: one for each.
+        eps: Candidate with the highest score, the largest of equals.
+        criterion: Name of the score.
+        candidates: Every eps with a score, ascending.
+        scores: Score of each candidate.
     """
 
     eps: float
@@ -54,7 +54,7 @@ class Choice:
 
 @runtime_checkable
 class GraphSchedule(Protocol):
-    """A schedule that wants to see the distances before it says eps."""
+    """Protocol of a schedule that chooses eps from the distances of the epoch."""
 
     def choose(
         self, graph: "NeighborGraph", algorithm: "ClusteringAlgorithm", epoch: int
@@ -65,7 +65,7 @@ class GraphSchedule(Protocol):
 
 @dataclass(frozen=True)
 class FixedSchedule:
-    """The same eps in every epoch.
+    """Constant eps.
 
     >>> FixedSchedule(0.6)(30)
     0.6
@@ -83,19 +83,19 @@ class FixedSchedule:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest eps: both ``start``."""
+        """Lowest and highest eps: both ``start``."""
         return float(self.start), float(self.start)
 
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """Every ``every`` epochs, epoch 0 included, eps falls by ``rate * every``.
+    """Decrease of eps by ``rate * every`` every ``every`` epochs, epoch 0 included.
 
     Attributes:
         start: eps before the first decrement.
-        floor: no decrement once eps is at or below it.
-        rate: decrement per epoch.
-        every: epochs between decrements.
+        floor: No decrement once eps is at or below it.
+        rate: Decrement per epoch.
+        every: Epochs between decrements.
 
     >>> schedule = StepSchedule()
     >>> [round(schedule(epoch), 3) for epoch in (0, 4, 5, 69)]
@@ -119,7 +119,7 @@ class StepSchedule:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest eps: where the descent ends, and epoch 0."""
+        """Lowest and highest eps: at the end of the descent and at epoch 0."""
         return self._descent[-1], self(0)
 
     @property
@@ -129,7 +129,7 @@ class StepSchedule:
 
 @dataclass(frozen=True)
 class LinearSchedule:
-    """Every epoch eps falls by ``rate`` while it is above ``floor``.
+    """Decrease of eps by ``rate`` per epoch while it is above ``floor``.
 
     >>> schedule = LinearSchedule()
     >>> [round(schedule(epoch), 3) for epoch in (0, 1, 69)]
@@ -151,7 +151,7 @@ class LinearSchedule:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest eps: where the descent ends, and epoch 0."""
+        """Lowest and highest eps: at the end of the descent and at epoch 0."""
         return self._descent[-1], self(0)
 
     @property
@@ -161,7 +161,7 @@ class LinearSchedule:
 
 @dataclass(frozen=True)
 class ExponentialSchedule:
-    """Every epoch eps is multiplied by ``rate`` while it is above ``floor``; the published runs.
+    """Multiplication of eps by ``rate`` per epoch while it is above ``floor``, as published.
 
     >>> schedule = ExponentialSchedule()
     >>> [round(schedule(epoch), 4) for epoch in (0, 1, 69)]
@@ -182,7 +182,7 @@ class ExponentialSchedule:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest eps: where the descent ends, and epoch 0."""
+        """Lowest and highest eps: at the end of the descent and at epoch 0."""
         return self._descent[-1], self(0)
 
     @property
@@ -192,7 +192,7 @@ class ExponentialSchedule:
 
 @dataclass(frozen=True)
 class LogarithmicSchedule:
-    """From ``start`` along a logarithm to half of it at ``epochs``, which is then kept.
+    """Logarithmic decrease from ``start`` to half of it at ``epochs``, then constant.
 
     eps(t) = start - start * ln(t (e - 1) / epochs + 1) / 2
 
@@ -215,13 +215,13 @@ class LogarithmicSchedule:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest eps: at ``epochs``, and at epoch 0."""
+        """Lowest and highest eps: at ``epochs`` and at epoch 0."""
         return self(self.epochs), self(0)
 
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """Half a cosine from ``start`` to ``floor`` at ``epochs``, then ``floor``; not in the paper.
+    """Half a cosine from ``start`` to ``floor`` at ``epochs``, then constant; not in the paper.
 
     eps(t) = floor + (start - floor) (1 + cos(pi t / epochs)) / 2
 
@@ -246,16 +246,16 @@ class CosineSchedule:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest eps: at ``epochs``, and at epoch 0."""
+        """Lowest and highest eps: at ``epochs`` and at epoch 0."""
         return self(self.epochs), self(0)
 
 
 @lru_cache(maxsize=64)
 def _descent(start: float, floor: float, factor: float, decrement: float) -> tuple[float, ...]:
-    """Every value from ``start`` to the first one at or below ``floor``.
+    """Return every value from ``start`` to the first one at or below ``floor``.
 
-    Repeated float operations, not a closed form, so that the values are those of a loop over
-    epochs; multiplying by 1.0 and subtracting 0.0 change no bit.
+    Repeated float operations instead of a closed form give the values of a loop over epochs;
+    multiplying by 1.0 and subtracting 0.0 change no bit.
     """
     values = [float(start)]
     while values[-1] > floor:

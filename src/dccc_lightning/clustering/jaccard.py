@@ -1,9 +1,9 @@
-"""The k-reciprocal Jaccard distance as a sparse graph: only the distances that clustering can use.
+"""The k-reciprocal Jaccard distance as a sparse graph of the distances that clustering can use.
 
-The distance of two points follows from s_ij = sum_c min(V_ic, V_jc), V being the sparse rows of
-``reciprocal``. An inverted index (which rows hold column c) finds all j of a row i at once, so
-the work is proportional to the pairs that share a neighbour, and no N x N array is ever made.
-``jaccard_torch`` does the same on a GPU.
+The distance of two points follows from s_ij = sum_c min(V_ic, V_jc) with the sparse rows V of
+``reciprocal``. An inverted index (rows by column) finds all j of a row i, so the work is
+proportional to the pairs with a common neighbour, and no N x N array is made. ``jaccard_torch``
+computes the same on a GPU.
 """
 
 import logging
@@ -26,13 +26,13 @@ from dccc_lightning.neighbors.nearest import Neighbors, knn
 _log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "numba", "torch")
-"""What builds the graph; see ``jaccard_graph``."""
+"""Backends of ``jaccard_graph``."""
 
 MAX_ENTRIES = 1 << 28
-"""Largest graph that is built, in stored distances (2 GiB). Usual graphs hold about 20 a point."""
+"""Most stored distances of a graph (2 GiB). Usual graphs have about 20 per point."""
 
 _BLOCK = 4096
-"""Rows compared before the size of the graph is looked at."""
+"""Rows compared between two checks of the size of the graph."""
 
 _COMPARING = "computing distances"
 
@@ -43,17 +43,17 @@ class DenseGraphError(UserError):
 
 @dataclass(frozen=True, eq=False)
 class NeighborGraph:
-    """The distances between N points that do not exceed ``max_distance``.
+    """All distances up to ``max_distance`` between N points.
 
     Attributes:
-        distances: (N, N) float32, symmetric, sorted; every stored entry is a distance, zeros and
-            the diagonal included, and what is not stored is farther than ``max_distance``.
-        max_distance: the largest distance kept, in (0, 1).
+        distances: (N, N) float32 CSR, symmetric, sorted; zeros and the diagonal are stored, and
+            pairs without an entry are farther than ``max_distance``.
+        max_distance: Largest stored distance, in (0, 1).
 
     Raises:
-        TypeError: distances that are no CSR matrix.
-        ValueError: distances that are not square, or without a stored zero from each point to
-            itself: density counts the point.
+        TypeError: ``distances`` is no CSR matrix.
+        ValueError: ``distances`` is not square, or lacks the zero from a point to itself, which
+            counts for the density.
     """
 
     distances: csr_matrix
@@ -86,24 +86,24 @@ def jaccard_graph(
 ) -> NeighborGraph:
     """Compute all k-reciprocal Jaccard distances up to ``max_distance``.
 
-    The answer is exact and does not depend on the number of threads; the backends agree up to the
+    The result is exact and does not depend on the number of threads; the backends agree up to the
     rounding of float32.
 
     Args:
-        features: embeddings (N, D), NumPy or torch; normalised inside.
-        k1: size of a neighbourhood, the point itself included; at most N.
-        k2: neighbours averaged in the query expansion, the point included; 1 is no expansion.
-        max_distance: largest distance kept, in (0, 1).
-        neighbors: what ``knn`` returned for these features and at least ``k1`` columns, to save a
+        features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``; normalised inside.
+        k1: Size of a neighbourhood, the point itself included; at most N.
+        k2: Neighbours averaged in the query expansion, the point included; 1 is no expansion.
+        max_distance: Largest distance to store, in (0, 1).
+        neighbors: Result of ``knn`` for these features with at least ``k1`` columns, to save a
             second search.
         backend: "numba" (all CPU cores), "torch" (the device of ``features``) or "auto": torch
-            where the features are on a GPU, else numba. A GPU without enough memory is one
-            warning, and numba takes over.
+            for features on a GPU, else numba. A GPU without enough memory logs a warning, and
+            numba takes over.
 
     Raises:
-        TypeError: an argument of a wrong type.
-        ValueError: an argument outside its range.
-        DenseGraphError: more than ``MAX_ENTRIES`` distances to store.
+        TypeError: An argument of a wrong type.
+        ValueError: An argument outside its range.
+        DenseGraphError: More than ``MAX_ENTRIES`` distances to store.
 
     >>> points = np.repeat(np.eye(3), 4, axis=0)
     >>> graph = jaccard_graph(points, k1=4, k2=1)
@@ -132,7 +132,7 @@ def jaccard_graph(
 
 
 def _ranks(neighbors: Neighbors, n: int, k1: int) -> NDArray[np.int64]:
-    """Check what the caller says are the neighbours, for the kernels do not."""
+    """Check the caller's neighbours, which the kernels rely on."""
     ranks = np.ascontiguousarray(neighbors[1])
     if ranks.ndim != 2 or len(ranks) != n or ranks.shape[1] < k1 or ranks.dtype.kind not in "iu":
         raise ValueError(
@@ -145,7 +145,7 @@ def _ranks(neighbors: Neighbors, n: int, k1: int) -> NDArray[np.int64]:
 
 
 def _distances(neighborhoods: csr_matrix, max_distance: float) -> csr_matrix:
-    """Compare the rows of V; count first, so that memory is what the graph takes."""
+    """Compare the rows of V; counting first limits memory to that of the graph."""
     n = neighborhoods.shape[0]
     lanes = numba.get_num_threads()
     inverted = neighborhoods.tocsc()
@@ -202,7 +202,7 @@ def _refuse_above_cap(entries: int, max_distance: float) -> None:
 def _without_itself(
     starts: NDArray[np.int32], columns: NDArray[np.int32], distances: NDArray[np.float32]
 ) -> int:
-    """Return the first point without one stored distance of 0 to itself, -1 if there is none."""
+    """Return the first point without exactly one stored 0 to itself; -1 if all have it."""
     for i in range(starts.size - 1):
         zeros = 0
         for p in range(starts[i], starts[i + 1]):
@@ -235,10 +235,11 @@ def _compare(
     distances: NDArray[np.float32],
     fill: bool,
 ) -> None:
-    """Count the distances of rows first to last into ``starts[1:]``, or ``fill`` them in.
+    """Count the distances of rows first to last into ``starts[1:]``, or write them (``fill``).
 
-    Each of ``lanes`` has one dense accumulator and every lanes-th row: hubs are spread among them.
-    s_ij and s_ji add the same terms in the same order of c: the result is symmetric bit by bit.
+    Each of ``lanes`` threads has one dense accumulator and every lanes-th row, which spreads hubs
+    among them. s_ij and s_ji add the same terms in the same order of c, so the result is symmetric
+    bit by bit.
     """
     n = row_starts.size - 1
     for lane in numba.prange(lanes):

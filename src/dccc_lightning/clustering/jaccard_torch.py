@@ -1,9 +1,9 @@
 """The k-reciprocal Jaccard distance in tensor operations: the graph of ``jaccard`` on a GPU.
 
-The same sets and sums as in ``reciprocal`` and ``jaccard``, for blocks of rows at a time: lists of
-unequal length are padded to tables, and an overlap is summed in a dense accumulator of a block.
-Overlaps are integers, multiples of 2^-60, so that a sum does not depend on the order in which a GPU
-adds: the result is symmetric and the same in every run, and no block is larger than ``_BUDGET``.
+The sets and sums of ``reciprocal`` and ``jaccard`` are computed in blocks of rows, no larger than
+``_BUDGET``: lists of unequal length are padded to tables, and overlaps are summed in a dense
+accumulator. Overlaps are integer multiples of 2^-60, so a sum does not depend on the order in which
+a GPU adds: the result is symmetric and the same in every run.
 """
 
 from collections.abc import Iterator
@@ -21,23 +21,23 @@ _BUDGET = 1 << 25
 """Numbers in the largest table of a block."""
 
 _ONE = 2.0**60
-"""Fixed point: every float32 from 2^-36 to 1 is a whole multiple of 2^-60."""
+"""Fixed-point scale: every float32 from 2^-36 to 1 is an integer multiple of 2^-60."""
 
 
 def distance_blocks(
     features: Tensor, ranks: Tensor, k1: int, k2: int, max_distance: float
 ) -> Blocks:
-    """Yield the distances up to ``max_distance``, a block of rows after the other.
+    """Yield the distances up to ``max_distance`` in blocks of rows.
 
     Args:
-        features: embeddings (N, D) float32 of length one.
+        features: Embeddings (N, D) float32 of length 1.
         ranks: (N, >= k1) int64 neighbours, the point itself first, on the same device.
-        k1: size of a neighbourhood, the point included.
-        k2: neighbours averaged, the point included; at most ``k1``.
-        max_distance: largest distance kept.
+        k1: Size of a neighbourhood, the point included.
+        k2: Neighbours averaged, the point included; at most ``k1``.
+        max_distance: Largest distance to yield.
 
     Yields:
-        entries of each row (rows,), their columns, ascending in a row, and their distances.
+        Number of entries of each row (rows,), their columns, ascending in a row, and distances.
     """
     with torch.no_grad():
         neighborhoods = _neighborhoods(features, ranks, k1)
@@ -47,15 +47,15 @@ def distance_blocks(
 
 
 def _neighborhoods(features: Tensor, ranks: Tensor, k1: int) -> Sparse:
-    """V before the query expansion: softmax of -(2 - 2 cos) over the expanded neighbours."""
-    n, half = len(ranks), round(k1 / 2) + 1  # Python rounds half to even, as the method wants
+    """Compute V before query expansion: softmax of 2 cos - 2 over expanded neighbours."""
+    n, half = len(ranks), round(k1 / 2) + 1  # half to even, as in the paper's code
     mutual, mutual_half = _mutual(ranks, k1), _mutual(ranks, half)
     width = k1 * half
     rows = max(1, _BUDGET // (width * k1))
     members: list[tuple[Tensor, Tensor]] = []
     for first in range(0, n, rows):
         near = ranks[first : first + rows, :k1]
-        own = torch.where(mutual[first : first + rows], near, n)  # n stands for nobody
+        own = torch.where(mutual[first : first + rows], near, n)  # n is the padding
         theirs = torch.where(mutual_half[near], ranks[near, :half], n)  # (rows, k1, half)
         shared = ((theirs[..., None] == own[:, None, None, :]).any(-1) & (theirs < n)).sum(-1)
         close = (3 * shared > 2 * (theirs < n).sum(-1)) & (own < n)
@@ -76,7 +76,7 @@ def _neighborhoods(features: Tensor, ranks: Tensor, k1: int) -> Sparse:
 
 
 def _mutual(ranks: Tensor, k: int) -> Tensor:
-    """(N, k): whether the point is among the first ``k`` of its neighbour in that column."""
+    """Return (N, k), True where the point is among the first ``k`` of that neighbour."""
     near = ranks[:, :k]
     rows = max(1, _BUDGET // (k * k))
     blocks = [
@@ -86,16 +86,16 @@ def _mutual(ranks: Tensor, k: int) -> Tensor:
     return torch.cat(blocks)
 
 
-def _distinct(table: Tensor, nobody: int) -> tuple[Tensor, Tensor]:
-    """How many values other than ``nobody`` each row holds, and which, ascending."""
+def _distinct(table: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    """Return the number of distinct values below ``padding`` in each row, and the values."""
     table = table.sort(dim=1).values
-    new = table < nobody
+    new = table < padding
     new[:, 1:] &= table[:, 1:] != table[:, :-1]
     return new.sum(dim=1), table[new]
 
 
 def _padded_sums(values: Tensor, starts: Tensor) -> Tensor:
-    """Sum every row; by tables, for scattered floating-point sums differ from run to run."""
+    """Sum every row by tables: scattered floating-point sums vary from run to run."""
     sizes = starts.diff()
     rows = max(1, _BUDGET // int(sizes.max()))
     sums = []
@@ -106,7 +106,7 @@ def _padded_sums(values: Tensor, starts: Tensor) -> Tensor:
 
 
 def _places(starts: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the entries of some rows lie, (rows, longest), and which of these places are real."""
+    """Return the positions of the entries of some rows (rows, longest), and their mask."""
     sizes = starts.diff()
     offsets = torch.arange(int(sizes.max()), device=starts.device)
     real = offsets < sizes[:, None]
@@ -114,7 +114,7 @@ def _places(starts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _average(matrix: Sparse, near: Tensor) -> Sparse:
-    """Query expansion: the mean of the rows of the ``near`` (N, k2) neighbours."""
+    """Average the rows of the ``near`` (N, k2) neighbours (query expansion)."""
     starts, columns, values = matrix
     n, k2 = near.shape
     longest = int(starts.diff().max())
@@ -140,7 +140,7 @@ def _average(matrix: Sparse, near: Tensor) -> Sparse:
 
 
 def _compare(matrix: Sparse, max_distance: float) -> Blocks:
-    """Compare the rows of V through an inverted index: which rows hold a column."""
+    """Compare the rows of V through an inverted index of rows by column."""
     starts, columns, values = matrix
     n = len(starts) - 1
     fixed = (values.double() * _ONE).long()
@@ -177,7 +177,7 @@ def _compare(matrix: Sparse, max_distance: float) -> Blocks:
 
 
 def _within_budget(lengths: Tensor) -> Iterator[slice]:
-    """Cut a sequence into parts whose lengths sum to ``_BUDGET // 4`` at most, or that are one."""
+    """Yield parts whose lengths sum to at most ``_BUDGET // 4``, or single entries."""
     sums = torch.cumsum(lengths, dim=0).cpu().numpy()
     first, done = 0, 0
     while first < len(sums):

@@ -1,4 +1,4 @@
-"""The labels of an epoch: embeddings, a schedule and the epoch in, pseudo labels out."""
+"""Pseudo labels of an epoch from embeddings and a schedule."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -25,25 +25,25 @@ from dccc_lightning.neighbors.nearest import knn
 _log = logging.getLogger(__name__)
 
 _LARGEST_DISTANCE = 0.999
-"""A Jaccard distance of 1 means no common neighbour: no graph reaches that far."""
+"""Largest ``max_distance`` of a graph; a distance of 1 means no common neighbour."""
 
 
 class NoClustersError(UserError):
-    """No eps near the schedule gives two clusters; the caller may keep the previous labels."""
+    """No eps near the schedule gives two clusters; callers may keep the previous labels."""
 
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """The clusters of an epoch, at least two.
+    """Clusters of an epoch, at least two.
 
     Attributes:
         labels: (N,) int64, clusters from 0, -1 for outliers.
-        eps: Jaccard distance that was used.
-        scheduled_eps: what the schedule said.
-        num_clusters: number of clusters.
-        attached: outliers that were put into the nearest cluster.
-        refined: labels that the neighbourhoods did not bear out, and that were taken back.
-        choice: how a schedule that looks at the distances came to ``scheduled_eps``.
+        eps: eps of the clustering, a Jaccard distance.
+        scheduled_eps: eps of the schedule.
+        num_clusters: Number of clusters.
+        attached: Number of outliers attached to the nearest cluster.
+        refined: Number of labels removed by the refinement.
+        choice: Scores of ``scheduled_eps``, if a ``GraphSchedule`` chose it.
     """
 
     labels: NDArray[np.int64]
@@ -56,34 +56,34 @@ class PseudoLabels:
 
     @property
     def adjusted(self) -> bool:
-        """Whether the scheduled eps gave less than two clusters, and a near one was taken."""
+        """True if the scheduled eps gave fewer than two clusters and another one was used."""
         return self.eps != self.scheduled_eps
 
 
 @dataclass(frozen=True)
 class PseudoLabeler:
-    """Embeddings to labels: neighbours, Jaccard graph, clustering at the scheduled eps.
+    """Clustering of embeddings: neighbours, Jaccard graph, clusters at the scheduled eps.
 
-    The paper's road is the default; cameras, outliers and refinement leave it where they are set.
+    The defaults are the paper's method; cameras, outliers and refinement are additions.
 
-    Contrast needs two clusters. Where the scheduled eps gives less, eps moves in small steps: up
-    when most images are outliers, down when one cluster holds most of them; then the other way.
+    The loss needs two clusters. Where the scheduled eps gives fewer, eps moves in small steps: up
+    if most images are outliers, down if most are in one cluster; then in the other direction.
 
     Attributes:
-        k1: size of a neighbourhood, the image itself included; at most the number of images.
-        k2: neighbours averaged in the query expansion.
-        algorithm: what clusters the graph.
-        backend: neighbour search, see ``neighbors.knn``.
-        margin: how far eps may leave the bounds of the schedule.
-        step: size of the steps.
-        camera: what is done about cameras, one of ``ranges.CAMERA_MODES``.
-        penalty: added to the distances within a camera, with ``camera="penalty"``.
-        outliers: what becomes of outliers, one of ``ranges.OUTLIERS``. Single centroids are the
-            memory's: here such an image stays an outlier.
-        attach_within: how close is close enough, see ``attach``.
-        refine: the least agreement with which a label is kept, see ``refinement``; 0 keeps all.
-        refine_neighbors: how many neighbours have to agree.
-        features: whose embeddings the caller should pass, one of ``ranges.FEATURES``.
+        k1: Size of a neighbourhood, the image itself included; at most the number of images.
+        k2: Neighbours averaged in the query expansion.
+        algorithm: Clustering algorithm of the graph.
+        backend: Neighbour search, see ``neighbors.knn``.
+        margin: Largest distance of eps from the bounds of the schedule.
+        step: Size of the steps of eps.
+        camera: Handling of cameras, one of ``ranges.CAMERA_MODES``.
+        penalty: Addition to the distances within a camera, with ``camera="penalty"``.
+        outliers: Handling of outliers, one of ``ranges.OUTLIERS``. With "single" they stay outliers
+            here, and the memory gives each a centroid.
+        attach_within: Largest relative distance of an attached outlier, see ``attach``.
+        refine: Least agreement of the neighbours with a label, see ``refine``; 0 keeps all labels.
+        refine_neighbors: Number of these neighbours.
+        features: Network whose embeddings to pass, one of ``ranges.FEATURES``.
     """
 
     k1: int = 30
@@ -114,16 +114,16 @@ class PseudoLabeler:
         """Cluster the embeddings of an epoch.
 
         Args:
-            features: embeddings (N, D) of all training images, NumPy or torch.
-            schedule: gives the eps of the epoch; a ``GraphSchedule`` is shown the distances first.
-            epoch: from 0.
-            cameras: (N,) of the images, -1 for an unknown one; of use with ``camera`` alone.
-            views: embeddings (N, D) by several networks, whose neighbourhoods ``refine`` asks.
+            features: Embeddings (N, D) of all training images.
+            schedule: Schedule of eps; a ``GraphSchedule`` chooses it from the distances.
+            epoch: From 0.
+            cameras: (N,) cameras, -1 where unknown; needed unless ``camera="none"``.
+            views: Embeddings (N, D) by several networks; needed for ``refine``.
 
         Raises:
-            ValueError: ``k1`` larger than N, ``features`` not finite, or no cameras or views where
-                a setting needs them.
-            NoClustersError: less than two clusters at every eps that was tried.
+            ValueError: ``k1`` is larger than N, ``features`` is not finite, or cameras or views are
+                missing.
+            NoClustersError: Fewer than two clusters at every eps tried.
         """
         if self.k1 > len(features):
             raise ValueError(
@@ -150,20 +150,20 @@ class PseudoLabeler:
             sparse = cluster_quality.outlier_ratio(labels) > 0.5
             found = self._search(graph, algorithm, scheduled, bottom, top, sparse)
             _log.warning(
-                "epoch %d: eps %.4f gives less than two clusters: took %.4f, which gives %d",
+                "epoch %d: eps %.4f gives fewer than two clusters; used %.4f, which gives %d",
                 epoch, scheduled, found.eps, found.num_clusters,
             )  # fmt: skip
         adapted = [points if view is features else self._points(view, cameras) for view in views]
-        return self._reconsidered(replace(found, choice=choice), points, adapted, epoch)
+        return self._corrected(replace(found, choice=choice), points, adapted, epoch)
 
     def distances(
         self, features: Features, cameras: ArrayLike | None, reach: float
     ) -> NeighborGraph:
-        """Return the distances up to ``reach`` that are clustered; arguments as in a call."""
+        """Return the graph up to the distance ``reach``; arguments as in a call."""
         return self._graph(self._points(features, cameras), cameras, reach)[0]
 
     def _points(self, features: Features, cameras: ArrayLike | None) -> UnitEmbeddings:
-        """Return the embeddings whose neighbours are searched."""
+        """Return the embeddings to search, normalised by camera."""
         return normalized_by_camera(UnitEmbeddings.of(features), cameras, self.camera)
 
     def _graph(
@@ -180,14 +180,14 @@ class PseudoLabeler:
             graph = penalize(graph, cameras, self.penalty)
         return graph, self.algorithm
 
-    def _reconsidered(
+    def _corrected(
         self,
         found: PseudoLabels,
         points: UnitEmbeddings,
         views: Sequence[UnitEmbeddings],
         epoch: int,
     ) -> PseudoLabels:
-        """Take outliers in and doubtful labels back, in this order, where the settings say so."""
+        """Attach outliers, then refine labels, as configured."""
         labels, attached, refined = found.labels, 0, 0
         if self.outliers == "attach":
             labels = attach(labels, points, self.attach_within)
@@ -202,7 +202,9 @@ class PseudoLabeler:
                 refined = int(np.sum(kept != labels))
                 labels = outliers.renumbered(kept)
             else:
-                _log.warning("epoch %d: refinement would leave no two clusters: left out", epoch)
+                _log.warning(
+                    "epoch %d: refinement would leave fewer than two clusters; skipped", epoch
+                )
         clusters = cluster_quality.num_clusters(labels)
         return replace(
             found, labels=labels, num_clusters=clusters, attached=attached, refined=refined
@@ -217,7 +219,7 @@ class PseudoLabeler:
         top: float,
         sparse: bool,
     ) -> PseudoLabels:
-        """Take the first eps that gives two clusters, the likelier direction first."""
+        """Return the clusters of the first eps with at least two, the likelier direction first."""
         up, down = self._steps(scheduled, top), self._steps(scheduled, bottom)
         for eps in (*up, *down) if sparse else (*down, *up):
             labels = algorithm.fit_predict(graph, eps)

@@ -12,12 +12,12 @@ from dccc_lightning.neighbors.camera_normalization import checked_cameras
 def penalize(graph: NeighborGraph, cameras: ArrayLike | None, penalty: float) -> NeighborGraph:
     """Add ``penalty`` to the distances between two images of one camera.
 
-    Nothing gets nearer, so the graph stays complete up to its ``max_distance``. An image has no
-    distance from itself, and an unknown camera (-1) is no camera.
+    No distance decreases, so the graph stays complete up to its ``max_distance``. The diagonal and
+    images of unknown cameras (-1) get no penalty.
 
     Args:
         graph: Distances between N images.
-        cameras: (N,) integers, -1 for an unknown one.
+        cameras: (N,) integers, -1 where unknown.
         penalty: Jaccard distance, at least 0.
 
     Raises:
