@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def as_singles(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give every outlier a cluster of its own, numbered after the others in the order of images.
+    """Assign every outlier a cluster of its own, after the others in the order of the images.
 
     >>> as_singles(np.array([-1, 0, 0, 1, -1])).tolist()
     [2, 0, 0, 1, 3]

@@ -1,28 +1,24 @@
-"""Adaptive DCPS: the eps of an epoch from the distances of that epoch instead of from the clock.
+"""Adaptive DCPS: the eps of an epoch from the distances of that epoch.
 
-Not in the paper, whose schedules follow the clock though the idea is that clustering should follow
-the feature distribution. Every eps of a grid gets a score by one of three criteria, and the highest
-score wins. Nothing is remembered from epoch to epoch and nothing is drawn, so a resumed run chooses
-as an uninterrupted one.
+Not in the paper, whose schedules depend on the epoch only. Every eps of a grid gets a score by one
+of three criteria, and the highest score wins; of equal scores the largest eps. The choice has no
+memory and no randomness, so a resumed run chooses as an uninterrupted one.
 
-``knee``: the share of images whose ``neighbors``-th nearest image is within eps rises fast as eps
-reaches the dense images, then slowly among the sparse ones. The score is its height above the chord
-from eps = 0 to ``start``, both axes scaled to 1: the k-distance curve of DBSCAN (Ester et al., KDD
-1996), read by Kneedle (Satopaa et al., ICDCSW 2011) without its smoothing.
+``knee``: the share of images whose ``neighbors``-th nearest image is within eps rises fast among
+dense images, then slowly among sparse ones. The score is its height above the chord from eps = 0 to
+``start``, both axes scaled to 1: the k-distance curve of DBSCAN (Ester et al., KDD 1996), read by
+Kneedle (Satopaa et al., ICDCSW 2011) without its smoothing.
 
-``valley``: distances within a person and between persons are two overlapping hills, and the density
-of all distances that the graph stores has a valley between them (the mode method of thresholding,
-Prewitt and Mendelsohn, 1966). The density is smoothed by a normal kernel of ``reach`` grid steps,
-corrected at both ends of what the graph knows. The score is how far it has fallen below the lower
-of the two hills, the highest places between ``floor`` and eps and beyond eps: 0 on a slope.
+``valley``: distances within and between identities form two overlapping modes, and the density of
+all stored distances has a valley between them (the mode method of thresholding, Prewitt and
+Mendelsohn, 1966). The density is smoothed by a normal kernel of ``reach`` grid steps, corrected at
+both ends of the stored distances. The score is the depth below the lower of the two modes, which
+are the maxima between ``floor`` and eps and above eps: 0 on a slope.
 
-``stability``: clusters that persons make should not hinge on the last digit of eps (the stability
-of Ben-Hur, Elisseeff and Guyon, PSB 2002, with eps in the place of resampling). The score is the
-mean adjusted Rand index of the labels at eps with those ``reach`` steps below and, as far as the
-graph knows, above, every outlier being a cluster of its own; 0 where there are not two clusters,
-which is stable indeed.
-
-Of equal scores the largest eps wins: without a valley, ``start``.
+``stability``: good clusters should not depend on the last digit of eps (Ben-Hur, Elisseeff and
+Guyon, PSB 2002, with eps in the place of resampling). The score is the mean adjusted Rand index
+between the labels at eps and those ``reach`` steps below and above, as far as the graph has
+distances, with every outlier a cluster of its own; 0 for fewer than two clusters.
 """
 
 from collections.abc import Callable
@@ -42,24 +38,25 @@ from dccc_lightning.metrics import cluster_quality
 Floats = NDArray[np.float64]
 
 _BINS = 20
-"""Bins of the histogram to a step of the grid."""
+"""Bins of the histogram per step of the grid."""
 
 _ROUNDING = 1e-9
-"""Of sums of steps."""
+"""Bound on the rounding error of a sum of steps."""
 
 
 @dataclass(frozen=True)
 class AdaptiveSchedule:
-    """Choose eps between ``floor`` and ``start`` by a criterion; see the module for each.
+    """Schedule that chooses eps between ``floor`` and ``start`` by a criterion of this module.
 
     Attributes:
-        start: the largest eps; also what is said without any distances to look at.
-        floor: the smallest.
-        criterion: one of ``ranges.CRITERIA``.
-        step: between two candidates, about: the grid has both ends.
-        neighbors: of ``knee``: which nearest image, the image itself counted as the first. With the
-            ``min_samples`` of DBSCAN it is a neighbour of the same camera, and eps is too small.
-        reach: of ``valley`` and ``stability``, in steps; no further than from 0 to ``start``.
+        start: Largest eps; also the eps without distances.
+        floor: Smallest eps.
+        criterion: One of ``ranges.CRITERIA``.
+        step: Approximate difference between candidates; the grid includes both ends.
+        neighbors: Rank of the nearest image for ``knee``, the image itself being 1. With the
+            ``min_samples`` of DBSCAN it is an image of the same camera, and eps is too small.
+        reach: Steps around a candidate for ``valley`` and ``stability``, at most from 0 to
+            ``start``.
     """
 
     start: float = 0.7
@@ -73,22 +70,22 @@ class AdaptiveSchedule:
         ranges.adaptive_schedule(**asdict(self))
 
     def __call__(self, epoch: int) -> float:
-        """Return ``start``: what holds where there is no graph."""
+        """Return ``start``, the eps without a graph."""
         checks.integer("epoch", epoch, low=0)
         return float(self.start)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest eps."""
+        """Lowest and highest eps."""
         return float(self.floor), float(self.start)
 
     def choose(self, graph: NeighborGraph, algorithm: ClusteringAlgorithm, epoch: int) -> Choice:
-        """Score every candidate.
+        """Return the best candidate for the distances of an epoch.
 
         Args:
-            graph: distances of the epoch, at least up to ``start``.
-            algorithm: what will cluster it; asked by ``stability`` alone.
-            epoch: from 0; without influence.
+            graph: Distances of the epoch, at least up to ``start``.
+            algorithm: Clustering algorithm; used by ``stability`` only.
+            epoch: From 0; without influence.
         """
         checks.integer("epoch", epoch, low=0)
         candidates = self._grid
@@ -112,14 +109,14 @@ def _knee(schedule: AdaptiveSchedule, graph: NeighborGraph, _: ClusteringAlgorit
     # In float32, as DBSCAN compares.
     ends = np.array([0.0, schedule.start], dtype=np.float32)
     low, high = np.searchsorted(distances, ends, side="right")
-    if 2 * (high - low) < len(distances) - low:  # of those not at 0, too few
+    if 2 * (high - low) < len(distances) - low:  # fewer than half of those above 0
         return np.zeros(len(grid))
     shares = np.searchsorted(distances, grid.astype(np.float32), side="right")
     return np.asarray((shares - low) / max(high - low, 1) - grid / schedule.start)
 
 
 def _valley(schedule: AdaptiveSchedule, graph: NeighborGraph, _: ClusteringAlgorithm) -> Floats:
-    """How far the smoothed density of the distances has fallen below the hills around it."""
+    """Return the depth of the smoothed density of the distances below both modes."""
     grid, width = schedule._grid, schedule.step / _BINS
     beyond = np.arange(grid[-1], graph.max_distance, schedule.step)
     places = np.concatenate([grid, beyond])
@@ -159,4 +156,4 @@ CRITERIA: dict[str, Callable[[AdaptiveSchedule, NeighborGraph, ClusteringAlgorit
     "valley": _valley,
     "stability": _stability,
 }
-"""What ``criterion`` may be."""
+"""Scores by ``criterion``."""

@@ -1,4 +1,4 @@
-"""Attach outliers to the nearest cluster that is close enough; measured, and of no use so far."""
+"""Attachment of outliers to the nearest cluster."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from dccc_lightning.common import checks
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 _BLOCK = 1 << 22
-"""Products of outliers and centroids at a time: memory stays linear."""
+"""Products of outliers and centroids per block."""
 
 _ROUNDING = 1e-12
 """Bound on the rounding error of a cosine in double precision."""
@@ -17,7 +17,7 @@ _ROUNDING = 1e-12
 def centroids(unit: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the normalised mean (C, D) of each cluster of unit rows (N, D), summed in float64.
 
-    Clusters are numbered without gaps; outliers count for none.
+    Clusters are numbered without gaps; outliers do not count.
     """
     members = np.flatnonzero(labels >= 0)
     shape = int(labels.max()) + 1, len(labels)
@@ -28,18 +28,16 @@ def centroids(unit: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[n
 
 
 def attach(labels: NDArray[np.int64], features: Features, within: float = 1.3) -> NDArray[np.int64]:
-    """Put outliers into the nearest cluster, by its centroid, where they are close enough to it.
+    """Assign outliers to the cluster of the nearest centroid, if close enough.
 
-    Close enough is ``within`` times the mean distance of the cluster's own images from the
-    centroid, Euclidean, of unit vectors: a threshold that tightens as the embeddings do. Centroids
-    and mean distances are those from before; the order of the images does not matter. Of clusters
-    at the same distance the first takes it.
+    The largest distance is ``within`` times the mean distance of the cluster's images from the
+    centroid (Euclidean, rows of length 1). Attached images change neither, so the order of the
+    images does not matter. Of equally near clusters the first is used.
 
     Args:
         labels: (N,) clusters from 0 without gaps, -1 for outliers; at least one cluster.
-        features: Embeddings (N, D) that were clustered.
-        within: At least 0; with 1 an image has to be as close as the cluster's mean image, which
-            few outliers are.
+        features: Clustered embeddings (N, D).
+        within: At least 0; with 1 few outliers are close enough.
 
     Returns:
         (N,) labels, a new array.
@@ -60,7 +58,7 @@ def attach(labels: NDArray[np.int64], features: Features, within: float = 1.3) -
     for first in range(0, len(others), block):
         images = others[first : first + block]
         cosines = unit[images].astype(np.float64) @ middles.T
-        # Of equals the first, which rounding must not choose: it varies with the processor.
+        # First of equals up to rounding, which varies with the processor.
         nearest = np.argmax(cosines >= cosines.max(axis=1, keepdims=True) - _ROUNDING, axis=1)
         close = np.linalg.norm(unit[images] - middles[nearest], axis=1) <= reach[nearest]
         attached[images[close]] = nearest[close]

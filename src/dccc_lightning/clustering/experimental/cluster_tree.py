@@ -1,9 +1,8 @@
-"""The hierarchy of single linkage, condensed to splits of a size, and the best clusters of it.
+"""Condensed single-linkage hierarchy, and selection of its best clusters.
 
 Source: Campello, Moulavi and Sander, "Density-Based Clustering Based on Hierarchical Density
-Estimates", PAKDD 2013. As there, edges of equal length are cut at the same moment: a cluster falls
-into all of its parts at once. So the clusters depend on the distances alone, on the order neither
-of the points nor of the edges, which sorting leaves open where lengths are equal.
+Estimates", PAKDD 2013. As there, edges of equal length are cut at once, so a cluster may split into
+more than two parts, and the result does not depend on the order of points or edges.
 """
 
 import numpy as np
@@ -15,25 +14,25 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 NOWHERE = -1
-"""Stands for no node, no cluster and no parent."""
+"""No node, no cluster or no parent."""
 
 
 def densest_clusters(
     rows: NDArray[np.int32], columns: NDArray[np.int32], lengths: Floats, n: int, size: int,
     longest: float,
 ) -> Ints:  # fmt: skip
-    """Return the cluster of each point, chosen by excess of mass.
+    """Return the cluster of each point, selected by excess of mass.
 
     Args:
-        rows: One end of each edge.
-        columns: The other.
-        lengths: Of the edges, above 0.
-        n: Points.
-        size: Points that make a cluster, at least 2.
-        longest: At which the connected parts of the graph are born; at least any length.
+        rows: First point of each edge.
+        columns: Second point of each edge.
+        lengths: Length of each edge, above 0.
+        n: Number of points.
+        size: Least size of a cluster, at least 2.
+        longest: Length at which connected parts are born; at least every length.
 
     Returns:
-        (n,) numbers from 0 in no order, ``NOWHERE`` for none.
+        (n,) cluster numbers from 0 in any order, or ``NOWHERE``.
     """
     order = np.argsort(lengths, kind="stable")
     children, merged_at, sizes, tops = _linked(rows[order], columns[order], lengths[order], n)
@@ -56,8 +55,8 @@ def _linked(
     """Merge points and clusters in the order of the edges.
 
     Returns:
-        the two nodes that each node above the n points was made of, and the length at which; the
-        points in every node; the nodes that nothing joins.
+        The two children of each node above the n points, and the length of their merge; the number
+        of points of every node; the nodes without a parent.
     """
     links = np.arange(2 * n)
     children = np.empty((n, 2), dtype=np.int64)
@@ -78,7 +77,7 @@ def _linked(
 
 @compiled
 def _leave(node: int, cluster: int, children: Ints, waiting: Ints, of_point: Ints) -> None:
-    """Note for the points of a node that ``cluster`` was their last."""
+    """Set ``cluster`` as the last cluster of all points of a node."""
     n, left = of_point.size, 1
     waiting[0] = node
     while left:
@@ -95,17 +94,17 @@ def _leave(node: int, cluster: int, children: Ints, waiting: Ints, of_point: Int
 def _condensed(
     children: Ints, merged_at: Floats, sizes: Ints, tops: Ints, n: int, size: int, longest: float
 ) -> tuple[Ints, Ints, Floats]:
-    """Follow each cluster as it loses points, until it splits into clusters or is gone.
+    """Follow each cluster as it loses points, until it splits or vanishes.
 
     Returns:
-        the last cluster of each point, or ``NOWHERE``; the cluster that each one split off from, or
-        ``NOWHERE``; the excess of mass of each, the sum of 1 / length over its life and points.
+        The last cluster of each point, or ``NOWHERE``; the parent of each cluster, or ``NOWHERE``;
+        the excess of mass of each cluster, the sum of 1 / length over its life and points.
     """
     of_point = np.full(n, NOWHERE, dtype=np.int64)
     parents = np.empty(sizes.size, dtype=np.int64)
     masses = np.zeros(sizes.size)
     births = np.empty(sizes.size)
-    # What is left to be followed: nodes of at least ``size`` points, and their clusters.
+    # Stack of nodes with at least ``size`` points, and their clusters.
     nodes, clusters = np.empty(sizes.size, dtype=np.int64), np.empty(sizes.size, dtype=np.int64)
     inner, parts = np.empty(sizes.size, dtype=np.int64), np.empty(sizes.size, dtype=np.int64)
     waiting = known = 0
@@ -119,7 +118,7 @@ def _condensed(
         node, cluster = nodes[waiting], clusters[waiting]
         length = merged_at[node - n]
         density = 1 / length
-        # What was merged at one length falls apart at once, however it was merged.
+        # Merges of equal length split at once, in any order.
         found, left, large = 0, 1, 0
         inner[0] = node
         while left:
@@ -148,10 +147,10 @@ def _condensed(
 
 @compiled
 def _chosen(parents: Ints, masses: Floats) -> Ints:
-    """Return the chosen cluster that each cluster is in, ``NOWHERE`` at the end for no cluster."""
+    """Return the selected cluster around each cluster; the last entry, ``NOWHERE``, is for none."""
     inside = np.zeros(parents.size)
     whole = np.zeros(parents.size, dtype=np.bool_)
-    for cluster in range(parents.size - 1, -1, -1):  # what splits off comes after its parent
+    for cluster in range(parents.size - 1, -1, -1):  # children follow their parents
         whole[cluster] = masses[cluster] >= inside[cluster]
         if parents[cluster] != NOWHERE:
             inside[parents[cluster]] += max(masses[cluster], inside[cluster])

@@ -1,4 +1,4 @@
-"""How far a point's k-th nearest point is, by the sparse graph."""
+"""Core distances: the distance from each point to its k-th nearest."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +8,12 @@ from dccc_lightning.common import checks
 
 
 def core_distances(graph: NeighborGraph, k: int) -> NDArray[np.float32]:
-    """Return the distance from each point to its ``k``-th nearest, itself counted as the first.
+    """Return the distance from each point to its ``k``-th nearest, itself being the first.
 
     DBSCAN with ``min_samples=k`` makes a point a core point from this eps on.
 
     Returns:
-        (N,) float32; infinite where the graph knows fewer than ``k``.
+        (N,) float32; infinite where the graph has fewer than ``k`` distances.
 
     >>> from dccc_lightning.clustering.jaccard import jaccard_graph
     >>> graph = jaccard_graph(np.repeat(np.eye(2), [3, 1], axis=0), k1=3, k2=1)

@@ -1,4 +1,4 @@
-"""HDBSCAN on the sparse distance graph, which may fall into any number of parts."""
+"""HDBSCAN on the sparse distance graph, of any number of connected parts."""
 
 from dataclasses import dataclass
 
@@ -12,35 +12,33 @@ from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.common import ranges
 
 _APART = 2.0
-"""Stands for what the graph does not know: beyond every Jaccard distance."""
+"""Length for pairs without a stored distance, above every Jaccard distance."""
 
 
 @dataclass(frozen=True)
 class HDBSCAN:
     """HDBSCAN (Campello, Moulavi and Sander, PAKDD 2013) between two distances.
 
-    The distance of two points becomes the largest of their own and of how far the
-    ``min_samples``-th nearest point of either is. Those within eps are kept, and shorter ones than
-    ``closest`` count as that: their connected parts are the clusters of DBSCAN at eps, border
-    points aside. The hierarchy of single linkage within each part is condensed to the splits in
-    which both sides have ``min_cluster_size`` points, and the clusters of it that last longest
-    (excess of mass) are taken; a part itself counts as if it had lasted from distance 2 on, for
-    what joined it is not known, which favours it. So a part stays whole or falls into denser ones,
-    each at a distance of its own, and eps may be larger than DBSCAN can bear.
+    The distance of two points becomes the maximum of it and of their core distances, to the
+    ``min_samples``-th nearest point. Distances above eps are dropped, those below ``closest`` are
+    raised to it: the connected parts are the clusters of DBSCAN at eps, border points aside. The
+    single-linkage hierarchy of each part is condensed to the splits with ``min_cluster_size``
+    points on both sides, and its most persistent clusters (excess of mass) are selected. A whole
+    part counts as if born at distance 2, because longer distances are not stored; this favours it.
+    So a part stays whole or splits at distances of its own, and eps may be larger than for DBSCAN.
 
-    Density is 1 / distance, without limit among near duplicates, and would split every identity
-    into bursts of one camera. ``closest`` ends that: nothing is split within it, which is the aim
-    of the ``cluster_selection_epsilon`` of Malzer and Baum (MFI 2020), who decide first and undo
-    closer splits afterwards.
+    Density is 1 / distance, unbounded among near duplicates, and would split every identity into
+    bursts of one camera. ``closest`` prevents splits below it, which is the purpose of
+    ``cluster_selection_epsilon`` (Malzer and Baum, MFI 2020); there splits are undone afterwards.
 
-    Equal distances, and ``closest`` and ``min_samples`` make some, are cut at once: a point that is
-    as near to two clusters that split is an outlier, whatever the order of the points and whatever
-    the processor. scikit-learn gives it to one of them, by the order that sorting happens to leave.
+    Equal distances, which ``closest`` and ``min_samples`` create, are cut at once: a point equally
+    near to two clusters that split is an outlier, for any order of the points and any processor.
+    scikit-learn assigns it to one of them, depending on its sorting.
 
     Attributes:
-        min_samples: as in DBSCAN, the point itself included.
-        min_cluster_size: points that make a cluster.
-        closest: shorter distances count as this; in (0, 1).
+        min_samples: As for DBSCAN, the point itself included.
+        min_cluster_size: Least size of a cluster.
+        closest: Lower bound of the distances, in (0, 1).
 
     >>> from dccc_lightning.clustering.jaccard import jaccard_graph
     >>> graph = jaccard_graph(np.repeat(np.eye(3), [4, 4, 1], axis=0), k1=4, k2=1)
@@ -59,14 +57,14 @@ class HDBSCAN:
         """Cluster the points of ``graph``, which is not changed.
 
         Args:
-            graph: distances between N points.
-            eps: the longest distance that is looked at; in (0, ``graph.max_distance``].
+            graph: Distances between N points.
+            eps: Longest distance to use, in (0, ``graph.max_distance``].
 
         Returns:
-            (N,) int64, clusters from 0, ``OUTLIER`` for none; numbered by their first point.
+            (N,) int64, clusters from 0, numbered by their first point, or ``OUTLIER``.
 
         Raises:
-            ValueError: ``eps`` is beyond what the graph knows.
+            ValueError: ``eps`` is above ``graph.max_distance``.
         """
         edges = self._edges(graph, checked_eps(graph, eps))
         found = densest_clusters(*edges, len(graph), self.min_cluster_size, _APART)
@@ -75,7 +73,7 @@ class HDBSCAN:
     def _edges(
         self, graph: NeighborGraph, eps: np.float32
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
-        """Return the pairs within eps and their reachability, none below ``closest``."""
+        """Return the pairs within eps and their reachability distances."""
         edges = graph.distances.tocoo()
         cores = core_distances(graph, self.min_samples)
         distances = np.maximum(edges.data, np.maximum(cores[edges.row], cores[edges.col]))

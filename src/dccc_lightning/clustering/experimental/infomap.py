@@ -1,7 +1,7 @@
-"""Infomap: communities of the graph of near points, found by a program of its own.
+"""Infomap: communities of the graph of near points, found in a separate process.
 
-Infomap is under the GPL (version 3 or later), so it is an optional extra. It runs as a process:
-loaded beside faiss, whose bindings are made by SWIG too, it ends Python with a segmentation fault.
+Infomap is under the GPL (version 3 or later), so it is an optional extra. Loaded beside faiss,
+whose bindings are made by SWIG as well, it ends Python with a segmentation fault.
 """
 
 import signal
@@ -20,26 +20,26 @@ from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 
 _STOPPED = (-signal.SIGTERM, -signal.SIGUSR1)
-"""A scheduler stops a job by signals to all its processes. The run ends at a point from which it
-can go on, and until then it needs its labels."""
+"""Signals that a scheduler sends to all processes of a job. The run ends later, at a point from
+which it can be resumed, and needs its labels until then."""
 
 
 @dataclass(frozen=True)
 class Infomap:
-    """Infomap (Rosvall and Bergstrom, PNAS 2008): the partition that shortens a random walk most.
+    """Infomap (Rosvall and Bergstrom, PNAS 2008): the partition with the shortest random walk.
 
-    Points are joined where their distance is within eps, with the weight 1 - distance; a random
-    walker stays long within a community, so its path is described with few bits. Two levels,
-    undirected. Points without any neighbour within eps are outliers.
+    Points within eps are linked with the weight 1 - distance. A random walk stays long within a
+    community, so its description is short. Two levels, undirected. Points without a neighbour
+    within eps are outliers.
 
-    The search is a greedy one that depends on the order of the points. The same graph and seed give
-    the same labels; another order of the points may give slightly others.
+    The search is greedy. The same graph and seed give the same labels; another order of the points
+    may give slightly different ones.
 
     Attributes:
-        min_samples: points that make a cluster; those of a smaller one are outliers. Clusters are
+        min_samples: Least size of a cluster; points of smaller ones become outliers. Clusters are
             numbered by their first point.
-        trials: searches of which the best is taken.
-        seed: of the search.
+        trials: Number of searches, of which the best counts.
+        seed: Seed of the search.
     """
 
     min_samples: int = 4
@@ -53,14 +53,14 @@ class Infomap:
         """Cluster the points of ``graph``, which is not changed.
 
         Args:
-            graph: distances between N points.
-            eps: the longest edge; in (0, ``graph.max_distance``].
+            graph: Distances between N points.
+            eps: Longest edge, in (0, ``graph.max_distance``].
 
         Returns:
-            (N,) int64, clusters from 0, ``OUTLIER`` for none.
+            (N,) int64, clusters from 0, or ``OUTLIER``.
 
         Raises:
-            ValueError: ``eps`` is beyond what the graph knows.
+            ValueError: ``eps`` is above ``graph.max_distance``.
             UserError: Infomap failed; the message has its last line.
         """
         edges = graph.distances.tocoo()

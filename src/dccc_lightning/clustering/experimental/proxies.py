@@ -1,11 +1,11 @@
-"""Clusters within each camera first, then across cameras: camera proxies.
+"""Camera proxies: clusters within each camera, linked across cameras.
 
-Within a camera, images are told apart by persons alone, so a cluster there, a proxy, is purer than
-one of all cameras. Proxies are then linked by their centroids. The two stages are those of
-intra-inter camera similarity (Xuan and Zhang, CVPR 2021, arXiv 2103.11658), the word is that of
-camera-aware proxies (Wang et al., AAAI 2021, arXiv 2012.10674), which cut clusters of all cameras
-by camera; distance and DBSCAN are DCCC's in both stages. A person has fewer images in a camera than
-in all, and fewer proxies than images: neighbourhoods have half of k1 in both stages.
+Within a camera, images differ by identity only, so its clusters, the proxies, are purer than those
+of all cameras. Proxies are then linked by their centroids. The two stages are those of intra-inter
+camera similarity (Xuan and Zhang, CVPR 2021, arXiv 2103.11658); the term is that of camera-aware
+proxies (Wang et al., AAAI 2021, arXiv 2012.10674), which split clusters of all cameras by camera.
+Distance and DBSCAN are DCCC's in both stages. Both use half of k1, because an identity has fewer
+images per camera than overall, and fewer proxies than images.
 """
 
 from dataclasses import dataclass
@@ -30,15 +30,15 @@ def camera_graph(
     max_distance: float,
     backend: str = "auto",
 ) -> NeighborGraph:
-    """Compute the k-reciprocal Jaccard distances within each camera; there are no others.
+    """Compute the k-reciprocal Jaccard distances within each camera only.
 
     Args:
         features: Embeddings (N, D), NumPy or torch.
-        cameras: (N,) cameras. An image has no neighbour if its camera is unknown (-1), or has no
-            more than k1 images: where half of all are everybody's neighbours, all are alike.
-        k1: Half of it is used.
-        k2: As in ``jaccard_graph``, at most the k1 that is used.
-        max_distance: Largest distance kept.
+        cameras: (N,) cameras. An image has no neighbour if its camera is unknown (-1) or has at
+            most k1 images, too few for neighbourhoods of k1 / 2.
+        k1: Twice the size of a neighbourhood.
+        k2: As in ``jaccard_graph``, at most k1 / 2.
+        max_distance: Largest distance to store.
         backend: Neighbour search, see ``neighbors.knn``.
     """
     embeddings = UnitEmbeddings.of(features)
@@ -61,17 +61,17 @@ def camera_graph(
 
 @dataclass(frozen=True, eq=False)
 class LinkedProxies:
-    """Clusters a ``camera_graph``, then links the proxies; a ``ClusteringAlgorithm``.
+    """Clustering algorithm that clusters a ``camera_graph`` and links its proxies.
 
-    A proxy is a cluster within a camera, or an image that is in none. Linked are proxies whose
-    centroids share a cluster by DBSCAN at the same eps; two are enough, for a person may have been
-    seen by two cameras. What is not linked stays a cluster, and a single image an outlier.
+    A proxy is a cluster within a camera, or an image in no cluster. DBSCAN links the centroids of
+    the proxies at the same eps, with two samples, because two cameras may have seen a person. A
+    proxy without a link stays a cluster, a single image without one an outlier.
 
     Attributes:
-        within: What clusters the images of a camera.
-        features: Embeddings (N, D) that the graph was made of.
-        k1: Half of it is used for the centroids, at most their number.
-        k2: As in ``jaccard_graph``, at most the k1 that is used.
+        within: Clustering algorithm within a camera.
+        features: Embeddings (N, D) of the graph.
+        k1: Twice the size of a neighbourhood of centroids.
+        k2: As in ``jaccard_graph``, at most k1 / 2.
         backend: Neighbour search.
     """
 
@@ -82,10 +82,10 @@ class LinkedProxies:
     backend: str = "auto"
 
     def fit_predict(self, graph: NeighborGraph, eps: float) -> NDArray[np.int64]:
-        """Return the labels (N,), clusters from 0 without gaps, ``OUTLIER`` for none.
+        """Return the labels (N,): clusters from 0 without gaps, or ``OUTLIER``.
 
         Raises:
-            ValueError: ``eps`` is beyond what the graph knows.
+            ValueError: ``eps`` is above ``graph.max_distance``.
         """
         proxies = as_singles(self.within.fit_predict(graph, eps))
         sizes = np.bincount(proxies)

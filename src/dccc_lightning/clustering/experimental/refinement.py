@@ -1,9 +1,9 @@
-"""Pseudo labels that the neighbourhoods of student and teacher do not bear out are taken back.
+"""Refinement: removal of pseudo labels that the neighbours of an image contradict.
 
-Two views of one image err differently: where the neighbours agree in both, the label is likely
-right. The idea of comparing neighbourhoods of two feature spaces is the cross agreement of PPLR
-(Cho et al., CVPR 2022, arXiv 2203.14675), which compares global and part features and softens
-targets by it; here it is student and teacher, and a label is kept or taken back.
+Two networks make different errors, so a label that the neighbours share in both feature spaces is
+likely right. Comparing the neighbourhoods of two feature spaces is the cross agreement of PPLR (Cho
+et al., CVPR 2022, arXiv 2203.14675), which compares global and part features and softens targets;
+here student and teacher are compared, and labels are kept or removed.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from dccc_lightning.neighbors.nearest import knn
 
 
 def agreement(labels: NDArray[np.int64], indices: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return which share of its neighbours carries an image's label.
+    """Return the share of the neighbours of each image that have its label.
 
-    In a cluster of m images only m - 1 neighbours can: the share is of the smaller of m - 1 and k.
-    The only image of a cluster has share 1, an outlier 0.
+    Shares are of min(m - 1, k) neighbours in a cluster of m images. The only image of a cluster has
+    share 1, an outlier 0.
 
     Args:
         labels: (N,) clusters, -1 for outliers.
@@ -48,15 +48,14 @@ def refine(
 ) -> NDArray[np.int64]:
     """Make outliers of the images whose neighbours disagree with their label in any view.
 
-    All images are judged by the labels that came in. An image that would be left alone in its
-    cluster becomes an outlier as well: a batch would hold nothing but copies of it. Clusters keep
-    their numbers.
+    Shares are computed from the labels passed in. An image left alone in its cluster becomes an
+    outlier as well, because a batch would hold copies of it only. Clusters keep their numbers.
 
     Args:
         labels: (N,) clusters, -1 for outliers.
         views: Embeddings (N, D) of the same images by several networks.
-        share: The least ``agreement``, in every view, with which a label is kept, in [0, 1].
-        neighbors: k, nearest neighbours asked, the image itself not counted; at most N - 1.
+        share: Least ``agreement`` in every view to keep a label, in [0, 1].
+        neighbors: Number of neighbours, the image itself excluded; at most N - 1.
         backend: Neighbour search, see ``neighbors.knn``.
 
     Returns:

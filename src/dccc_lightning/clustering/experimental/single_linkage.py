@@ -1,4 +1,4 @@
-"""Single linkage: what is connected by distances within eps is a cluster."""
+"""Single linkage: connected components of the distances within eps."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,14 @@ from dccc_lightning.common import ranges
 
 @dataclass(frozen=True)
 class SingleLinkage:
-    """The minimum spanning forest of the graph, cut at eps.
+    """Minimum spanning forest of the graph, cut at eps.
 
-    Two points are in one cluster when a chain of distances within eps joins them. These are the
-    connected components of the short edges, so the forest itself need not be made (Gower and Ross,
-    1969). No density is asked for: where DBSCAN sees a thin bridge of border points and stops, this
-    goes across.
+    Two points are in one cluster if a chain of distances within eps joins them. These are the
+    connected components of the short edges, so no forest is built (Gower and Ross, 1969). Unlike
+    DBSCAN there is no condition on density: a thin bridge of points joins two clusters.
 
     Attributes:
-        min_samples: points that make a cluster; those of a smaller one are outliers. Clusters are
+        min_samples: Least size of a cluster; points of smaller ones become outliers. Clusters are
             numbered by their first point.
 
     >>> from dccc_lightning.clustering.jaccard import jaccard_graph
@@ -40,14 +39,14 @@ class SingleLinkage:
         """Cluster the points of ``graph``, which is not changed.
 
         Args:
-            graph: distances between N points.
-            eps: the longest edge of the forest that is kept, in (0, ``graph.max_distance``].
+            graph: Distances between N points.
+            eps: Longest edge, in (0, ``graph.max_distance``].
 
         Returns:
-            (N,) int64, clusters from 0, ``OUTLIER`` for none.
+            (N,) int64, clusters from 0, or ``OUTLIER``.
 
         Raises:
-            ValueError: ``eps`` is beyond what the graph knows.
+            ValueError: ``eps`` is above ``graph.max_distance``.
         """
         matrix = graph.distances
         near = matrix.data <= checked_eps(graph, eps)
