@@ -232,7 +232,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
     assert "run/checkpoints/last.ckpt is damaged" in outcome.err
-    assert "of epoch 2, step 6, is intact: resume=run ckpt_path=previous" in outcome.err
+    assert "of epoch 2, step 6 is intact: resume=run ckpt_path=previous" in outcome.err
     assert command("resume=run", "epochs=4", "ckpt_path=previous").code == 0
     assert_same_run(whole, tmp_path / "run")
 
