@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.metrics.cluster_margins import cluster_margins
 from dccc_lightning.neighbors import UnitEmbeddings
+from dccc_lightning.reports.cluster_page import cluster_page
+from dccc_lightning.reports.cluster_table import (
+    cluster_sizes,
+    cluster_table,
+    read_cluster_table,
+    write_cluster_table,
+)  # fmt: skip
 
 
 def plain_margins(labels, features):
@@ -78,6 +87,37 @@ def test_a_run_says_which_image_is_in_which_cluster(command, tiny, tmp_path, mon
         assert row["camera"]
         assert row["second"] != row["cluster"]
         assert (row["margin"] is None) == row["outlier"]
+    report, page = Path("run/report.html").read_text(), Path("run/clusters.html").read_text()
+    for cluster in clusters:
+        assert f'href="clusters.html#cluster-{cluster}"' in report
+        assert f'id="cluster-{cluster}"' in page
+    for row in rows:
+        assert Path(row["path"]).name in page
     kept = pyarrow.parquet.ParquetFile("run/clusters/epoch_0001.parquet").read(use_threads=False)
     assert kept.equals(table)
     assert not (tmp_path / "run/clusters/epoch_0000.parquet").exists()
+
+
+def test_the_page_lists_every_file_of_every_cluster(tmp_path):
+    paths = [tmp_path / "cam<1>" / f"{name}.jpg" for name in ("a", "b&c", "d", "e", "f")]
+    records = Records.from_rows([(path, -1, camera) for camera, path in enumerate(paths)])
+    none = Records.from_rows([])
+    labels = np.array([1, 1, 0, -1, 1])
+    features = np.array([[1, 0.2], [1, 0], [0, 1], [-1, 0], [0.1, 1]])
+    splits = Splits("mine", tmp_path, records, none, none)
+    table = cluster_table(splits, labels, cluster_margins(labels, features))
+    assert cluster_sizes(table) == [(1, 3), (0, 1)]
+    page = cluster_page(table, "mine: clusters")
+    headings = re.findall(r"<summary>(.*?)</summary>", page)
+    assert headings == [
+        "Cluster 1: 3 images, 3 cameras",
+        "Cluster 0: 1 image, 1 camera",
+        "Outliers: 1 image, 1 camera",
+    ]
+    assert re.findall(r">([^<>]*)</a>", page)[0] == "a.jpg"  # nearest to its centre
+    assert "nearer to cluster 0" in page.partition("f.jpg</a>")[2].partition("</li>")[0]
+    assert "cam%3C1%3E/b%26c.jpg" in page
+    assert "<1>" not in page
+    write_cluster_table(tmp_path / "clusters", table)
+    assert read_cluster_table(tmp_path / "clusters").equals(table)
+    assert read_cluster_table(tmp_path / "none") is None

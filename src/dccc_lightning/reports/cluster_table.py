@@ -1,5 +1,6 @@
 """clusters.parquet and clusters.csv: the cluster of every training image."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,21 @@ def cluster_table(splits: Splits, labels: NDArray[np.int64], margins: Margins) -
             "margin": distances(margins.margin),
         }
     )
+
+
+def read_cluster_table(stem: Path) -> pa.Table | None:
+    """Read what ``write_cluster_table`` wrote; None if there is no such file."""
+    path = stem.with_name(f"{stem.name}.parquet")
+    if not path.is_file():
+        return None
+    # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
+    return pyarrow.parquet.ParquetFile(path).read(use_threads=False)
+
+
+def cluster_sizes(table: pa.Table) -> list[tuple[int, int]]:
+    """Return (cluster, number of images), the largest first, without the outliers."""
+    counts = Counter(number for number in table["cluster"].to_pylist() if number >= 0)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def write_cluster_table(stem: Path, table: pa.Table) -> None:

@@ -40,6 +40,8 @@ class Report:
         command: That repeats the run.
         differences: Settings that are not the preset's: name, the preset's value, the run's.
         environment: What the run ran on.
+        date: Of the end of the run.
+        all_clusters: Number and size of every cluster in clusters.html, the largest first.
         notice: Caveat of its settings, such as that they are no published benchmark.
     """
 
@@ -54,6 +56,8 @@ class Report:
     environment: Mapping[str, str] = field(default_factory=dict)
     notice: str | None = None
     name: str = "run"
+    date: str = ""
+    all_clusters: Sequence[tuple[int, int]] = ()
 
 
 def write_report(path: Path, report: Report) -> None:

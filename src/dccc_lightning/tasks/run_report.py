@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import config_dir_flags
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.preset_diff import differences, is_place
 from dccc_lightning.reports import metrics_table
+from dccc_lightning.reports.cluster_page import cluster_page
+from dccc_lightning.reports.cluster_table import cluster_sizes, read_cluster_table
 from dccc_lightning.reports.code_version import code_version
 from dccc_lightning.reports.panels import read_panels
 from dccc_lightning.reports.run_page import Report, write_report
 
 
 def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any]) -> None:
-    """Write report.html from the tables, panels and eps_curves.jsonl of a run.
+    """Write report.html and clusters.html from the files of a run.
 
     Args:
         settings: Settings of the run.
@@ -30,8 +34,13 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
     """
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     curves = output / "eps_curves.jsonl"
+    title = dataset_title(settings["dataset"])
+    clusters = read_cluster_table(output / "clusters")
+    if clusters is not None:
+        page = cluster_page(clusters, f"{title}: clusters of {output.name}")
+        write_atomically(output / "clusters.html", page.encode())
     report = Report(
-        title=settings["dataset"]["name"],
+        title=title,
         results=results,
         rows=metrics_table.read_rows(output / "metrics.csv"),
         timings=metrics_table.read_rows(output / "timings.csv"),
@@ -42,8 +51,20 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
         environment=environment(),
         notice=settings["notice"],
         name=output.name,
+        date=time.strftime("%Y-%m-%d"),
+        all_clusters=[] if clusters is None else cluster_sizes(clusters),
     )
     write_report(output / "report.html", report)
+
+
+def dataset_title(dataset: Mapping[str, Any]) -> str:
+    """Return the title of a dataset: its name, or for images of your own that of their folder.
+
+    >>> dataset_title({"name": "folder", "root": "/data/zebras"})
+    'zebras'
+    """
+    name: str = dataset["name"]
+    return Path(dataset["root"]).absolute().name if name == "folder" else name
 
 
 def command(overrides: Sequence[str]) -> str:
