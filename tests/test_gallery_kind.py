@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dccc_lightning.gallery import approximate_search, gallery_search, search_pilot
-from dccc_lightning.gallery.approximate_search import Proposals
+from dccc_lightning.gallery.approximate_search import CandidateIndex
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.gallery.gallery_search import GallerySearch
 
@@ -74,7 +74,7 @@ def test_the_share_to_compare_is_that_of_probing_lists(anywhere, clustered):
 def test_rows_without_structure_are_compared_all_and_nothing_is_built(
     anywhere, from_1000_on, monkeypatch
 ):
-    monkeypatch.setattr(Proposals, "build", lambda *_: pytest.fail("minutes for nothing"))
+    monkeypatch.setattr(CandidateIndex, "build", lambda *_: pytest.fail("minutes for nothing"))
     index = auto(anywhere)
     assert (index.kind, index.recall) == ("flat", 1.0)
     assert index.measured["share compared"] > 0.5
@@ -121,7 +121,7 @@ def test_times_are_of_a_query(clustered, monkeypatch):
 def contents(clustered):
     """A file of each kind."""
     kinds, rows = ("ivf", "pq", "hnsw"), clustered[:500]
-    return {kind: Proposals.build(kind, rows, np.arange(500)).to_bytes() for kind in kinds}
+    return {kind: CandidateIndex.build(kind, rows, np.arange(500)).to_bytes() for kind in kinds}
 
 
 class TestLimits:
@@ -131,9 +131,9 @@ class TestLimits:
             faiss.get_deserialization_loop_limit(),
             faiss.get_deserialization_vector_byte_limit(),
         )
-        assert Proposals.from_bytes(kind, contents[kind], 1, DIM).index.ntotal == 500
+        assert CandidateIndex.from_bytes(kind, contents[kind], 1, DIM).index.ntotal == 500
         with pytest.raises(ValueError, match="faiss"):
-            Proposals.from_bytes(kind, contents[kind][:-9], 1, DIM)
+            CandidateIndex.from_bytes(kind, contents[kind][:-9], 1, DIM)
         after = (
             faiss.get_deserialization_loop_limit(),
             faiss.get_deserialization_vector_byte_limit(),
@@ -143,13 +143,13 @@ class TestLimits:
     @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
     def test_an_emptied_structure_is_read(self, clustered, kind):
         rows, ids = clustered[:200], np.arange(200)
-        built = Proposals.build(kind, rows, ids)
+        built = CandidateIndex.build(kind, rows, ids)
         built.remove(ids, ids[:0])
-        assert Proposals.from_bytes(kind, built.to_bytes(), 1, DIM).kind == kind
+        assert CandidateIndex.from_bytes(kind, built.to_bytes(), 1, DIM).kind == kind
 
     def test_a_table_too_large_for_faiss_is_no_damage(self, contents, monkeypatch):
         monkeypatch.setattr(faiss.cvar, "precomputed_table_max_bytes", 1000)
-        assert Proposals.from_bytes("pq", contents["pq"], 1, DIM).kind == "pq"
+        assert CandidateIndex.from_bytes("pq", contents["pq"], 1, DIM).kind == "pq"
 
     def test_a_length_beyond_the_file_is_refused_before_it_is_asked_for(self, contents):
         # The links of the graph, a vector of 4-byte numbers, claim to be 8 GB.
@@ -159,7 +159,7 @@ class TestLimits:
         at = content.index(2 * links.to_bytes(8, "little")) + 8  # after the last offset
         content[at : at + 8] = (1 << 31).to_bytes(8, "little")
         with pytest.raises(ValueError, match="faiss cannot read its part") as refused:
-            Proposals.from_bytes("hnsw", bytes(content), 1, DIM)
+            CandidateIndex.from_bytes("hnsw", bytes(content), 1, DIM)
         assert "byte_limit" in str(refused.value.__cause__)
 
     def test_more_lists_than_the_file_has_room_for_are_refused(self, contents):
@@ -168,5 +168,5 @@ class TestLimits:
         at = content.index(lists.to_bytes(8, "little"))
         content[at : at + 8] = (1 << 30).to_bytes(8, "little")
         with pytest.raises(ValueError, match="faiss cannot read its part") as refused:
-            Proposals.from_bytes("ivf", bytes(content), 1, DIM)
+            CandidateIndex.from_bytes("ivf", bytes(content), 1, DIM)
         assert "deserialization_loop_limit" in str(refused.value.__cause__)

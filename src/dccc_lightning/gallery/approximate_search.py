@@ -1,7 +1,7 @@
-"""Which images of a large gallery are worth an exact comparison: faiss structures, by size.
+"""Approximate search of large galleries: faiss indexes that return candidates.
 
-A structure only proposes; the exact scores of what it proposes decide. So its one defect is an
-image missed now and then, and that is measured (``GalleryIndex.recall``).
+Exact scores rank the candidates, so the only error is an image missed now and then, which is
+measured (``GalleryIndex.recall``).
 """
 
 import math
@@ -16,50 +16,50 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common import checks, progress
 
-faiss: Any = _faiss  # its annotations lag behind what it has
+faiss: Any = _faiss  # its annotations are incomplete
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 KINDS = ("flat", "ivf", "hnsw", "pq")
 FLAT_UP_TO = 100_000
-"""Images up to which every one is compared with the query."""
+"""Most images of a gallery whose every image is compared with the query."""
 
 IVF_UP_TO = 1_000_000
-"""Images up to which an inverted file keeps their embeddings whole; above, it compresses them."""
+"""Most images of an inverted file of whole embeddings; larger ones compress them."""
 
 _FEWEST = {"ivf": 100, "hnsw": 1, "pq": 256}
-_LISTS = 4.0  # per square root of N: centres and list members to compare with grow alike
-_PER_LIST = 40  # images on average, at least; faiss warns below 39
-_TRAINING = 64  # points a centre that k-means sees
-_LINKS = 32  # of an image in the HNSW graph
+_LISTS = 4.0  # per square root of N: as many centres as list members to compare
+_PER_LIST = 40  # least mean number of images; faiss warns below 39
+_TRAINING = 64  # points per centre for k-means
+_LINKS = 32  # per image in the HNSW graph
 _FIRST_BREADTH = {"ivf": 8, "hnsw": 32, "pq": 8}
 _MOST_LINKS_FOLLOWED = 1024
 _DIMENSIONS_A_BYTE = 8
-_ADDED = 1 << 14  # images at once; each of them is on its own
+_ADDED = 1 << 14  # images per call; the result does not depend on it
 _READING = Lock()
-_COARSE = 8  # times as many candidates where they are ranked by compressed embeddings
+_COARSE = 8  # factor on the number of candidates from compressed embeddings
 
 
 def pick_kind(images: int) -> str:
-    """Return the kind for a gallery of this size; HNSW is for those who ask for it.
+    """Return the default kind for a gallery of this size; never HNSW.
 
     An HNSW graph finds more in the same time, but holds a second copy of all embeddings in memory,
-    takes many times longer to build (on one core: in parallel it would differ from run to run), and
-    only fades where images leave.
+    takes many times longer to build (on one core, because a parallel build differs from run to
+    run), and cannot remove images.
     """
     return "flat" if images <= FLAT_UP_TO else "ivf" if images <= IVF_UP_TO else "pq"
 
 
-class Proposals:
-    """A faiss index over embeddings of length 1, under the ids of their images.
+class CandidateIndex:
+    """faiss index of embeddings of length 1, by the ids of their images.
 
     Args:
-        kind: ``ivf`` (inverted file: k-means lists, of which the nearest ``breadth`` are compared),
-            ``pq`` (the same, embeddings compressed to D / 8 bytes by product quantisation) or
+        kind: ``ivf`` (inverted file: k-means lists, of which the nearest ``breadth`` are searched),
+            ``pq`` (the same with embeddings compressed to D / 8 bytes by product quantisation) or
             ``hnsw`` (a graph of near images, of which ``breadth`` are followed).
-        index: Of faiss.
-        breadth: The more, the slower and the more complete.
+        index: faiss index.
+        breadth: Breadth of the search: higher is slower and more complete.
     """
 
     def __init__(self, kind: str, index: Any, breadth: int) -> None:
@@ -68,8 +68,8 @@ class Proposals:
         self.breadth = checks.integer("breadth", breadth, 1)
 
     @classmethod
-    def build(cls, kind: str, rows: Floats, ids: Ints) -> "Proposals":
-        """Build the structure; it depends on the rows alone, not on chance.
+    def build(cls, kind: str, rows: Floats, ids: Ints) -> "CandidateIndex":
+        """Build the index, deterministically.
 
         Raises:
             ValueError: ``kind`` is unknown, or there are too few rows for it.
@@ -88,7 +88,7 @@ class Proposals:
             index.cp.max_points_per_centroid = _TRAINING
             if kind == "pq":
                 index.pq.cp.max_points_per_centroid = _TRAINING
-                # Below 39 points a centre faiss warns on the terminal; the recall says it better.
+                # Below 39 points per centre faiss warns on the terminal; the recall is measured.
                 index.pq.cp.min_points_per_centroid = 1
             with progress.announced("training the index"):
                 index.train(rows)
@@ -99,49 +99,49 @@ class Proposals:
 
     @property
     def most(self) -> int:
-        """Largest breadth of use."""
+        """Largest useful breadth."""
         return _MOST_LINKS_FOLLOWED if self.kind == "hnsw" else int(self.index.nlist)
 
     def add(self, rows: Floats, ids: Ints) -> None:
-        """Take in further images."""
-        # A graph that grew part by part would be another one.
+        """Add images."""
+        # A graph that grows in parts would be a different one.
         size = max(1, len(rows)) if self.kind == "hnsw" else _ADDED
         with _one_thread(self.kind == "hnsw"):
             for part in progress.blocks("building the index", len(rows), size):
                 self.index.add_with_ids(rows[part], ids[part])
 
     def remove(self, ids: Ints, staying: Ints) -> None:
-        """Forget images: nothing of their embeddings stays.
+        """Remove images and their embeddings.
 
         Args:
-            ids: To forget.
-            staying: Ids of the images that stay.
+            ids: Ids of the images to remove.
+            staying: Ids of the other images.
         """
         if self.kind != "hnsw":
             self.index.remove_ids(ids)
             return
-        # The graph cannot lose a node. It becomes a second stop at the nearest image that stays,
-        # which no search returns, because what stays is said at every search.
+        # The graph cannot remove a node. It gets the embedding of the nearest other image, and no
+        # search returns it, because every search passes the ids of the remaining images.
         graph = faiss.downcast_index(self.index.index)
         storage = faiss.downcast_index(graph.storage)
         rows = faiss.rev_swig_ptr(storage.get_xb(), graph.ntotal * graph.d).reshape(-1, graph.d)
         known = faiss.vector_to_array(self.index.id_map)
         places = np.searchsorted(known, ids)
-        nearest = self.propose(rows[places].copy(), 1, staying)[:, 0]
+        nearest = self.candidates(rows[places].copy(), 1, staying)[:, 0]
         rows[places] = 0.0
         found = nearest >= 0
         rows[places[found]] = rows[np.searchsorted(known, nearest[found])]
 
-    def propose(self, queries: Floats, wanted: int, allowed: Ints) -> Ints:
-        """Return ids that are probably among the nearest ``wanted`` of each query.
+    def candidates(self, queries: Floats, wanted: int, allowed: Ints) -> Ints:
+        """Return the ids of candidates for the ``wanted`` nearest images of each query.
 
         Args:
             queries: (Q, D) of length 1.
-            wanted: Neighbours that count.
-            allowed: Ids that may be found.
+            wanted: Number of nearest images.
+            allowed: Ids to search among.
 
         Returns:
-            (Q, m) ids, m >= ``wanted``, -1 where there are no more.
+            (Q, m) ids, m >= ``wanted``, padded with -1.
         """
         mask = np.zeros(int(allowed[-1]) + 1 if allowed.size else 1, dtype=np.bool_)
         mask[allowed] = True
@@ -156,19 +156,19 @@ class Proposals:
         return ids
 
     def to_bytes(self) -> bytes:
-        """Return the structure as faiss writes it."""
+        """Return the index in faiss's file format."""
         content: bytes = faiss.serialize_index(self.index).tobytes()
         return content
 
     @classmethod
-    def from_bytes(cls, kind: str, content: bytes, breadth: int, dim: int) -> "Proposals":
-        """Read what ``to_bytes`` wrote.
+    def from_bytes(cls, kind: str, content: bytes, breadth: int, dim: int) -> "CandidateIndex":
+        """Read the result of ``to_bytes``.
 
         Raises:
-            ValueError: It is damaged, or another kind of structure, or for another D.
+            ValueError: The content is damaged, or of another kind or another D.
         """
-        lists = len(content) // (4 * dim)  # each has its centre in the file
-        # Of PQ, faiss makes a table of each list that is not in the file.
+        lists = len(content) // (4 * dim)  # bound: each list has its centre in the file
+        # For PQ, faiss allocates a table per list that is not in the file.
         size = 4 * 256 * _bytes(dim) * lists if kind == "pq" else 0
         try:
             with _bounded(lists, max(size, len(content))):
@@ -182,14 +182,14 @@ class Proposals:
 
 
 def _bytes(dim: int) -> int:
-    """Return the bytes of a compressed embedding: a divisor of D, D / 8 where that is one."""
+    """Return the bytes per compressed embedding: the largest divisor of D up to D / 8."""
     most = max(1, dim // _DIMENSIONS_A_BYTE)
     return next(size for size in range(most, 0, -1) if dim % size == 0)
 
 
 @contextmanager
 def _one_thread(wanted: bool) -> Iterator[None]:
-    """Keep faiss to one thread: the order in which a graph grows must not depend on timing."""
+    """Limit faiss to one thread, so that the growth of a graph does not depend on timing."""
     threads = faiss.omp_get_max_threads()
     if wanted:
         faiss.omp_set_num_threads(1)
@@ -201,9 +201,9 @@ def _one_thread(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _bounded(loops: int, size: int) -> Iterator[None]:
-    """Bound what faiss does, and how many bytes it asks for at once, while it reads a file."""
+    """Limit the loops and the size of allocations of faiss while it reads a file."""
     limits = {"loop": loops, "vector_byte": size + 1}
-    with _READING:  # they are faiss's own, of the whole process
+    with _READING:  # the limits are global
         before = {name: getattr(faiss, f"get_deserialization_{name}_limit")() for name in limits}
         try:
             for name, limit in limits.items():

@@ -1,9 +1,9 @@
-"""From scores to a decision: the cosine above which two images are taken for the same person.
+"""Calibration: the cosine above which two images count as the same person.
 
-A pair is two images of different cameras; images of an unknown camera pair with all. It is genuine
-where both show one person, an impostor pair otherwise. The threshold of a false match rate (FMR) is
-the lowest score that no more than this share of the impostor pairs reaches; the genuine pairs below
-it are the false non-matches (FNMR). Terms and the rules of 3 and of 30: ISO/IEC 19795-1.
+A pair is two images of different cameras; an unknown camera differs from all. A genuine pair shows
+one person, an impostor pair two. The threshold of a false match rate (FMR) is the lowest score that
+at most this share of the impostor pairs reaches; the genuine pairs below it are false non-matches
+(FNMR). Terms and the rules of 3 and of 30: ISO/IEC 19795-1.
 """
 
 import logging
@@ -34,30 +34,30 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CONFIDENCE = 0.95
-"""Of the intervals."""
+"""Confidence level of the intervals."""
 
 RESAMPLES = 500
-"""Bootstrap samples of the people."""
+"""Number of bootstrap samples of the people."""
 
 ENOUGH_ERRORS = 30
-"""Rule of 30: with fewer errors, a rate may be off by more than 30 % (at 90 % confidence)."""
+"""Rule of 30: a rate from fewer errors may be off by more than 30 % (90 % confidence)."""
 
 CURVE_POINTS = 512
 
 _WEIGHTS = 2**24
-"""Weights of people that are held at once."""
+"""Most weights in memory."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of pairs, with the interval that it lies in (95 % confidence).
+    """Rate of errors among pairs, with its 95 % confidence interval.
 
     Attributes:
         value: Errors over pairs.
-        low: Of the interval.
-        high: Of the interval.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
         errors: Pairs on the wrong side of the threshold.
-        pairs: Pairs looked at.
+        pairs: Pairs compared.
     """
 
     value: float
@@ -69,17 +69,17 @@ class Rate:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """A threshold and what is known of it.
+    """Threshold and its error rates.
 
     Attributes:
-        threshold: Two images with at least this cosine are taken for one person.
-        asked: The false match rate that was asked for.
+        threshold: Two images with at least this cosine count as one person.
+        asked: Requested false match rate.
         false_match: Rate of impostor pairs at or above the threshold.
         false_non_match: Rate of genuine pairs below it.
-        equal_error: Rate where both are alike, at whatever threshold.
-        images: Images with a known label.
-        people: Different labels among them.
-        all_impostor_pairs: That there are; more than were looked at where they were sampled.
+        equal_error: Error rate at the threshold where both rates are equal.
+        images: Number of images with a known label.
+        people: Number of different labels.
+        all_impostor_pairs: Number of impostor pairs, of which a sample may have been compared.
         curve: (P, 3) threshold, FMR and FNMR along the DET curve.
     """
 
@@ -95,14 +95,14 @@ class Calibration:
 
     @property
     def rounded(self) -> str:
-        """The threshold for people: four decimals, and more where those would be nines."""
+        """Threshold for display: four decimals, or more where those would be nines."""
         below = 1 - self.threshold
         decimals = 2 - math.floor(math.log10(below)) if below > 0 else 0
         return f"{self.threshold:.{max(4, decimals)}f}"
 
     @property
     def caution(self) -> str | None:
-        """What keeps the threshold from being trusted, in one sentence; None if nothing does."""
+        """Reason not to trust the threshold, in one sentence, or None."""
         if self.threshold > 1:
             return (
                 f"more than a share of {self.asked:g} of the impostor pairs have equal embeddings, "
@@ -132,23 +132,23 @@ def calibrate(
     false_match_rate: float,
     seed: int = 0,
 ) -> Calibration:
-    """Find the threshold of a false match rate.
+    """Compute the threshold of a false match rate.
 
-    Up to ``pairs.MOST`` impostor (and as many genuine) pairs all are compared; of more, a sample
-    that depends on ``seed`` alone. Intervals are those of a bootstrap of the people, for pairs that
-    share a person are not independent; where that is narrower, as it is without any error, those of
-    a binomial rate (Clopper and Pearson).
+    All pairs of a kind are compared up to ``cross_camera_pairs.MOST``; of more, a sample that
+    depends on ``seed`` only. Intervals come from a bootstrap of the people, because pairs with a
+    common person are not independent, or from the binomial distribution (Clopper and Pearson) where
+    that is wider, as without errors.
 
     Args:
         embeddings: (N, D), normalised inside.
-        labels: (N,) identities or pseudo labels; images with ``UNKNOWN`` are left out.
-        cameras: (N,), ``UNKNOWN`` where nobody knows.
+        labels: (N,) identities or pseudo labels; images with ``UNKNOWN`` do not count.
+        cameras: (N,) cameras, or ``UNKNOWN``.
         false_match_rate: In (0, 1).
-        seed: Of the samples.
+        seed: Seed of the samples.
 
     Raises:
-        ValueError: Lengths that do not fit, a rate out of its range, or no genuine or no impostor
-            pair.
+        ValueError: Lengths differ, the rate is out of its range, or no genuine or no impostor pair
+            exists.
     """
     checks.real("false_match_rate", false_match_rate, 0, 1, open_low=True, open_high=True)
     rows = UnitEmbeddings.of(embeddings, "embeddings").rows
@@ -196,7 +196,7 @@ def calibrate(
 
 
 def threshold_at(impostor: Floats, false_match_rate: float) -> float:
-    """Return the lowest score that at most this share of the impostor scores reaches.
+    """Return the lowest score reached by at most this share of the impostor scores.
 
     >>> scores = np.array([0.1, 0.2, 0.3, 0.9])
     >>> [int((scores >= threshold_at(scores, rate)).sum()) for rate in (0.24, 0.25, 0.5)]
@@ -208,10 +208,9 @@ def threshold_at(impostor: Floats, false_match_rate: float) -> float:
 
 
 def det_curve(genuine: Floats, impostor: Floats) -> Floats:
-    """Return (P, 3) threshold, FMR and FNMR, from the lowest FMR to the highest.
+    """Return (P, 3) threshold, FMR and FNMR, by ascending FMR.
 
-    The rates are those of the given pairs; thresholds are spread evenly over the logarithm of the
-    FMR, from one impostor pair to all of them.
+    Thresholds are evenly spaced in the logarithm of the FMR, from one impostor pair to all.
     """
     ranked, kept = np.sort(impostor), np.sort(genuine)
     n = len(ranked)
@@ -223,7 +222,7 @@ def det_curve(genuine: Floats, impostor: Floats) -> Floats:
 
 
 def _people_weights(people: int, seed: int) -> Iterator[Floats]:
-    """Yield (people, samples): how often each bootstrap sample has drawn each person."""
+    """Yield (people, samples), the count of each person in each bootstrap sample."""
     rng, even = np.random.default_rng(seed), np.full(people, 1 / people)
     together = max(1, _WEIGHTS // people)
     for first in range(0, RESAMPLES, together):
@@ -234,12 +233,12 @@ def _people_weights(people: int, seed: int) -> Iterator[Floats]:
 def _impostor_rates(
     pairs: Pairs, is_error: NDArray[np.bool_], people: Ints, totals: PairCounts, weights: Floats
 ) -> Floats:
-    """Return the rate in each bootstrap sample: a pair weighs as often as both were drawn."""
+    """Return the rate in each bootstrap sample; pairs weigh the product of both counts."""
     ends = people[pairs.first[is_error]], people[pairs.second[is_error]]
     shape = (len(weights), len(weights))
     errors = sparse.coo_array((np.ones(len(ends[0])), ends), shape=shape).tocsr()
     weighted = (weights * np.asarray(errors @ weights)).sum(axis=0)
-    share = len(pairs.scores) / totals.impostor  # of the pairs that were looked at
+    share = len(pairs.scores) / totals.impostor  # share of the pairs compared
     return _ratio(weighted, totals.weighted_impostors(weights) * share)
 
 
@@ -257,7 +256,7 @@ def _ratio(errors: Floats, pairs: Floats) -> Floats:
 
 
 def _rate(is_error: NDArray[np.bool_], resampled: Floats) -> Rate:
-    """Return the share of errors and the wider of its two intervals."""
+    """Return the rate of errors with the wider of its two intervals."""
     errors, pairs = int(is_error.sum()), len(is_error)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail]) if resampled.size else (0.0, 1.0)

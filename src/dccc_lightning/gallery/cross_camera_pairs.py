@@ -1,4 +1,4 @@
-"""Pairs of images under different cameras, of one person or of two, and their cosines."""
+"""Genuine and impostor pairs of images under different cameras, and their cosines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST = 10_000_000
-"""Pairs of a kind up to which all are compared; of more, this many are drawn. 10 million show a
-rate of 3 in a million with the 30 errors that it takes to trust one."""
+"""Most pairs of a kind to compare; of more, a sample of this size. 10 million pairs show a rate of
+3 in a million with 30 errors, enough by the rule of 30."""
 
 _BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
 class PairCounts:
-    """How many pairs there are.
+    """Numbers of pairs.
 
     Attributes:
-        genuine: Of one person.
-        impostor: Of two persons.
-        genuine_by_person: (people,) of each one.
-        by_camera: (people, cameras) images; the last column is that of unknown cameras.
+        genuine: Pairs of one person.
+        impostor: Pairs of two persons.
+        genuine_by_person: (people,) genuine pairs of each person.
+        by_camera: (people, cameras) numbers of images; the last column is of unknown cameras.
     """
 
     genuine: int
@@ -38,8 +38,8 @@ class PairCounts:
     by_camera: csr_array
 
     def weighted_impostors(self, weights: Floats) -> Floats:
-        """Return (B,) the impostor pairs, each as often as the weights (people, B) of both say."""
-        # All pairs, less those of one known camera, less those of one person: halves of squares.
+        """Return (B,) the sums over impostor pairs of the product of both weights (people, B)."""
+        # All pairs, minus those of one known camera, minus those of one person: halves of squares.
         per_camera = np.asarray(self.by_camera.T @ weights)
         everything = per_camera.sum(axis=0) ** 2 - (per_camera[:-1] ** 2).sum(axis=0)
         images = self.by_camera.sum(axis=1)
@@ -50,12 +50,12 @@ class PairCounts:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Some or all pairs of a kind.
+    """Pairs of images with their scores.
 
     Attributes:
-        first: (P,) image.
-        second: (P,) image.
-        scores: (P,) cosines, as a search scores its hits.
+        first: (P,) first image.
+        second: (P,) second image.
+        scores: (P,) cosines, equal to those of a search.
     """
 
     first: Ints
@@ -68,7 +68,7 @@ def count_pairs(people: Ints, cameras: Ints) -> PairCounts:
 
     Args:
         people: (N,) from 0 on.
-        cameras: (N,), ``UNKNOWN`` where nobody knows.
+        cameras: (N,) cameras, or ``UNKNOWN``.
     """
     codes = np.unique(np.append(cameras[cameras != UNKNOWN], np.iinfo(np.int64).max))
     columns = np.where(cameras == UNKNOWN, len(codes) - 1, np.searchsorted(codes, cameras))
@@ -77,7 +77,7 @@ def count_pairs(people: Ints, cameras: Ints) -> PairCounts:
     totals: Floats = table.sum(axis=1)
     known = table[:, :-1]
     unknown = np.bincount(people[cameras == UNKNOWN], minlength=len(totals))
-    # Ordered pairs, an image of an unknown camera with itself among them.
+    # Ordered pairs, including an image of an unknown camera with itself.
     ordered = totals**2 - known.power(2).sum(axis=1)
     genuine = (ordered - unknown) / 2
     everything = totals.sum() ** 2 - (known.sum(axis=0) ** 2).sum() - unknown.sum()
@@ -88,7 +88,7 @@ def count_pairs(people: Ints, cameras: Ints) -> PairCounts:
 def genuine_pairs(
     rows: NDArray[np.float32], people: Ints, cameras: Ints, counts: PairCounts, seed: int
 ) -> Pairs:
-    """Return all pairs of one person, or ``MOST`` of them, drawn evenly."""
+    """Return all pairs of one person, or an evenly spaced sample of ``MOST``."""
     later = _Later.of(people, cameras)
     assert later.total == counts.genuine
     rng = np.random.default_rng((seed, 0))
@@ -96,7 +96,7 @@ def genuine_pairs(
     step = later.total / max(1, number)
     found = _Found()
     for part in _blocks(number):
-        # Of more pairs, one of each stretch of ``step``.
+        # One random pair per stretch of ``step`` where a sample is drawn.
         shift = rng.random(len(part)) if later.total > number else 0.0
         ordinals = ((part + shift) * step).astype(np.int64)
         found.add(*later.pairs(np.minimum(ordinals, later.total - 1)))
@@ -106,11 +106,11 @@ def genuine_pairs(
 def impostor_pairs(
     rows: NDArray[np.float32], people: Ints, cameras: Ints, counts: PairCounts, seed: int
 ) -> Pairs:
-    """Return all pairs of two persons, or ``MOST`` of them, drawn with replacement."""
-    everybody = np.zeros_like(people)
-    # Either may hold far more pairs than are wanted: of strangers under one camera, of one person.
-    strangers, apart = _Later.of(everybody, people), _Later.of(everybody, cameras)
-    later = min(strangers, apart, key=lambda candidates: candidates.total)
+    """Return all pairs of two persons, or a sample of ``MOST``, drawn with replacement."""
+    one_group = np.zeros_like(people)
+    # Superset of the impostor pairs: pairs of two persons, or of two cameras, whichever is smaller.
+    two_persons, two_cameras = _Later.of(one_group, people), _Later.of(one_group, cameras)
+    later = min(two_persons, two_cameras, key=lambda pairs: pairs.total)
     rng = np.random.default_rng((seed, 1))
     number = min(counts.impostor, MOST)
     found = _Found()
@@ -130,21 +130,21 @@ def _blocks(total: int) -> Iterator[Ints]:
 
 
 def _draws(total: int, rng: np.random.Generator) -> Iterator[Ints]:
-    """Yield numbers below ``total`` drawn with replacement, for ever."""
+    """Yield numbers below ``total`` drawn with replacement, without end."""
     while True:
         yield rng.integers(total, size=_BLOCK)
 
 
 class _Later(NamedTuple):
-    """The pairs of images of one group that lie in different blocks of it, numbered.
+    """Numbered pairs of images in the same group and different blocks.
 
-    Images are sorted by group and block: an image has a pair with each one after its block. Nothing
-    grows with the number of pairs.
+    Images are sorted by group and block, and each forms a pair with all images of its group after
+    its block. Memory does not grow with the number of pairs.
 
     Attributes:
-        order: (N,) images.
-        after: (N,) end of the block of each place.
-        starts: (N + 1,) number of the first pair of each place; the last one is that of all pairs.
+        order: (N,) images, sorted.
+        after: (N,) end of the block of each position.
+        starts: (N + 1,) number of the first pair of each position; the last entry is the total.
     """
 
     order: Ints
@@ -153,7 +153,7 @@ class _Later(NamedTuple):
 
     @classmethod
     def of(cls, groups: Ints, blocks: Ints) -> "_Later":
-        """Sort the images; each one whose block is ``UNKNOWN`` is a block of its own."""
+        """Sort the images; those with block ``UNKNOWN`` each become a block of their own."""
         order = np.lexsort((blocks, groups))
         new_group = np.diff(groups[order], prepend=-1) != 0
         new_block = new_group | (np.diff(blocks[order], prepend=UNKNOWN) != 0)
@@ -174,14 +174,14 @@ class _Later(NamedTuple):
 
 
 def _ends(is_first: NDArray[np.bool_]) -> Ints:
-    """Return for each place where the run that it lies in ends."""
+    """Return the end of the run at each position."""
     bounds = np.append(np.flatnonzero(is_first), len(is_first))
     ends: Ints = bounds[np.cumsum(is_first)]
     return ends
 
 
 class _Found:
-    """Pairs, collected in parts."""
+    """Pairs collected in parts."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Ints, Ints]] = []
@@ -196,6 +196,6 @@ class _Found:
         self._length += len(first)
 
     def scored(self, rows: NDArray[np.float32], most: int | None = None) -> Pairs:
-        """Return the first ``most`` of all, with their cosines."""
+        """Return the first ``most`` pairs with their cosines."""
         first, second = (np.concatenate(side)[:most] for side in zip(*self._parts, strict=True))
         return Pairs(first, second, pair_scores(rows, first, second))

@@ -1,8 +1,8 @@
-"""The k images of highest cosine for each query: exactly, with ties in the order of the gallery.
+"""Exact search for the k images of highest cosine, with ties in the order of the gallery.
 
-Products in single precision propose; squared distances, summed in double precision and rounded to
-single, decide: unlike cosines they keep their precision where all embeddings are nearly one. What
-could have been missed by rounding is known, and is then looked at too.
+Products in single precision select candidates. Squared distances, summed in double precision and
+rounded to single, rank them: unlike cosines they stay precise for nearly equal embeddings. Where
+rounding may have missed an image, more candidates are ranked.
 """
 
 import numba
@@ -20,13 +20,13 @@ Ints = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
 SPARE = 16
-"""Candidates beyond k that are scored exactly."""
+"""Candidates beyond k to score exactly."""
 
-NOBODY = -1
-"""Stands where no image is left."""
+NONE = -1
+"""No image, or no excluded camera."""
 
 _ROUNDING = 2e-5
-"""Error of a float32 matrix product, relative to the lengths, with room to spare."""
+"""Bound on the error of a float32 matrix product, relative to the lengths."""
 
 _BLOCK_BYTES = 1 << 26
 _WIDEN = 8
@@ -40,20 +40,20 @@ def search(
     excluded: Ints,
     origin: Origin | None = None,
 ) -> tuple[Scores, Ints]:
-    """Compare every query with every row.
+    """Find the k rows of highest cosine for each query.
 
     Args:
         queries: (Q, D) of length 1.
         rows: (N, D) of length 1.
-        k: Results a query.
-        cameras: (N,) of the rows.
-        excluded: (Q,) camera that a query must not find, ``NOBODY`` for none.
-        origin: Of the rows, where they lie close together; saves looking at what rounding hides.
+        k: Results per query.
+        cameras: (N,) cameras of the rows.
+        excluded: (Q,) camera to exclude for each query, or ``NONE``.
+        origin: Origin of products where the rows are nearly equal; it reduces rounding.
 
     Returns:
-        (Q, k) scores, the highest first, and (Q, k) positions; ``NOBODY`` after the last.
+        (Q, k) scores, highest first, and (Q, k) positions, padded with ``NONE``.
     """
-    scores, found = nothing_found(len(queries), k)
+    scores, found = empty_results(len(queries), k)
     if len(rows) == 0:
         return scores, found
     points, seen = torch.from_numpy(rows), torch.from_numpy(cameras)
@@ -61,12 +61,12 @@ def search(
     for part in progress.blocks("searching", len(queries), block, "queries"):
         outside = torch.from_numpy(excluded[part])[:, None]
         near, far, error = _compared(torch.from_numpy(queries[part]), points, origin)
-        near.masked_fill_((outside != NOBODY) & (seen == outside), -torch.inf)
+        near.masked_fill_((outside != NONE) & (seen == outside), -torch.inf)
         pending, width = np.arange(len(near)), k + SPARE
         while pending.size:
             width = min(width, len(rows))
             best = near[torch.from_numpy(pending)].topk(width, dim=1)
-            candidates = torch.where(best.values == -torch.inf, NOBODY, best.indices).numpy()
+            candidates = torch.where(best.values == -torch.inf, NONE, best.indices).numpy()
             last = best.values[:, -1].double().numpy()
             bounds = far[pending] - 2 * (last + error[pending])
             if width == len(rows):
@@ -80,7 +80,7 @@ def search(
 def _compared(
     queries: Tensor, rows: Tensor, origin: Origin | None
 ) -> tuple[Tensor, Scores, Scores]:
-    """Return s (Q, N) that rank the rows, and f and e (Q,): |q - r|^2 = f - 2 s, up to 2 e."""
+    """Return s (Q, N), f and e (Q,) with |q - r|^2 = f - 2 s up to an error of 2 e."""
     if origin is None:
         every = np.ones(len(queries))
         return products(queries, rows), 2 * every, _ROUNDING * every
@@ -91,27 +91,27 @@ def _compared(
     return near, far.numpy(), (_ROUNDING * (2 * half).sqrt()).numpy()
 
 
-def nothing_found(queries: int, k: int) -> tuple[Scores, Ints]:
-    """Return (Q, k) scores and (Q, k) positions of ``NOBODY``, to be filled in."""
-    return np.zeros((queries, k)), np.full((queries, k), NOBODY, np.int64)
+def empty_results(queries: int, k: int) -> tuple[Scores, Ints]:
+    """Return empty results: (Q, k) scores of 0 and (Q, k) positions of ``NONE``."""
+    return np.zeros((queries, k)), np.full((queries, k), NONE, np.int64)
 
 
 @compiled
 def _square(query: Floats, row: Floats) -> np.float32:
-    """Return the squared distance of two embeddings of length 1; of one without direction, 2."""
+    """Return the squared distance of two embeddings of length 1; 2 if either is zero."""
     total, first, second = 0.0, 0.0, 0.0
     for d in range(query.size):
         one, other = np.float64(query[d]), np.float64(row[d])
         total += (one - other) * (one - other)
         first += abs(one)
         second += abs(other)
-    # An embedding of zeros has no direction: its cosine is 0 with all.
+    # An embedding of zeros has cosine 0 with all.
     return np.float32(total) if first > 0 and second > 0 else np.float32(2.0)
 
 
 @parallel
 def pair_scores(rows: Floats, first: Ints, second: Ints) -> Scores:
-    """Return (P,) the scores of pairs of rows (N, D) of length 1, to the bit those of a search."""
+    """Return (P,) the scores of pairs of rows (N, D) of length 1, bitwise those of a search."""
     scores = np.empty(first.size, dtype=np.float64)
     for p in numba.prange(first.size):
         scores[p] = 1 - np.float64(_square(rows[first[p]], rows[second[p]])) / 2
@@ -122,23 +122,23 @@ def pair_scores(rows: Floats, first: Ints, second: Ints) -> Scores:
 def rank(
     queries: Floats, rows: Floats, candidates: Ints, bounds: Scores, k: int
 ) -> tuple[Scores, Ints, NDArray[np.bool_]]:
-    """Order each query's candidates by exact distance, then by position, and keep the first ``k``.
+    """Sort each query's candidates by exact distance, then by position; keep the first ``k``.
 
     Args:
         queries: (Q, D) of length 1.
         rows: (N, D) of length 1.
-        candidates: (Q, m) positions in ``rows``, all different, or ``NOBODY``.
-        bounds: (Q,) squared distance that every row which is no candidate is certain to have;
-            infinity where there is no such row.
-        k: Results a query.
+        candidates: (Q, m) positions in ``rows``, all different, or ``NONE``.
+        bounds: (Q,) lower bound of the squared distance of rows that are no candidates; infinite if
+            all rows are candidates.
+        k: Results per query.
 
     Returns:
-        scores (Q, k), 1 - distance^2 / 2, and positions (Q, k), ``NOBODY`` after the last; complete
-        (Q,), False where a row left out could belong to the results.
+        Scores (Q, k), 1 - distance^2 / 2, and positions (Q, k), padded with ``NONE``; complete
+        (Q,), False where a row that is no candidate could be among the results.
     """
     n = len(candidates)
     scores = np.zeros((n, k), dtype=np.float64)
-    found = np.full((n, k), NOBODY, dtype=np.int64)
+    found = np.full((n, k), NONE, dtype=np.int64)
     complete = np.empty(n, dtype=np.bool_)
     for q in numba.prange(n):
         mine = np.sort(candidates[q])

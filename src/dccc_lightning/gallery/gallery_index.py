@@ -1,4 +1,4 @@
-"""A gallery to search in: embeddings, their table, and the model that they come from."""
+"""Gallery: embeddings, the table of their images, and the fingerprint of their model."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from dccc_lightning import __version__
 from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.approximate_search import KINDS
-from dccc_lightning.gallery.exact_search import NOBODY
+from dccc_lightning.gallery.exact_search import NONE
 from dccc_lightning.gallery.gallery_search import GallerySearch
 from dccc_lightning.gallery.gallery_table import (
     GalleryTable,
@@ -29,17 +29,17 @@ ABOVE_ALL = 1.01
 
 
 class GalleryIndex:
-    """Images by their embeddings; made by ``build`` or ``load``.
+    """Searchable gallery of images; made by ``build`` or ``load``.
 
-    Small galleries are searched exactly. For large ones a faiss structure proposes candidates,
-    whose exact scores decide; ``recall`` says how much it finds.
+    Small galleries are searched exactly. For large ones faiss selects candidates, which are ranked
+    by exact scores; ``recall`` is the share that it finds.
 
     Attributes:
-        table: What is known of the images, a row each.
-        fingerprint: Of the model that embedded them.
-        next_id: Id of the image that is added next; ids of removed images never come back.
-        pattern: Regular expression that reads cameras and identities from paths, for images that
-            are added; None if they come from elsewhere.
+        table: Table of the images.
+        fingerprint: Fingerprint of the model that embedded them.
+        next_id: Id of the next image; ids of removed images are not used again.
+        pattern: Regular expression that reads cameras and identities from the paths of added
+            images, or None.
     """
 
     def __init__(
@@ -55,7 +55,9 @@ class GalleryIndex:
         self.next_id = next_id
         self.pattern = pattern
         self._search = search
-        self._seen: tuple[Path, Manifest] | None = None  # where it lies on disk, and what was there
+        self._seen: tuple[Path, Manifest] | None = (
+            None  # folder and manifest, as last read or written
+        )
 
     @classmethod
     def build(
@@ -73,10 +75,10 @@ class GalleryIndex:
         Args:
             embeddings: (N, D), NumPy or torch; normalised inside.
             paths: N files, all different.
-            fingerprint: Of the model that made the embeddings.
+            fingerprint: Fingerprint of the model that made the embeddings.
             cameras: N names or numbers, None or "" or -1 where unknown.
             identities: The same.
-            kind: ``auto`` chooses by size and speed, see ``retrieval.gallery_search``.
+            kind: ``auto`` chooses by size and speed, see ``gallery_search``.
 
         Raises:
             ValueError: Lengths that do not fit, paths that repeat, embeddings that are not finite,
@@ -98,21 +100,21 @@ class GalleryIndex:
 
     @property
     def kind(self) -> str:
-        """How it is searched: ``flat``, ``ivf``, ``hnsw`` or ``pq``, see ``proposals``."""
+        """Kind of search: ``flat``, ``ivf``, ``hnsw`` or ``pq``, see ``approximate_search``."""
         return self._search.kind
 
     @property
     def recall(self) -> float:
-        """Share of the 10 nearest images that a search finds, as last measured; 1 if flat."""
+        """Share of the 10 nearest images that a search finds, last measured; 1 if flat."""
         return self._search.recall
 
     @property
     def measured(self) -> dict[str, float]:
-        """What ``kind="auto"`` has chosen by, see ``GallerySearch``; empty where it was loaded."""
+        """Measurements for ``kind="auto"``, see ``GallerySearch``; empty after ``load``."""
         return self._search.measured
 
     def measure_recall(self) -> float:
-        """Measure ``recall`` with up to 500 images of the gallery as queries, and return it."""
+        """Measure and return ``recall``, with up to 500 images of the gallery as queries."""
         return self._search.measure_recall()
 
     @property
@@ -122,14 +124,14 @@ class GalleryIndex:
 
     @property
     def feature_dim(self) -> int:
-        """D."""
+        """Length D of an embedding."""
         return int(self.embeddings.shape[1])
 
     def check_fingerprint(self, fingerprint: str) -> None:
-        """Refuse another model's embeddings: their cosines with ours mean nothing.
+        """Raise if the fingerprint is not that of this gallery's model.
 
         Raises:
-            UserError: It is not the model of this gallery.
+            UserError: It is another model's, whose cosines with these embeddings mean nothing.
         """
         if fingerprint != self.fingerprint:
             raise UserError(
@@ -146,16 +148,16 @@ class GalleryIndex:
         minimum_score: float = -1.0,
         fingerprint: str | None = None,
     ) -> list[list[Hit]]:
-        """Find the images most like each query, among those that the filters leave.
+        """Find the most similar images to each query that pass the filters.
 
         Args:
             embeddings: (Q, D), NumPy or torch; normalised inside.
-            k: Results a query; fewer only where the filters leave fewer.
-            exclude_camera: Camera whose images are left out, or one a query (Q); unknown ones leave
-                nothing out.
-            minimum_score: Cosine below which nothing is returned; a calibration may have found one
-                above 1, which nothing reaches.
-            fingerprint: Of the model that made the queries; None trusts the caller.
+            k: Results per query; fewer only if fewer images pass the filters.
+            exclude_camera: Camera whose images to exclude, or one per query (Q); unknown cameras
+                exclude nothing.
+            minimum_score: Least cosine of a hit; a calibrated threshold may be above 1, which no
+                image reaches.
+            fingerprint: Fingerprint of the model that made the queries; None skips the check.
 
         Returns:
             For each query the hits by descending score; equal scores by id.
@@ -175,7 +177,7 @@ class GalleryIndex:
             [
                 self.table.hit(int(position), float(score))
                 for score, position in zip(*rows, strict=True)
-                if position != NOBODY and score >= minimum_score
+                if position != NONE and score >= minimum_score
             ]
             for rows in zip(scores, found, strict=True)
         ]
@@ -189,21 +191,21 @@ class GalleryIndex:
         identities: Labels | None = None,
         fingerprint: str | None = None,
     ) -> NDArray[np.int64]:
-        """Add images; the search structure grows, it is not built anew.
+        """Add images to the gallery and its index.
 
         Args:
             embeddings: As for ``build``.
-            paths: As for ``build``; none that is there already.
+            paths: As for ``build``; none that is in the gallery.
             cameras: As for ``build``.
             identities: As for ``build``.
-            fingerprint: Of the model that made the embeddings; None trusts the caller.
+            fingerprint: Fingerprint of the model that made the embeddings; None skips the check.
 
         Returns:
-            The ids of the images, (N,).
+            Ids of the images (N,).
 
         Raises:
             UserError: The fingerprint is another model's.
-            ValueError: As ``build``, or a path is there already; nothing is added then.
+            ValueError: As ``build``, or a path is in the gallery; nothing is added then.
         """
         rows = self._unit(embeddings, fingerprint)
         table = make_table(self.next_id, len(rows), paths, cameras, identities)
@@ -216,13 +218,13 @@ class GalleryIndex:
         return table.ids
 
     def remove(self, ids: Iterable[int]) -> int:
-        """Forget images, their embeddings included.
+        """Remove images and their embeddings.
 
         Args:
-            ids: Of the images; the table tells them.
+            ids: Ids of the images, from the table.
 
         Returns:
-            How many were removed.
+            Number of removed images.
 
         Raises:
             TypeError: An id that is not an integer; nothing is removed then.
@@ -239,7 +241,7 @@ class GalleryIndex:
         return int(leaving.size)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the gallery; one that lies there already is replaced in one step.
+        """Write the gallery; an existing one is replaced atomically.
 
         Raises:
             UserError: The folder holds something else, or cannot be written to, or another process
@@ -260,18 +262,17 @@ class GalleryIndex:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], fingerprint: str | None = None) -> "GalleryIndex":
-        """Read a gallery; nothing of it is unpickled, the embeddings stay on disk until needed.
+        """Read a gallery; nothing is unpickled, and the embeddings are memory-mapped.
 
-        Other processes may change it meanwhile: it is read as it was before a change, or after it.
-        Files that a killed change has left there are removed.
+        While another process changes the gallery, its state before or after the change is read.
+        Files left by a killed change are removed.
 
         Args:
-            folder: What ``save`` wrote.
-            fingerprint: Of the model that is going to embed the queries; None trusts the caller.
+            folder: Folder that ``save`` wrote.
+            fingerprint: Fingerprint of the model for the queries; None skips the check.
 
         Raises:
-            UserError: No gallery there, a damaged one, one of another format, or one of another
-                model.
+            UserError: No gallery, or one that is damaged, of another format, or of another model.
         """
         folder = Path(folder)
         with opened_gallery(folder) as (facts, files):

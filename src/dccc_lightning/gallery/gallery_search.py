@@ -1,4 +1,4 @@
-"""Searching a gallery of any size: exactly where it is small, among proposals where it is large."""
+"""Search of a gallery: exact if it is small, approximate if it is large."""
 
 import logging
 import time
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common import checks, progress
 from dccc_lightning.gallery import exact_search
-from dccc_lightning.gallery.approximate_search import Proposals, pick_kind
-from dccc_lightning.gallery.exact_search import NOBODY, Scores
+from dccc_lightning.gallery.approximate_search import CandidateIndex, pick_kind
+from dccc_lightning.gallery.exact_search import NONE, Scores
 from dccc_lightning.gallery.search_pilot import share_compared
 from dccc_lightning.gallery.storage import mapped_npy, npy
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
@@ -26,35 +26,35 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 RECALL_AT = 10
-"""Neighbours by which the recall of a gallery is measured."""
+"""Number of nearest images for the recall."""
 
 TARGET = 0.95
-"""Recall that the search structure is widened for."""
+"""Recall to reach by a broader search."""
 
 SAMPLE = 500
-"""Images of the gallery that are the queries when its recall is measured."""
+"""Images of the gallery that are queries for the recall."""
 
 MOST_COMPARED = 0.3
-"""Share of a gallery beyond which comparing what is proposed takes as long as comparing all."""
+"""Largest share of candidates for which an approximate search can be faster."""
 
-_PILOTS = 100  # images that are queries when that share is estimated
+_PILOTS = 100  # queries for the estimate of that share
 _TIMED = {"alone": 8, "at once": 64}  # queries
 
 
 class GallerySearch:
-    """Embeddings and, for large galleries, the faiss structure that proposes among them.
+    """Embeddings and, for large galleries, their faiss index.
 
     Attributes:
         embeddings: (N, D) float32 of length 1.
         ids: (N,) ascending.
-        proposals: None where every query is compared with every image.
+        proposals: Index of an approximate search, None for an exact one.
         recall: Share of the ``RECALL_AT`` nearest images that a search finds.
-        measured: What ``auto`` has chosen by, where it had to choose: ``share compared``, see
-            ``pilot``, and milliseconds a query of each kind.
+        measured: Measurements for ``auto``, if made: ``share compared``, see ``share_compared``,
+            and milliseconds per query of each kind.
     """
 
     def __init__(
-        self, embeddings: Floats, ids: Ints, proposals: Proposals | None, recall: float
+        self, embeddings: Floats, ids: Ints, proposals: CandidateIndex | None, recall: float
     ) -> None:
         self.embeddings = embeddings
         self.ids = ids
@@ -65,7 +65,7 @@ class GallerySearch:
 
     @cached_property
     def origin(self) -> Origin | None:
-        """Of the products with the gallery; a model that has collapsed is one warning."""
+        """Origin of the products with the gallery; logs one warning if the model collapsed."""
         rows = torch.from_numpy(self.embeddings)
         if not self._is_collapsed:
             self._is_collapsed = warn_of_collapse(sampled(rows), "images of the gallery", log)
@@ -73,12 +73,12 @@ class GallerySearch:
 
     @property
     def kind(self) -> str:
-        """``flat``, ``ivf``, ``hnsw`` or ``pq``, see ``proposals``."""
+        """``flat``, ``ivf``, ``hnsw`` or ``pq``, see ``approximate_search``."""
         return "flat" if self.proposals is None else self.proposals.kind
 
     @classmethod
     def build(cls, kind: str, embeddings: Floats, ids: Ints) -> "GallerySearch":
-        """Build the structure that suits the size, or the one that is asked for.
+        """Build the search of a kind; ``auto`` chooses it by size and speed.
 
         Raises:
             ValueError: Too few images for the kind.
@@ -89,34 +89,34 @@ class GallerySearch:
         if chosen == "flat":
             return search
         if kind != "auto":
-            search._propose(chosen)
+            search._build_index(chosen)
         elif search._may_gain():
             search._time()
-            search._propose(chosen)
+            search._build_index(chosen)
             search._keep_the_faster()
         return search
 
     def _may_gain(self) -> bool:
-        """Tell whether so little has to be compared that proposals could be faster."""
+        """Return True if an approximate search compares so little that it could be faster."""
         with progress.announced("choosing a kind of search"):
             share = share_compared(self.embeddings, *self._neighbors(_PILOTS), TARGET)
         self.measured["share compared"] = share
         return share <= MOST_COMPARED
 
-    def _propose(self, kind: str) -> None:
-        """Build proposals that find ``TARGET`` of the neighbours, or as many as they can."""
-        proposals = self.proposals = Proposals.build(kind, self.embeddings, self.ids)
+    def _build_index(self, kind: str) -> None:
+        """Build the index and broaden it until it finds ``TARGET`` of the neighbours."""
+        proposals = self.proposals = CandidateIndex.build(kind, self.embeddings, self.ids)
         with progress.announced("measuring the recall"):
             own, others = self._neighbors(SAMPLE)
             while self._recall(own, others) < TARGET and proposals.breadth < proposals.most:
                 proposals.breadth = min(2 * proposals.breadth, proposals.most)
 
     def _keep_the_faster(self) -> None:
-        """Forget the proposals if they are not faster both for one query and for many."""
-        proposing = self.kind
+        """Drop the index unless it is faster both for one query and for many."""
+        approximate = self.kind
         self._time()
         times = self.measured
-        if any(times[f"{proposing} ms {how}"] >= times[f"flat ms {how}"] for how in _TIMED):
+        if any(times[f"{approximate} ms {how}"] >= times[f"flat ms {how}"] for how in _TIMED):
             self.proposals, self.recall = None, 1.0
 
     def _time(self) -> None:
@@ -124,15 +124,15 @@ class GallerySearch:
             self.measured[f"{self.kind} ms {how}"] = self.milliseconds(count, how == "alone")
 
     def milliseconds(self, count: int, is_alone: bool) -> float:
-        """Measure the time of a query.
+        """Measure the milliseconds per query.
 
         Args:
-            count: Queries, images of the gallery.
-            is_alone: One after the other, instead of all at once.
+            count: Number of queries, which are images of the gallery.
+            is_alone: Search one after the other instead of all at once.
         """
         step = max(1, len(self.ids) // count)
         queries = np.ascontiguousarray(self.embeddings[::step][:count])
-        cameras, excluded = np.zeros(len(self.ids), dtype=np.int64), np.full(count, NOBODY)
+        cameras, excluded = np.zeros(len(self.ids), dtype=np.int64), np.full(count, NONE)
         times = []
         for _ in range(3):
             start = time.perf_counter()
@@ -142,7 +142,7 @@ class GallerySearch:
         return 1000 * min(times) / len(queries)
 
     def add(self, embeddings: Floats, ids: Ints) -> None:
-        """Take in images; their ids follow those that are there."""
+        """Add images, whose ids follow the present ones."""
         if self.proposals is not None:
             self.proposals.add(embeddings, ids)
         self.embeddings = np.concatenate([self.embeddings, embeddings])
@@ -150,7 +150,7 @@ class GallerySearch:
         self.__dict__.pop("origin", None)
 
     def remove(self, is_leaving: NDArray[np.bool_]) -> None:
-        """Forget the images under the mask (N,)."""
+        """Remove the images under the mask (N,)."""
         leaving = self.ids[is_leaving]
         self.embeddings = self.embeddings[~is_leaving]
         self.ids = self.ids[~is_leaving]
@@ -161,27 +161,26 @@ class GallerySearch:
     def nearest(
         self, queries: Floats, k: int, cameras: Ints, excluded: Ints
     ) -> tuple[Scores, Ints]:
-        """Find the images of highest cosine that each query may find, as ``exact_search.search``.
+        """Find the images of highest cosine, as ``exact_search.search``.
 
-        Where there are proposals, an image that they lack may be missed. Of equal images they may
-        hold any: where those at the end of the results are as near as the last one proposed,
-        everything is looked at.
+        An approximate search may miss images. Its candidates may hold any of equally near images,
+        so a query whose last result is as near as the last candidate is searched exactly.
         """
         if self.proposals is None:
-            return self._among_all(queries, k, cameras, excluded)
-        scores, found = exact_search.nothing_found(len(queries), k)
+            return self._search_exactly(queries, k, cameras, excluded)
+        scores, found = exact_search.empty_results(len(queries), k)
         for camera in np.unique(excluded):
             mine = np.flatnonzero(excluded == camera)
-            allowed = np.flatnonzero(cameras != camera) if camera != NOBODY else slice(None)
+            allowed = np.flatnonzero(cameras != camera) if camera != NONE else slice(None)
             ids = self.ids[allowed]
-            near, positions = self._among_proposals(queries[mine], k, ids)
+            near, positions = self._search_approximately(queries[mine], k, ids)
             scores[mine], found[mine] = near[:, :k], positions[:, :k]
-            number = (positions != NOBODY).sum(axis=1)
+            number = (positions != NONE).sum(axis=1)
             last = near[np.arange(len(mine)), np.maximum(number - 1, 0)]
             is_tied = (number < len(ids)) & (last == near[:, k - 1])
             again = mine[(number < min(k, len(ids))) | is_tied]
             if again.size:
-                scores[again], found[again] = self._among_all(
+                scores[again], found[again] = self._search_exactly(
                     queries[again], k, cameras, excluded[again]
                 )
         return scores, found
@@ -191,12 +190,12 @@ class GallerySearch:
         return 1.0 if self.proposals is None else self._recall(*self._neighbors(SAMPLE))
 
     def _neighbors(self, count: int) -> tuple[Ints, list[Ints]]:
-        """Return positions of some images of the gallery, and of the nearest others of each."""
+        """Return the positions of some images of the gallery, and of the nearest others of each."""
         n = len(self.ids)
         own = np.sort(np.random.default_rng(0).choice(n, min(n, count), replace=False))
-        k = min(RECALL_AT + 1, n)  # an image finds itself, which is no merit
-        nowhere, anywhere = np.zeros(n, dtype=np.int64), np.full(len(own), NOBODY)
-        exact = self._among_all(self.embeddings[own], k, nowhere, anywhere)[1]
+        k = min(RECALL_AT + 1, n)  # an image finds itself, which does not count
+        nowhere, anywhere = np.zeros(n, dtype=np.int64), np.full(len(own), NONE)
+        exact = self._search_exactly(self.embeddings[own], k, nowhere, anywhere)[1]
         return own, [row[row != mine][: k - 1] for mine, row in zip(own, exact, strict=True)]
 
     def _recall(self, own: Ints, others: list[Ints]) -> float:
@@ -204,13 +203,13 @@ class GallerySearch:
         self.recall = 1.0
         if wanted:
             k = len(others[0]) + 1
-            found = self._among_proposals(self.embeddings[own], k, self.ids)[1][:, :k]
+            found = self._search_approximately(self.embeddings[own], k, self.ids)[1][:, :k]
             hits = sum(np.isin(row, mine).sum() for row, mine in zip(others, found, strict=True))
             self.recall = float(hits / wanted)
         return self.recall
 
     def pack(self) -> tuple[dict[str, Any], dict[str, bytes | memoryview]]:
-        """Return what a manifest says of the search, and the contents of its files."""
+        """Return the manifest entries of the search, and the contents of its files."""
         facts: dict[str, Any] = {
             "feature_dim": self.embeddings.shape[1],
             "kind": self.kind,
@@ -226,10 +225,10 @@ class GallerySearch:
     def unpack(
         cls, facts: Mapping[str, Any], files: Mapping[str, BufferedReader], ids: Ints
     ) -> "GallerySearch":
-        """Take what ``pack`` returned, from files; the embeddings stay there until needed.
+        """Restore the result of ``pack`` from files; embeddings are memory-mapped.
 
         Raises:
-            KeyError: A fact or a file is missing.
+            KeyError: An entry or a file is missing.
             ValueError, TypeError, OSError, EOFError: They cannot be read, or do not fit together.
         """
         embeddings = mapped_npy(files["embeddings"])
@@ -239,20 +238,20 @@ class GallerySearch:
         proposals = None
         if kind != "flat":
             content = files["proposals"].read()
-            proposals = Proposals.from_bytes(kind, content, facts["breadth"], dim)
+            proposals = CandidateIndex.from_bytes(kind, content, facts["breadth"], dim)
         return cls(embeddings, ids, proposals, checks.real("recall", facts["recall"], 0, 1))
 
-    def _among_all(
+    def _search_exactly(
         self, queries: Floats, k: int, cameras: Ints, excluded: Ints
     ) -> tuple[Scores, Ints]:
-        """Compare every query with every image."""
+        """Search exactly."""
         return exact_search.search(queries, self.embeddings, k, cameras, excluded, self.origin)
 
-    def _among_proposals(self, queries: Floats, k: int, allowed: Ints) -> tuple[Scores, Ints]:
-        """Rank what the structure proposes of the ``allowed`` ids: ``k`` or more, exactly."""
+    def _search_approximately(self, queries: Floats, k: int, allowed: Ints) -> tuple[Scores, Ints]:
+        """Rank at least ``k`` candidates among the ``allowed`` ids by exact scores."""
         assert self.proposals is not None
-        ids = self.proposals.propose(queries, k + exact_search.SPARE, allowed)
-        positions = np.where(ids >= 0, np.searchsorted(self.ids, ids), NOBODY)
+        ids = self.proposals.candidates(queries, k + exact_search.SPARE, allowed)
+        positions = np.where(ids >= 0, np.searchsorted(self.ids, ids), NONE)
         nothing_left_out = np.full(len(queries), np.inf)
         width = positions.shape[1]
         return exact_search.rank(queries, self.embeddings, positions, nothing_left_out, width)[:2]

@@ -1,4 +1,4 @@
-"""The table of a gallery: for every image its number, file, camera and identity."""
+"""Table of a gallery: id, file, camera and identity of every image."""
 
 import os
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ Labels: TypeAlias = Iterable[object]
 """Names or numbers of cameras or identities; ``""``, ``UNKNOWN`` and None are unknown ones."""
 
 NO_NAME = ""
-"""Camera or identity of an image whose camera or identity nobody knows."""
+"""Name of an unknown camera or identity."""
 
 _SCHEMA = pa.schema(
     [("id", pa.int64()), ("path", pa.string()), ("camera", pa.string()), ("identity", pa.string())]
@@ -27,14 +27,14 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Hit:
-    """An image that a search has found.
+    """Image found by a search.
 
     Attributes:
-        id: Its number in the gallery.
+        id: Id in the gallery.
         score: Cosine of its embedding and the query's.
-        path: Its file.
-        camera: Name of its camera, empty if unknown.
-        identity: Name of who is on it, empty if unknown.
+        path: File.
+        camera: Name of the camera, empty if unknown.
+        identity: Name of the identity, empty if unknown.
     """
 
     id: int
@@ -46,14 +46,13 @@ class Hit:
 
 @dataclass(frozen=True, eq=False)
 class GalleryTable:
-    """What is known of the images of a gallery, a row each.
+    """Images of a gallery, one per row.
 
-    Cameras and identities are names, for numbers given to them by one dataset mean nothing in
-    another.
+    Cameras and identities are names, because numbers of one dataset mean nothing in another.
 
     Attributes:
-        ids: (N,) int64, ascending: the number that an image keeps for ever.
-        paths: (N,) of its file.
+        ids: (N,) int64, ascending; the id of an image never changes.
+        paths: (N,) files.
         cameras: (N,) names, ``NO_NAME`` where unknown.
         identities: (N,) names, ``NO_NAME`` where unknown.
     """
@@ -68,11 +67,11 @@ class GalleryTable:
 
     @cached_property
     def camera_codes(self) -> NDArray[np.int64]:
-        """(N,) a number for each camera's name, see ``code``; ``UNKNOWN`` where there is none."""
+        """(N,) number of each camera, see ``code``; ``UNKNOWN`` where unknown."""
         return np.array([self._codes[camera] for camera in self.cameras], dtype=np.int64)
 
     def code(self, camera: str) -> int:
-        """Return the number of a camera in ``camera_codes``, ``UNKNOWN`` if it is not there."""
+        """Return the number of a camera in ``camera_codes``, ``UNKNOWN`` if absent."""
         return self._codes.get(camera, UNKNOWN)
 
     @cached_property
@@ -87,7 +86,7 @@ class GalleryTable:
         )
 
     def hit(self, row: int, score: float) -> Hit:
-        """Return a row as what a search has found."""
+        """Return a row as a hit."""
         return Hit(
             id=int(self.ids[row]),
             score=score,
@@ -119,7 +118,7 @@ class GalleryTable:
 
     @classmethod
     def from_parquet(cls, content: bytes) -> "GalleryTable":
-        """Read what ``to_parquet`` wrote.
+        """Read the result of ``to_parquet``.
 
         Raises:
             ValueError: Not a Parquet file, other columns, empty cells, or ids that do not ascend.
@@ -161,7 +160,7 @@ def make_table(
     files = [os.fspath(path) for path in paths]
     if len(files) != count:
         raise ValueError(
-            f"paths must have one entry an embedding, got {len(files)} for {count} embeddings"
+            f"paths must have one entry per embedding, got {len(files)} for {count} embeddings"
         )
     seen: set[str] = set()
     for path in files:
@@ -173,7 +172,7 @@ def make_table(
         column = [NO_NAME] * len(files) if values is None else names(values)
         if len(column) != len(files):
             raise ValueError(
-                f"{label} must have one entry a path, got {len(column)} for {len(files)} paths"
+                f"{label} must have one entry per path, got {len(column)} for {len(files)} paths"
             )
         columns.append(_array(column))
     ids = np.arange(first_id, first_id + len(files), dtype=np.int64)
@@ -202,16 +201,16 @@ def _name(label: object) -> str:
 
 
 def names_per_query(cameras: object, queries: int) -> list[str]:
-    """Return the name of the camera that each query must not find, empty for none.
+    """Return the name of the camera to exclude for each query, empty for none.
 
     Raises:
-        TypeError: Neither a camera nor some cameras.
-        ValueError: Not one camera a query.
+        TypeError: ``cameras`` is neither a camera nor a list of them.
+        ValueError: Not one camera per query.
     """
     if cameras is None or isinstance(cameras, (str, int, np.integer)):
         return names([cameras]) * queries
     if not isinstance(cameras, Iterable):
-        raise TypeError(f"exclude_camera must be a camera or one a query, got {cameras!r}")
+        raise TypeError(f"exclude_camera must be a camera or one per query, got {cameras!r}")
     listed = names(cameras)
     if len(listed) != queries:
         raise ValueError(

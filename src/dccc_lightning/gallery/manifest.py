@@ -1,4 +1,4 @@
-"""The manifest of a gallery: the files that it consists of, and how it is searched."""
+"""Manifest of a gallery: its data files and its kind of search."""
 
 import json
 import re
@@ -11,28 +11,28 @@ from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.errors import UserError
 
 FORMAT = 1
-"""Layout of the folder; raise it with every change that older versions cannot read."""
+"""Version of the format; increment it with every change that older versions cannot read."""
 
 MANIFEST = "index.json"
 SUFFIXES = {"embeddings": ".npy", "table": ".parquet", "proposals": ".faiss"}
 DATA_FILE = re.compile(r"(embeddings|table|proposals)-[0-9a-f]{16}\.(npy|parquet|faiss)")
 OWN_FILE = re.compile(rf"\.?({DATA_FILE.pattern}|{MANIFEST})(\.\d+)?")
-"""Data files, manifest, and their temporaries."""
+"""Names of data files, the manifest, and their temporary files."""
 _LARGEST_MANIFEST = 1 << 20
 
 Manifest = Mapping[str, Any]
 
 
 def is_gallery(folder: Path) -> bool:
-    """Tell whether a folder holds a gallery."""
+    """Return True if a folder holds a gallery."""
     return (folder / MANIFEST).is_file()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read what a gallery says of itself.
+    """Read the manifest of a gallery.
 
     Raises:
-        UserError: No gallery, a damaged manifest, or one of another format.
+        UserError: No gallery, or a manifest that is damaged or of another format.
     """
     with opened_manifest(folder) as file:
         return parsed(folder, file)
@@ -42,7 +42,7 @@ def opened_manifest(folder: Path) -> BufferedReader:
     """Open the file of a manifest.
 
     Raises:
-        UserError: No gallery, or no right to read it.
+        UserError: No gallery, or no permission to read it.
     """
     try:
         return (folder / MANIFEST).open("rb")
@@ -75,7 +75,7 @@ def parsed(folder: Path, file: BufferedReader) -> dict[str, Any]:
 
 
 def unreadable(folder: Path, error: OSError) -> UserError:
-    """Return the error for a gallery that the system does not let us read."""
+    """Return the error for a gallery that cannot be read."""
     return UserError(f"{folder}: cannot be read ({error.strerror or error})")
 
 
@@ -83,7 +83,7 @@ def file_names(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Return the names of the data files by part.
 
     Raises:
-        UserError: One of them is not a name that ``write_gallery`` gives.
+        UserError: A name is not one of ``write_gallery``.
     """
     names = {}
     for part, facts in manifest["files"].items():
@@ -95,7 +95,7 @@ def file_names(folder: Path, manifest: Manifest) -> dict[str, str]:
 
 
 def damaged(folder: Path, reason: str) -> UserError:
-    """Return the error for a gallery that is not what was written."""
+    """Return the error for a damaged gallery."""
     return UserError(
         f"{folder}: the gallery is damaged, {reason}; {_command(folder)} builds it anew"
     )

@@ -1,4 +1,4 @@
-"""What an approximate search would have to look at, estimated before the structure is built."""
+"""Estimate of the work of an approximate search, before its index is built."""
 
 import faiss as _faiss
 import numpy as np
@@ -9,26 +9,26 @@ Ints = NDArray[np.int64]
 faiss = _faiss
 
 _LISTS = 256
-_PER_LIST = 64  # rows that k-means sees
+_PER_LIST = 64  # rows per list for k-means
 
 
 def share_compared(
     rows: NDArray[np.float32], queries: Ints, neighbors: list[Ints], recall: float
 ) -> float:
-    """Return the share of a gallery that k-means lists leave to be compared with a query.
+    """Estimate the share of a gallery that an inverted file compares with a query.
 
-    It depends on the rows alone. A few coarse lists of a sample are enough, since only the true
-    neighbours of some rows have to be found in them: it takes seconds where the structure itself
-    takes minutes. More lists would leave less to be compared.
+    The result is deterministic. A few coarse lists of a sample suffice, because only the true
+    neighbours of some rows have to be found: this takes seconds, the index minutes. More lists
+    would compare less.
 
     Args:
         rows: (N, D) of length 1.
         queries: (Q,) positions of rows.
         neighbors: Positions of the nearest rows of each query.
-        recall: Share of the neighbours that is found.
+        recall: Share of the neighbours to find.
 
     Returns:
-        In (0, 1]: small where rows lie in clusters, near ``recall`` where they lie anywhere.
+        In (0, 1]: small for clustered rows, near ``recall`` for unclustered ones.
     """
     n, dim = rows.shape
     lists = max(1, min(_LISTS, n // _PER_LIST))
@@ -37,7 +37,7 @@ def share_compared(
     kmeans = faiss.Kmeans(dim, lists, niter=10, seed=1, max_points_per_centroid=_PER_LIST)
     kmeans.train(sample)
     nearest = kmeans.index.search(rows[queries], lists)[1]
-    places = np.argsort(nearest, axis=1)  # of each list, from a query's nearest on
+    places = np.argsort(nearest, axis=1)  # rank of each list by distance from the query
     needed = [
         place[kmeans.index.search(rows[others], 1)[1][:, 0]]
         for place, others in zip(places, neighbors, strict=True)

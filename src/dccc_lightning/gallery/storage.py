@@ -1,10 +1,9 @@
-"""A gallery on disk: a folder of data files and a manifest, complete or absent.
+"""Gallery on disk: a folder of data files and a manifest, written atomically.
 
-The manifest (``index.json``) names the data files and their SHA-256, and a data file carries part
-of its SHA-256 in its name. So a gallery is replaced in one step, by renaming the new manifest over
-the old one; files that are no longer named are removed afterwards. The SHA-256 finds damage; it is
-no protection from forgery, since it lies beside the files. Nothing is unpickled: the files are
-JSON, NPY, Parquet and faiss's own format.
+The manifest (``index.json``) names the data files and their SHA-256, part of which is in each file
+name. So renaming the new manifest over the old one replaces a gallery atomically; unused files are
+removed afterwards. The SHA-256 detects damage, not forgery. Nothing is unpickled: the files are
+JSON, NPY, Parquet and faiss's format.
 """
 
 import fcntl
@@ -43,19 +42,19 @@ Parts = Mapping[str, bytes | memoryview]
 def write_gallery(
     folder: Path, facts: Mapping[str, Any], parts: Parts, expected: Manifest | None = None
 ) -> Manifest:
-    """Write a gallery; one that is there already, damaged or not, is replaced in one step.
+    """Write a gallery; an existing one, damaged or not, is replaced atomically.
 
     Args:
-        folder: Made if it is not there.
-        facts: What the manifest says beside format and files.
+        folder: Folder, created if missing.
+        facts: Entries of the manifest beside format and files.
         parts: Contents of the data files, by ``embeddings``, ``table`` and ``proposals``.
-        expected: The manifest that a gallery there must still have; None replaces any.
+        expected: Manifest that an existing gallery must have; None replaces any.
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: The folder holds something else or another manifest, or cannot be written to.
+        UserError: The folder holds other files or another manifest, or cannot be written to.
     """
     try:
         is_new = not folder.exists()
@@ -80,17 +79,16 @@ def write_gallery(
 
 @contextmanager
 def opened_gallery(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, BufferedReader]]]:
-    """Open a gallery: its manifest, and the data files that it names, each as it was written.
+    """Open the manifest and the data files of a gallery, and verify their SHA-256.
 
-    All are of one state, whatever other processes write meanwhile: a file is opened once, and stays
-    readable when it is removed. Where one is removed before that, the manifest is another file now,
-    and is read again.
+    All are of one state while other processes write: open files stay readable when removed. If a
+    file is removed before it is opened, the manifest has been replaced and is read again.
 
     Yields:
         The manifest and the data files by part.
 
     Raises:
-        UserError: No gallery, another format, or a file missing or changed.
+        UserError: No gallery, another format, or a missing or changed file.
     """
     with ExitStack() as stack:
         missing: OSError | None = None
@@ -123,11 +121,10 @@ def opened_gallery(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Buf
 
 
 def remove_remains(folder: Path) -> None:
-    """Remove from a gallery what killed processes have left there.
+    """Remove the files that killed processes have left in a gallery.
 
-    These are temporary files, and data files of an earlier state. A data file that is newer than
-    the manifest may be of a change that goes on, on another host even: it stays for the next
-    change to remove.
+    These are temporary files and data files of an earlier state. A data file newer than the
+    manifest may belong to a change in progress, also on another host, and stays.
     """
     _remove_temporaries(folder)
     with suppress(OSError, UserError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -146,7 +143,7 @@ def npy(array: NDArray[np.float32]) -> memoryview:
 
 
 def mapped_npy(file: BufferedReader) -> "np.memmap[Any, np.dtype[np.float32]]":
-    """Return the array of a NPY file that ``npy`` made, memory-mapped.
+    """Return the memory-mapped array of a NPY file that ``npy`` made.
 
     Raises:
         ValueError: Another file, or an array of another type.
@@ -160,7 +157,7 @@ def mapped_npy(file: BufferedReader) -> "np.memmap[Any, np.dtype[np.float32]]":
 
 
 def _may_be_replaced(folder: Path) -> bool:
-    """Tell a gallery, damaged or not, from a folder that holds something else."""
+    """Return True for a gallery, damaged or not; False for a folder with other files."""
     if not folder.is_dir():
         return False
     if all(OWN_FILE.fullmatch(path.name) for path in folder.iterdir()):
@@ -178,7 +175,7 @@ def _write_files(folder: Path, facts: Mapping[str, Any], parts: Parts) -> Manife
         for part, content in parts.items():
             digest = hashlib.sha256(content).hexdigest()
             name = f"{part}-{digest[:16]}{SUFFIXES[part]}"
-            # One of this name that is there already may be damaged.
+            # Written also if it exists: that file may be damaged.
             write_atomically(folder / name, content)
             files[part] = {"name": name, "bytes": len(content), "sha256": digest}
         write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
@@ -198,13 +195,13 @@ def _remove_temporaries(folder: Path) -> None:
 
 
 def _data_files(folder: Path, names: set[str]) -> list[Path]:
-    """Return the data files that have none of these names."""
+    """Return the data files with other names."""
     return [p for p in folder.iterdir() if DATA_FILE.fullmatch(p.name) and p.name not in names]
 
 
 @contextmanager
 def _locked(folder: Path, operation: int) -> Iterator[None]:
-    """Let one process at a time write into a folder."""
+    """Lock a folder against writes by other processes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, operation)
