@@ -134,11 +134,11 @@ class TestExactSearch:
             build(np.eye(3)).search(**{"embeddings": np.ones((1, 3)), **arguments})
 
     def test_what_does_not_fit_together_is_refused(self):
-        with pytest.raises(ValueError, match="one entry an embedding, got 1 for 2"):
+        with pytest.raises(ValueError, match="one entry per embedding, got 1 for 2"):
             GalleryIndex.build(np.eye(2), ["a"], fingerprint=MODEL)
         with pytest.raises(ValueError, match="'a' twice"):
             GalleryIndex.build(np.eye(2), ["a", "a"], fingerprint=MODEL)
-        with pytest.raises(ValueError, match="cameras must have one entry a path, got 1"):
+        with pytest.raises(ValueError, match="cameras must have one entry per path, got 1"):
             GalleryIndex.build(np.eye(2), ["a", "b"], fingerprint=MODEL, cameras=["x"])
         with pytest.raises(ValueError, match="kind must be one of"):
             build(np.eye(2), kind="lsh")

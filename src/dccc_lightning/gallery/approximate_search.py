@@ -72,7 +72,7 @@ class CandidateIndex:
         """Build the index, deterministically.
 
         Raises:
-            ValueError: ``kind`` is unknown, or there are too few rows for it.
+            ValueError: ``kind`` is unknown or needs more rows.
         """
         checks.choice("kind", kind, KINDS[1:])
         n, dim = rows.shape

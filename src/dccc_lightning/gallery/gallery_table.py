@@ -145,17 +145,17 @@ def make_table(
     cameras: Labels | None,
     identities: Labels | None,
 ) -> GalleryTable:
-    """Assign ids from ``first_id`` to images, and numbers to cameras and identities.
+    """Return the table of images with ids from ``first_id``.
 
     Args:
-        first_id: Of the first image.
-        count: N, of the embeddings.
+        first_id: Id of the first image.
+        count: Number N of embeddings.
         paths: N files, all different.
-        cameras: N names or numbers, or None where nobody knows.
+        cameras: N names or numbers, or None if all are unknown.
         identities: The same.
 
     Raises:
-        ValueError: Not one path an embedding or one camera or identity a path, or a path twice.
+        ValueError: Lengths differ, or a path repeats.
     """
     files = [os.fspath(path) for path in paths]
     if len(files) != count:

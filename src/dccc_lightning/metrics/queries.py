@@ -46,7 +46,7 @@ def check_queries(splits: Splits) -> int:
         if scored:
             if scored < total:
                 log.warning(
-                    "%s: %d of %d queries have no match in the gallery and are left out",
+                    "%s: %d of %d queries have no match in the gallery and do not count",
                     *(splits.name, total - scored, total),
                 )
             return scored
