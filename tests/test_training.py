@@ -217,7 +217,7 @@ def test_any_dataset_can_be_pretrained_on(
     outcome = command(*tiny, "task=pretrain", "epochs=1", "output=source")
     assert outcome.code == 0, outcome
     ((queries, unmatched),) = counts
-    said = f"{unmatched} of {queries} queries have no match in the gallery and are left out"
+    said = f"{unmatched} of {queries} queries have no match in the gallery and do not count"
     assert said in " ".join((outcome.out + outcome.err).split())
     results = results_of(tmp_path / "source")
     assert (results["query"], results["scored_queries"]) == (queries, queries - unmatched)
