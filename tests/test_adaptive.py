@@ -276,7 +276,7 @@ def test_where_the_choice_gives_no_clusters_eps_moves_as_with_any_schedule(caplo
     assert found.choice is not None
     assert found.scheduled_eps == found.choice.eps
     assert found.eps < 0.395
-    assert "less than two clusters" in caplog.text
+    assert "fewer than two clusters" in caplog.text
 
 
 def test_schedules_of_the_clock_have_no_choice(features):
