@@ -266,7 +266,7 @@ def test_other_ways_to_compute(
     ("options", "message"),
     [
         (["trainer.accumulate_grad_batches=3"], "16 images cannot be split into 3 parts"),
-        (["trainer.accumulate_grad_batches=2"], "model.bn_group_size=64; at most 1 parts"),
+        (["trainer.accumulate_grad_batches=2"], "model.bn_group_size=64; choose at most 1 parts"),
         (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches"),
         (["checkpoint.every_n_steps=0"], "every_n_steps"),
         (["on_nonfinite_loss=ignore"], "on_nonfinite_loss"),
