@@ -43,6 +43,9 @@ def test_the_wheel_holds_every_file(wheel_folder: Path) -> None:
         target = package if kind == "*.py" else package / "conf"
         missing = [p for p in home.rglob(kind) if not (target / p.relative_to(home)).exists()]
         assert missing == []
+    templates = "reports/templates"
+    for path in (ROOT / "src" / "dccc_lightning" / templates).iterdir():
+        assert (package / templates / path.name).exists()
     assert (package / "py.typed").exists()
     assert (package / "weights" / "resnet10_synthetic.pt").exists()
 

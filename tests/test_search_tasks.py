@@ -15,8 +15,11 @@ from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
 from dccc_lightning import GalleryIndex, cli, load_embedder
+from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
+from dccc_lightning.gallery.gallery_table import Hit
 from dccc_lightning.gallery.manifest import MANIFEST
+from dccc_lightning.reports.boards.search_board import SearchRow, write_board
 from dccc_lightning.tasks.calibrate import calibrate
 from dccc_lightning.tasks.index import index
 from dccc_lightning.tasks.path_labels import PathLabels
@@ -113,6 +116,21 @@ def test_a_gallery_of_a_split_is_searched_with_another(ask, embedder):
         assert board.format == "PNG"
         colours = {colour for _, colour in board.getcolors(1 << 24)}
     assert {(46, 158, 91), (208, 67, 59), (47, 109, 179)} <= colours  # right, wrong, query
+
+
+def test_a_board_has_places_for_narrow_and_unreadable_images(tmp_path):
+    shapes = {"wide.png": (90, 30), "narrow.png": (1, 2000)}
+    for name, size in shapes.items():
+        Image.new("RGB", size, (255, 0, 0)).save(tmp_path / name)
+    hits = [Hit(n, 0.5, str(tmp_path / name), "", "") for n, name in enumerate([*shapes, "gone"])]
+    query = ListedImage(str(tmp_path / "wide.png"), "1", "5")
+    write_board(tmp_path / "all.png", [SearchRow(query, hits)], 3, "all")
+    write_board(tmp_path / "two.png", [SearchRow(query, hits), SearchRow(query, [])], 2, "two")
+    with Image.open(tmp_path / "all.png") as board, Image.open(tmp_path / "two.png") as other:
+        red = sum(count for count, color in board.getcolors(1 << 24) if color == (255, 0, 0))
+        assert red == 2 * 96 * 32  # the query and the wide hit, in their proportions
+        assert other.height > board.height
+        assert other.width < board.width
 
 
 def test_queries_are_an_image_a_folder_or_a_list(ask, people, tmp_path):

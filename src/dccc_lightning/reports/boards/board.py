@@ -1,6 +1,6 @@
 """Rows of thumbnails with frames and captions: as figures, and drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -71,28 +71,44 @@ def board(
         thumbnails: Hold all images of the rows.
     """
     data = {"note": note, "rows": [asdict(row) for row in rows]}
-    return Panel(name, title, _draw(title, note, rows, thumbnails), data)
+    picture = draw_board(title, note, rows, thumbnails.__getitem__, thumbnails.size)
+    return Panel(name, title, picture, data)
 
 
-def _draw(title: str, note: str, rows: Sequence[BoardRow], thumbnails: Thumbnails) -> Image.Image:
-    width, height = thumbnails.size
-    step, row_height = width + 2 * _FRAME + _GAP, _HEADING + height + 2 * _FRAME + _CAPTION + _GAP
-    columns = max((len(row.tiles) for row in rows), default=0)
+def draw_board(
+    title: str,
+    note: str,
+    rows: Sequence[BoardRow],
+    picture: Callable[[str], Image.Image],
+    size: tuple[int, int],
+) -> Image.Image:
+    """Draw rows of pictures with frames and captions.
+
+    Args:
+        title: Above the rows.
+        note: Below the title.
+        rows: From top to bottom.
+        picture: Returns the picture of a key.
+        size: Width and height of all pictures.
+    """
+    step, frame_height = size[0] + 2 * _FRAME + _GAP, size[1] + 2 * _FRAME
+    row_height = _HEADING + frame_height + _CAPTION + _GAP
     texts = [font(14).getlength(title), font(11).getlength(note)]
     texts += [font(12).getlength(row.title) for row in rows]
-    right = 2 * _MARGIN + max(columns * step, *(int(length) for length in texts))
-    picture = Image.new("RGB", (right, _TITLE + row_height * len(rows) + _MARGIN), _WHITE)
-    pen = ImageDraw.Draw(picture)
+    columns = max((len(row.tiles) for row in rows), default=0)
+    width = 2 * _MARGIN + max(2 * _GAP + columns * step, *(int(length) for length in texts))
+    board = Image.new("RGB", (width, _TITLE + row_height * len(rows) + _MARGIN), _WHITE)
+    pen = ImageDraw.Draw(board)
     pen.text((_MARGIN, 12), title, fill=_BLACK, font=font(14))
     pen.text((_MARGIN, 34), note, fill=_GREY, font=font(11))
     for number, row in enumerate(rows):
-        top = _TITLE + number * row_height
-        pen.text((_MARGIN, top), row.title, fill=_BLACK, font=font(12))
-        for column, tile in enumerate(row.tiles):
-            x, y = _MARGIN + column * step, top + _HEADING
-            frame = (x, y, x + width + 2 * _FRAME - 1, y + height + 2 * _FRAME - 1)
-            pen.rectangle(frame, fill=FRAME_COLORS[tile.frame])
-            picture.paste(thumbnails[tile.key], (x + _FRAME, y + _FRAME))
+        x, y = _MARGIN, _TITLE + number * row_height + _HEADING
+        pen.text((x, y - _HEADING), row.title, fill=_BLACK, font=font(12))
+        for tile in row.tiles:
+            end = x + size[0] + 2 * _FRAME - 1, y + frame_height - 1
+            pen.rectangle((x, y, *end), fill=FRAME_COLORS[tile.frame])
+            board.paste(picture(tile.key), (x + _FRAME, y + _FRAME))
             lines = [shortened(line, font(10), step - 2) for line in tile.caption.split("\n")]
-            pen.multiline_text((x, frame[3] + 4), "\n".join(lines), fill=_GREY, font=font(10))
-    return picture
+            pen.multiline_text((x, end[1] + 4), "\n".join(lines), fill=_GREY, font=font(10))
+            x += step + (2 * _GAP if tile.frame == "query" else 0)
+    return board
