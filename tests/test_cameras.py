@@ -17,7 +17,7 @@ from dccc_lightning.clustering.experimental.camera_penalty import penalize
 from dccc_lightning.clustering.experimental.proxies import LinkedProxies, camera_graph
 from dccc_lightning.clustering.experimental.refinement import refine
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.clustering.outliers import renumbered
+from dccc_lightning.clustering.outliers import number_without_gaps
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler
 from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
@@ -332,7 +332,7 @@ class TestPseudoLabels:
         assert labeler(rows, FixedSchedule(0.6), 0, **known).refined == 0
         adapted = center(rows, cameras)
         assert np.sum(refine(identities, [rows, rows], 0.5, 9) < 0) > 50
-        some = renumbered(np.where(np.arange(len(rows)) % 5 == 0, -1, identities))
+        some = number_without_gaps(np.where(np.arange(len(rows)) % 5 == 0, -1, identities))
         labeler = PseudoLabeler(
             algorithm=Known(some), outliers="attach", attach_within=1.05, **options
         )
@@ -470,7 +470,9 @@ def test_a_dataset_without_cameras_is_one_line():
     trainer, module, datamodule = fakes(Records(paths, identities, unknown))
     for camera in ("center", "whiten", "penalty", "proxies"):
         callback = Recluster(FixedSchedule(0.6), PseudoLabeler(camera=camera))
-        with pytest.raises(UserError, match=f"clustering.camera={camera}: .* must be none") as seen:
+        with pytest.raises(
+            UserError, match=f"clustering.camera={camera}: .*choose clustering.camera=none"
+        ) as seen:
             callback.setup(trainer, module, "fit")
         assert "\n" not in str(seen.value)
     each = Records(paths, identities, np.arange(len(rows)))

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial.distance import squareform
 from sklearn import cluster
 
-from dccc_lightning.clustering.algorithms import DBSCAN, numbered
+from dccc_lightning.clustering.algorithms import DBSCAN, number_clusters
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.experimental.hdbscan import HDBSCAN
 from dccc_lightning.clustering.experimental.infomap import Infomap
@@ -73,7 +73,7 @@ def singles(labels):
 @given(st.lists(st.integers(-2, 5), min_size=1, max_size=30), st.integers(1, 4))
 @settings(max_examples=50, deadline=None)
 def test_clusters_are_numbered_by_their_first_point(groups, least):
-    assert numbered(np.array(groups), least).tolist() == slow_numbered(groups, least)
+    assert number_clusters(np.array(groups), least).tolist() == slow_numbered(groups, least)
 
 
 @given(seed=st.integers(0, 10_000), tied=st.booleans(), eps=st.sampled_from([0.1, 0.2, 0.3]))

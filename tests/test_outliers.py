@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.experimental.attachment import attach, centroids
 from dccc_lightning.clustering.experimental.refinement import agreement, refine
-from dccc_lightning.clustering.outliers import as_singles, renumbered
+from dccc_lightning.clustering.outliers import number_without_gaps, outliers_to_clusters
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
@@ -73,8 +73,8 @@ class TestNumbers:
     @settings(max_examples=25, deadline=None)
     @given(labelings)
     def test_singles_are_new_clusters_of_one(self, labels):
-        labels = renumbered(labels)
-        found = as_singles(labels)
+        labels = number_without_gaps(labels)
+        found = outliers_to_clusters(labels)
         np.testing.assert_array_equal(found[labels >= 0], labels[labels >= 0])
         assert np.unique(found).tolist() == list(range(found.max() + 1))
         assert all(np.sum(found == single) == 1 for single in found[labels < 0])
@@ -83,7 +83,7 @@ class TestNumbers:
     @settings(max_examples=25, deadline=None)
     @given(labelings)
     def test_renumbering_closes_gaps_and_keeps_the_order(self, labels):
-        found = renumbered(labels)
+        found = number_without_gaps(labels)
         np.testing.assert_array_equal(found < 0, labels < 0)
         names = np.unique(labels[labels >= 0]).tolist()
         assert [names[n] for n in found[found >= 0]] == labels[labels >= 0].tolist()
@@ -211,7 +211,7 @@ class TestPseudoLabels:
         expected = refine(attach(scattered, rows, 9.0), [rows, rows], 0.5, 5)
         assert found.num_clusters == 5
         assert np.unique(found.labels).tolist() == [-1, 0, 1, 2, 3, 4]
-        np.testing.assert_array_equal(found.labels, renumbered(expected))
+        np.testing.assert_array_equal(found.labels, number_without_gaps(expected))
         assert found.refined == int(np.sum(attach(scattered, rows, 9.0) != expected)) >= 4
 
     def test_two_clusters_are_left_in_any_case(self, caplog):

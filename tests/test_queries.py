@@ -15,7 +15,7 @@ from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.losses import SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
-from dccc_lightning.metrics.queries import check_queries, seen_by_one_camera, with_match
+from dccc_lightning.metrics.queries import check_queries, has_match, seen_by_one_camera
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.training.optimization import Optimization
@@ -36,7 +36,7 @@ labelled = st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 2)), min_size=
 @given(labelled, labelled)
 @settings(max_examples=60, deadline=None)
 def test_a_query_has_a_match_as_in_the_evaluation(query, gallery):
-    found = with_match(records(*query), records(*gallery))
+    found = has_match(records(*query), records(*gallery))
     everything = records(*gallery)
     for (identity, camera), matched in zip(query, found, strict=True):
         one = np.eye(2)[:1], np.array([identity]), np.array([camera])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval as ReIDRetrieval
     from dccc_lightning.models.embedder import build_embedder as build_embedder
     from dccc_lightning.module import DCCCModule as DCCCModule
+    from dccc_lightning.neighbors.embeddings import UnitEmbeddings as UnitEmbeddings
     from dccc_lightning.neighbors.nearest import knn as knn
     from dccc_lightning.training.callbacks.recluster import Recluster as Recluster
     from dccc_lightning.training.optimization import Optimization as Optimization
@@ -61,6 +62,7 @@ _PUBLIC = {
     "SoftOnlyLoss": "losses",
     "Splits": "data.records",
     "StepSchedule": "clustering.dcps",
+    "UnitEmbeddings": "neighbors.embeddings",
     "UserError": "errors",
     "build_embedder": "models.embedder",
     "export_embedder": "inference.checked_export",

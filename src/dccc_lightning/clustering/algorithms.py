@@ -59,11 +59,11 @@ class DBSCAN:
         Raises:
             ValueError: ``eps`` is above ``graph.max_distance``.
         """
-        limit, matrix = checked_eps(graph, eps), graph.distances
+        limit, matrix = check_eps(graph, eps), graph.distances
         return _dbscan(matrix.indptr, matrix.indices, matrix.data, limit, self.min_samples)
 
 
-def checked_eps(graph: NeighborGraph, eps: float) -> np.float32:
+def check_eps(graph: NeighborGraph, eps: float) -> np.float32:
     """Return ``eps`` in float32, the type of the distances.
 
     Raises:
@@ -77,14 +77,14 @@ def checked_eps(graph: NeighborGraph, eps: float) -> np.float32:
     return np.float32(eps)
 
 
-def numbered(groups: NDArray[np.integer[Any]], min_samples: int) -> NDArray[np.int64]:
+def number_clusters(groups: NDArray[np.integer[Any]], min_samples: int) -> NDArray[np.int64]:
     """Return labels with clusters numbered by their first point.
 
     Args:
         groups: (N,) integers, negative for points in no group.
         min_samples: Least size of a cluster; points of smaller groups become outliers.
 
-    >>> numbered(np.array([9, 2, 9, 5, -1, 2]), min_samples=2).tolist()
+    >>> number_clusters(np.array([9, 2, 9, 5, -1, 2]), min_samples=2).tolist()
     [0, 1, 0, -1, -1, 1]
     """
     _, first, place, counts = np.unique(

@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def as_singles(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def outliers_to_clusters(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Assign every outlier a cluster of its own, after the others in the order of the images.
 
-    >>> as_singles(np.array([-1, 0, 0, 1, -1])).tolist()
+    >>> outliers_to_clusters(np.array([-1, 0, 0, 1, -1])).tolist()
     [2, 0, 0, 1, 3]
     """
     single = labels < 0
     return np.where(single, labels.max(initial=-1) + np.cumsum(single), labels)
 
 
-def renumbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def number_without_gaps(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Renumber the clusters from 0 without gaps, in their order; outliers stay -1.
 
-    >>> renumbered(np.array([7, -1, 3, 7])).tolist()
+    >>> number_without_gaps(np.array([7, -1, 3, 7])).tolist()
     [1, -1, 0, 1]
     """
     names = np.unique(labels[labels >= 0])

@@ -18,7 +18,7 @@ from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, ja
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics import cluster_quality
-from dccc_lightning.neighbors.camera_normalization import checked_cameras, normalized_by_camera
+from dccc_lightning.neighbors.camera_normalization import check_cameras, normalize_by_camera
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 
@@ -164,14 +164,14 @@ class PseudoLabeler:
 
     def _points(self, features: Features, cameras: ArrayLike | None) -> UnitEmbeddings:
         """Return the embeddings to search, normalised by camera."""
-        return normalized_by_camera(UnitEmbeddings.of(features), cameras, self.camera)
+        return normalize_by_camera(UnitEmbeddings.of(features), cameras, self.camera)
 
     def _graph(
         self, points: UnitEmbeddings, cameras: ArrayLike | None, top: float
     ) -> tuple[NeighborGraph, ClusteringAlgorithm]:
         """Return the distances up to ``top`` and the algorithm for them."""
         if self.camera == "proxies":
-            known = checked_cameras(cameras, len(points))
+            known = check_cameras(cameras, len(points))
             graph = camera_graph(points, known, self.k1, self.k2, top, self.backend)
             return graph, LinkedProxies(self.algorithm, points, self.k1, self.k2, self.backend)
         neighbors = knn(points, self.k1, self.backend)
@@ -200,7 +200,7 @@ class PseudoLabeler:
             )
             if cluster_quality.num_clusters(kept) >= 2:
                 refined = int(np.sum(kept != labels))
-                labels = outliers.renumbered(kept)
+                labels = outliers.number_without_gaps(kept)
             else:
                 _log.warning(
                     "epoch %d: refinement would leave fewer than two clusters; skipped", epoch

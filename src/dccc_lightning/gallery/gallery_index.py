@@ -17,11 +17,11 @@ from dccc_lightning.gallery.gallery_table import (
     GalleryTable,
     Hit,
     Labels,
+    excluded_cameras,
     make_table,
-    names_per_query,
 )
 from dccc_lightning.gallery.manifest import Manifest, damaged
-from dccc_lightning.gallery.storage import opened_gallery, remove_remains, write_gallery
+from dccc_lightning.gallery.storage import open_gallery, remove_remains, write_gallery
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 ABOVE_ALL = 1.01
@@ -169,7 +169,7 @@ class GalleryIndex:
         k = min(checks.integer("k", k, 1), max(len(self), 1))
         checks.real("minimum_score", minimum_score, -1.0, ABOVE_ALL)
         queries = self._unit(embeddings, fingerprint)
-        excluded = [self.table.code(c) for c in names_per_query(exclude_camera, len(queries))]
+        excluded = [self.table.code(c) for c in excluded_cameras(exclude_camera, len(queries))]
         scores, found = self._search.nearest(
             queries, k, self.table.camera_codes, np.array(excluded, dtype=np.int64)
         )
@@ -275,7 +275,7 @@ class GalleryIndex:
             UserError: No gallery, or one that is damaged, of another format, or of another model.
         """
         folder = Path(folder)
-        with opened_gallery(folder) as (facts, files):
+        with open_gallery(folder) as (facts, files):
             try:
                 table = GalleryTable.from_parquet(files["table"].read())
                 search = GallerySearch.unpack(facts, files, table.ids)

@@ -16,7 +16,7 @@ from dccc_lightning.gallery import exact_search
 from dccc_lightning.gallery.approximate_search import CandidateIndex, pick_kind
 from dccc_lightning.gallery.exact_search import NONE, Scores
 from dccc_lightning.gallery.search_pilot import share_compared
-from dccc_lightning.gallery.storage import mapped_npy, npy
+from dccc_lightning.gallery.storage import map_npy, npy
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 from dccc_lightning.neighbors.similarity import Origin, origin_of
 
@@ -231,7 +231,7 @@ class GallerySearch:
             KeyError: An entry or a file is missing.
             ValueError, TypeError, OSError, EOFError: They cannot be read, or do not fit together.
         """
-        embeddings = mapped_npy(files["embeddings"])
+        embeddings = map_npy(files["embeddings"])
         dim, kind = facts["feature_dim"], facts["kind"]
         if embeddings.shape != (len(ids), dim):
             raise ValueError("its parts do not belong together")

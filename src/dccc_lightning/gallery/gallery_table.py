@@ -200,7 +200,7 @@ def _name(label: object) -> str:
     return str(label) if is_known else NO_NAME
 
 
-def names_per_query(cameras: object, queries: int) -> list[str]:
+def excluded_cameras(cameras: object, queries: int) -> list[str]:
     """Return the name of the camera to exclude for each query, empty for none.
 
     Raises:

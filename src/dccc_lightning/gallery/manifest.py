@@ -34,11 +34,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: No gallery, or a manifest that is damaged or of another format.
     """
-    with opened_manifest(folder) as file:
-        return parsed(folder, file)
+    with open_manifest(folder) as file:
+        return parse_manifest(folder, file)
 
 
-def opened_manifest(folder: Path) -> BufferedReader:
+def open_manifest(folder: Path) -> BufferedReader:
     """Open the file of a manifest.
 
     Raises:
@@ -54,7 +54,7 @@ def opened_manifest(folder: Path) -> BufferedReader:
         raise unreadable(folder, error) from error
 
 
-def parsed(folder: Path, file: BufferedReader) -> dict[str, Any]:
+def parse_manifest(folder: Path, file: BufferedReader) -> dict[str, Any]:
     """Read a manifest from its file; raises as ``read_manifest``."""
     try:
         content = file.read(_LARGEST_MANIFEST + 1)

@@ -30,8 +30,8 @@ from dccc_lightning.gallery.manifest import (
     Manifest,
     damaged,
     file_names,
-    opened_manifest,
-    parsed,
+    open_manifest,
+    parse_manifest,
     read_manifest,
     unreadable,
 )
@@ -78,7 +78,7 @@ def write_gallery(
 
 
 @contextmanager
-def opened_gallery(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, BufferedReader]]]:
+def open_gallery(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, BufferedReader]]]:
     """Open the manifest and the data files of a gallery, and verify their SHA-256.
 
     All are of one state while other processes write: open files stay readable when removed. If a
@@ -94,11 +94,11 @@ def opened_gallery(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Buf
         missing: OSError | None = None
         before: os.stat_result | None = None
         while True:
-            file = stack.enter_context(opened_manifest(folder))
+            file = stack.enter_context(open_manifest(folder))
             here = os.fstat(file.fileno())  # of an open file: no other can have its number
             if missing is not None and before is not None and os.path.samestat(before, here):
                 raise damaged(folder, f"{Path(missing.filename).name} is missing") from missing
-            manifest = parsed(folder, file)
+            manifest = parse_manifest(folder, file)
             try:
                 files: dict[str, BufferedReader] = {
                     part: stack.enter_context((folder / name).open("rb"))
@@ -142,7 +142,7 @@ def npy(array: NDArray[np.float32]) -> memoryview:
     return buffer.getbuffer()
 
 
-def mapped_npy(file: BufferedReader) -> "np.memmap[Any, np.dtype[np.float32]]":
+def map_npy(file: BufferedReader) -> "np.memmap[Any, np.dtype[np.float32]]":
     """Return the memory-mapped array of a NPY file that ``npy`` made.
 
     Raises:

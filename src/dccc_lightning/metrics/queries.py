@@ -11,7 +11,7 @@ from dccc_lightning.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def with_match(query: Records, gallery: Records) -> NDArray[np.bool_]:
+def has_match(query: Records, gallery: Records) -> NDArray[np.bool_]:
     """Return a mask (Q,) of the queries with a match, by the rules of ``evaluate_retrieval``."""
     matches = _count(query.identities, gallery.identities)
     pairs = np.stack([gallery.identities, gallery.cameras], axis=1)
@@ -30,7 +30,7 @@ def _count(wanted: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.i
 
 def count_queries(splits: Splits) -> dict[str, int]:
     """Return the number of queries and of valid queries, for results.json."""
-    scored = with_match(splits.query, splits.gallery)
+    scored = has_match(splits.query, splits.gallery)
     return {"query": len(scored), "scored_queries": int(scored.sum())}
 
 
@@ -42,7 +42,7 @@ def check_queries(splits: Splits) -> int:
     """
     total = len(splits.query)
     if total and len(splits.gallery):
-        scored = int(with_match(splits.query, splits.gallery).sum())
+        scored = int(has_match(splits.query, splits.gallery).sum())
         if scored:
             if scored < total:
                 log.warning(

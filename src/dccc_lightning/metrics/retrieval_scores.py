@@ -18,7 +18,7 @@ from dccc_lightning.common.tensors import as_tensor
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.metrics.rank_positions import positions
 from dccc_lightning.metrics.reranking import Rerank, reranked_distances
-from dccc_lightning.neighbors.camera_normalization import center, checked_cameras, have_means
+from dccc_lightning.neighbors.camera_normalization import any_camera_repeats, center, check_cameras
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.similarity import origin_of, products
@@ -99,8 +99,8 @@ def evaluate_retrieval(
         warn_of_collapse(sampled(features), "gallery images", log)
     if camera_center:
         together = torch.cat([queries, features]), torch.cat([cameras, others[1]])
-        every = checked_cameras(together[1].cpu().numpy(), len(together[0]))
-        if not have_means(every):
+        every = check_cameras(together[1].cpu().numpy(), len(together[0]))
+        if not any_camera_repeats(every):
             raise ValueError("no camera has two of these images, so no camera has a mean")
         centered = center(together[0], every)
         queries, features = centered[: len(queries)], centered[len(queries) :]

@@ -22,7 +22,7 @@ _SMALLEST = 1e-12
 """Least eigenvalue of a covariance, relative to its mean eigenvalue; lower ones are raised."""
 
 
-def checked_cameras(cameras: ArrayLike | None, images: int) -> NDArray[np.int64]:
+def check_cameras(cameras: ArrayLike | None, images: int) -> NDArray[np.int64]:
     """Return the cameras as (N,) int64, -1 where unknown.
 
     Raises:
@@ -38,7 +38,7 @@ def checked_cameras(cameras: ArrayLike | None, images: int) -> NDArray[np.int64]
     return known.astype(np.int64)
 
 
-def have_means(cameras: ArrayLike) -> bool:
+def any_camera_repeats(cameras: ArrayLike) -> bool:
     """Return True if any known camera (-1: unknown) took at least two of the images (N,)."""
     known = np.asarray(cameras)
     known = known[known >= 0]
@@ -48,14 +48,14 @@ def have_means(cameras: ArrayLike) -> bool:
 FeaturesT = TypeVar("FeaturesT", NDArray[Any], Tensor, UnitEmbeddings)
 
 
-def normalized_by_camera(features: FeaturesT, cameras: ArrayLike | None, mode: str) -> FeaturesT:
+def normalize_by_camera(features: FeaturesT, cameras: ArrayLike | None, mode: str) -> FeaturesT:
     """Return the embeddings (N, D) to search, for one of ``ranges.CAMERA_MODES``.
 
     Proxies use whitened embeddings, because linking compares centroids of different cameras.
     """
     if mode == "none":
         return features
-    known = checked_cameras(cameras, len(features))
+    known = check_cameras(cameras, len(features))
     if mode == "penalty":
         return features
     return center(features, known) if mode == "center" else whiten(features, known)
@@ -87,7 +87,7 @@ def center(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
     """
     unit = UnitEmbeddings.of(features).rows
     centered = np.empty_like(unit)
-    for group in _camera_means(unit, checked_cameras(cameras, len(unit))):
+    for group in _camera_means(unit, check_cameras(cameras, len(unit))):
         centered[group.images] = UnitEmbeddings.of(_remainder(unit, group)).rows
     return _like(features, centered)
 
@@ -120,7 +120,7 @@ def whiten(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
     embeddings = UnitEmbeddings.of(features)
     unit = embeddings.rows
     device = embeddings.device if embeddings.device.type == "cuda" else torch.device("cpu")
-    groups = list(_camera_means(unit, checked_cameras(cameras, len(unit))))
+    groups = list(_camera_means(unit, check_cameras(cameras, len(unit))))
 
     def centered(group: _Group) -> Tensor:
         return torch.from_numpy(_remainder(unit, group)).to(device)

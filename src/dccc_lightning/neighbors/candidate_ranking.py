@@ -98,7 +98,7 @@ def rank_all(features: Floats, rows: Ints, k: int) -> tuple[Floats, Ints]:
 
 
 @parallel
-def spread_groups(
+def expand_groups(
     distances: Floats, nearest: Ints, groups: Ints, members: Ints, starts: Ints, k: int
 ) -> tuple[Floats, Ints]:
     """Expand the neighbours of groups of equal rows to the neighbours of the rows.

@@ -77,7 +77,7 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     distances, nearest = _search_distinct(distinct, min(k, len(distinct)), backend, device)
     if len(distinct) == len(unit):
         return distances, nearest
-    return candidate_ranking.spread_groups(distances, nearest, groups, members, starts, k)
+    return candidate_ranking.expand_groups(distances, nearest, groups, members, starts, k)
 
 
 def _search_distinct(

@@ -31,7 +31,7 @@ from dccc_lightning.clustering.algorithms import ClusteringAlgorithm
 from dccc_lightning.clustering.dcps import Choice
 from dccc_lightning.clustering.experimental.core_distances import core_distances
 from dccc_lightning.clustering.jaccard import NeighborGraph
-from dccc_lightning.clustering.outliers import as_singles
+from dccc_lightning.clustering.outliers import outliers_to_clusters
 from dccc_lightning.common import checks, ranges
 from dccc_lightning.metrics import cluster_quality
 
@@ -142,7 +142,7 @@ def _stability(
     known = (around > _ROUNDING) & (around <= graph.max_distance + _ROUNDING)
     around = np.clip(around, min(step, schedule.floor, around[known].min()), graph.max_distance)
     labels = [algorithm.fit_predict(graph, float(eps)) for eps in around]
-    every = [as_singles(found) for found in labels]
+    every = [outliers_to_clusters(found) for found in labels]
     pairs = zip(every, every[reach:], strict=False)
     agreement = np.array([cluster_quality.adjusted_rand_index(*pair) for pair in pairs])
     some = np.array([cluster_quality.num_clusters(found) >= 2 for found in labels[reach:-reach]])

@@ -6,7 +6,7 @@ from scipy.sparse import csr_matrix
 
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.common import checks
-from dccc_lightning.neighbors.camera_normalization import checked_cameras
+from dccc_lightning.neighbors.camera_normalization import check_cameras
 
 
 def penalize(graph: NeighborGraph, cameras: ArrayLike | None, penalty: float) -> NeighborGraph:
@@ -24,7 +24,7 @@ def penalize(graph: NeighborGraph, cameras: ArrayLike | None, penalty: float) ->
         ValueError: Shapes do not fit, no camera is known, or ``penalty`` is negative.
     """
     checks.real("penalty", penalty, 0)
-    known = checked_cameras(cameras, len(graph))
+    known = check_cameras(cameras, len(graph))
     matrix = graph.distances
     rows = np.repeat(np.arange(len(graph)), np.diff(matrix.indptr))
     same = (known[rows] == known[matrix.indices]) & (known[rows] >= 0) & (rows != matrix.indices)

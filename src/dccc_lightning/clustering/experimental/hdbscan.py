@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.algorithms import checked_eps, numbered
+from dccc_lightning.clustering.algorithms import check_eps, number_clusters
 from dccc_lightning.clustering.experimental.cluster_tree import densest_clusters
 from dccc_lightning.clustering.experimental.core_distances import core_distances
 from dccc_lightning.clustering.jaccard import NeighborGraph
@@ -66,9 +66,9 @@ class HDBSCAN:
         Raises:
             ValueError: ``eps`` is above ``graph.max_distance``.
         """
-        edges = self._edges(graph, checked_eps(graph, eps))
+        edges = self._edges(graph, check_eps(graph, eps))
         found = densest_clusters(*edges, len(graph), self.min_cluster_size, _APART)
-        return numbered(found, 1)
+        return number_clusters(found, 1)
 
     def _edges(
         self, graph: NeighborGraph, eps: np.float32

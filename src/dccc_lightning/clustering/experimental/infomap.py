@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.algorithms import OUTLIER, checked_eps, numbered
+from dccc_lightning.clustering.algorithms import OUTLIER, check_eps, number_clusters
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
@@ -64,14 +64,14 @@ class Infomap:
             UserError: Infomap failed; the message has its last line.
         """
         edges = graph.distances.tocoo()
-        kept = (edges.row < edges.col) & (edges.data <= checked_eps(graph, eps))
+        kept = (edges.row < edges.col) & (edges.data <= check_eps(graph, eps))
         groups = np.full(len(graph), OUTLIER, dtype=np.int64)
         if kept.any():
             weights = 1 - edges.data[kept].astype(np.float64)
             links = np.column_stack([edges.row[kept], edges.col[kept], weights])
             points, communities = self._communities(links)
             groups[points] = communities
-        return numbered(groups, self.min_samples)
+        return number_clusters(groups, self.min_samples)
 
     def _communities(self, links: NDArray[np.float64]) -> tuple[NDArray[np.int64], ...]:
         """Return the points with a link, and the community of each, from 1."""

@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from dccc_lightning.clustering.algorithms import DBSCAN, OUTLIER, ClusteringAlgorithm
 from dccc_lightning.clustering.experimental.attachment import centroids
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
-from dccc_lightning.clustering.outliers import as_singles, renumbered
+from dccc_lightning.clustering.outliers import number_without_gaps, outliers_to_clusters
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 
@@ -87,14 +87,14 @@ class LinkedProxies:
         Raises:
             ValueError: ``eps`` is above ``graph.max_distance``.
         """
-        proxies = as_singles(self.within.fit_predict(graph, eps))
+        proxies = outliers_to_clusters(self.within.fit_predict(graph, eps))
         sizes = np.bincount(proxies)
         middles = centroids(UnitEmbeddings.of(self.features).rows, proxies)
         links = _graph(middles, self.k1, self.k2, graph.max_distance, self.backend)
         linked = DBSCAN(min_samples=2).fit_predict(links, eps)
-        labels: NDArray[np.int64] = as_singles(linked)[proxies]
+        labels: NDArray[np.int64] = outliers_to_clusters(linked)[proxies]
         labels[((linked == OUTLIER) & (sizes == 1))[proxies]] = OUTLIER
-        return renumbered(labels)
+        return number_without_gaps(labels)
 
 
 def _graph(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dccc_lightning.clustering.algorithms import checked_eps, numbered
+from dccc_lightning.clustering.algorithms import check_eps, number_clusters
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.common import ranges
 
@@ -49,8 +49,8 @@ class SingleLinkage:
             ValueError: ``eps`` is above ``graph.max_distance``.
         """
         matrix = graph.distances
-        near = matrix.data <= checked_eps(graph, eps)
+        near = matrix.data <= check_eps(graph, eps)
         starts = np.concatenate([[0], np.cumsum(near)])[matrix.indptr]
         # Ones, not distances: a distance of 0 would be no edge.
         edges = csr_matrix((np.ones(near.sum()), matrix.indices[near], starts), matrix.shape)
-        return numbered(connected_components(edges, directed=False)[1], self.min_samples)
+        return number_clusters(connected_components(edges, directed=False)[1], self.min_samples)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dccc_lightning.clustering.dcps import Choice, Schedule
-from dccc_lightning.clustering.outliers import as_singles
+from dccc_lightning.clustering.outliers import outliers_to_clusters
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
 from dccc_lightning.common import collectives
 from dccc_lightning.common.faults import LostProcessError
@@ -26,7 +26,7 @@ from dccc_lightning.inference.split_embedding import embed_split
 from dccc_lightning.metrics.cluster_summary import summarize
 from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.neighbors.camera_normalization import have_means
+from dccc_lightning.neighbors.camera_normalization import any_camera_repeats
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.training.lightning_internals import shuffles_batches
@@ -100,7 +100,9 @@ class Recluster(Callback):
                 "clustering: features and refine need the teacher, but this loss has none; "
                 "choose another loss, or features=student and refine=0"
             )
-        if self.labeler.camera != "none" and not have_means(datamodule.splits.train.cameras):
+        if self.labeler.camera != "none" and not any_camera_repeats(
+            datamodule.splits.train.cameras
+        ):
             raise UserError(
                 f"clustering.camera={self.labeler.camera}: no camera has two training images; "
                 "choose clustering.camera=none"
@@ -126,7 +128,7 @@ class Recluster(Callback):
         previous = datamodule.labels
         labels, figures = self._cluster(unit, context, previous, epoch)
         single = self.labeler.outliers == "single"
-        module.memory.rebuild(embeddings, as_singles(labels) if single else labels)
+        module.memory.rebuild(embeddings, outliers_to_clusters(labels) if single else labels)
         collectives.broadcast(module.memory.centroids)
         datamodule.set_pseudo_labels(labels, epoch)
         with announced("describing the clusters"):
