@@ -94,11 +94,12 @@ def _page(target: Path) -> str:
 
 
 def _show(target: Path) -> str:
-    """Return the page of a file: a Markdown file as it is, any other as a listing."""
+    """Return the page of a file: Markdown with its links to docs/, any other file as a listing."""
     text = (REPOSITORY / target).read_text(encoding="utf-8")
     head = "---\nsearch:\n  exclude: true\nhide:\n  - navigation\n---\n"
     if target.suffix == ".md":
-        return head + text
+        docs = posixpath.relpath(".", posixpath.dirname(_page(target)))
+        return head + text.replace("](docs/", f"]({docs}/")
     # One anchor a line (line-1, line-2, ...), for links to what is implemented there.
     form = HtmlFormatter(linespans="line", wrapcode=True)
     listing = highlight(text, get_lexer_for_filename(target.name, stripnl=False), form)
