@@ -175,6 +175,7 @@ def test_a_dataset_alone_is_the_published_recipe(dataset):
         "width": 1.0,
         "pooling": "avg",
         "weights": "imagenet",
+        "dialect": "auto",
         "bn_group_size": 64,
     }
     assert settings["published"] == FIGURES[dataset]

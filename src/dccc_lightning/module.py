@@ -9,7 +9,6 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from dccc_lightning import __version__
 from dccc_lightning.common import collectives
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.errors import UserError
@@ -22,6 +21,7 @@ from dccc_lightning.models.batchnorm import (
 )
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.models.teacher import MeanTeacher
+from dccc_lightning.training.checkpointing import describe_network
 from dccc_lightning.training.optimization import Optimization
 from dccc_lightning.training.retrieval_module import EvaluatedModule
 
@@ -161,15 +161,7 @@ class DCCCModule(EvaluatedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the description of the network beside the weights."""
         data = getattr(self._trainer, "datamodule", None)  # of Recluster: a ReIDDataModule
-        described: dict[str, Any] = {}
-        if data is not None and self.student.architecture:
-            described = {
-                "format": 1,
-                "version": __version__,
-                "model": dict(self.student.architecture),
-                "image": {"height": data.height, "width": data.width},
-                "dataset": data.dataset.name,
-            }
+        described = describe_network(self.student, data)
         better = {} if self.better is None else {"network": _NAMES[self.better]}
         checkpoint["dccc_lightning"] = described | better
 

@@ -87,6 +87,8 @@ class ImageEmbedder:
         """
         digest = hashlib.sha256()
         digest.update(repr((self.height, self.width, IMAGENET_MEAN, IMAGENET_STD)).encode())
+        if options := self.network.layout.options():
+            digest.update(repr(sorted(options.items())).encode())
         for name, value in sorted(self.network.state_dict().items()):
             if not name.endswith("num_batches_tracked"):  # does not affect embeddings
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

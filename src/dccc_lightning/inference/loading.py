@@ -17,13 +17,11 @@ from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.models.catalog import OWN
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.foreign_objects import ForeignObjectError, load_tensors
+from dccc_lightning.models.state_files import KEY
 from dccc_lightning.models.weight_formats import describe_file
 from dccc_lightning.models.weights import BUNDLED
 
 __all__ = ["ImageEmbedder", "Origin", "load_embedder"]
-
-KEY = "dccc_lightning"
-"""Key of a checkpoint's description: format, version, model, image, dataset."""
 
 BETTER = "network"
 """Key in the description of the better network at the last evaluation, if evaluated."""
@@ -32,6 +30,7 @@ FORMAT = 1
 """Newest version of the description that can be read."""
 
 _PREFIXES = {"teacher": "teacher.network.", "student": "student."}
+_NOT_BUILT = ("_target_", "weights", "dialect")
 _BUILDER = "dccc_lightning.models.embedder.build_embedder"
 BUNDLED_MODEL = {"backbone": "resnet10", "width": 0.5, "pooling": "avg", "bn_group_size": 64}
 _BUNDLED_FILE = resources.files("dccc_lightning") / "weights" / BUNDLED
@@ -150,7 +149,7 @@ def _origin(file: Path, content: Mapping[Any, Any], network: str) -> Origin:
         return Origin(
             path=str(file),
             network=network,
-            model={str(k): v for k, v in _named(model).items() if k not in ("_target_", "weights")},
+            model={str(k): v for k, v in _named(model).items() if k not in _NOT_BUILT},
             height=checks.integer("image.height", image["height"], 1),
             width=checks.integer("image.width", image["width"], 1),
             dataset=str(dataset["name"] if isinstance(dataset, Mapping) else dataset),

@@ -2,12 +2,15 @@
 
 import difflib
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
+from dccc_lightning.models.dialects.families import check_dialect
+from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.weight_formats import describe_folder
 
 
@@ -138,6 +141,8 @@ def check_embedder(
     weights: str | None = "imagenet",
     bn_group_size: int = 64,
     image_size: tuple[int, int] | None = None,
+    dialect: str = "auto",
+    layout: Mapping[str, Any] | None = None,
 ) -> tuple[int, int]:
     """Check the arguments of ``build_embedder`` and return the size of the images.
 
@@ -148,12 +153,19 @@ def check_embedder(
         weights: As in ``build_embedder``.
         bn_group_size: As in ``build_embedder``.
         image_size: As in ``build_embedder``.
+        dialect: As in ``build_embedder``.
+        layout: As in ``build_embedder``.
 
     Raises:
         ValueError: A name is unknown or a number out of range.
         UserError: The file of weights does not exist, or timm is not installed.
     """
     checks.choice("pooling", pooling, POOLINGS)
+    check_dialect(dialect)
+    if Layout.of(layout).changes_trunk() and not (
+        isinstance(backbone, str) and backbone in RESNETS
+    ):
+        raise ValueError(f"layout: only the ResNets of docs/models.md have options, not {backbone}")
     if isinstance(backbone, str):
         size = check_backbone(backbone, width, bn_group_size, image_size)
         check_pooling(pooling, ends_in_map=backbone not in TRANSFORMERS)

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.catalog import OWN, check_embedder, check_pooling
-from dccc_lightning.models.pooling import build_pooling
+from dccc_lightning.models.input_normalization import InputNormalization
+from dccc_lightning.models.layout import PUBLISHED, Layout
+from dccc_lightning.models.pooling import GeneralizedMean, build_pooling
 from dccc_lightning.models.trunk import Trunk
 from dccc_lightning.models.weights import load_weights
 from dccc_lightning.models.wrapped_trunk import wrap_backbone
@@ -29,16 +31,19 @@ class Embedder(nn.Module):
         bn_group_size: Number of images of the global batch that share batch-norm statistics.
 
     Attributes:
+        layout: Options of the network; set by ``arrange``.
         architecture: Arguments of ``build_embedder`` that rebuild it; empty if it was built
             otherwise.
     """
 
     architecture: Mapping[str, Any] = {}
+    layout: Layout = PUBLISHED
 
     def __init__(
         self, backbone: nn.Module, pooling: nn.Module, feature_dim: int, bn_group_size: int
     ) -> None:
         super().__init__()
+        self.normalization: nn.Module = nn.Identity()
         self.backbone = backbone
         self.pooling = pooling
         self.neck = GroupedBatchNorm(feature_dim, group_size=bn_group_size)
@@ -47,9 +52,45 @@ class Embedder(nn.Module):
 
     def pool(self, images: Tensor) -> Tensor:
         """Return the pooled features (B, D) before the neck, not normalised."""
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = self.normalization(images).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.pooling(self.backbone(images))
         return features
+
+    def check_layout(self, layout: Layout) -> None:
+        """Check that the network supports a layout.
+
+        Raises:
+            ValueError: Only ResNets of this package support the options.
+        """
+        if layout.changes_trunk() and not hasattr(self.backbone, "arrange"):
+            raise ValueError(
+                f"the network of the file has {layout}; choose a ResNet of docs/models.md as "
+                "model.backbone"
+            )
+
+    def arrange(self, layout: Layout, gem: bool = False) -> None:
+        """Set the options of a layout, and record them in ``architecture``.
+
+        Args:
+            layout: Options of published networks.
+            gem: Change the pooling to GeM.
+
+        Raises:
+            ValueError: The backbone does not support the layout.
+        """
+        self.check_layout(layout)
+        if hasattr(self.backbone, "arrange"):
+            cast(Any, self.backbone).arrange(layout)
+        is_half = layout.normalization == "half"
+        self.layout = layout
+        self.normalization = InputNormalization() if is_half else nn.Identity()
+        if gem and not isinstance(self.pooling, GeneralizedMean):
+            self.pooling = GeneralizedMean()
+        if self.architecture:
+            changed = {"pooling": "gem"} if gem else {}
+            options = {"layout": layout.options()} if layout.options() else {}
+            others = {k: v for k, v in self.architecture.items() if k != "layout"}
+            self.architecture = others | changed | options
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed normalised images.
@@ -70,6 +111,8 @@ def build_embedder(
     weights: str | None = "imagenet",
     bn_group_size: int = 64,
     image_size: tuple[int, int] | None = None,
+    dialect: str = "auto",
+    layout: Mapping[str, Any] | None = None,
 ) -> Embedder:
     """Build an embedder and load its weights.
 
@@ -86,12 +129,17 @@ def build_embedder(
         bn_group_size: Number of images of the global batch that share batch-norm statistics.
         image_size: Height and width of the images in pixels, 256 x 128 if None; used by
             transformers and to check custom modules.
+        dialect: Family of a file of weights: ``auto`` to recognise it, ``none`` to match names and
+            shapes only, or a name of docs/models.md.
+        layout: Options of ``Layout``, which override those of the file's family.
 
     Raises:
         ValueError: A name is unknown, a number out of range, or a module cannot process the images.
         UserError: The weights cannot be found, read or matched, or timm is not installed.
     """
-    size = check_embedder(backbone, width, pooling, weights, bn_group_size, image_size)
+    size = check_embedder(
+        backbone, width, pooling, weights, bn_group_size, image_size, dialect, layout
+    )
     trunk: Trunk
     if isinstance(backbone, str):
         name = backbone
@@ -104,7 +152,8 @@ def build_embedder(
     embedder.architecture = {
         "backbone": name, "width": width, "pooling": pooling, "bn_group_size": bn_group_size,
     }  # fmt: skip
+    embedder.arrange(Layout.of(layout))
     if weights is not None:
-        load_weights(embedder, weights, name)
+        load_weights(embedder, weights, name, dialect)
     embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     return embedder

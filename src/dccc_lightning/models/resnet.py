@@ -10,7 +10,14 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.catalog import RESNETS
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
+from dccc_lightning.models.layout import PUBLISHED, Layout
 from dccc_lightning.models.trunk import Trunk
+
+_STEM_POOLS: dict[str, dict[str, Any]] = {
+    "padded": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "ceil": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+    "2x2": {"kernel_size": 2, "stride": 2},
+}
 
 Block = type[BasicBlock | Bottleneck]
 
@@ -19,7 +26,7 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
     """ResNet without classifier, which returns its last feature map.
 
     Parameters have torchvision's names, so its weights load unchanged. The last stage has stride 1:
-    16 x 8 positions for a 256 x 128 image.
+    16 x 8 positions for a 256 x 128 image. ``arrange`` builds the variants of other repositories.
 
     The variant IBN-a has instance norm on half of the channels of the first normalisation of each
     block in the first three stages (Pan et al., 2018). Its parameters are named as in the IBN-Net
@@ -67,10 +74,16 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
         if ibn:
             for first in (b for stage in (self.layer1, self.layer2, self.layer3) for b in stage):
                 first.bn1 = InstanceBatchNorm(first.bn1.num_features, group_size)
-        last = self.layer4[0]
-        (last.conv1 if block is BasicBlock else last.conv2).stride = (1, 1)
-        last.downsample[0].stride = (1, 1)
+        self.arrange(PUBLISHED)
         self.out_channels = round(512 * width) * block.expansion
+
+    def arrange(self, layout: Layout) -> None:
+        """Set pooling and ReLU of the stem and stride of the last stage."""
+        self.maxpool = nn.MaxPool2d(**_STEM_POOLS[layout.stem_pool])
+        self.relu = nn.ReLU(inplace=True) if layout.stem_relu else nn.Identity()
+        last, stride = self.layer4[0], (layout.last_stride, layout.last_stride)
+        (last.conv1 if isinstance(last, BasicBlock) else last.conv2).stride = stride
+        last.downsample[0].stride = stride
 
     def _narrow(self, block: Block, layers: tuple[int, int, int, int], width: float) -> None:
         channels = [round(c * width) for c in (64, 128, 256, 512)]

@@ -1,9 +1,10 @@
 """Safe reading of state dicts from files of other projects."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -19,19 +20,34 @@ log = logging.getLogger(__name__)
 _WRAPPERS = ("state_dict", "model", "teacher", "student")
 """Keys that may contain the state dict, in order of preference; DINO evaluates its teacher."""
 
+_NETWORKS = re.compile(r"state_dict_\d+$|model_\d+(_ema)?$")
+"""Keys of one of several state dicts, which become prefixes of the names."""
 
-def read_state(path: Path) -> Mapping[str, Tensor]:
+KEY = "dccc_lightning"
+"""Key of a checkpoint's description: format, version, model, image, dataset."""
+
+
+class StateFile(NamedTuple):
+    """Tensors of a file by name, and the layout of the network if the file describes it."""
+
+    tensors: Mapping[str, Tensor]
+    layout: Mapping[str, Any] | None = None
+
+
+def read_state(path: Path) -> StateFile:
     """Read the tensors of a file written by ``torch.save`` or safetensors.
 
     The state dict is the content of the file, or nested under ``state_dict``, ``model``,
-    ``teacher`` or ``student``. NumPy arrays are converted to tensors. No code of the file is run;
+    ``teacher`` or ``student``; several state dicts, ``model_1`` or ``state_dict_1`` and so on, are
+    read as one. NumPy arrays are converted to tensors. No code of the file is run;
     other objects are ignored.
 
     Args:
         path: File of any name; the format is detected from the content.
 
     Returns:
-        The dense floating-point and integer tensors, by name.
+        The dense floating-point and integer tensors, by name, and the layout that checkpoints of
+        this package describe.
 
     Raises:
         UserError: The file is missing or damaged, has objects that could run code, or has no state
@@ -44,11 +60,12 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
             content: Any = load_file(path)
         else:
             content, left_out = load_tensors(path)
+        layout = _layout(content)
         for wrapper in _WRAPPERS:
             if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
                 content = content[wrapper]
         is_state = isinstance(content, Mapping)
-        items = content.items() if is_state else ()
+        items = _unfold(content).items() if is_state else ()
         tensors = {str(name): value.detach() for name, value in items if _is_plain(value)}
     except ForeignObjectError as error:
         raise UserError(
@@ -69,7 +86,26 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         raise UserError(f"{_named(path)}: contains a {type(content).__name__}, not a state dict")
     if left_out:
         log.info("%s: ignored, not tensors: %s", _named(path), few(left_out))
-    return tensors
+    return StateFile(tensors, layout)
+
+
+def _layout(content: object) -> Mapping[str, Any] | None:
+    """Return the layout in a description by this package."""
+    described = content.get(KEY) if isinstance(content, Mapping) else None
+    model = described.get("model") if isinstance(described, Mapping) else None
+    layout = model.get("layout") if isinstance(model, Mapping) else None
+    return layout if isinstance(layout, Mapping) else None
+
+
+def _unfold(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return the tensors of several state dicts as one."""
+    unfolded: dict[Any, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping) and _NETWORKS.match(str(name)):
+            unfolded |= {f"{name}.{inner}": tensor for inner, tensor in value.items()}
+        else:
+            unfolded[name] = value
+    return unfolded
 
 
 def _is_plain(value: object) -> bool:

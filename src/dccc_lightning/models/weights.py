@@ -1,18 +1,25 @@
 """Loading of weights from torchvision, this package or a file."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.naming import is_expected, own_name, part
+from dccc_lightning.models.dialects.classifiers import classifiers
+from dccc_lightning.models.dialects.reading import Reading, read_dialect
+from dccc_lightning.models.layout import Layout
+from dccc_lightning.models.naming import own_name, part
 from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 from dccc_lightning.models.pretrained import imagenet_state
-from dccc_lightning.models.state_files import read_state
+from dccc_lightning.models.state_files import StateFile, read_state
+
+if TYPE_CHECKING:
+    from dccc_lightning.models.embedder import Embedder
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +33,13 @@ class WeightsReport:
     Attributes:
         loaded: Names in the embedder that were loaded.
         missing: Names in the embedder that are not in the file.
-        unexpected: Names in the file that are not in the embedder, except classifier heads.
+        unexpected: Names in the file that are not in the embedder, except classifiers.
         misshapen: Names in both with different shapes, as ``name: file shape, model shape``.
         resized: Names in ``loaded`` of interpolated position embeddings.
+        family: Family of the file.
+        built: Options of the network that the file's family requires.
+        left_out: Parts of the file that do not affect its embeddings.
+        note: Remark on the family.
     """
 
     loaded: tuple[str, ...]
@@ -36,10 +47,14 @@ class WeightsReport:
     unexpected: tuple[str, ...]
     misshapen: tuple[str, ...]
     resized: tuple[str, ...] = ()
+    family: str = ""
+    built: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    note: str = ""
 
     def __str__(self) -> str:
-        """Return the numbers of tensors and examples in one line."""
-        parts = [f"{len(self.loaded)} tensors loaded"]
+        """Return the family, numbers of tensors and examples in one line."""
+        counts = [f"{len(self.loaded)} tensors loaded"]
         for what, names in (
             ("new", self.missing),
             ("unused", self.unexpected),
@@ -47,60 +62,80 @@ class WeightsReport:
             ("resized", self.resized),
         ):
             if names:
-                parts.append(f"{len(names)} {what} ({_few(names)})")
-        return ", ".join(parts)
+                counts.append(f"{len(names)} {what} ({_few(names)})")
+        parts = [self.family, ", ".join(counts)]
+        parts += [f"built with {', '.join(self.built)}"] if self.built else []
+        parts += [f"left out: {_few(self.left_out)}"] if self.left_out else []
+        return "; ".join(text for text in (*parts, self.note) if text)
 
 
-def load_weights(embedder: nn.Module, source: str, backbone: str) -> WeightsReport:
+def load_weights(
+    embedder: "Embedder", source: str, backbone: str, dialect: str = "auto"
+) -> WeightsReport:
     """Load weights into an embedder; the backbone must match completely, the neck may be missing.
+
+    The embedder gets the layout of the file's family, and GeM pooling if the file has its power.
 
     Args:
         embedder: Embedder, changed in place only if loading succeeds.
         source: ``imagenet``, ``bundled`` or the path of a file for ``read_state``, as saved by
             torchvision, timm, Lightning or the repositories of this field.
         backbone: Name of the network in torchvision or timm.
+        dialect: Family of the file: ``auto``, ``none`` to match names and shapes only, or a name of
+            ``dialects.families.DIALECTS``.
 
     Raises:
-        UserError: The weights do not exist, cannot be downloaded or read, are not finite, or do not
-            match the embedder.
+        UserError: The weights do not exist, cannot be downloaded or read, are not finite, do not
+            match the embedder, or have trained parts that cannot be built.
     """
     if source == "imagenet":
-        state = imagenet_state(backbone)
+        file, dialect = StateFile(imagenet_state(backbone)), "imagenet"
     elif source == "bundled":
-        state = read_state(Path(str(resources.files("dccc_lightning") / "weights" / BUNDLED)))
+        file = read_state(Path(str(resources.files("dccc_lightning") / "weights" / BUNDLED)))
     else:
-        state = read_state(Path(source).expanduser())
-    matched, report = _match(embedder, state)
-    problems = _problems(embedder, report)
+        file = read_state(Path(source).expanduser())
+    try:
+        reading = read_dialect(file, dialect)
+        layout = Layout.of(reading.layout.options() | embedder.layout.options())
+        matched, report = _match(embedder, reading)
+        problems = _problems(embedder, report, reading)
+        if not problems:
+            embedder.check_layout(layout)
+    except (UserError, ValueError) as error:
+        raise _error(f"model.weights={source}: {error}") from error
     broken = [name for name, value in matched.items() if not value.isfinite().all()]
     if problems:
-        line = (
-            f"model.weights={source} does not match {backbone}: {'; '.join(problems)}; "
-            "choose the model of the file, or model.weights=null"
-        )
-    elif broken:
-        line = f"model.weights={source} contains values that are not finite: {_few(broken)}"
-    else:
-        embedder.load_state_dict(matched, strict=False)
-        log.info("weights %s for %s: %s", source, backbone, report)
-        return report
-    raise UserError(" ".join(line.splitlines()))
+        raise _error(f"model.weights={source} does not match {backbone}: {problems}")
+    if broken:
+        raise _error(f"model.weights={source} contains values that are not finite: {_few(broken)}")
+    power = matched.get("pooling.p")
+    embedder.arrange(layout, gem=power is not None)
+    embedder.load_state_dict(matched, strict=False)
+    built = [str(layout)] if layout.options() else []
+    built += [f"GeM of power {power.item():.4g}"] if power is not None else []
+    report = replace(report, built=tuple(built))
+    log.info("weights %s for %s: %s", source, backbone, report)
+    return report
 
 
-def _match(
-    embedder: nn.Module, state: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], WeightsReport]:
+def _error(line: str) -> UserError:
+    return UserError(" ".join(line.splitlines()))
+
+
+def _match(embedder: "Embedder", reading: Reading) -> tuple[dict[str, Tensor], WeightsReport]:
     """Match the tensors of a file with those of the embedder by name and shape."""
     own: dict[str, Tensor] = embedder.state_dict()
-    grid: PositionGrid | None = getattr(embedder.get_submodule("backbone"), "positions", None)
+    if "pooling.p" in reading.tensors and getattr(embedder.backbone, "ends_in_map", True):
+        own.setdefault("pooling.p", reading.tensors["pooling.p"].new_ones(()))
+    grid: PositionGrid | None = getattr(embedder.backbone, "positions", None)
     matched: dict[str, Tensor] = {}
     misshapen: dict[str, str] = {}
-    unexpected, resized = [], []
-    for key, given in state.items():
+    rest: dict[str, Tensor] = {}
+    resized = []
+    for key, given in reading.tensors.items():
         name = own_name(key, own)
-        if name is None:
-            if not is_expected(key):
-                unexpected.append(key)
+        if name is None or name in matched:
+            rest[key] = given
             continue
         value, wanted = given, own[name]
         if value.shape != wanted.shape and name.endswith(".pos_embed") and grid is not None:
@@ -119,23 +154,29 @@ def _match(
     # Files from before torch 0.4.1 lack the counters, which are not used.
     found = matched.keys() | misshapen.keys()
     missing = [n for n in own if n not in found and not n.endswith("num_batches_tracked")]
+    dropped = classifiers(rest, embedder.feature_dim)
+    unexpected = [k for k in rest if k not in dropped and not k.endswith("num_batches_tracked")]
     return matched, WeightsReport(
         tuple(matched),
         tuple(missing),
-        tuple(unexpected),
+        tuple(reading.originals[key] for key in unexpected),
         tuple(misshapen.values()),
         tuple(resized),
+        family=reading.family,
+        left_out=reading.left_out,
+        note=reading.note,
     )
 
 
-def _problems(embedder: nn.Module, report: WeightsReport) -> list[str]:
+def _problems(embedder: "Embedder", report: WeightsReport, reading: Reading) -> str:
     """Return the differences between a file and the embedder; empty if they match."""
     parts = {part(name) for name in embedder.state_dict() if name.startswith("backbone.")}
+    ours = {original: name for name, original in reading.originals.items()}
     unfit = [name for name in report.missing if name.startswith("backbone.")]
-    surplus = [key for key in report.unexpected if part(key) in parts]  # of a deeper network
-    if not (unfit or surplus or report.misshapen):
-        return []
-    problems = [f"{len(report.loaded)} tensors fit"]
+    surplus = [key for key in report.unexpected if part(ours[key]) in parts]  # of a deeper network
+    if not (unfit or surplus or report.misshapen or (reading.strict and report.unexpected)):
+        return ""
+    problems = [reading.family, f"{len(report.loaded)} tensors fit"]
     for what, names in (
         ("missing", unfit),
         ("other shapes", report.misshapen),
@@ -143,7 +184,10 @@ def _problems(embedder: nn.Module, report: WeightsReport) -> list[str]:
     ):
         if names:
             problems.append(f"{what} {_few(names)}")
-    return problems
+    remedy = "choose the model of the file, or model.weights=null"
+    if not (unfit or surplus or report.misshapen):
+        remedy = "choose a model that has these parts, or leave them out by model.dialect=none"
+    return "; ".join([*problems, remedy])
 
 
 def _few(names: Sequence[str], limit: int = 4, longest: int = 100) -> str:

@@ -25,6 +25,7 @@ from dccc_lightning.reports.results import summarize_run, write_results
 from dccc_lightning.tasks.train import results_table
 
 if TYPE_CHECKING:
+    from dccc_lightning.datamodule import ReIDDataModule
     from dccc_lightning.models.embedder import Embedder
 
 
@@ -85,7 +86,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         camera_center=settings["evaluate"]["camera_center"],
     ) | count_queries(datamodule.splits)  # fmt: skip
     if trainer.is_global_zero:
-        content = _half_precision(embedder)
+        content = _half_precision(embedder, datamodule)
         for path in (output / "weights.pt", own["copy_to"]):
             if path is not None:
                 write_atomically(Path(path), content)
@@ -109,14 +110,17 @@ def _identities(splits: Splits) -> tuple[int, NDArray[np.int64]]:
     return len(identities), labels
 
 
-def _half_precision(embedder: "Embedder") -> bytes:
+def _half_precision(embedder: "Embedder", datamodule: "ReIDDataModule") -> bytes:
     """Serialise the weights in half precision and running statistics in single precision."""
     import torch
+
+    from dccc_lightning.training.checkpointing import describe_network
 
     state = {
         name: value.half() if value.is_floating_point() and "running" not in name else value
         for name, value in embedder.cpu().state_dict().items()
     }
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    description = describe_network(embedder, datamodule)
+    torch.save({"state_dict": state, "dccc_lightning": description}, buffer)
     return buffer.getvalue()

@@ -8,15 +8,35 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from dccc_lightning import __version__
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.errors import UserError
+from dccc_lightning.models.embedder import Embedder
 
 LAST = "last.ckpt"
 """Checkpoint from which a run resumes."""
 
 PREVIOUS = "previous.ckpt"
 """Predecessor of ``LAST``."""
+
+
+def describe_network(embedder: Embedder, data: Any) -> dict[str, Any]:
+    """Return the description with which a network can be built again.
+
+    Args:
+        embedder: Network; without ``architecture``, the description is empty.
+        data: ``ReIDDataModule`` with which it was trained, or None.
+    """
+    if data is None or not embedder.architecture:
+        return {}
+    return {
+        "format": 1,
+        "version": __version__,
+        "model": dict(embedder.architecture),
+        "image": {"height": data.height, "width": data.width},
+        "dataset": data.dataset.name,
+    }
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

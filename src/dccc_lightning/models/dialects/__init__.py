@@ -1,0 +1,1 @@
+"""Checkpoints of other repositories: one file and one row a family (docs/models.md)."""

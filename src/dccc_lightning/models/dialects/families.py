@@ -1,0 +1,66 @@
+"""The table of families, in the order in which files are compared with it."""
+
+from collections.abc import Collection
+
+from dccc_lightning.common import checks
+from dccc_lightning.models.dialects.cluster_contrast import CLUSTER_CONTRAST, MMT, PPLR
+from dccc_lightning.models.dialects.dialect import Dialect
+from dccc_lightning.models.dialects.fastreid import FASTREID, FASTREID_0, FASTREID_MGN
+from dccc_lightning.models.dialects.imagenet import MOBILE_OF_TORCHVISION, RESNET_OF_IMAGENET
+from dccc_lightning.models.dialects.open_unreid import OPEN_UNREID
+from dccc_lightning.models.dialects.refused import CLIP_REID, PASS, SOLIDER
+from dccc_lightning.models.dialects.several_networks import (
+    MOCO,
+    MUTUAL_TEACHING,
+    OPEN_UNREID_MEAN,
+    OPEN_UNREID_PAIR,
+    OWN_CHECKPOINT,
+    OWN_WEIGHTS,
+)
+from dccc_lightning.models.dialects.strong_baseline import (
+    AGW,
+    STRONG_BASELINE,
+    STRONG_BASELINE_IBN,
+    TRANSREID_RESNET,
+    TRANSREID_SSL_RESNET,
+)
+from dccc_lightning.models.dialects.torchreid import OSNET, TORCHREID, TORCHREID_FC
+from dccc_lightning.models.dialects.transreid import DINO, TRANSREID, TRANSREID_JPM
+
+SEVERAL = (OWN_CHECKPOINT, MUTUAL_TEACHING, OPEN_UNREID_PAIR, OPEN_UNREID_MEAN, MOCO)
+"""Families whose files hold several networks; the one taken may be of another family."""
+
+BY_NAME_ALONE = (TRANSREID_RESNET, TRANSREID_SSL_RESNET)
+"""Families with the names of another; ``model.dialect`` has to name them."""
+
+FAMILIES = (
+    OWN_WEIGHTS, PASS, CLIP_REID, SOLIDER, OSNET, FASTREID_MGN, FASTREID_0, FASTREID, OPEN_UNREID,
+    AGW, STRONG_BASELINE_IBN, STRONG_BASELINE, PPLR, MMT, CLUSTER_CONTRAST,
+    TRANSREID_JPM, TRANSREID, DINO, TORCHREID_FC, TORCHREID, RESNET_OF_IMAGENET,
+    MOBILE_OF_TORCHVISION,
+)  # fmt: skip
+
+OTHER = Dialect("other", "no known family", "", "", marks=())
+"""Row of files that are like none in the table: names and shapes alone."""
+
+DIALECTS = {row.name: row for row in (*FAMILIES, *BY_NAME_ALONE)}
+
+
+def check_dialect(name: str) -> None:
+    """Check a value of ``model.dialect``.
+
+    Raises:
+        ValueError: It is unknown.
+    """
+    checks.choice("dialect", name, ("auto", "none", *DIALECTS))
+
+
+def recognize(names: Collection[str], among: tuple[Dialect, ...] = FAMILIES) -> Dialect:
+    """Return the family of tensors of these names.
+
+    >>> recognize(["base.conv1.weight", "base.layer4.0.bn1.bias", "bottleneck.bias"]).title
+    'strong baseline'
+    >>> recognize(["a.weight"]).title
+    'no known family'
+    """
+    return next((row for row in among if row.recognizes(names)), OTHER)

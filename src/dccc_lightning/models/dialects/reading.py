@@ -1,0 +1,102 @@
+"""Bring the tensors of a file to this package's names, and find out which network they need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dccc_lightning.errors import UserError
+from dccc_lightning.models.dialects.dialect import Dialect
+from dccc_lightning.models.dialects.families import DIALECTS, OTHER, SEVERAL, recognize
+from dccc_lightning.models.layout import Layout
+from dccc_lightning.models.state_files import StateFile
+
+_WRAPPER = "module."
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Tensors of one network of a file.
+
+    Attributes:
+        family: Name for messages.
+        tensors: By this package's names as far as the family has others.
+        originals: Names in the file, by the names in ``tensors``.
+        layout: Options of the network.
+        left_out: Parts of the file that the embedding does not use.
+        note: Remark of the family for the log.
+        strict: Refuse tensors that the network has no place for.
+    """
+
+    family: str
+    tensors: Mapping[str, Tensor]
+    originals: Mapping[str, str]
+    layout: Layout
+    left_out: tuple[str, ...]
+    note: str
+    strict: bool
+
+
+def read_dialect(file: StateFile, dialect: str) -> Reading:
+    """Recognise the family of a file and take its network.
+
+    Args:
+        file: Of any family.
+        dialect: ``auto``, ``none`` for names and shapes alone, or a name of ``DIALECTS``.
+
+    Raises:
+        UserError: The family has trained parts that cannot be built here, or the description in
+            the file cannot be used.
+    """
+    names = {_bare(name): name for name in file.tensors}
+    several = recognize(names, SEVERAL)
+    prefix = several.taken(names)
+    others = {name.split(".")[0] for name in names if not name.startswith(prefix)}
+    taken = {
+        _bare(name.removeprefix(prefix)): original
+        for name, original in names.items()
+        if name.startswith(prefix)
+    }
+    row = recognize(taken) if dialect == "auto" else DIALECTS.get(dialect, OTHER)
+    if refused := row.refused(taken):
+        raise UserError(
+            f"{row.title}: it has {', '.join(refused)}, which cannot be built here; "
+            "choose another file"
+        )
+    tensors, originals, left = {}, {}, dict.fromkeys(sorted(others))
+    for name, original in taken.items():
+        part = row.left(name) or several.left(name)
+        if part:
+            left[part] = None
+            continue
+        ours = row.rename(name)
+        tensors[ours], originals[ours] = file.tensors[original], original
+    return Reading(
+        family=_title(several, prefix, row),
+        tensors=tensors,
+        originals=originals,
+        layout=row.layout if dialect == "none" or not file.layout else _layout(file.layout),
+        left_out=tuple(left),
+        note=row.note,
+        strict=dialect != "none",
+    )
+
+
+def _title(several: Dialect, prefix: str, row: Dialect) -> str:
+    titles = [f"{several.title} ({prefix.removesuffix('.')})"] if prefix else []
+    if row is not OTHER or not titles:
+        titles.append(row.title)
+    return ", ".join(titles)
+
+
+def _layout(options: Mapping[str, object]) -> Layout:
+    try:
+        return Layout.of(options)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"its description of the network cannot be used: {error}") from error
+
+
+def _bare(name: str) -> str:
+    while name.startswith(_WRAPPER):
+        name = name.removeprefix(_WRAPPER)
+    return name

@@ -1,0 +1,328 @@
+"""Checkpoints of the field: recognised, built as the networks that they are, or refused by name.
+
+The files are written here, with the names and shapes of each family and random values; the networks
+beside them are plain torch. Names: the repositories and commits in ``models/dialects``.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from dccc_lightning.data.augmentation import normalize
+from dccc_lightning.errors import UserError
+from dccc_lightning.inference.loading import load_embedder
+from dccc_lightning.models.dialects.families import DIALECTS, recognize
+from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.models.layout import Layout
+from dccc_lightning.models.weights import load_weights
+from dccc_lightning.training.checkpointing import describe_network
+
+D, HEIGHT, WIDTH = 512, 64, 32
+PADDED = nn.MaxPool2d(3, 2, padding=1)
+CEIL = nn.MaxPool2d(3, 2, ceil_mode=True)
+TWO = nn.MaxPool2d(2, 2)
+POWER = 2.5
+PIXELS = torch.randint(0, 256, (4, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(3))
+PIXELS = PIXELS.to(torch.uint8)
+
+
+def random_norms(network):
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for value, low in (
+                (module.weight, 0.5), (module.bias, -0.5),
+                (module.running_mean, -0.5), (module.running_var, 0.5),
+            ):  # fmt: skip
+                value.data.uniform_(low, low + 1)
+
+
+def trunk(seed=0):
+    torch.manual_seed(seed)
+    network = ResNet(BasicBlock, [1, 1, 1, 1])
+    del network.fc
+    random_norms(network)
+    return network.eval()
+
+
+def neck(seed=1):
+    torch.manual_seed(seed)
+    norm = nn.BatchNorm1d(D)
+    random_norms(norm)
+    return norm.eval()
+
+
+@torch.no_grad()
+def expected(pool=PADDED, relu=True, stride=1, power=None, norm=True):
+    """The embeddings by the published code's forward, in plain torch."""
+    network = trunk()
+    network.layer4[0].conv1.stride = network.layer4[0].downsample[0].stride = (stride, stride)
+    stem = network.bn1(network.conv1(normalize(PIXELS)))
+    maps = pool(stem.relu() if relu else stem)
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        maps = stage(maps)
+    if power is None:
+        pooled = maps.mean((2, 3))
+    else:
+        pooled = maps.clamp(min=1e-6).pow(power).mean((2, 3)).pow(1 / power)
+    return F.normalize(neck()(pooled) if norm else pooled)
+
+
+def names(state, prefix):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def numbered(first_stage, prefix="module."):
+    parts = {"conv1": 0, "bn1": 1} | {f"layer{i + 1}": first_stage + i for i in range(4)}
+    state = {}
+    for name, value in trunk().state_dict().items():
+        part, rest = name.split(".", 1)
+        state[f"{prefix}base.{parts[part]}.{rest}"] = value
+    return state
+
+
+TRUNK, NECK = trunk().state_dict(), neck().state_dict()
+CLASSES = torch.ones(7, D)
+GEM = torch.tensor([POWER])
+FASTREID = names(TRUNK, "backbone.") | names(NECK, "heads.bottleneck.0.")
+STRONG = names(TRUNK, "base.") | names(NECK, "bottleneck.") | {"classifier.weight": CLASSES}
+SPCL = numbered(4) | names(NECK, "module.feat_bn.") | {"module.classifier.weight": CLASSES}
+MMT = numbered(3) | names(NECK, "module.feat_bn.") | {"module.classifier.weight": CLASSES}
+OPEN = names(TRUNK, "backbone.") | names(NECK, "head.feat_bn.") | {"classifier.weight": CLASSES}
+OTHER = {name: value + 1 for name, value in SPCL.items()}
+STATISTICS = {name: torch.ones(1, 3, 1, 1) for name in ("pixel_mean", "pixel_std")}
+
+BUILT = {  # family: file, forward
+    "fastreid": ({"model": FASTREID | {"heads.weight": CLASSES}}, {"pool": CEIL}),
+    "fastreid with GeM": (
+        {"model": FASTREID | STATISTICS | {"heads.weight": CLASSES, "heads.pool_layer.p": GEM}},
+        {"pool": CEIL, "power": POWER},
+    ),
+    "fastreid_0": (
+        {
+            "model": names(TRUNK, "backbone.")
+            | names(NECK, "heads.bnneck.")
+            | STATISTICS
+            | {"heads.classifier.weight": CLASSES}
+        },
+        {},
+    ),
+    "strong_baseline": (STRONG, {"relu": False}),
+    "agw": (STRONG | {"global_pool.p": GEM}, {"relu": False, "power": POWER}),
+    "transreid_resnet": (STRONG, {"pool": TWO, "relu": False}),
+    "transreid_ssl_resnet": (STRONG, {"pool": TWO}),
+    "cluster_contrast": ({"state_dict": SPCL, "epoch": 3}, {}),
+    "cluster_contrast with GeM": ({"state_dict": SPCL | {"module.gap.p": GEM}}, {"power": POWER}),
+    "pplr": (
+        numbered(4)
+        | names(NECK, "module.bnneck.")
+        | names(NECK, "module.bnneck0.")
+        | {"module.classifier.weight": CLASSES, "module.classifier0.weight": CLASSES},
+        {},
+    ),
+    "mmt": ({"state_dict": MMT}, {"relu": False}),
+    "open_unreid": ({"state_dict": OPEN | {"global_pooling.p": GEM}}, {"power": POWER}),
+    "open_unreid, mean teacher": (
+        {
+            "state_dict": names(OPEN, "module.mean_net.")
+            | names({k: v + 1 for k, v in OPEN.items()}, "module.net.")
+        },
+        {},
+    ),
+    "open_unreid, two networks": (
+        {"state_dict_1": OPEN, "state_dict_2": {k: v + 1 for k, v in OPEN.items()}, "epoch": 2},
+        {},
+    ),
+    "two networks and their teachers": (
+        {"state_dict": names(SPCL, "model_1_ema.") | names(OTHER, "model_1.")},
+        {},
+    ),
+    "two networks, each in a dictionary": ({"model_1": OTHER, "model_1_ema": SPCL}, {}),
+    "torchreid": (
+        {"state_dict": TRUNK | {"classifier.weight": CLASSES, "classifier.bias": CLASSES[:, 0]}},
+        {"stride": 2, "norm": False},
+    ),
+}
+
+
+def saved(content, folder):
+    path = folder / "weights.pth"
+    torch.save(content, path)
+    return str(path)
+
+
+def embedded(embedder):
+    with torch.no_grad():
+        return embedder.eval()(normalize(PIXELS))
+
+
+def rows(embeddings, others):
+    return (embeddings * others).sum(1).min().item()
+
+
+@pytest.mark.parametrize("case", BUILT)
+def test_a_file_becomes_the_network_that_it_is(tmp_path, case):
+    content, forward = BUILT[case]
+    by_name = case in ("transreid_resnet", "transreid_ssl_resnet")
+    embedder = build_embedder(
+        "resnet10", weights=saved(content, tmp_path), dialect=case if by_name else "auto"
+    )
+    wanted = expected(**forward)
+    torch.testing.assert_close(embedded(embedder), wanted, rtol=0, atol=2e-5)
+    again = build_embedder(weights=None, **embedder.architecture)
+    again.load_state_dict(embedder.state_dict())
+    assert torch.equal(embedded(again), embedded(embedder))
+    assert again.architecture == embedder.architecture
+
+
+def test_the_networks_differ():
+    ways = [expected(**forward) for forward in ({}, {"pool": CEIL}, {"relu": False},
+            {"pool": TWO}, {"power": POWER}, {"stride": 2}, {"norm": False})]  # fmt: skip
+    cosines = [rows(ways[i], ways[j]) for i in range(len(ways)) for j in range(i)]
+    assert max(cosines) < 0.9999
+
+
+def test_one_line_tells_the_family_and_what_it_asks(tmp_path):
+    content, _ = BUILT["fastreid with GeM"]
+    embedder = build_embedder("resnet10", weights=None)
+    report = load_weights(embedder, saved(content, tmp_path), "resnet10")
+    assert str(report) == (
+        f"FastReID 1.x; {len(FASTREID) + 1} tensors loaded; built with stem pooling 3 x 3 unpadded "
+        "with ceil_mode, GeM of power 2.5; left out: ImageNet mean and std of the input; SBS was "
+        "trained at 384 x 128"
+    )
+    assert report.missing == report.unexpected == ()
+    content = {"state_dict": names(SPCL, "model_1_ema.") | names(OTHER, "model_2.")}
+    report = load_weights(embedder, saved(content, tmp_path), "resnet10")
+    assert "(model_1_ema), SpCL and Cluster Contrast" in report.family
+    assert report.left_out == ("model_2",)
+
+
+ZERO = torch.zeros(2)
+LAYER = {"0.weight": torch.ones(64, D), "1.running_mean": torch.ones(64)}
+REFUSED = {
+    "non-local blocks": {"model": FASTREID | {"backbone.NL_2.0.g.weight": torch.ones(1, 8, 1, 1)}},
+    "the branches of MGN": names(TRUNK, "backbone.") | {"b1_head.a": ZERO, "b2_head.a": ZERO},
+    "an embedding layer before the neck": SPCL | {"module.feat.weight": torch.ones(256, D)},
+    "AGW (ReID-Survey): it has non-local blocks": STRONG | {"base.NL_2.0.g.weight": ZERO},
+    "an embedding layer after the pooling": TRUNK | names(LAYER, "fc."),
+    "OSNet": {"conv1.conv.weight": ZERO, "conv2.0.conv1.weight": ZERO},
+    "the last blocks of JPM": {"base.blocks.0.a": ZERO, "b1.0.a": ZERO, "b2.0.a": ZERO},
+    "camera embeddings (SIE)": {
+        "base.patch_embed.proj.weight": ZERO, "base.blocks.0.a": ZERO, "bottleneck.weight": ZERO,
+        "base.sie_embed": ZERO,
+    },
+    "CLIP's image encoder": {"image_encoder.conv1.weight": ZERO},
+    "PASS: it has part tokens": {"part_token1": ZERO, "blocks.0.a": ZERO},
+    "Swin transformer by mmcv's names": {"teacher": {"backbone.semantic_embed_w.0.weight": ZERO}},
+    "batch norms of two domains": SPCL | {"module.base.1.BN_S.weight": ZERO},
+    "batch norms of several domains": OPEN | {"backbone.bn1.dsbn.0.weight": ZERO},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", REFUSED)
+def test_a_part_that_cannot_be_built_is_refused_by_name(tmp_path, part):
+    embedder = build_embedder("resnet10", weights=None)
+    before = {name: value.clone() for name, value in embedder.state_dict().items()}
+    with pytest.raises(UserError) as caught:
+        load_weights(embedder, saved(REFUSED[part], tmp_path), "resnet10")
+    assert part in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert all(torch.equal(value, before[name]) for name, value in embedder.state_dict().items())
+    assert embedder.layout == Layout()
+    assert embedder.architecture["pooling"] == "avg"
+
+
+@pytest.mark.parametrize("name", ["fc", "heads", "logits", "id_embedding"])
+def test_a_classifier_is_known_by_its_shape(tmp_path, name):
+    content = names(TRUNK, "encoder.") | {f"{name}.weight": CLASSES, f"{name}.bias": CLASSES[:, 0]}
+    report = load_weights(
+        build_embedder("resnet10", weights=None), saved(content, tmp_path), "resnet10"
+    )
+    assert report.unexpected == ()
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        names(LAYER, "head."),  # a norm follows
+        {"head.0.weight": torch.ones(64, D), "classifier.weight": torch.ones(7, 64)},
+        {"heads.scale": torch.ones(D)},
+        {"classifier.attention.weight": torch.ones(4, 4, 1, 1)},
+    ],
+)
+def test_anything_else_that_was_trained_is_refused(tmp_path, lost):
+    path = saved(names(TRUNK, "encoder.") | lost, tmp_path)
+    embedder = build_embedder("resnet10", weights=None)
+    with pytest.raises(UserError, match=r"not in the model .*model\.dialect=none") as caught:
+        load_weights(embedder, path, "resnet10")
+    assert next(iter(lost)) in str(caught.value)
+    report = load_weights(embedder, path, "resnet10", dialect="none")  # the remedy
+    assert report.unexpected == tuple(lost)
+
+
+def test_another_backbone_cannot_have_the_options(tmp_path):
+    pytest.importorskip("timm")
+    embedder = build_embedder("timm/resnet18", weights=None, image_size=(HEIGHT, WIDTH))
+    state = names(embedder.backbone.network.state_dict(), "base.") | names(NECK, "bottleneck.")
+    with pytest.raises(UserError, match=r"has no ReLU in the stem.*choose one as model\.backbone"):
+        load_weights(embedder, saved(state, tmp_path), "timm/resnet18")
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match="layout has no option 'relu'"):
+        build_embedder("resnet10", weights=None, layout={"relu": False})
+    with pytest.raises(ValueError, match=r"layout\.stem_pool must be one of padded"):
+        build_embedder("resnet10", weights=None, layout={"stem_pool": "max"})
+    with pytest.raises(ValueError, match="not mobilenet_v2"):
+        build_embedder("mobilenet_v2", weights=None, layout={"last_stride": 2})
+
+
+def test_mean_and_std_of_one_half_are_part_of_the_network():
+    embedder = build_embedder("resnet10", weights=None).eval()
+    embedder.backbone.load_state_dict(TRUNK)
+    with torch.no_grad():
+        wanted = embedder((PIXELS / 255 - 0.5) / 0.5)
+    tensors = embedder.state_dict().keys()
+    embedder.arrange(Layout(normalization="half"))
+    torch.testing.assert_close(embedded(embedder), wanted, rtol=0, atol=2e-5)
+    assert embedder.state_dict().keys() == tensors
+    fine_tuned = ["base.cls_token", "base.blocks.0.norm1.weight", "bottleneck.weight"]
+    assert recognize(fine_tuned).layout.normalization == "half"
+    assert recognize(["cls_token", "blocks.0.norm1.weight"]).layout == Layout()
+
+
+def test_a_run_from_such_a_file_keeps_its_network(tmp_path):
+    content, forward = BUILT["fastreid with GeM"]
+    embedder = build_embedder("resnet10", weights=saved(content, tmp_path))
+    data = SimpleNamespace(height=HEIGHT, width=WIDTH, dataset=SimpleNamespace(name="somewhere"))
+    record = describe_network(embedder, data)
+    assert record["model"]["pooling"] == "gem"
+    assert record["model"]["layout"] == {"stem_pool": "ceil"}
+    tensors = names(embedder.state_dict(), "student.")
+    checkpoint = tmp_path / "last.ckpt"
+    torch.save({"state_dict": tensors, "dccc_lightning": record}, checkpoint)
+    loaded = load_embedder(checkpoint, device="cpu")
+    wanted = expected(**forward)
+    torch.testing.assert_close(loaded.embed(PIXELS), wanted, rtol=0, atol=2e-5)
+    started = build_embedder("resnet10", weights=str(checkpoint))
+    torch.testing.assert_close(embedded(started), wanted, rtol=0, atol=2e-5)
+    record["model"].pop("layout")
+    torch.save({"state_dict": tensors, "dccc_lightning": record}, checkpoint)
+    assert load_embedder(checkpoint, device="cpu").fingerprint != loaded.fingerprint
+    record["model"]["layout"] = {"stem_pool": "max"}
+    torch.save({"state_dict": tensors, "dccc_lightning": record}, checkpoint)
+    with pytest.raises(UserError, match="description of the network cannot be used"):
+        build_embedder("resnet10", weights=str(checkpoint))
+    with pytest.raises(UserError, match=r"layout\.stem_pool must be one of"):
+        load_embedder(checkpoint, device="cpu")
+
+
+def test_the_table_in_the_documentation_has_every_row():
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
+    for name in DIALECTS:
+        assert f"`{name}`" in page
