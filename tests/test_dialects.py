@@ -269,7 +269,7 @@ def test_another_backbone_cannot_have_the_options(tmp_path):
     pytest.importorskip("timm")
     embedder = build_embedder("timm/resnet18", weights=None, image_size=(HEIGHT, WIDTH))
     state = names(embedder.backbone.network.state_dict(), "base.") | names(NECK, "bottleneck.")
-    with pytest.raises(UserError, match=r"has no ReLU in the stem.*choose one as model\.backbone"):
+    with pytest.raises(UserError, match=r"has no ReLU in the stem; choose a ResNet"):
         load_weights(embedder, saved(state, tmp_path), "timm/resnet18")
 
 

@@ -18,7 +18,7 @@ class Dialect:
         name: Value of ``model.dialect``.
         title: Name for messages.
         source: Repository and commit that the row was read from.
-        date: Of that commit.
+        date: Date of that commit; empty if unknown.
         marks: Patterns that all occur in a file of this family.
         without: Patterns that do not occur in it.
         renames: Prefixes of names, with the prefixes of this package.

@@ -8,7 +8,7 @@ RESNET_OF_IMAGENET = Dialect(
     "imagenet",
     "torchvision and timm",
     "pytorch/vision, huggingface/pytorch-image-models, XingangPan/IBN-Net d167338",
-    "2026-11-29",
+    "",
     marks=(r"conv1\.weight", r"layer4\.", r"fc\.(weight|bias)"),
     without=(r"fc\.1\.",),
     leaves=_HEADS,
@@ -18,7 +18,7 @@ MOBILE_OF_TORCHVISION = Dialect(
     "torchvision_mobile",
     "torchvision's mobile networks",
     "pytorch/vision",
-    "2026-11-29",
+    "",
     marks=(r"features\.0\.0\.weight", r"classifier\.\d\.weight"),
     leaves=_HEADS,
 )

@@ -24,7 +24,7 @@ SOLIDER = Dialect(
     "solider",
     "SOLIDER",
     "tinyvision/SOLIDER 8c08e1c",
-    "2023-07-01",
+    "",
     marks=(r"(base\.|backbone\.)?(semantic_embed|stages\.0\.blocks\.0\.attn\.w_msa\.)",),
     refuses=(
         (r"(base\.|backbone\.)?(semantic_embed|stages\.0)", "a Swin transformer by mmcv's names"),

@@ -33,7 +33,7 @@ MOCO = Dialect(
     "moco",
     "MoCo",
     "facebookresearch/moco",
-    "2020-03-09",
+    "",
     marks=(r"encoder_q\.",),
     takes=("encoder_q.",),
     leaves=((r"fc\.", "projection head"),),
@@ -43,7 +43,7 @@ OWN_CHECKPOINT = Dialect(
     "own_checkpoint",
     "checkpoint of this package",
     "this repository",
-    "2026-11-29",
+    "",
     marks=(r"student\.backbone\.",),
     takes=("student.",),
 )
@@ -52,6 +52,6 @@ OWN_WEIGHTS = Dialect(
     "own",
     "weights of this package",
     "this repository",
-    "2026-11-29",
+    "",
     marks=(r"(embedder\.)?backbone\.", r"(embedder\.)?neck\.running_mean"),
 )
