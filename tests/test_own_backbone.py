@@ -97,7 +97,7 @@ def test_settings_that_it_cannot_have_are_refused(settings, message) -> None:
 def test_the_settings_of_a_module_are_checked_before_it_is_built() -> None:
     settings = {"_target_": "my_parts.Net"}
     assert check_embedder(settings, weights=None, image_size=SIZE) == SIZE
-    with pytest.raises(ValueError, match="weights must be None"):
+    with pytest.raises(ValueError, match="weights must be a file"):
         check_embedder(settings)
 
 

@@ -326,7 +326,7 @@ def test_one_process_at_a_time_goes_on_with_a_run(
 def test_a_lock_dies_with_its_process_although_a_worker_lives_on(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     script = (
-        "import os, sys, time, pathlib; from dccc_lightning import lock\n"
+        "import os, sys, time, pathlib; from dccc_lightning.common import lock\n"
         f"assert lock.take(pathlib.Path({str(path)!r}))\n"
         "worker = os.fork()\n"
         "if not worker: print(os.getpid(), flush=True)  # which has let go of the lock\n"
