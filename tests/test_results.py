@@ -5,8 +5,9 @@ import torch
 from PIL import Image
 
 from dccc_lightning import __version__
+from dccc_lightning.common.files import write_json
 from dccc_lightning.reports.figures.training_curves import plot_curves
-from dccc_lightning.reports.results import SCORES, summarize_run, write_results
+from dccc_lightning.reports.results import SCORES, summarize_run
 
 
 def scores(prefix, mean_ap):
@@ -116,7 +117,7 @@ def test_the_better_network_of_the_last_epoch_is_compared_with_the_paper():
 def test_the_file_holds_the_results_as_json(tmp_path):
     results = summarize_run(ROWS, seed=0, seconds=1, published={"mAP": 86.6})
     path = tmp_path / "run" / "results.json"
-    write_results(path, results)
+    write_json(path, results)
     assert json.loads(path.read_text()) == results
     assert path.read_text().endswith("}\n")
     assert list(path.parent.iterdir()) == [path]

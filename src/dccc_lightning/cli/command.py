@@ -33,6 +33,7 @@ from dccc_lightning.cli.sweep_preview import is_preview, preview
 from dccc_lightning.cli.terminal_warnings import quiet
 from dccc_lightning.common import lock, ranks
 from dccc_lightning.common.console import CONSOLE, PRINTED, progress_shown
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import config_dir_flags, path_argument
 from dccc_lightning.common.ranks import is_first_process, started_from_outside
 from dccc_lightning.errors import UserError, is_misconfiguration
@@ -169,7 +170,7 @@ def _begin(
 def _record_failure(output: Path, error: Exception) -> None:
     """Write the error of a failed job of a sweep to its folder; other jobs continue."""
     text = str(error) if isinstance(error, UserError) else traceback.format_exc()
-    (output / "error.txt").write_text(f"{text}\n")
+    write_atomically(output / "error.txt", f"{text}\n".encode())
     number = HydraConfig.get().job.num + 1
     print(f"job {number} failed: {text.strip().splitlines()[-1]}", file=sys.stderr, flush=True)
 

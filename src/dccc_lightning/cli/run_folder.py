@@ -12,6 +12,7 @@ from dccc_lightning import sweeps
 from dccc_lightning.cli import early_signals
 from dccc_lightning.cli.exit_codes import fail
 from dccc_lightning.common import lock
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.ranks import is_first_process
 
@@ -114,7 +115,7 @@ def discard(output: Path) -> None:
     is_refused = OutputGuard.continues and OutputGuard.progress == _progress(output)
     if is_refused and is_first_process():
         for path, content in OutputGuard.earlier.items():
-            path.write_bytes(content)
+            write_atomically(path, content)
     if OutputGuard.continues or has_started(output) or not is_first_process():
         return
     for path in output.iterdir() if output.exists() else ():

@@ -2,12 +2,13 @@
 
 import fcntl
 import glob
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from dccc_lightning.errors import UnwritableFileError
 
@@ -28,6 +29,11 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
             f"{path} cannot be written: {error.strerror or error}; free disk space or choose "
             "another folder"
         ) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as indented JSON; see ``write_atomically``."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 @contextmanager

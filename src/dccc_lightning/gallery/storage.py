@@ -8,7 +8,6 @@ JSON, NPY, Parquet and faiss's format.
 
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.common.files import remove_temporaries, write_atomically
+from dccc_lightning.common.files import remove_temporaries, write_atomically, write_json
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.manifest import (
     DATA_FILE,
@@ -178,7 +177,7 @@ def _write_files(folder: Path, facts: Mapping[str, Any], parts: Parts) -> Manife
             # Written also if it exists: that file may be damaged.
             write_atomically(folder / name, content)
             files[part] = {"name": name, "bytes": len(content), "sha256": digest}
-        write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+        write_json(folder / MANIFEST, manifest)
     except BaseException:
         for name in {entry["name"] for entry in files.values()} - before:
             (folder / name).unlink(missing_ok=True)

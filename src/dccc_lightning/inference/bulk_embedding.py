@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dccc_lightning import __version__
 from dccc_lightning.common import checks
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.files import write_json
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.image_list import ListedImage, read_table, write_table
 from dccc_lightning.data.image_stream import Decoded, decoded_batches
@@ -238,7 +238,7 @@ class BulkEmbedding:
         write_table(self.work / TABLE, self._kept(), about)
         if not progress.skipped_bytes:
             (self.work / SKIPPED).unlink()
-        write_atomically(self.work / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+        write_json(self.work / MANIFEST, manifest)
         progress = replace(progress, complete=True)
         progress.write(self.work / PROGRESS)
         return progress

@@ -1,14 +1,11 @@
 """results.json: what a run achieved, derived from its metrics table."""
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from dccc_lightning import __version__
-from dccc_lightning.common.files import write_atomically
 from dccc_lightning.reports.metrics_table import Row
 
 SCORES = ("mAP", "mINP", "rank1", "rank5", "rank10")
@@ -96,11 +93,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning")},
     }
-
-
-def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """Write ``results`` as JSON."""
-    write_atomically(path, (json.dumps(results, indent=2) + "\n").encode())
 
 
 def _scores(row: Row, prefix: str) -> dict[str, float] | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.errors import UserError
 
@@ -49,10 +50,9 @@ class Job(NamedTuple):
 
     def write_failure(self, reason: str) -> None:
         """Write the error to the job's folder."""
-        self._saved.parent.mkdir(parents=True, exist_ok=True)
         if not self._saved.exists():  # removed by a run that did not start; reports need it
-            self._saved.write_text(yaml.safe_dump(list(self.arguments)))
-        self._error.write_text(f"{reason}\n")
+            write_atomically(self._saved, yaml.safe_dump(list(self.arguments)).encode())
+        write_atomically(self._error, f"{reason}\n".encode())
 
     def error_line(self, other_logs: Iterable[Path] = ()) -> str | None:
         """Return the job's error, else the last line of its log or of ``other_logs``."""

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.files import write_atomically
 from dccc_lightning.config.instantiate import checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.objective import OBJECTIVES, folder_objective
@@ -138,7 +139,7 @@ class OptunaSweeper(Sweeper):
             if value is None:
                 outcome.status = JobStatus.FAILED
                 text = f"{self.objective}: missing in the results of this run"
-                (output / "error.txt").write_text(f"{text}\n")
+                write_atomically(output / "error.txt", f"{text}\n".encode())
         told = source.tell(number, value)
         shown = "" if value is None else f", {self.objective} {value:.4g}"
         CONSOLE.print(f"trial {number}: {told.state.name.lower()}{shown}")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.files import write_json
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.data.image_list import ListedImage
@@ -17,7 +18,7 @@ from dccc_lightning.gallery.calibration import calibrate as calibrate_scores
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.reports.figures.det_curve import plot_det
 from dccc_lightning.reports.picture_failures import warn_on_failure
-from dccc_lightning.reports.results import versions, write_results
+from dccc_lightning.reports.results import versions
 from dccc_lightning.tasks.early_checks import check_calibrate
 from dccc_lightning.tasks.gallery_inputs import (
     embed_images,
@@ -79,7 +80,7 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
         ],
         "versions": versions(),
     }
-    write_results(output / "calibration.json", results)
+    write_json(output / "calibration.json", results)
     with warn_on_failure("det.png"):
         title = f"{found.people:,} people, {found.images:,} images ({kind})"
         plot_det(found, output / "det.png", title)

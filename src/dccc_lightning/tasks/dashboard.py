@@ -1,16 +1,14 @@
 """``task=dashboard``: a Weights & Biases workspace of the project and a report of its sweeps."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import wandb
 
 from dccc_lightning.common.console import CONSOLE
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings, first_line
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.results import write_results
 from dccc_lightning.reports.wandb_workspace import (
     require_workspaces,
     specification,
@@ -43,8 +41,7 @@ def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
             "workspace": workspace(entity, chosen["project"]),
         }
         for name, view in views.items():
-            content = json.dumps(specification(view), indent=2)
-            write_atomically(output / f"{name}.json", content.encode())
+            write_json(output / f"{name}.json", specification(view))
         addresses = {
             name: view.save().url if chosen["upload"] else None for name, view in views.items()
         }
@@ -56,5 +53,5 @@ def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
         ) from error
     for name, address in addresses.items():
         CONSOLE.print(f"{name}: {address or output / f'{name}.json'}")
-    write_results(output / "results.json", addresses)
+    write_json(output / "results.json", addresses)
     return addresses

@@ -10,7 +10,7 @@ import torch
 
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.config.build import build_student
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.config.processes import check_devices
@@ -19,7 +19,7 @@ from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.metrics.queries import count_queries
 from dccc_lightning.metrics.reranking import Rerank
-from dccc_lightning.reports.results import CAMERA_CENTERED, versions, write_results
+from dccc_lightning.reports.results import CAMERA_CENTERED, versions
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.tasks.early_checks import check_protocol, checkpoints_of
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
@@ -77,7 +77,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
     if not protocol.camera_center:  # omit the default
         del results["protocol"]["camera_center"], results["note"]
     matrix = ScoreMatrix(scores, results.get("note", ""))
-    write_results(output / "results.json", results)
+    write_json(output / "results.json", results)
     write_atomically(output / "matrix.md", matrix.markdown().encode())
     write_atomically(output / "matrix.csv", matrix.csv().encode())
     for table in matrix.tables():

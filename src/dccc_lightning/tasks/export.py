@@ -1,6 +1,5 @@
 """``task=export``: verified export to ONNX and ``torch.export`` with a model card."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.errors import UserError
@@ -87,7 +86,7 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
     write_atomically(output / EXAMPLE, example.picture)
     write_atomically(output / EMBEDDING, example.embedding_file)
     write_atomically(output / CARD, card.encode())
-    write_atomically(output / REPORT, (json.dumps(facts, indent=2) + "\n").encode())
+    write_json(output / REPORT, facts)
     CONSOLE.print(_table(facts))
     return facts
 

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.gallery.gallery_table import NO_NAME
-from dccc_lightning.reports.results import versions, write_results
+from dccc_lightning.reports.results import versions
 from dccc_lightning.tasks.early_checks import check_index, removed_ids
 from dccc_lightning.tasks.gallery_inputs import (
     embed_images,
@@ -57,7 +58,7 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
         "measured": gallery.measured,
         "versions": versions(),
     }
-    write_results(output / "results.json", results)
+    write_json(output / "results.json", results)
     if gallery.measured:
         figures = ", ".join(f"{what} {value:.3g}" for what, value in gallery.measured.items())
         CONSOLE.print(f"kind=auto measured: {figures}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dccc_lightning.common import ranges
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.faults import explain_failures
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.preflight import build_dataset, check_training
 from dccc_lightning.config.processes import cleanup, less_memory
@@ -21,7 +21,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.queries import check_queries, count_queries
 from dccc_lightning.reports import metrics_table
 from dccc_lightning.reports.picture_failures import warn_on_failure
-from dccc_lightning.reports.results import summarize_run, write_results
+from dccc_lightning.reports.results import summarize_run
 from dccc_lightning.tasks.train import results_table
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
             if path is not None:
                 write_atomically(Path(path), content)
                 CONSOLE.print(f"weights: {path} ({len(content) / 1e6:.1f} MB)")
-        write_results(output / "results.json", results)
+        write_json(output / "results.json", results)
         with warn_on_failure("report.html"):
             write_run_report(settings, output, results)
         CONSOLE.print(results_table(results))

@@ -6,12 +6,12 @@ from typing import Any
 from rich.table import Table
 
 from dccc_lightning.common.console import CONSOLE
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.figures.sweep_plots import CURVES_FILE, captions, curves, heat_maps
 from dccc_lightning.reports.picture_failures import warn_on_failure
-from dccc_lightning.reports.results import noted, write_results
+from dccc_lightning.reports.results import noted
 from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
 from dccc_lightning.reports.sweep_page import sweep_page
 from dccc_lightning.reports.sweep_table import SweepTable, excuses, jobs_to_csv, tabulate, to_csv
@@ -56,7 +56,7 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     for name, content in {**pictures, **{n: text.encode() for n, text in texts.items()}}.items():
         write_atomically(output / name, content)
     results = summarize(jobs, table)
-    write_results(output / "results.json", results)
+    write_json(output / "results.json", results)
     show(table)
     return results
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.gallery_index import ABOVE_ALL, GalleryIndex
 from dccc_lightning.reports.boards.search_board import SearchRow, write_board
 from dccc_lightning.reports.picture_failures import warn_on_failure
-from dccc_lightning.reports.results import versions, write_results
+from dccc_lightning.reports.results import versions
 from dccc_lightning.tasks.early_checks import check_search
 from dccc_lightning.tasks.gallery_inputs import embed_images, listed_images, loaded_embedder
 from dccc_lightning.tasks.inputs import path_of
@@ -65,7 +66,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
         "queries": [_described(row) for row in rankings],
         "versions": versions(),
     }
-    write_results(output / "results.json", results)
+    write_json(output / "results.json", results)
     CONSOLE.print(_summary(rankings, gallery))
     if drawn:
         title = f"{counted(len(gallery), 'image')} searched, best first"

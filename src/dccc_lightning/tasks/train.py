@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dccc_lightning.common.console import CONSOLE, print_once
 from dccc_lightning.common.faults import explain_failures
+from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.preflight import build_dataset, check_training
 from dccc_lightning.config.preset_diff import is_published
@@ -21,7 +22,7 @@ from dccc_lightning.metrics.queries import check_queries, count_queries, seen_by
 from dccc_lightning.reports import metrics_table
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.picture_failures import warn_on_failure
-from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run, write_results
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     else:
         results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
-        write_results(output / "results.json", results)
+        write_json(output / "results.json", results)
         title = noted(settings["dataset"]["name"], results.get("note"))
         with warn_on_failure("curves.png"):
             plot_curves(rows, output / "curves.png", title=title)

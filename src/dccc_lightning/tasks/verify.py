@@ -1,6 +1,5 @@
 """``task=verify``: verification of a dataset's counts and files."""
 
-import json
 import time
 import warnings
 from pathlib import Path
@@ -10,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dccc_lightning.common.console import CONSOLE, counted
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.preflight import build_dataset
 from dccc_lightning.data.audit.image_sizes import Range, Sizes
@@ -51,7 +50,7 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
     said = [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
     report = examine(splits, getattr(dataset, "facts", Facts()), notes=said)
     results = summarize(splits, report, time.perf_counter() - start)
-    write_atomically(output / RESULT, (json.dumps(results, indent=2) + "\n").encode())
+    write_json(output / RESULT, results)
     show(splits, report)
     if report.errors:
         raise UserError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dccc_lightning.data.datasets.image_tree import is_file, visible_entries
 from dccc_lightning.data.datasets.official_counts import Facts
 from dccc_lightning.data.image_formats import MisnamedImages, has_image_suffix
 from dccc_lightning.data.records import Records, Splits
@@ -113,13 +114,9 @@ def list_images(folder: Path, others: MisnamedImages) -> list[str]:
         others: Counter of images among the ignored files.
 
     Raises:
-        UserError: The folder cannot be listed.
+        UserError: The folder cannot be read.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
-    except OSError as error:
-        raise UserError(f"cannot list {shown(folder)}: {error.strerror}") from error
+    names = [entry.name for entry in visible_entries(folder) if is_file(entry)]
     for name in names:
         if not has_image_suffix(name):
             others.look(folder / name)

@@ -35,7 +35,7 @@ def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
     while pending:
         prefix = pending.pop()
         folders: list[str] = []
-        for entry in _entries(root / prefix):
+        for entry in visible_entries(root / prefix):
             path, target = f"{prefix}{entry.name}", entry.path
             if entry.is_symlink():
                 target = os.path.realpath(entry.path)
@@ -64,7 +64,7 @@ def walk_images(root: Path, outside: bool = False) -> Iterator[str]:
     others.warn(os.fspath(root))
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def visible_entries(folder: Path) -> list[os.DirEntry[str]]:
     """Return the entries of a folder without hidden ones, sorted by name.
 
     The order determines by which of several links a folder is read.
@@ -76,6 +76,16 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise UserError(
             f"cannot read the folder {os.fspath(folder)!r}: {error.strerror}"
         ) from error
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Return True for a file or a link to one, False for a broken link or a loop of links."""
+    return os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()  # noqa: PTH113
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return True for a folder or a link to one, False for a broken link or a loop of links."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # noqa: PTH112
 
 
 def _utf8(path: str) -> str:

@@ -19,6 +19,7 @@ from dccc_lightning.data.datasets.file_names import (
     require_images,
     shown,
 )
+from dccc_lightning.data.datasets.image_tree import is_folder, visible_entries
 from dccc_lightning.data.datasets.official_counts import Counts, Facts
 from dccc_lightning.data.image_formats import MisnamedImages
 from dccc_lightning.data.records import Splits
@@ -83,11 +84,7 @@ class LaST:
 
     def _by_folder(self, folder: Path, others: MisnamedImages) -> list[tuple[Path, int]]:
         """Return the images in subfolders named by identity, sorted by path."""
-        try:
-            homes = sorted(home for home in folder.iterdir() if home.is_dir())
-        except OSError as error:
-            raise UserError(f"{self.name}: cannot list {folder}: {error.strerror}") from error
-        homes = [home for home in homes if not home.name.startswith(".")]
+        homes = [folder / entry.name for entry in visible_entries(folder) if is_folder(entry)]
         identities = self._identities(folder, [home.name for home in homes], FOLDER, "000001")
         return [
             (home / name, identity)
