@@ -1,9 +1,11 @@
 """Checks of arguments that Hydra would accept silently or answer with its usage."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from dccc_lightning.cli import familiar_commands, setting_names
+from dccc_lightning.cli.setting_names import nearest_key
 from dccc_lightning.errors import UserError
 
 FLAGS = (
@@ -11,6 +13,15 @@ FLAGS = (
     "info", "multirun", "package", "resolve", "run", "shell-completion", "version",
 )  # fmt: skip
 """Hydra's flags with two dashes."""
+
+SHORT_FLAGS = ("-h", "-m", "-r", "-i", "-sc")
+"""Flags of Hydra with one dash, beside those that take a value: -c -cd -cn -cp -p."""
+
+SHORT_OPTIONS = {
+    "-b": "batch_size", "-d": "dataset", "-a": "arch", "-j": "workers", "-e": "epochs",
+    "-o": "output", "-s": "seed", "-g": "gpus",
+}  # fmt: skip
+"""Options of other programs with one dash, and their long names."""
 
 _OPEN = ("callbacks", "hydra", "logger", "trainer", "augmentation")
 """Sections besides the groups in which ``+name=value`` may add settings."""
@@ -36,29 +47,49 @@ def check_arguments(arguments: Sequence[str], conf_dir: Path) -> None:
 
 
 def check_flags(arguments: Sequence[str], places: Sequence[Path]) -> None:
-    """Raise an error for settings written as options, and for another root configuration.
+    """Refuse settings that are written as options, and another root of the configuration.
 
     Raises:
-        UserError: A flag is invalid; the message has the correct argument.
+        UserError: An argument is refused; the message has a correct one.
     """
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         flag, _, value = argument.partition("=")
         name = flag.removeprefix("--")
-        if flag in ("--config-name", "-cn"):
+        is_long = argument.startswith("--")
+        if flag in ("--config-name", "--config", "-cn"):
             _check_root(argument, value or following, places)
-        elif argument.startswith("--") and not any(known.startswith(name) for known in FLAGS):
+        elif flag in ("--cfg", "-c") and (value or following) not in ("job", "hydra", "all"):
+            raise UserError(f"{argument}: choose what to show: --cfg job, --cfg hydra or --cfg all")
+        elif _is_foreign_long(name) if is_long else _is_foreign_short(flag):
             is_value = not value and "=" not in following and not following.startswith("-")
             value = following if is_value else value
-            setting = name.replace("-", "_")
-            command = (
-                familiar_commands.command_for(setting, value) or f"{setting}={value or 'VALUE'}"
+            setting = SHORT_OPTIONS.get(flag, name.replace("-", "_").lstrip("_"))
+            raise UserError(
+                f"{argument}: settings have no dashes: {_setting(setting, value, places)}; "
+                "see --help"
             )
-            raise UserError(f"{argument}: settings have no dashes: {command}; see --help")
+
+
+def _is_foreign_long(name: str) -> bool:
+    return not any(known.startswith(name) for known in FLAGS)
+
+
+def _is_foreign_short(flag: str) -> bool:
+    is_option = re.fullmatch(r"-[A-Za-z]\w*", flag) is not None
+    return is_option and flag not in SHORT_FLAGS and not flag.startswith(("-c", "-p"))
+
+
+def _setting(name: str, value: str, places: Sequence[Path]) -> str:
+    """Return the arguments that set an option of another program, or the nearest settings."""
+    if command := familiar_commands.command_for(name, value):
+        return command
+    known = setting_names.keys(places, [])
+    return f"{name}={value or 'VALUE'}" if name in known else nearest_key(name, known, value)
 
 
 def _check_root(flag: str, name: str, places: Sequence[Path]) -> None:
     """Raise an error for another root than ``train``, suggesting the option of a group."""
-    group, _, option = name.removesuffix(".yaml").rpartition("/")
+    group, _, option = name.removesuffix(".yaml").removesuffix(".yml").rpartition("/")
     if option == "train" and not group:
         return
     candidates = [group] if group else ["experiment", "task", "dataset", "model"]
@@ -86,6 +117,4 @@ def check_additions(added: Sequence[str], arguments: Sequence[str], places: Sequ
         if command and name not in known and root not in _OPEN[:3]:
             raise UserError(f"{argument}: no such setting; use {command}")
         if name not in known and root not in (*_OPEN, *groups, *own_groups):
-            raise UserError(
-                f"{argument}: no such setting; {setting_names.nearest_key(name, known, value)}"
-            )
+            raise UserError(f"{argument}: no such setting; {nearest_key(name, known, value)}")

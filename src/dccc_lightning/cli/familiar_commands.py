@@ -6,6 +6,17 @@ _TRANSLATIONS = {
     "epochs={}": ("epochs", "max_epochs", "num_epochs", "n_epochs", "epoch", "nepochs"),
     "trainer=gpu trainer.devices={}": ("gpus", "num_gpus", "n_gpus", "ngpus", "gpu"),
     "trainer.devices={}": ("devices", "num_devices", "nproc_per_node"),
+    "iterations={}": (
+        "iters", "num_iters", "n_iters", "steps_per_epoch", "iters_per_epoch",
+        "limit_train_batches",
+    ),
+    "eval_every={}": (
+        "eval_step", "eval_freq", "eval_period", "eval_interval", "check_val_every_n_epoch",
+    ),
+    "memory.momentum={}": ("momentum",),
+    "memory.temperature={}": ("temp", "temperature"),
+    "image.height={}": ("height",),
+    "image.width={}": ("width",),
     "trainer.num_nodes={}": ("num_nodes", "nodes", "nnodes"),
     "trainer.accelerator={}": ("accelerator", "device"),
     "trainer.accumulate_grad_batches={}": ("accumulate_grad_batches", "accumulation_steps"),
@@ -39,6 +50,9 @@ _SECTIONS = (
 )  # fmt: skip
 """Sections of such settings in other programs; empty for the root."""
 
+_AT_ROOT = ("momentum", "temp", "temperature", "height", "width")
+"""Names that mean other things in sections, such as the momentum of an optimiser."""
+
 _OF_DATA = ("data_dir", "data_root", "data_path", "root", "path", "dir")
 """Names of the dataset's folder, in data sections only."""
 
@@ -62,7 +76,7 @@ def command_for(setting: str, value: str) -> str:
     section, _, name = setting.lower().rpartition(".")
     if section in ("hydra",) and name in ("sweeper", "launcher"):
         return f"hydra/{name}={value}"
-    if section not in _SECTIONS:
+    if section not in _SECTIONS or (section and name in _AT_ROOT):
         return ""
     if name in ("batch_size", "batchsize", "bs", "train_batch_size"):
         return _batch(value)

@@ -97,9 +97,18 @@ def check_training(settings: Settings) -> None:
     teacher = settings["teacher"]
     checked("settings", lambda: ranges.teacher(**teacher), {"teacher": teacher})
     check_trainer(settings)
+    check_sections(settings)
     for name, entry in settings["callbacks"].items():
         if entry and name != "recluster":  # checked as scheduler and clustering
             check_group(f"callbacks.{name}", entry)
+
+
+def check_sections(settings: Settings) -> None:
+    """Check that callbacks and loggers are sections that name a class, or null."""
+    for group in ("callbacks", "logger"):
+        for name, entry in settings[group].items():
+            if entry and not (isinstance(entry, Mapping) and "_target_" in entry):
+                raise UserError(f"{group}.{name}: must be a section with _target_, or null")
 
 
 def check_batches(settings: Settings) -> None:

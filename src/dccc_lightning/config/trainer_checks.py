@@ -12,6 +12,7 @@ PROFILERS = ("simple", "advanced", "pytorch")
 
 _LENGTH = "epochs= and iterations= set the length of a run; epochs=1 iterations=1 is the shortest"
 _WHOLE = "scores need every query and the whole gallery; raise eval_every= for fewer evaluations"
+_BATCH_NORM = "model.bn_group_size= sets the images that share statistics, on any number of GPUs"
 _LIMITS = {
     "fast_dev_run": (False, _LENGTH),
     "limit_train_batches": (1.0, _LENGTH),
@@ -23,9 +24,10 @@ _LIMITS = {
     "limit_test_batches": (1.0, _WHOLE),
     "limit_predict_batches": (1.0, _WHOLE),
     "val_check_interval": (1.0, "eval_every= sets the number of epochs between evaluations"),
+    "sync_batchnorm": (False, _BATCH_NORM),
     "check_val_every_n_epoch": (1, "eval_every= sets the number of epochs between evaluations"),
 }
-"""Lightning's arguments that shorten epochs or evaluations: neutral value, and remedy."""
+"""Lightning's arguments with settings in their place: neutral value, and remedy."""
 
 
 def check_trainer(settings: Settings) -> None:
@@ -79,7 +81,7 @@ def check_processes(settings: Settings) -> int:
 
 
 def _check_limits(arguments: Settings) -> None:
-    """Raise an error for arguments that shorten an epoch or evaluate a part of the test images.
+    """Raise an error for arguments that have settings in their place.
 
     Disabling the evaluation (``limit_val_batches=0``) is allowed.
     """
