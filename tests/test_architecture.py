@@ -1,6 +1,7 @@
 """Imports run downwards only: the package's modules, by layer."""
 
 import ast
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -100,6 +101,13 @@ def test_every_room_exists_and_the_root_is_small():
     assert set(ROOMS) <= set(SOURCES)
     assert len(EDGES) > 100
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_IN_THE_ROOT
+
+
+def test_every_folder_is_in_the_wheel():
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text())
+    packages = project["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(PACKAGE.parent).as_posix() for path in SOURCES.values()}
+    assert {folder.replace("/", ".") for folder in folders} <= set(packages)
 
 
 def test_no_two_modules_share_a_name():

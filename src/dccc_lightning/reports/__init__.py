@@ -1,1 +1,1 @@
-"""What a run or a search tells: figures, tables, pictures."""
+"""Reports of runs, sweeps and searches: figures, boards, tables and pages."""

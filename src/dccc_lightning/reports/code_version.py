@@ -1,4 +1,4 @@
-"""Which code a run was made by."""
+"""Version and commit of the code of a run."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ def code_version() -> dict[str, Any]:
 
     Returns:
         ``version``; ``commit`` and ``modified`` (whether the package's files differ from that
-        commit), both None where git does not keep the package.
+        commit), both None if the package is not in a git repository.
     """
     # The second name fails where a repository merely holds the environment we are installed in.
     revisions = _git("rev-parse", "HEAD", "HEAD:./__init__.py")
@@ -25,7 +25,7 @@ def code_version() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """Return what git prints about the package's folder; None if it fails or is not there."""
+    """Return the output of git in the package's folder; None if it fails or is missing."""
     folder = Path(dccc_lightning.__file__).parent
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What can be said of a run without a single identity, and which epoch to keep then.
+"""Results of a run without identities, and the rule that selects its best epoch.
 
 The rule: the epoch with the highest ``overall_silhouette``, and of its networks the teacher, where
 there is one. How near to the best epoch it led in ten runs is in docs/own_images.md.
@@ -20,7 +20,7 @@ FIGURES = {
     "silhouette": ("silhouette", "{:.3f}"),
     "churn": ("churn", "{:.1%}"),
 }
-"""What stands in for scores, without ``cluster/``: its name for people, and its form."""
+"""Name and format of each figure that replaces scores; keys are without ``cluster/``."""
 
 
 def summarize_label_free(rows: Sequence[Row], has_teacher: bool) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def summarize_label_free(rows: Sequence[Row], has_teacher: bool) -> dict[str, An
 
 
 def label_free_table(results: Mapping[str, Any]) -> Table:
-    """Lay out what ``summarize_label_free`` returned for the terminal."""
+    """Return the results of ``summarize_label_free`` as a table for the terminal."""
     table = Table(title="no identities, so no scores; the clusters", title_justify="left")
     table.add_column("epoch")
     for title, _ in FIGURES.values():

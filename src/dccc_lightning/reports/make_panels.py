@@ -1,9 +1,9 @@
-"""The panels of a clustering and of an evaluation, made from plain arrays.
+"""Make the panels of a clustering and of an evaluation from plain arrays.
 
 Names: ``clusters/largest``, ``clusters/tightest``, ``clusters/loosest``, ``clusters/mixed`` (with
 identities), ``clusters/outliers`` (if there are any), ``rankings`` (with identities), ``map``,
 ``distances``, ``sizes``, ``flow`` (from the second epoch on), and ``thumbnails/boards`` and
-``thumbnails/map``, the images that the others speak of.
+``thumbnails/map``, the images of the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,18 +36,18 @@ from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import CAMERA_CENTERED
 
 Boards = dict[str, tuple[str, str, list[BoardRow]]]
-"""Title, note and rows by name."""
+"""Title, note and rows of each board, by name."""
 
 MAP_HEIGHT = 64
-"""Pixels of a thumbnail of the map."""
+"""Height of the thumbnails of the map, in pixels."""
 
 REACH = 0.9
-"""Distances that the histograms show, at least; nearly all pairs of strangers are beyond."""
+"""Least upper end of the histograms; most pairs of different identities are beyond it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Clustered:
-    """What an epoch's clustering saw and found.
+    """Input and result of an epoch's clustering.
 
     Attributes:
         embeddings: (N, D), of the training split.
@@ -55,7 +55,7 @@ class Clustered:
         previous: (N,) of the last epoch, None in the first.
         eps: Jaccard distance of the clustering.
         records: Of the N images.
-        labeler: That found them.
+        labeler: Of the clustering.
         camera_names: Where cameras have names.
     """
 
@@ -70,7 +70,7 @@ class Clustered:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """Embeddings of the test split: query (Q, D) and gallery (G, D), and whose they are.
+    """Embeddings of the test split, query (Q, D) and gallery (G, D), and their records.
 
     With ``camera_center`` they are ranked as ``evaluate_retrieval`` ranks them then.
     """
@@ -84,7 +84,7 @@ class Evaluated:
 
 
 def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> list[Panel]:
-    """Make every panel that there is something to show in.
+    """Make the panels of an epoch, except those that would be empty.
 
     Args:
         found: The clustering.
@@ -127,7 +127,7 @@ def _drawn(boards: Boards, load: Load) -> list[Panel]:
 
 
 def _cluster_boards(found: Clustered, rows: NDArray[np.float32]) -> Boards:
-    """Return the boards of clusters that have rows."""
+    """Return the boards of clusters, except empty ones."""
     figures = ClusterFigures(rows, found.labels, found.records)
     note = "from the centre of the cluster outwards; spread: mean cosine distance of its pairs"
     if (found.records.identities != UNKNOWN).any():

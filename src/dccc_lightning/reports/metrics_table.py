@@ -10,7 +10,7 @@ Row = dict[str, float]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a table; cells without a value are left out. No file: no rows."""
+    """Read the rows of a table; empty cells are left out. Without a file there are no rows."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -32,7 +32,7 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 
 
 def add_row(path: Path, row: Row) -> None:
-    """Append ``row``; rows of the same or a later epoch go, as after a resume."""
+    """Append ``row`` and remove rows of the same or later epochs, as after a resume."""
     kept = [old for old in read_rows(path) if old["epoch"] < row["epoch"]]
     write_rows(path, [*kept, row])
 

@@ -11,7 +11,7 @@ from dccc_lightning.reports.figures.chart import PALETTE, Chart, to_svg
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the page that a file of ``templates/`` makes of ``values``."""
+    """Render a file of ``templates/`` with ``values``."""
     environment = Environment(
         loader=PackageLoader("dccc_lightning.reports"),
         autoescape=True,

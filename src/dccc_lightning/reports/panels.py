@@ -1,4 +1,4 @@
-"""What a run shows of itself: named pictures with the figures behind them, and their files."""
+"""Panels: named pictures with the data behind them, and their files."""
 
 import io
 import json
@@ -17,13 +17,13 @@ PICTURES = {".png": "PNG", ".jpg": "JPEG"}
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A picture, the figures it shows, or both.
+    """Picture, the data it shows, or both.
 
     Attributes:
         name: Stable, with slashes, such as ``clusters/largest``.
-        title: For people.
+        title: Caption of the picture.
         image: RGB; photographs, which compress badly otherwise, are named ``thumbnails/...``.
-        data: What the picture shows, ready for JSON.
+        data: Of the picture, ready for JSON.
     """
 
     name: str
@@ -51,7 +51,7 @@ def write_panels(folder: Path, panels: Iterable[Panel], epoch: int) -> None:
 
 
 def read_panels(folder: Path) -> dict[str, tuple[Panel, int]]:
-    """Return the panels in a folder by name, each with its epoch; no folder, no panels."""
+    """Return the panels in a folder by name, each with its epoch; none without a folder."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())

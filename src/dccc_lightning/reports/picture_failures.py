@@ -1,4 +1,4 @@
-"""Pictures that cannot be made: a warning each, never the end of a run."""
+"""Turn failures of pictures into warnings, so that they never end a run."""
 
 import logging
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def warn_on_failure(picture: str) -> Iterator[None]:
-    """Log a warning in place of an error within: no memory, no image, a fault of a library.
+    """Log a warning in place of an error within, such as no memory or an unreadable image.
 
-    A full disk is a fault of the run, and passes.
+    A full disk is raised, as it concerns the whole run.
 
     Args:
         picture: Name of the picture, for the warning.

@@ -17,14 +17,14 @@ SCORE_NAMES = {
     "rank5": "rank-5",
     "rank10": "rank-10",
 }
-"""What scores are called for people."""
+"""Names of scores in tables and pages."""
 
 CAMERA_CENTERED = "camera-centred at test time"
-"""Said wherever scores stand that were made with statistics of the test images."""
+"""Note beside scores that use statistics of the test images."""
 
 
 def noted(title: str, note: str | None) -> str:
-    """Return a title with what has to be said beside it, if there is anything.
+    """Return a title with a note, if there is one.
 
     >>> noted("per cent", CAMERA_CENTERED), noted("per cent", None)
     ('per cent, camera-centred at test time', 'per cent')
@@ -87,7 +87,7 @@ def summarize_run(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what figures depend on."""
+    """Return the versions of the packages that results depend on."""
     return {
         "dccc_lightning": __version__,
         "python": platform.python_version(),

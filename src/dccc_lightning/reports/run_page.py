@@ -1,4 +1,4 @@
-"""Page of a run: report.html, one file that needs nothing beside it."""
+"""Page of a run: report.html, one self-contained file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,9 +37,9 @@ class Report:
         choices: Of eps_curves.jsonl, where the schedule is adaptive: epoch, criterion, candidates,
             scores.
         panels: By name, with the epoch each was made after.
-        command: That repeats the run.
+        command: Repeats the run.
         differences: Settings that are not the preset's: name, the preset's value, the run's.
-        environment: What the run ran on.
+        environment: Code, system and hardware.
         date: Of the end of the run.
         all_clusters: Number and size of every cluster in clusters.html, the largest first.
         notice: Caveat of its settings, such as that they are no published benchmark.
@@ -210,7 +210,7 @@ def _times(timings: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration for people.
+    """Format a duration.
 
     >>> _duration(61), _duration(7300)
     ('1 min 1 s', '2 h 1 min')

@@ -1,4 +1,4 @@
-"""A matrix of scores, networks by datasets, as Markdown, CSV and on the terminal."""
+"""Matrix of scores, networks by datasets, as Markdown, CSV and tables for the terminal."""
 
 import csv
 import io
@@ -10,10 +10,10 @@ from rich.table import Table
 from dccc_lightning.reports.results import SCORE_NAMES, noted
 
 RANKINGS = {"cosine": "cosine", "reranked": "re-ranked"}
-"""Rankings and what they are called for people."""
+"""Names of the rankings in tables."""
 
 HEADLINES = ("mAP", "rank1")
-"""Measures that a cell of the matrix shows."""
+"""Measures in a cell of the matrix."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class ScoreMatrix:
 
     @property
     def rankings(self) -> Sequence[str]:
-        """Those of ``RANKINGS`` that there are."""
+        """Rankings of the scores, a subset of ``RANKINGS``."""
         return tuple(next(iter(next(iter(self.scores.values())).values())))
 
     def markdown(self) -> str:
-        """Return a table a ranking, a row a network, a column a dataset, cells ``mAP / rank-1``."""
+        """Return a table of ``mAP / rank-1`` for each ranking: rows networks, columns datasets."""
         blocks = []
         for ranking in self.rankings:
             names = " / ".join(SCORE_NAMES[measure] for measure in HEADLINES)
@@ -60,7 +60,7 @@ class ScoreMatrix:
         return "\n".join(blocks)
 
     def csv(self) -> str:
-        """Return one table: a row a network, a column a dataset, ranking and headline measure."""
+        """Return one table: rows networks, columns datasets, rankings and headline measures."""
         columns = [
             (dataset, ranking, measure)
             for ranking in self.rankings
@@ -76,7 +76,7 @@ class ScoreMatrix:
         return buffer.getvalue()
 
     def tables(self) -> list[Table]:
-        """Return every measure for the terminal: a table a dataset, rows networks and rankings."""
+        """Return a table of all measures for each dataset: rows networks and rankings."""
         return [self._table(dataset) for dataset in self.datasets]
 
     def _table(self, dataset: str) -> Table:

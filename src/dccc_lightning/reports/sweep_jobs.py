@@ -1,4 +1,4 @@
-"""The jobs of a sweep, read from their folders."""
+"""Read the jobs of a sweep from their folders."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ MEASURES = {
     "ari": ("ARI", "{:.2f}"),
     "seconds": ("seconds", "{:.0f}"),
 }
-"""What is known of a finished job: its name for people, and its form. Scores are per cent."""
+"""Name and format of each measure of a finished job; scores in per cent."""
 
 _NOT_COMPARED = (
     "hydra.", "callbacks.pruning.", "sweep", "output", "resume", "ckpt_path", "checkpoint.",
@@ -29,7 +29,7 @@ _NOT_COMPARED = (
 
 @dataclass(frozen=True)
 class SweepJob:
-    """A job: its arguments, and how it ended."""
+    """Job of a sweep: arguments, metrics and state."""
 
     name: str
     arguments: Mapping[str, str]
@@ -103,14 +103,14 @@ def _epochs(folder: Path) -> int:
 
 
 def _error(folder: Path) -> str | None:
-    """Return the last line of what a job left when it failed."""
+    """Return the last line of a failed job's error.txt."""
     path = folder / "error.txt"
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     return lines[-1] if lines else None
 
 
 def _measures(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, float]:
-    """Return the figures of a finished job; scores are the better network's, last evaluation."""
+    """Return the measures of a finished job; scores of the better network, last evaluation."""
     measures: dict[str, float] = {}
     scores = [results[n] for n in ("student", "teacher") if results.get(n)]
     if scores:

@@ -1,4 +1,4 @@
-"""The jobs of a sweep as one table: jobs that differ in the seed alone make one row."""
+"""Table of a sweep: jobs that differ only in the seed make one row."""
 
 import csv
 import io
@@ -12,17 +12,17 @@ from dccc_lightning.reports.sweep_jobs import MEASURES, SweepJob
 SEED = "seed"
 
 _LONG = 8
-"""Characters of a number that nobody typed."""
+"""Characters from which a number is taken for a computed one, and rounded."""
 
 
 class Spread(NamedTuple):
-    """A figure over seeds: the mean, and the standard deviation (n - 1); None of a single one."""
+    """Mean of a measure over seeds, and standard deviation (n - 1); None for a single seed."""
 
     mean: float
     deviation: float | None
 
     def shown(self, form: str) -> str:
-        """Return it for people.
+        """Format mean and deviation.
 
         >>> Spread(57.125, 2.25).shown("{:.1f}"), Spread(57.125, None).shown("{:.1f}")
         ('57.1 ± 2.2', '57.1')
@@ -33,14 +33,14 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepRow:
-    """The jobs of one setting."""
+    """Jobs of one setting."""
 
     setting: Mapping[str, str]
     jobs: Sequence[SweepJob]  # with results
     is_pruned: bool  # one of them ended early, so its figures are of a shorter training
 
     def spread(self, measure: str) -> Spread | None:
-        """Return a figure over the jobs that have it; None where none does."""
+        """Return a measure over the jobs that have it; None if none does."""
         values = [job.measures[measure] for job in self.jobs if measure in job.measures]
         if not values:
             return None
@@ -56,11 +56,11 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepTable:
-    """What a sweep found.
+    """Table of a sweep.
 
     Attributes:
         varying: The arguments that differ between jobs, the seed aside.
-        objective: What rows are ordered by: mAP where there are scores, else the silhouette.
+        objective: Orders the rows: mAP if there are scores, else the silhouette.
         rows: Best first; pruned ones after the others.
         without_results: The jobs that failed or are not finished.
     """
@@ -72,21 +72,21 @@ class SweepTable:
 
     @property
     def measures(self) -> list[str]:
-        """Return the measures that some row has."""
+        """Return the measures of the rows."""
         return [name for name in MEASURES if any(row.spread(name) for row in self.rows)]
 
     @property
     def best(self) -> SweepRow | None:
-        """Return the row with the highest mean; one that was pruned is none."""
+        """Return the row with the highest mean; None if it was pruned."""
         first = self.rows[0] if self.rows else None
         return None if first is None or first.is_pruned else first
 
     def header(self) -> list[str]:
-        """Return the titles of the columns for people."""
+        """Return the titles of the columns."""
         return [*self.varying, "jobs", *(MEASURES[name][0] for name in self.measures)]
 
     def cells(self, row: SweepRow) -> list[str]:
-        """Return a row for people."""
+        """Return the formatted cells of a row."""
         count = f"{len(row.jobs)} (pruned)" if row.is_pruned else str(len(row.jobs))
         spreads = [(row.spread(name), MEASURES[name][1]) for name in self.measures]
         figures = [spread.shown(form) if spread else "" for spread, form in spreads]
@@ -95,7 +95,7 @@ class SweepTable:
 
 
 def shown(value: str) -> str:
-    """Return the value of an argument for people: numbers that a search drew are rounded.
+    """Format the value of an argument: numbers that a search sampled are rounded.
 
     >>> shown("0.5665074998819105"), shown("0.00035"), shown("cosine")
     ('0.5665', '0.00035', 'cosine')
@@ -107,7 +107,7 @@ def shown(value: str) -> str:
 
 
 def tabulate(jobs: Sequence[SweepJob]) -> SweepTable:
-    """Group the jobs of a sweep by what they were called with, the seed aside."""
+    """Group the jobs of a sweep by their arguments except the seed."""
     varying = varying_arguments(jobs)
     objective = "mAP" if any("mAP" in job.measures for job in jobs) else "overall_silhouette"
     groups: dict[tuple[str, ...], list[SweepJob]] = {}
@@ -179,7 +179,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def to_csv(table: SweepTable) -> str:
-    """Return a line a setting: mean, deviation, and the number of jobs, unrounded."""
+    """Return a line for each setting: unrounded means and deviations, and the number of jobs."""
     measures = table.measures
     titles = [part for name in measures for part in (f"{name}_mean", f"{name}_std")]
     lines = [[*table.varying, "jobs", "pruned", *titles]]
@@ -194,7 +194,7 @@ def to_csv(table: SweepTable) -> str:
 
 
 def jobs_to_csv(jobs: Sequence[SweepJob]) -> str:
-    """Return a line a job, the failed ones included."""
+    """Return a line for each job, failed ones included."""
     arguments = list(dict.fromkeys([*varying_arguments(jobs), SEED]))
     lines = [["job", "state", *arguments, *MEASURES, "error"]]
     for job in jobs:

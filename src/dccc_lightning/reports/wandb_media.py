@@ -1,4 +1,4 @@
-"""Panels as what W&B shows: pictures, and tables that can be sorted, filtered and plotted."""
+"""Panels as W&B media: pictures, and tables that can be sorted, filtered and plotted."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
     """Return a picture and a table of each panel; thumbnails go into the tables.
 
     Args:
-        panels: Of one epoch, with the thumbnails that they speak of.
+        panels: Of one epoch, with their thumbnails.
 
     Returns:
         ``wandb.Image`` and ``wandb.Table`` by key.
@@ -52,7 +52,7 @@ def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
 
 
 def _columns(name: str, data: Mapping[str, Any], thumbnails: Mapping[str, Thumbnails]) -> Columns:
-    """Return the columns of a panel's table by title; none of a panel that has no table."""
+    """Return the columns of a panel's table by title; empty if it has no table."""
     if "rows" in data:
         return _board(data, thumbnails["boards"])
     if name == "map":
@@ -90,7 +90,7 @@ def _board(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:
 
 
 def _map(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:
-    """Return a row an image; groups are text, which plots colour one by one, not by a scale."""
+    """Return a row for each image; groups are text, so that plots colour them as categories."""
     columns: Columns = {
         "image": [_picture(thumbnails, key) for key in data["keys"]],
         "x": [x for x, _ in data["points"]],
@@ -103,7 +103,7 @@ def _map(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:
 
 
 def _distances(data: Mapping[str, Any]) -> Columns:
-    """Return a row a bin of the histograms, and one of the pairs beyond, whose distance is <= 1."""
+    """Return a row for each bin of the histograms, and one for the pairs beyond, up to 1."""
     edges = [*data["edges"], 1.0]
     columns: Columns = {"from": edges[:-1], "to": edges[1:]}
     for group in ("clusters", "identities"):

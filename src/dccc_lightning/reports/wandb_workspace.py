@@ -1,4 +1,4 @@
-"""The project's workspace in Weights & Biases, and a report of its sweeps, as specifications."""
+"""Specifications of the project's workspace in Weights & Biases and of a report of its sweeps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,10 +49,10 @@ TALL = ("Clusters", "Map, distances, sizes, flow", "Rankings")
 
 SWEPT = ("scheduler._target_", "scheduler.start", "memory.update", "recipe.tau_w", "loss._target_",
          "recipe.smoothing", "clustering.k1", "seed")  # fmt: skip
-"""Settings of the parallel coordinates, which every run has: one that lacks some has no line."""
+"""Settings of the parallel coordinates; every run has them, and W&B draws no run that lacks one."""
 
 PARTS = {"schedule": "scheduler._target_", "memory": "memory.update", "loss": "loss._target_"}
-"""What an ablation varies."""
+"""Settings that ablations vary, by name."""
 
 
 def require_workspaces() -> tuple[Any, Any]:
@@ -186,7 +186,7 @@ def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
 
 
 def specification(view: Any) -> dict[str, Any]:
-    """Return what would be sent for a workspace or a report, as JSON's types."""
+    """Return the request body of a workspace or a report, as JSON types."""
     content: dict[str, Any] = view._to_model().model_dump(mode="json", by_alias=True)
     return content
 

@@ -1,4 +1,4 @@
-"""Rows of thumbnails with frames and captions: as figures, and drawn."""
+"""Boards: rows of thumbnails with frames and captions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ _FRAME, _GAP, _MARGIN, _CAPTION, _HEADING, _TITLE = 3, 8, 16, 52, 24, 62
 
 @dataclass(frozen=True)
 class Tile:
-    """An image on a board: its key, what is written below it, and its frame."""
+    """Image on a board: key, caption and frame."""
 
     key: str
     caption: str
@@ -33,14 +33,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class BoardRow:
-    """A row of a board."""
+    """Row of a board."""
 
     title: str
     tiles: tuple[Tile, ...]
 
 
 def facts(records: Records, index: int, camera_names: Sequence[str] = ()) -> str:
-    """Return what is known of an image, for its caption; lines for identity and camera.
+    """Return the known identity and camera of an image as lines of a caption.
 
     >>> from pathlib import Path
     >>> facts(Records.from_rows([(Path("a.jpg"), 7, -1)]), 0)
@@ -66,7 +66,7 @@ def board(
     Args:
         name: Of the panel.
         title: Of the panel.
-        note: What the order and the frames mean.
+        note: Meaning of the order and the frames.
         rows: From top to bottom.
         thumbnails: Hold all images of the rows.
     """

@@ -1,4 +1,4 @@
-"""Which clusters and which outliers are worth a look, and what to say of them."""
+"""Boards of clusters and outliers: selection, order and captions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ CLUSTERS, IMAGES = 6, 10
 """Rows of a board, and images of a row, at most."""
 
 MOST_COMPARED = 2**27
-"""Outliers times clusters; of more outliers, evenly spaced ones are compared."""
+"""Most outliers times clusters; of more outliers, evenly spaced ones are compared."""
 
 _BLOCK = 2**22
-"""Numbers of 8 bytes that are held at once."""
+"""Numbers of 8 bytes in a block."""
 
 KINDS = {
     "largest": "largest clusters",
@@ -30,7 +30,7 @@ KINDS = {
 
 @dataclass(frozen=True, eq=False)
 class ClusterFigures:
-    """Figures of each of the C clusters.
+    """Statistics of each of the C clusters.
 
     Attributes:
         rows: (N, D) unit embeddings.
@@ -74,7 +74,7 @@ class ClusterFigures:
             object.__setattr__(self, name, value)
 
     def order(self, kind: str) -> NDArray[np.int64]:
-        """Return the clusters of a board, the first one first; ties by label."""
+        """Return the clusters of a board in its order; ties by label."""
         if kind == "mixed":
             order = np.lexsort((-self.sizes, self.shares))
             return order[self.shares[order] < 1][:CLUSTERS]
@@ -161,7 +161,7 @@ def _tile(records: Records, index: int, camera_names: Sequence[str], frame: str)
 def _commonest(
     labels: NDArray[np.int64], identities: NDArray[np.int64], clusters: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the commonest known identity of each cluster and its share; of equals the lowest."""
+    """Return the commonest known identity of each cluster and its share; ties go to the lowest."""
     commonest, shares = np.full(clusters, UNKNOWN), np.ones(clusters)
     known = identities != UNKNOWN
     pairs, counts = np.unique(

@@ -19,7 +19,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def shortened(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
-    """Return as much of the end of a text as fits: of names, that is what tells them apart.
+    """Return the longest end of a text that fits; the ends of names tell them apart.
 
     >>> shortened("warehouse", font(11), 1000)
     'warehouse'

@@ -1,4 +1,4 @@
-"""Queries with the best of the gallery, from a query that is answered well to one that is not."""
+"""Board of rankings: queries and their first hits, by falling average precision."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from dccc_lightning.reports.boards.thumbnails import key
 QUERIES, HITS = 8, 10
 
 _CANDIDATES = 200
-"""Queries that the rows are chosen from: ranking all of a large split would take minutes."""
+"""Queries that are ranked at most; all of a large split would take minutes."""
 
 
 class Split(NamedTuple):
-    """Embedded images: unit rows (n, D) and their records."""
+    """Unit embeddings (n, D) of images and their records."""
 
     rows: NDArray[np.float32]
     records: Records

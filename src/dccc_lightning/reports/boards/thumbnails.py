@@ -1,4 +1,4 @@
-"""Small pictures of images, by key, and all of them in one picture."""
+"""Thumbnails of images by key, stored together in one picture."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ Load: TypeAlias = Callable[[str, NDArray[np.int64], int], NDArray[np.uint8]]
 
 
 def key(split: str, index: int) -> str:
-    """Return what an image is called in panels.
+    """Return the key of an image in panels.
 
     >>> key("train", 12)
     'train/12'
@@ -28,7 +28,7 @@ def key(split: str, index: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class SplitImages:
-    """Decodes images of the splits at the size of a thumbnail; a ``Load``.
+    """Loader of thumbnails from the splits; a ``Load``.
 
     Attributes:
         splits: Where the images lie.
@@ -53,7 +53,7 @@ class SplitImages:
 
 @dataclass(frozen=True, eq=False)
 class Thumbnails:
-    """Images of one size.
+    """Images of one size, by key.
 
     Attributes:
         places: The position in ``pixels`` of each key.
@@ -75,7 +75,7 @@ class Thumbnails:
         return cls({name: place for place, name in enumerate(names)}, np.concatenate(parts))
 
     def extended(self, keys: Sequence[str], load: Load, height: int) -> "Thumbnails":
-        """Return these and those of ``keys``; the ones that are here already are not read again."""
+        """Return these thumbnails and those of ``keys``; none is read twice."""
         fresh = [name for name in keys if name not in self.places]
         if not fresh:
             return self
@@ -88,7 +88,7 @@ class Thumbnails:
 
     @classmethod
     def cut(cls, panel: Panel) -> "Thumbnails":
-        """Take apart what ``panel`` put together."""
+        """Return the thumbnails of a panel that ``panel`` made."""
         data: dict[str, Any] = panel.data or {}
         width, height = data["size"]
         picture = np.asarray(panel.image)
@@ -108,7 +108,7 @@ class Thumbnails:
         return self.pixels.shape[2], self.pixels.shape[1]
 
     def panel(self, name: str, title: str) -> Panel:
-        """Put all of them into one picture, row by row, the rest black; data: keys and size."""
+        """Return a panel with all images in one picture, row by row; its data are keys and size."""
         number, height, width, _ = self.pixels.shape
         columns = max(1, math.ceil(math.sqrt(number * height / width)))
         rows = math.ceil(number / columns)

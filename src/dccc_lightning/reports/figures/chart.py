@@ -28,7 +28,7 @@ BLUE, ORANGE, GREEN, RED, GREY = (PALETTE[f"c{number}"][0] for number in range(5
 CARD, TEXT, DIM, LINE = (PALETTE[name][0] for name in ("card", "text", "dim", "line"))
 
 _STYLE: Any = {
-    "text.parse_math": False,  # dollar signs in names of the user's are no formulas
+    "text.parse_math": False,  # names may have dollar signs
     "text.color": TEXT, "axes.labelcolor": DIM, "xtick.color": DIM, "ytick.color": DIM,
     "axes.titlesize": 11, "axes.titlelocation": "left", "axes.labelsize": 9,
     "xtick.labelsize": 9, "ytick.labelsize": 9, "xtick.major.size": 0, "ytick.major.size": 0,
@@ -65,7 +65,7 @@ class Chart:
 
 
 def set_tooltips(artist: Artist, texts: Sequence[str]) -> None:
-    """Give each marker of a line, or a patch, a text that an SVG shows when it is pointed at."""
+    """Set the text that an SVG shows when a marker of a line, or a patch, is pointed at."""
     artist.set_gid(json.dumps(list(texts)))
 
 
@@ -141,7 +141,7 @@ def _saved(figure: Figure, **options: Any) -> bytes:
 
 
 def _simplify(element: ElementTree.Element, used: set[str]) -> None:
-    """Make an element of a standalone SVG one of a page: without namespaces, in its colours."""
+    """Rewrite an element of a standalone SVG for a page: no namespaces, colours as variables."""
     element.tag = element.tag.removeprefix(_SVG)
     children: list[ElementTree.Element] = []
     for child in element:

@@ -51,7 +51,7 @@ def _draw(axes: Axes, found: Calibration) -> None:
 
 
 def _point(rate: Rate, floor: float) -> tuple[float, list[list[float]]]:
-    """Return where a rate lies on its axis, and how far its interval reaches down and up."""
+    """Return the position of a rate on its axis, and the lengths of its interval down and up."""
     clipped = np.clip([rate.low, rate.value, rate.high], floor, 1 - floor)
     low, value, high = (float(deviate) for deviate in ndtri(clipped))
     return value, [[value - low], [high - value]]

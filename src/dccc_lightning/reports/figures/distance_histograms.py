@@ -33,7 +33,7 @@ def distance_histograms(
     """Count pairs by Jaccard distance.
 
     Args:
-        graph: The distances of the N images up to some distance; the rest are only counted.
+        graph: The distances of the N images up to some distance; pairs beyond are only counted.
         labels: (N,) clusters, -1 for outliers, whose pairs are left out.
         identities: (N,), ``UNKNOWN`` where unknown.
         eps: Of the clustering.

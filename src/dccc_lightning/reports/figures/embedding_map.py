@@ -15,13 +15,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from dccc_lightning.reports.figures.chart import PALETTE, Chart
 
 IMAGES = 1000
-"""Images of a map at most: more of them hide each other."""
+"""Most images of a map: more would hide each other."""
 
 _DIMENSIONS, _PERPLEXITY, _STEPS, _LEAST = 50, 30.0, 400, 8
 
 
 def sample(length: int, images: int = IMAGES, seed: int = 0) -> NDArray[np.int64]:
-    """Return the positions of the images of a map, ascending: the same for the same length.
+    """Return the ascending positions of the images of a map, the same for the same length.
 
     >>> sample(3).tolist()
     [0, 1, 2]
@@ -32,7 +32,7 @@ def sample(length: int, images: int = IMAGES, seed: int = 0) -> NDArray[np.int64
 
 
 def layout(rows: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
-    """Lay unit embeddings out in the plane, near ones near each other.
+    """Embed unit vectors in the plane by t-SNE.
 
     On one thread: sums in another order would become another map.
 
@@ -62,7 +62,7 @@ def layout(rows: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
 
 
 def map_charts(data: Mapping[str, Any]) -> list[Chart]:
-    """Return the map in each colouring that the data has: cluster, identity, camera."""
+    """Return a chart of the map for each colouring in the data: cluster, identity, camera."""
     return [
         Chart(f"by {name}", partial(_scatter, data, name), plain=True)
         for name in ("cluster", "identity", "camera")

@@ -37,11 +37,11 @@ _FLOWS = {
     "out": _Flow(1, 3, "outliers", GREY),
 }
 _GAP, _HEIGHT, _LINE = 0.04, 0.88, 0.075
-"""Between two groups, of all bands together, and of a line of text."""
+"""Gap between two groups, height of all bands together, height of a line of text."""
 
 
 def label_flow(labels: Ints, previous: Ints) -> dict[str, int]:
-    """Count images by what became of them, and clusters that came together or fell apart.
+    """Count images by their change of cluster, and clusters that merged or split.
 
     Clusters of the two epochs are matched one to one as ``quality.churn`` matches them: greedily by
     the number of images they share.
@@ -85,14 +85,14 @@ def _shared(first: Ints, second: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def _gathered(wholes: Ints, parts: Ints, counts: Ints, labels: Ints) -> int:
-    """Count the wholes that hold more than half of each of several parts, whose ``labels`` are."""
+    """Count the wholes that hold more than half of two or more parts, given the parts' labels."""
     values, sizes = np.unique(labels, return_counts=True)
     major = 2 * counts > sizes[np.searchsorted(values, parts)]
     return int(np.sum(np.unique(wholes[major], return_counts=True)[1] > 1))
 
 
 def flow_chart(data: Mapping[str, int]) -> Chart:
-    """Return bands from the groups of images before to those after.
+    """Return a chart of bands from the groups of images before to those after.
 
     Args:
         data: From ``label_flow``.

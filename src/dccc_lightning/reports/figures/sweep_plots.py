@@ -18,7 +18,7 @@ from dccc_lightning.reports.sweep_jobs import MEASURES
 from dccc_lightning.reports.sweep_table import SweepRow, SweepTable
 
 MAX_TICKS = 8
-"""Values of an argument that get a row or column each; more numbers are put into bins."""
+"""Values of an argument with a row or column each; more numbers are put into bins."""
 
 MAX_PLACES = 40
 """Rows or columns of a heat map that can be read; texts cannot be put into bins."""
@@ -39,14 +39,14 @@ _CURVES = (
 
 
 class Scale(NamedTuple):
-    """The places of an argument's values along an axis."""
+    """Positions of an argument's values along an axis."""
 
     ticks: list[str]
     places: dict[str, int]
 
 
 def scale(values: Sequence[str]) -> Scale:
-    """Return a place for each value: its own, or one of ``BINS`` equal bins for many numbers.
+    """Return the position of each value: its own, or one of ``BINS`` equal bins for many numbers.
 
     >>> scale(["linear", "fixed", "linear"]).ticks
     ['fixed', 'linear']
@@ -95,7 +95,7 @@ def file_name(x: str, y: str) -> str:
 
 
 def captions(table: SweepTable) -> dict[str, str]:
-    """Return what is written above each picture, by file name."""
+    """Return the heading of each picture, by file name."""
     pairs = combinations(table.varying, 2)
     maps = {file_name(x, y): f"Heat map: {x} against {y}" for x, y in pairs}
     return maps | {CURVES_FILE: "Curves"}
@@ -139,7 +139,7 @@ def _heat_map(
 
 
 def curves(table: SweepTable) -> bytes:
-    """Return a PNG with a line a setting, the mean over its seeds by epoch."""
+    """Return a PNG with a line for each setting, the mean over its seeds by epoch."""
     shown = [curve for curve in _CURVES if any(_curve(row, *curve[1:]) for row in table.rows)]
     charts = [Chart(title, partial(_draw, table, keys, factor)) for title, keys, factor in shown]
     return to_png(charts, (6, 4.2), columns=2, has_legend_below=True)
