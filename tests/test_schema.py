@@ -1,4 +1,4 @@
-"""Settings of another kind than those of ``conf/``."""
+"""Settings of another type than those of ``conf/``."""
 
 import pytest
 

@@ -28,7 +28,7 @@ from dccc_lightning.cli.foreign_code import check_code, check_hydra
 from dccc_lightning.cli.resume import Start, resumed
 from dccc_lightning.cli.run_folder import RUN_LOG, OutputGuard, discard, has_started, lock_run
 from dccc_lightning.cli.saved_settings import take_over, write_settings
-from dccc_lightning.cli.schema import check_kinds
+from dccc_lightning.cli.schema import check_types
 from dccc_lightning.cli.sweep_preview import is_preview, preview
 from dccc_lightning.cli.terminal_warnings import quiet
 from dccc_lightning.common import lock, ranks
@@ -145,7 +145,7 @@ def _begin(
     choices = HydraConfig.get().runtime.choices
     if start.own:
         take_over(start.own, start.all_given)
-    check_kinds(config, choices, start.own.settings if start.own else None)
+    check_types(config, choices, start.own.settings if start.own else None)
     settings = cast(
         dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     )

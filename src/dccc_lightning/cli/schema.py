@@ -1,4 +1,8 @@
-"""Check that settings have the type of their defaults: number, boolean, text or section."""
+"""Check that settings have the type of their defaults: number, boolean, text or section.
+
+Not a dataclass schema in Hydra's ConfigStore: that converts ``compile=1`` to True, says nothing of
+the settings of groups, whose keys depend on the option, and closes the root to tasks and presets.
+"""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -16,7 +20,7 @@ FREE = ("trainer", "logger", "callbacks")
 """Sections that are checked elsewhere, or whose entries may be removed."""
 
 
-def check_kinds(
+def check_types(
     config: DictConfig, choices: Mapping[str, Any], own: Mapping[str, Any] | None = None
 ) -> None:
     """Check the types of settings against the defaults of the chosen groups.
