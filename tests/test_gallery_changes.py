@@ -55,6 +55,27 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", ".nfs0001", "notes (1).txt"])
+def test_a_gallery_without_manifest_is_replaced_beside_other_files(folder, name):
+    (folder / MANIFEST).unlink()
+    (folder / name).write_text("kept")
+    build().save(folder)
+    assert len(GalleryIndex.load(folder)) == len(ROWS)
+    assert (folder / name).read_text() == "kept"
+
+
+def test_a_change_by_another_process_is_seen_through_a_link_too(folder, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    ours, theirs = GalleryIndex.load(folder), GalleryIndex.load(link)
+    theirs.remove([3])
+    theirs.save(folder)
+    ours.add(ROWS[:1], ["new.jpg"])
+    with pytest.raises(UserError, match="changed by another process since it was read"):
+        ours.save(link)
+    assert 3 not in GalleryIndex.load(folder).table.ids
+
+
 class TestReadingWhileOthersWrite:
     @pytest.fixture
     def before_opening(self, monkeypatch):

@@ -256,7 +256,7 @@ class GalleryIndex:
             "pattern": self.pattern,
         }
         parts["table"] = self.table.to_parquet()
-        place = Path(folder).absolute()
+        place = Path(folder).resolve()  # by a link it is the same gallery
         expected = self._seen[1] if self._seen is not None and self._seen[0] == place else None
         self._seen = place, write_gallery(Path(folder), facts, parts, expected)
 
@@ -290,7 +290,7 @@ class GalleryIndex:
             except (ValueError, TypeError, EOFError, OSError) as error:
                 raise damaged(folder, str(error).splitlines()[0] if str(error) else "") from error
         remove_remains(folder)
-        index._seen = folder.absolute(), facts
+        index._seen = folder.resolve(), facts
         if fingerprint is not None:
             index.check_fingerprint(fingerprint)
         return index

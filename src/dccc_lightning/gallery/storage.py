@@ -156,10 +156,14 @@ def map_npy(file: BufferedReader) -> "np.memmap[Any, np.dtype[np.float32]]":
 
 
 def _may_be_replaced(folder: Path) -> bool:
-    """Return True for a gallery, damaged or not; False for a folder with other files."""
+    """Return True for a gallery, damaged or not; False for a folder with other files only.
+
+    Other files beside a data file, such as those of file managers, are kept.
+    """
     if not folder.is_dir():
         return False
-    if all(OWN_FILE.fullmatch(path.name) for path in folder.iterdir()):
+    files = [path.name for path in folder.iterdir()]
+    if any(map(DATA_FILE.fullmatch, files)) or all(map(OWN_FILE.fullmatch, files)):
         return True
     with suppress(UserError):
         return bool(read_manifest(folder))
