@@ -19,7 +19,7 @@ _REPEATED = re.compile(r"([?_-])\1+")
 SOUNDS_UNKNOWN = re.compile(
     r"(?<![^\W\d_])(unk|unknown|unident|undeterm|unassign|unlabel|unnamed|missing|tbd|nil|nat|"
     r"no[ _-]?(id|name)|not[ _-]?(known|identified)|#?n[/.]?a)(?![^\W\d_])|"
-    r"(unknown|unidentified|undetermined)|^[\W_]+$|^-\d",
+    r"(unknown|unidentified|undetermined)|^[ -/:-@\[-`{-~]+$|^-\d",
     re.IGNORECASE,
 )
 """Pattern of names that may mean unknown, such as ``Unknown_01`` and ``-99``, but are kept."""
