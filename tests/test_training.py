@@ -144,7 +144,7 @@ def test_fewer_clusters_than_the_batch_wants_is_one_warning(
 ) -> None:
     outcome = command(*tiny, *TINY_MODEL, "batch.clusters=64", "batch.instances=2", "output=run")
     assert outcome.code == 0, outcome
-    assert outcome.err.count("repeat in the batch") == 1
+    assert outcome.err.count("clusters repeat within a batch") == 1
 
 
 def test_no_cluster_within_reach_ends_with_advice(command: Command, tiny: list[str]) -> None:
@@ -241,7 +241,7 @@ def test_pretraining_refuses_images_among_which_no_query_has_a_match(
         r"dataset.pattern='(?P<identity>\d)_c(?P<camera>\d)'",
     )  # fmt: skip
     assert outcome.code == 2
-    assert "each of the 2 identities in crops was seen by one camera alone" in outcome.err
+    assert "each of the 2 identities in crops was seen by one camera only" in outcome.err
 
 
 @pytest.mark.slow

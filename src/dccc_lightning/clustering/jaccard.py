@@ -43,7 +43,7 @@ class DenseGraphError(UserError):
 
 @dataclass(frozen=True, eq=False)
 class NeighborGraph:
-    """All distances up to ``max_distance`` between N points.
+    """Distances up to ``max_distance`` between N points.
 
     Attributes:
         distances: (N, N) float32 CSR, symmetric, sorted; zeros and the diagonal are stored, and
