@@ -582,6 +582,24 @@ def test_position_embeddings_of_another_grid_are_resized(tmp_path, wrapped):
     assert f"other shapes {name}: (1, 8, " in message
 
 
+def test_as_many_patches_are_not_the_same_grid(tmp_path, caplog):
+    torch.manual_seed(5)
+    source, embedder = vit((64, 32)), vit((32, 64))  # 4 x 2 patches, 2 x 4 patches
+    state = {f"student.{name}": value for name, value in source.state_dict().items()}
+    described = {"format": 1, "image": {"height": 64, "width": 32}}
+    path = save({"state_dict": state, "dccc_lightning": described}, tmp_path / "own.ckpt")
+    (name,) = load_weights(embedder, path, "vit_small").resized
+    theirs = source.state_dict()[name]
+    expected = resize_positions(theirs, PositionGrid(2, 4, prefix=1))
+    assert torch.equal(embedder.state_dict()[name], expected)
+    assert not torch.equal(expected, theirs)
+    assert not load_weights(vit((64, 32)), path, "vit_small").resized
+    assert "patches" not in caplog.text
+    path = save(source.backbone.state_dict(), tmp_path / "foreign.pt")  # which says no size
+    assert not load_weights(embedder, path, "vit_small").resized
+    assert "taken as 2 x 4 patches; if the file is for images of 4 x 2 patches" in caplog.text
+
+
 def test_a_transformer_with_another_stem_is_refused(tmp_path):
     path = save(vit(name="vit_small_ics").backbone.state_dict(), tmp_path / "w.pt")
     message = refusal(path, vit(), "vit_small")

@@ -21,26 +21,51 @@ class PositionGrid:
     prefix: int
 
 
-def resize_positions(embedding: Tensor, grid: PositionGrid) -> Tensor | None:
+def grid_of(
+    embedding: Tensor, prefix: int, image_size: tuple[int, int] | None = None
+) -> tuple[int, int] | None:
+    """Return the rows and columns of patches that position embeddings (1, prefix + n, D) are for.
+
+    Args:
+        embedding: Position embeddings of a file.
+        prefix: Number of tokens before the patches.
+        image_size: Height and width of the images that the file was trained on, if it says so.
+            Else images are taken to be as high as wide, or two or three times as high: n = h w with
+            h = w, h = 2 w or h = 3 w, which no n fits twice.
+
+    Returns:
+        None if n is the product of no such h and w.
+    """
+    if embedding.dim() != 3 or len(embedding) != 1 or embedding.shape[1] <= prefix:
+        return None
+    count = embedding.shape[1] - prefix
+    ratios = (1.0, 2.0, 3.0) if image_size is None else (image_size[0] / image_size[1],)
+    for ratio in ratios:
+        width = round((count / ratio) ** 0.5)
+        height = round(ratio * width)
+        if height * width == count:
+            return height, width
+    return None
+
+
+def resize_positions(
+    embedding: Tensor, grid: PositionGrid, image_size: tuple[int, int] | None = None
+) -> Tensor | None:
     """Interpolate position embeddings bicubically to another grid, keeping the prefix.
 
     Args:
-        embedding: (1, prefix + n, D) for an image as high as wide, or two or three times as high:
-            n = h w with h = w, h = 2 w or h = 3 w, which no n fits twice.
+        embedding: (1, prefix + n, D), see ``grid_of``.
         grid: Target grid.
+        image_size: Height and width of the images that ``embedding`` is for, if known.
 
     Returns:
-        (1, prefix + height * width, D), or None if n is the product of no such h and w.
+        (1, prefix + height * width, D), or None if the grid of ``embedding`` is unknown.
     """
-    if embedding.dim() != 3 or len(embedding) != 1 or embedding.shape[1] <= grid.prefix:
-        return None
-    count = embedding.shape[1] - grid.prefix
-    sides = [(ratio, round((count / ratio) ** 0.5)) for ratio in (1, 2, 3)]
-    for ratio, side in sides:
-        if ratio * side**2 == count:
-            from timm.layers.pos_embed import resample_abs_pos_embed  # noqa: PLC0415  an extra
+    from timm.layers.pos_embed import resample_abs_pos_embed  # noqa: PLC0415  an extra
 
-            size, old = [grid.height, grid.width], [ratio * side, side]
-            resized: Tensor = resample_abs_pos_embed(embedding.float(), size, old, grid.prefix)
-            return resized
-    return None
+    old = grid_of(embedding, grid.prefix, image_size)
+    if old is None:
+        return None
+    size = [grid.height, grid.width]
+    resized: Tensor = resample_abs_pos_embed(embedding.float(), size, list(old), grid.prefix)
+    return resized

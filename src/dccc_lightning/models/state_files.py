@@ -28,10 +28,17 @@ KEY = "dccc_lightning"
 
 
 class StateFile(NamedTuple):
-    """Tensors of a file by name, and the layout of the network if the file describes it."""
+    """Tensors of a file by name, and what a checkpoint of this package says of its network.
+
+    Attributes:
+        tensors: Tensors by name.
+        layout: Layout of the network.
+        image_size: Height and width of its images.
+    """
 
     tensors: Mapping[str, Tensor]
     layout: Mapping[str, Any] | None = None
+    image_size: tuple[int, int] | None = None
 
 
 def read_state(path: Path) -> StateFile:
@@ -60,7 +67,7 @@ def read_state(path: Path) -> StateFile:
             content: Any = load_file(path)
         else:
             content, left_out = load_tensors(path)
-        layout = _layout(content)
+        layout, image_size = _layout(content), _image_size(content)
         for wrapper in _WRAPPERS:
             if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
                 content = content[wrapper]
@@ -86,7 +93,7 @@ def read_state(path: Path) -> StateFile:
         raise UserError(f"{_named(path)}: contains a {type(content).__name__}, not a state dict")
     if left_out:
         log.info("%s: ignored, not tensors: %s", _named(path), few(left_out))
-    return StateFile(tensors, layout)
+    return StateFile(tensors, layout, image_size)
 
 
 def _layout(content: object) -> Mapping[str, Any] | None:
@@ -95,6 +102,18 @@ def _layout(content: object) -> Mapping[str, Any] | None:
     model = described.get("model") if isinstance(described, Mapping) else None
     layout = model.get("layout") if isinstance(model, Mapping) else None
     return layout if isinstance(layout, Mapping) else None
+
+
+def _image_size(content: object) -> tuple[int, int] | None:
+    """Return the size of the images in a description by this package."""
+    described = content.get(KEY) if isinstance(content, Mapping) else None
+    image = described.get("image") if isinstance(described, Mapping) else None
+    if not isinstance(image, Mapping):
+        return None
+    height, width = image.get("height"), image.get("width")
+    if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
+        return height, width
+    return None
 
 
 def _unfold(content: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -14,7 +14,7 @@ from dccc_lightning.models.dialects.classifiers import classifiers
 from dccc_lightning.models.dialects.reading import Reading, read_dialect
 from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.naming import own_name, part
-from dccc_lightning.models.position_grid import PositionGrid, resize_positions
+from dccc_lightning.models.position_grid import PositionGrid, grid_of, resize_positions
 from dccc_lightning.models.pretrained import imagenet_state
 from dccc_lightning.models.state_files import StateFile, read_state
 
@@ -97,7 +97,7 @@ def load_weights(
     try:
         reading = read_dialect(file, dialect)
         layout = Layout.of(reading.layout.options() | embedder.layout.options())
-        matched, report = _match(embedder, reading)
+        matched, report = _match(embedder, reading, file.image_size)
         problems = _problems(embedder, report, reading)
         if not problems:
             embedder.check_layout(layout)
@@ -122,7 +122,9 @@ def _error(line: str) -> UserError:
     return UserError(" ".join(line.splitlines()))
 
 
-def _match(embedder: "Embedder", reading: Reading) -> tuple[dict[str, Tensor], WeightsReport]:
+def _match(
+    embedder: "Embedder", reading: Reading, image_size: tuple[int, int] | None
+) -> tuple[dict[str, Tensor], WeightsReport]:
     """Match the tensors of a file with those of the embedder by name and shape."""
     own: dict[str, Tensor] = embedder.state_dict()
     if "pooling.p" in reading.tensors and getattr(embedder.backbone, "ends_in_map", True):
@@ -138,11 +140,19 @@ def _match(embedder: "Embedder", reading: Reading) -> tuple[dict[str, Tensor], W
             rest[key] = given
             continue
         value, wanted = given, own[name]
-        if value.shape != wanted.shape and name.endswith(".pos_embed") and grid is not None:
-            interpolated = resize_positions(value, grid)
-            if interpolated is not None and interpolated.shape == wanted.shape:
-                value = interpolated
-                resized.append(name)
+        if name.endswith(".pos_embed") and grid is not None:
+            old, new = grid_of(value, grid.prefix, image_size), (grid.height, grid.width)
+            is_known = value.shape != wanted.shape or image_size is not None
+            if old not in (None, new) and is_known:
+                interpolated = resize_positions(value, grid, image_size)
+                if interpolated is not None and interpolated.shape == wanted.shape:
+                    value = interpolated
+                    resized.append(name)
+            elif old not in (None, new):  # as many patches, so the shape does not tell
+                log.warning(
+                    "%s: taken as %d x %d patches; if the file is for images of %d x %d patches, "
+                    "train with images of that shape", name, *new, *old or ()
+                )  # fmt: skip
         if value.numel() == wanted.numel() == 1:
             value = value.reshape(wanted.shape)  # GeM's power, a scalar or a vector of one
         if value.shape != wanted.shape:
