@@ -369,6 +369,7 @@ class TestAtTestTime:
         parts = [(rows[m], identities[m], cameras[m]) for m in (query, ~query)]
         return rows, identities, cameras, query, [torch.from_numpy(a) for p in parts for a in p]
 
+    @pytest.mark.slow
     def test_scores_are_those_of_centred_embeddings(self):
         rows, _, cameras, query, arguments = self.arguments()
         found = evaluate_retrieval(*arguments, camera_center=True)

@@ -10,6 +10,7 @@ from conftest import Command
 from dccc_lightning.module import DCCCModule
 
 
+@pytest.mark.slow
 def test_workers_of_the_training_loader_live_as_long_as_the_run(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

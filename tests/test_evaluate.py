@@ -91,6 +91,7 @@ class TestEvaluation:
     def test_the_mirror_image_makes_a_difference(self, splits):
         assert reference(splits, flip=True) != reference(splits, flip=False)
 
+    @pytest.mark.slow
     def test_reranked_scores_come_beside(self, splits):
         rerank = Rerank(k1=4, k2=2)
         (found,), _ = evaluate_networks([Columns()], splits, Protocol(rerank=rerank))

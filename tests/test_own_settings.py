@@ -291,6 +291,7 @@ def test_a_run_that_has_nothing_but_its_arguments_begins_with_them(
     assert (started[-1]["epochs"], started[-1]["seed"]) == (7, 3)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_before_it_began_begins(
     started: list[dict[str, Any]], command: Command, tmp_path: Path
 ) -> None:

@@ -708,6 +708,7 @@ def test_a_run_that_is_ended_early_has_its_panels(command, tiny, tmp_path):
     assert {epoch for _, epoch in panels.values()} == {0}
 
 
+@pytest.mark.slow
 def test_the_page_says_how_to_repeat_a_job_of_a_sweep(command, tiny, tmp_path):
     job = ["sweep=study", *tiny, "epochs=1", "callbacks.panels=null", "checkpoint.requeue=true"]
     assert command(*job, "hydra.run.dir=first").code == 0

@@ -116,6 +116,7 @@ def targets(node: object) -> list[str]:
     return own + [target for part in node.values() for target in targets(part)]
 
 
+@pytest.mark.slow
 def test_a_run_without_wandb_and_tensorboard_imports_neither() -> None:
     parts = [
         target

@@ -309,6 +309,7 @@ def test_a_resume_that_fails_later_keeps_the_arguments_that_it_went_on_with(
     assert read_rows(tmp_path / "run" / "metrics.csv")[-1]["epoch"] == 3
 
 
+@pytest.mark.slow
 def test_what_an_epoch_was_begun_with_cannot_change_within_it(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +332,7 @@ def test_what_an_epoch_was_begun_with_cannot_change_within_it(
     assert [row["step"] for row in rows] == [0, 3, 6, 9, 12, 15]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_an_image_that_has_become_unreadable(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:

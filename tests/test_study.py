@@ -37,6 +37,7 @@ def tables(plan):
     return study_tables
 
 
+@pytest.mark.slow
 def test_the_presets_differ_from_the_shared_settings_in_what_they_sweep_alone(plan):
     def settings(preset):
         config = OmegaConf.masked_copy(plan.composed(preset), list(shared))
@@ -80,6 +81,7 @@ def test_every_setting_of_both_pairs_has_five_seeds(plan):
     assert all(found == {1, 2, 3, 4, 5} for found in seeds.values())
 
 
+@pytest.mark.slow
 def test_every_argument_of_the_study_is_a_setting_that_there_is(plan):
     rows = [row.changes for table in plan.TABLES for row in plan.rows(table.grid)]
     arguments = {argument for row in rows for argument in row}

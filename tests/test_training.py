@@ -157,6 +157,7 @@ def test_no_cluster_within_reach_ends_with_advice(command: Command, tiny: list[s
     assert "scheduler.start" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_every_job_although_one_fails(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_an_offline_run_holds_everything_that_there_is_to_see(
     assert not list((tmp_path / "home").rglob("tmp*"))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ended_early_has_its_panels(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
