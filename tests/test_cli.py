@@ -352,6 +352,17 @@ def test_folders_of_the_user_stay(command: Command, tmp_path: Path) -> None:
     assert list((tmp_path / "mine" / "empty").iterdir()) == []
 
 
+def test_no_arguments_train_the_default(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+    monkeypatch.setattr(
+        "dccc_lightning.tasks.train.train",
+        lambda settings, output: trained.append((settings["dataset"]["name"], output.parts[-3])),
+    )
+    outcome = command()
+    assert outcome.code == 0, outcome
+    assert trained == [("synthetic", "outputs")]
+
+
 def test_help_lists_groups_and_examples(command: Command) -> None:
     outcome = command("--help")
     assert outcome.code == 0

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from dccc_lightning.cli import familiar_commands, setting_names
@@ -52,7 +53,7 @@ def check_flags(arguments: Sequence[str], places: Sequence[Path]) -> None:
     Raises:
         UserError: An argument is refused; the message has a correct one.
     """
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, _, value = argument.partition("=")
         name = flag.removeprefix("--")
         is_long = argument.startswith("--")

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 def folders(conf_dir: Path, arguments: Sequence[str]) -> list[Path]:
     """Return the configuration folders: the package's and that of ``--config-dir``."""
     own = []
-    for flag, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         name, is_joined, value = flag.partition("=")
         if name in ("--config-dir", "-cd") and (is_joined or following):
             own.append(Path(value if is_joined else following))
