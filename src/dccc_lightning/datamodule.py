@@ -19,9 +19,9 @@ from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch
 from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, identity_collate
 from dccc_lightning.data.mid_epoch import InterruptedEpoch
+from dccc_lightning.data.readable_images import decode_readable
 from dccc_lightning.data.records import Records, ReIDDataset, Splits
 from dccc_lightning.data.sampler import ClusterBatchSampler, EpochBatches, draw_batches
-from dccc_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -118,31 +118,19 @@ class ReIDDataModule(pl.LightningDataModule):
         total = len(splits.train) + len(splits.query) + len(splits.gallery)
         # All processes of a machine, and all splits, share its memory.
         processes = self.trainer.num_devices if self.trainer is not None else 1
-        self._memory_per_image = MEMORY_FRACTION / (total * processes)
-        train, train_store = self._readable(splits.train, "training")
-        query, query_store = self._readable(splits.query, "query")
-        gallery, gallery_store = self._readable(splits.gallery, "gallery")
-        self._splits = replace(splits, train=train, query=query, gallery=gallery)
-        self._stores = {"train": train_store, "query": query_store, "gallery": gallery_store}
+        share = MEMORY_FRACTION / (total * processes)
 
-    def _readable(self, records: Records, split: str) -> tuple[Records, ImageStore]:
-        is_first = collectives.world()[0] == 0
-        fraction = self._memory_per_image * len(records)
-        store = ImageStore(records.paths, self.height, self.width, self.cache, fraction)
-        problems = store.preload(progress=is_first, thorough=self.on_error == "skip")
-        if not problems:
-            return records, store
-        if self.on_error == "fail":
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise UserError(f"{problems[0].error}{more}; remove it or set dataset.on_error=skip")
-        bad = {problem.index for problem in problems}
-        keep = [i for i in range(len(records)) if i not in bad]
-        if is_first:
-            log.warning("%d unreadable %s images skipped, first: %s",
-                    len(bad), split, problems[0].error)  # fmt: skip
-        if not keep:
-            raise UserError(f"{self.dataset.name}: no readable image in the {split} split")
-        return records.select(keep), store.select(keep)
+        def read(records: Records, split: str) -> tuple[Records, ImageStore]:
+            fraction = share * len(records)
+            store = ImageStore(records.paths, self.height, self.width, self.cache, fraction)
+            return decode_readable(
+                records, store, self.dataset.name, split, self.on_error == "skip"
+            )
+
+        train, self._stores["train"] = read(splits.train, "training")
+        query, self._stores["query"] = read(splits.query, "query")
+        gallery, self._stores["gallery"] = read(splits.gallery, "gallery")
+        self._splits = replace(splits, train=train, query=query, gallery=gallery)
 
     def set_pseudo_labels(self, labels: NDArray[np.int64], epoch: int) -> None:
         """Set the pseudo labels of an epoch.

@@ -19,7 +19,7 @@ from dccc_lightning.gallery.gallery_table import (
     Labels,
     excluded_cameras,
     make_table,
-)
+)  # fmt: skip
 from dccc_lightning.gallery.manifest import Manifest, damaged
 from dccc_lightning.gallery.storage import open_gallery, remove_remains, write_gallery
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
@@ -38,8 +38,7 @@ class GalleryIndex:
         table: Table of the images.
         fingerprint: Fingerprint of the model that embedded them.
         next_id: Id of the next image; ids of removed images are not used again.
-        pattern: Regular expression that reads cameras and identities from the paths of added
-            images, or None.
+        pattern: Regular expression for cameras and identities in added paths, or None.
     """
 
     def __init__(
@@ -55,9 +54,7 @@ class GalleryIndex:
         self.next_id = next_id
         self.pattern = pattern
         self._search = search
-        self._seen: tuple[Path, Manifest] | None = (
-            None  # folder and manifest, as last read or written
-        )
+        self._seen: tuple[Path, Manifest] | None = None  # as last read or written
 
     @classmethod
     def build(
@@ -155,8 +152,7 @@ class GalleryIndex:
             k: Results per query; fewer only if fewer images pass the filters.
             exclude_camera: Camera whose images to exclude, or one per query (Q); unknown cameras
                 exclude nothing.
-            minimum_score: Least cosine of a hit; a calibrated threshold may be above 1, which no
-                image reaches.
+            minimum_score: Least cosine of a hit; a calibrated threshold may be above 1.
             fingerprint: Fingerprint of the model that made the queries; None skips the check.
 
         Returns:
