@@ -1,7 +1,7 @@
 """Records of a dataset: paths, identities and cameras of the three splits."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = -1
-"""Value of an unknown identity or camera."""
+"""Value of an unknown identity, camera or other label."""
+
+COLUMNS = ("session", "tracklet", "clothes", "modality", "frame")
+"""Labels of an image beside identity and camera, where a dataset has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +23,13 @@ class Records:
         paths: N files.
         identities: (N,) int64, or ``UNKNOWN``.
         cameras: (N,) int64, or ``UNKNOWN``.
+        columns: Other labels by name, one of ``COLUMNS``, (N,) int64 each; read them by ``column``.
     """
 
     paths: tuple[Path, ...]
     identities: NDArray[np.int64]
     cameras: NDArray[np.int64]
+    columns: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.paths) == len(self.identities) == len(self.cameras):
@@ -32,9 +37,21 @@ class Records:
                 f"records need one identity and one camera per path, got {len(self.paths)} paths, "
                 f"{len(self.identities)} identities, {len(self.cameras)} cameras"
             )
+        for name, values in self.columns.items():
+            if name not in COLUMNS or len(values) != len(self.paths):
+                raise ValueError(
+                    f"records take one value per path in the columns {', '.join(COLUMNS)}, "
+                    f"got {len(values)} in {name} for {len(self.paths)} paths"
+                )
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """Return a column (N,), all ``UNKNOWN`` if the dataset has none of that name."""
+        if name in self.columns:
+            return self.columns[name]
+        return np.full(len(self), UNKNOWN, dtype=np.int64)
 
     def select(self, indices: Sequence[int] | NDArray[np.int64]) -> "Records":
         """Return the records at ``indices``, in that order."""
@@ -43,6 +60,7 @@ class Records:
             tuple(self.paths[i] for i in positions),
             self.identities[positions],
             self.cameras[positions],
+            {name: values[positions] for name, values in self.columns.items()},
         )
 
     @classmethod
