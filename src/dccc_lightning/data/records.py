@@ -92,6 +92,7 @@ class Splits:
         shared_identities: Identities found in both training and test and therefore renumbered in
             test; None if training and test are numbered separately, so that equal numbers do not
             mean the same identity.
+        protocol: Name of the evaluation protocol that the dataset's authors use.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Splits:
     identity_names: tuple[str, ...] = ()
     layout: str = ""
     shared_identities: tuple[int, ...] | None = ()
+    protocol: str = "market1501"
 
     @property
     def labelled(self) -> bool:
