@@ -87,8 +87,25 @@ class FixedSchedule:
         return float(self.start), float(self.start)
 
 
+class _Descent:
+    """Base of schedules that fall from one epoch to the next, until at or below their floor."""
+
+    def __call__(self, epoch: int) -> float:
+        """Return the eps of ``epoch``."""
+        return self._values[min(_epoch(epoch) + 1, len(self._values) - 1)]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest eps: at the end of the descent and at epoch 0."""
+        return self._values[-1], self(0)
+
+    @property
+    def _values(self) -> tuple[float, ...]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class StepSchedule:
+class StepSchedule(_Descent):
     """Decrease of eps by ``rate * every`` every ``every`` epochs, epoch 0 included.
 
     Attributes:
@@ -115,20 +132,15 @@ class StepSchedule:
 
     def __call__(self, epoch: int) -> float:
         """Return the eps of ``epoch``."""
-        return _at(self._descent, _epoch(epoch) // self.every + 1)
+        return super().__call__(_epoch(epoch) // self.every)
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """Lowest and highest eps: at the end of the descent and at epoch 0."""
-        return self._descent[-1], self(0)
-
-    @property
-    def _descent(self) -> tuple[float, ...]:
+    def _values(self) -> tuple[float, ...]:
         return _descent(self.start, self.floor, 1.0, self.rate * self.every)
 
 
 @dataclass(frozen=True)
-class LinearSchedule:
+class LinearSchedule(_Descent):
     """Decrease of eps by ``rate`` per epoch while it is above ``floor``.
 
     >>> schedule = LinearSchedule()
@@ -145,22 +157,13 @@ class LinearSchedule:
         _floor(self.floor, self.start)
         _above_zero(self.bounds[0])
 
-    def __call__(self, epoch: int) -> float:
-        """Return the eps of ``epoch``."""
-        return _at(self._descent, _epoch(epoch) + 1)
-
     @property
-    def bounds(self) -> tuple[float, float]:
-        """Lowest and highest eps: at the end of the descent and at epoch 0."""
-        return self._descent[-1], self(0)
-
-    @property
-    def _descent(self) -> tuple[float, ...]:
+    def _values(self) -> tuple[float, ...]:
         return _descent(self.start, self.floor, 1.0, self.rate)
 
 
 @dataclass(frozen=True)
-class ExponentialSchedule:
+class ExponentialSchedule(_Descent):
     """Multiplication of eps by ``rate`` per epoch while it is above ``floor``, as published.
 
     >>> schedule = ExponentialSchedule()
@@ -176,17 +179,8 @@ class ExponentialSchedule:
         checks.real("rate", self.rate, 0, 1 - _FINEST, open_low=True)
         _floor(self.floor, self.start)
 
-    def __call__(self, epoch: int) -> float:
-        """Return the eps of ``epoch``."""
-        return _at(self._descent, _epoch(epoch) + 1)
-
     @property
-    def bounds(self) -> tuple[float, float]:
-        """Lowest and highest eps: at the end of the descent and at epoch 0."""
-        return self._descent[-1], self(0)
-
-    @property
-    def _descent(self) -> tuple[float, ...]:
+    def _values(self) -> tuple[float, ...]:
         return _descent(self.start, self.floor, self.rate, 0.0)
 
 
@@ -261,10 +255,6 @@ def _descent(start: float, floor: float, factor: float, decrement: float) -> tup
     while values[-1] > floor:
         values.append(values[-1] * factor - decrement)
     return tuple(values)
-
-
-def _at(values: tuple[float, ...], position: int) -> float:
-    return values[min(position, len(values) - 1)]
 
 
 def _epoch(epoch: int) -> int:
