@@ -54,6 +54,8 @@ HABITS = {
     "--opts x": "--cfg job shows all settings",
     "--config configs/dccc.yml": "=dccc",
     "--cfg epochs=3": "--cfg job",
+    "--info settings": "--info settings: choose what to show: --info all, config",
+    "--config-di conf": "write the whole option: --config-dir",
     "trainer.limit_train_batches=5": "iterations=5",
     "+foo=1": "+foo=1: no such setting",
     "++batch.foo=1": "++batch.foo=1: no such setting",

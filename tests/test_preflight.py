@@ -47,6 +47,8 @@ MISTAKES = [  # each answered in one line, which has the second
     (["epochs=0"], "epochs"),
     (["eval_every=0"], "eval_every"),
     (["trainer.precision=8"], "trainer.precision"),
+    (["+trainer.gradient_clip_val=nan"], "gradient_clip_val must be"),
+    (["+trainer.gradient_clip_val=1", "+trainer.gradient_clip_algorithm=max"], "norm, value"),
     ([CPU, "+trainer.fast_dev_run=true"], "trainer.fast_dev_run"),
     ([CPU, "trainer.devices=3", "dataset=folder", "dataset.root=nowhere"], "nowhere"),
     (["task=pretrain", "pretrain.label_smoothing=2"], "pretrain.label_smoothing"),

@@ -15,6 +15,9 @@ FLAGS = (
 )  # fmt: skip
 """Hydra's flags with two dashes."""
 
+TOPICS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+"""Topics of Hydra's ``--info``."""
+
 SHORT_FLAGS = ("-h", "-m", "-r", "-i", "-sc")
 """Flags of Hydra with one dash, beside those that take a value: -c -cd -cn -cp -p."""
 
@@ -61,7 +64,14 @@ def check_flags(arguments: Sequence[str], places: Sequence[Path]) -> None:
             _check_root(argument, value or following, places)
         elif flag in ("--cfg", "-c") and (value or following) not in ("job", "hydra", "all"):
             raise UserError(f"{argument}: choose what to show: --cfg job, --cfg hydra or --cfg all")
-        elif _is_foreign_long(name) if is_long else _is_foreign_short(flag):
+        elif flag in ("--info", "-i") and not _is_topic(value or following):
+            raise UserError(
+                f"{flag} {value or following}: choose what to show: --info {', '.join(TOPICS)}"
+            )
+        elif is_long and (full := [known for known in FLAGS if known.startswith(name)]):
+            if name not in FLAGS:
+                raise UserError(f"{argument}: write the whole option: --{' or --'.join(full)}")
+        elif is_long or _is_foreign_short(flag):
             is_value = not value and "=" not in following and not following.startswith("-")
             value = following if is_value else value
             setting = SHORT_OPTIONS.get(flag, name.replace("-", "_").lstrip("_"))
@@ -71,8 +81,9 @@ def check_flags(arguments: Sequence[str], places: Sequence[Path]) -> None:
             )
 
 
-def _is_foreign_long(name: str) -> bool:
-    return not any(known.startswith(name) for known in FLAGS)
+def _is_topic(word: str) -> bool:
+    """Return True for a topic of ``--info``, and for none: a setting or an option may follow."""
+    return word in ("", *TOPICS) or "=" in word or word.startswith("-")
 
 
 def _is_foreign_short(flag: str) -> bool:

@@ -9,6 +9,8 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Precisions of the forward passes; statistics, memory, losses and scores are float32."""
 
 PROFILERS = ("simple", "advanced", "pytorch")
+CLIPPING = ("norm", "value")
+"""Ways to clip gradients."""
 
 _LENGTH = "epochs= and iterations= set the length of a run; epochs=1 iterations=1 is the shortest"
 _WHOLE = "scores need every query and the whole gallery; raise eval_every= for fewer evaluations"
@@ -60,6 +62,10 @@ def check_trainer(settings: Settings) -> None:
         raise UserError(f"trainer.strategy={strategy}: must be auto or ddp")
     if (name := arguments.get("profiler")) is not None:
         checked("trainer", lambda: checks.choice("profiler", name, PROFILERS))
+    if (clip := arguments.get("gradient_clip_val")) is not None:
+        checked("trainer", lambda: checks.real("gradient_clip_val", clip, 0.0))
+    if (way := arguments.get("gradient_clip_algorithm")) is not None:
+        checked("trainer", lambda: checks.choice("gradient_clip_algorithm", way, CLIPPING))
 
 
 def check_processes(settings: Settings) -> int:
