@@ -98,6 +98,20 @@ def test_a_run_says_which_image_is_in_which_cluster(command, tiny, tmp_path, mon
     assert not (tmp_path / "run/clusters/epoch_0000.parquet").exists()
 
 
+def test_the_table_names_session_and_tracklet(tmp_path):
+    columns = {"session": np.array([1, 0, -1]), "tracklet": np.array([7, -1, 7])}
+    paths = tuple(tmp_path / name for name in "abc")
+    records = Records(paths, np.full(3, -1), np.full(3, -1), columns)
+    none = Records.from_rows([])
+    splits = Splits("mine", tmp_path, records, none, none, column_names={"session": ("mon", "tue")})
+    labels = np.zeros(3, dtype=np.int64)
+    table = cluster_table(splits, labels, cluster_margins(labels, np.eye(3)))
+    assert table.column_names[:5] == ["path", "camera", "session", "tracklet", "split"]
+    assert table["session"].to_pylist() == ["tue", "mon", None]
+    assert table["tracklet"].to_pylist() == ["7", None, "7"]
+    assert table["camera"].to_pylist() == [None] * 3
+
+
 def test_the_page_lists_every_file_of_every_cluster(tmp_path):
     paths = [tmp_path / "cam<1>" / f"{name}.jpg" for name in ("a", "b&c", "d", "e", "f")]
     records = Records.from_rows([(path, -1, camera) for camera, path in enumerate(paths)])

@@ -27,6 +27,7 @@ from dccc_lightning.data.datasets.split_assignment import (
 from dccc_lightning.data.datasets.unknown_labels import UNKNOWN_WORDS
 from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.image_formats import READ, SUFFIXES, kind_of
+from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.errors import UserError
 from trees import LAST, MARKET, grow, touch
 
@@ -255,7 +256,7 @@ class TestPattern:
     @pytest.mark.parametrize(
         ("pattern", "message"),
         [
-            (r"cam\d+", r"named groups .*camera, identity, split, got none"),
+            (r"cam\d+", r"named groups .*camera, identity, split, session, got none"),
             (r"(?P<cam>\d+)", "got cam"),
             (r"(?P<camera>\d+", "must be a regular expression"),
             (r"(?P<camera>.{1,99999999999999999999})", "must be a regular expression"),
@@ -514,6 +515,78 @@ class TestDivision:
         assert bool(queries) == possible
 
 
+class TestSessions:
+    """Sessions are excluded in evaluation and are no cameras."""
+
+    ROWS = "path,identity,session\n" + "".join(
+        f"{name}.jpg,{name[0]},{day}\n"
+        for name, day in [("a0", "mon"), ("a1", "tue"), ("b0", "mon"), ("b1", "mon"), ("c0", "")]
+    )
+
+    def dataset(self, tmp_path, text, **settings):
+        for name in ("a0", "a1", "b0", "b1", "c0"):
+            (tmp_path / f"{name}.jpg").touch()
+        return ImageFolder(root=tmp_path, table=table(tmp_path, text), **settings)
+
+    def test_a_column_of_a_table_is_numbered_by_name(self, tmp_path):
+        splits = self.dataset(tmp_path, self.ROWS, test_share=1).splits()
+        assert splits.column_names == {"session": ("mon", "tue")}
+        assert relative(tmp_path, splits.query) == ["a0.jpg"]
+        assert splits.query.column("session").tolist() == [0]
+        # b was seen in one session only, so it cannot be evaluated
+        assert relative(tmp_path, splits.train) == ["b0.jpg", "b1.jpg", "c0.jpg"]
+        assert splits.train.column("session").tolist() == [0, 0, UNKNOWN]
+        assert set(splits.train.cameras) == {UNKNOWN}
+
+    def test_a_group_of_a_pattern(self, tmp_path):
+        (tmp_path / "mon").mkdir()
+        (tmp_path / "mon/a0.jpg").touch()
+        (tmp_path / "a1.jpg").touch()
+        pattern = r"(?P<session>\w+/)?(?P<identity>\w)\d"
+        splits = ImageFolder(root=tmp_path, pattern=pattern, test_share=0).splits()
+        assert splits.train.column("session").tolist() == [UNKNOWN, 0]
+
+    def test_unknown_sessions_follow_the_rules_of_labels(self, tmp_path):
+        with pytest.warns(UserWarning, match="session 'mon' of 3 images"):
+            splits = self.dataset(tmp_path, self.ROWS, test_share=1, unknown=["mon"]).splits()
+        assert relative(tmp_path, splits.query) == ["a0.jpg", "b0.jpg"]
+
+    def test_a_test_split_within_one_session_is_refused(self, tmp_path):
+        text = "path,identity,session,split\na0.jpg,a,mon,query\na1.jpg,a,{},gallery\n"
+        with pytest.raises(UserError, match=r"no query has a match .* in another session"):
+            self.dataset(tmp_path, text.format("mon")).splits()
+        assert len(self.dataset(tmp_path, text.format("tue")).splits().query) == 1
+
+    @pytest.mark.parametrize(("images", "warned"), [(9, True), (10, False)])
+    def test_small_cameras_may_be_sessions(self, tmp_path, images, warned):
+        for i in range(2 * images):
+            (tmp_path / f"{i % 2}_{i}.jpg").touch()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ImageFolder(root=tmp_path, pattern=r"(?P<camera>\d)_").splits()
+            text = [str(warning.message) for warning in caught]
+            advised = ImageFolder(root=tmp_path, pattern=r"(?P<session>\d)_").splits()
+        assert [line.partition(",")[0] for line in text] == (
+            ["folder: cameras have 9.0 images on average (2 cameras)"] if warned else []
+        )
+        assert len(caught) == len(text)
+        assert set(advised.train.cameras) == {UNKNOWN}
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.tuples(*[st.sampled_from(["", "1", "2"])] * 2), max_size=6))
+    def test_every_query_has_a_match_in_another_session(self, views):
+        queries = choose_queries(*map(list, zip(*views, strict=True))) if views else []
+        for query in queries:
+            assert any(
+                all(
+                    not ours or ours != theirs
+                    for ours, theirs in zip(views[query], view, strict=True)
+                )
+                for place, view in enumerate(views)
+                if place not in queries
+            )
+
+
 class TestRules:
     """Words for unknown ones, junk, distractors and names of splits."""
 
@@ -522,7 +595,7 @@ class TestRules:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             kept = LabelRules(**rules).applied("own", [ImageLabels(*image) for image in images])
-        return [tuple(image) for image in kept], [str(warning.message) for warning in caught]
+        return [tuple(image)[:4] for image in kept], [str(warning.message) for warning in caught]
 
     def test_words_for_nobody_are_empty_cells_and_counted(self):
         words = ["unknown", " NaN", "None", "n/a", "?", "-1", "NULL", "<NA>", "", "Unidentified"]

@@ -88,6 +88,7 @@ class Splits:
         gallery: Gallery images.
         camera_names: Names of the cameras by number; empty if they have no names.
         identity_names: Names of the identities by number; empty if they have no names.
+        column_names: Names of the other labels by column and number, where they have names.
         layout: Short description of the folder's layout.
         shared_identities: Identities found in both training and test and therefore renumbered in
             test; None if training and test are numbered separately, so that equal numbers do not
@@ -102,6 +103,7 @@ class Splits:
     gallery: Records
     camera_names: tuple[str, ...] = ()
     identity_names: tuple[str, ...] = ()
+    column_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layout: str = ""
     shared_identities: tuple[int, ...] | None = ()
     protocol: str = "market1501"

@@ -1,6 +1,7 @@
 """clusters.parquet and clusters.csv: the cluster of every training image."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,24 @@ from dccc_lightning.metrics.cluster_margins import Margins
 def cluster_table(splits: Splits, labels: NDArray[np.int64], margins: Margins) -> pa.Table:
     """Lay out the clusters of the training images, a row each in the order of the split.
 
-    Columns: path, camera (its name or number, null if unknown), split, cluster (-1 for an outlier),
-    outlier, distance (cosine distance to the centre of the cluster, null for an outlier), second
-    (the nearest other cluster), second_distance, and margin (second_distance - distance).
+    Columns: path; camera, session and tracklet (name or number, null if unknown); split, cluster
+    (-1 for an outlier), outlier, distance (cosine distance to the centre of the cluster, null for
+    an outlier), second (the nearest other cluster), second_distance, and margin (second_distance -
+    distance).
 
     Args:
         splits: Of the dataset.
         labels: (N,) of the training images, -1 for an outlier.
         margins: Of the same images.
     """
-    records, names = splits.train, splits.camera_names
-    cameras = [
-        None if camera == UNKNOWN else names[camera] if names else str(camera)
-        for camera in records.cameras.tolist()
-    ]
+    records = splits.train
+
+    def named(values: NDArray[np.int64], names: Sequence[str]) -> pa.Array:
+        shown = [
+            None if value == UNKNOWN else names[value] if names else str(value)
+            for value in values.tolist()
+        ]
+        return pa.array(shown, pa.string())
 
     def distances(values: NDArray[np.float64]) -> pa.Array:
         return pa.array(values.astype(np.float32), from_pandas=True)  # NaN is null
@@ -38,7 +43,11 @@ def cluster_table(splits: Splits, labels: NDArray[np.int64], margins: Margins) -
     return pa.table(
         {
             "path": pa.array([str(path) for path in records.paths]),
-            "camera": pa.array(cameras, pa.string()),
+            "camera": named(records.cameras, splits.camera_names),
+            **{
+                name: named(records.column(name), splits.column_names.get(name, ()))
+                for name in ("session", "tracklet")
+            },
             "split": pa.array(["train"] * len(records)),
             "cluster": pa.array(labels),
             "outlier": pa.array(labels < 0),

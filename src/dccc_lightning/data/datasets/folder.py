@@ -1,8 +1,11 @@
-"""Custom dataset: a folder tree of images, with or without cameras and identities."""
+"""Custom dataset: a folder tree of images, with or without labels."""
 
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dccc_lightning.common import checks
 from dccc_lightning.data.datasets.image_labels import (
@@ -21,13 +24,16 @@ from dccc_lightning.data.image_formats import SUFFIXES
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
 from dccc_lightning.errors import UserError
 
+SMALL_CAMERA = 10
+"""Number of images a camera has on average, below which cameras may be sightings."""
+
 
 class ImageFolder:
     """Dataset of a folder tree of JPEG, PNG, BMP, TIFF and WebP files.
 
-    Cameras and identities are strings, numbered in sorted order (``Splits.camera_names`` and
-    ``Splits.identity_names``); unknown ones are ``UNKNOWN``. Without identities, query and gallery
-    are empty. ``split_assignment.assign_splits`` divides the images.
+    Cameras, identities and sessions are strings, numbered in sorted order (``Splits.camera_names``,
+    ``Splits.identity_names``, ``Splits.column_names``); unknown ones are ``UNKNOWN``. Without
+    identities, query and gallery are empty. ``split_assignment.assign_splits`` divides the images.
 
     Args:
         root: Folder of the images.
@@ -36,7 +42,7 @@ class ImageFolder:
         table: CSV file of labels, see ``read_table``; only images in the table are used.
         test_share: Share of the evaluable identities used for query and gallery, if neither pattern
             nor table gives the splits.
-        unknown: Words for an unknown identity, camera or split.
+        unknown: Words for an unknown identity, camera, session or split.
         junk: Identities whose query and gallery images are ignored.
         distractors: Identities that are never a match, see ``LabelRules``.
         splits: Alternative names of ``train``, ``query``, ``gallery``, ``test`` and ``ignore`` in
@@ -106,16 +112,16 @@ class ImageFolder:
         self._warn_of_shared_identities(images, assigned)
         cameras = _names(image.camera for image in images)
         identities = _names(image.identity for image in images)
-        records = Records.from_rows(
-            [
-                (
-                    self.root / image.path,
-                    identities.get(image.identity, UNKNOWN),
-                    cameras.get(image.camera, UNKNOWN),
-                )
-                for image in images
-            ]
+        sessions = _names(image.session for image in images)
+        records = Records(
+            tuple(self.root / image.path for image in images),
+            _numbers(identities, (image.identity for image in images)),
+            _numbers(cameras, (image.camera for image in images)),
+            {"session": _numbers(sessions, (image.session for image in images))}
+            if sessions
+            else {},
         )
+        self._warn_of_small_cameras(records, len(cameras))
         train, query, gallery = (
             records.select([i for i, other in enumerate(assigned) if other == split])
             for split in (TRAIN, QUERY, GALLERY)
@@ -128,6 +134,7 @@ class ImageFolder:
             gallery,
             camera_names=tuple(cameras),
             identity_names=tuple(identities),
+            column_names={"session": tuple(sessions)} if sessions else {},
             layout=self._layout(),
         )
         _require_match(splits)
@@ -163,6 +170,18 @@ class ImageFolder:
             )
         return [labels or ImageLabels(path) for path, labels in zip(paths, found, strict=True)]
 
+    def _warn_of_small_cameras(self, records: Records, cameras: int) -> None:
+        """Warn about cameras of too few images, which may be sightings."""
+        known = int((records.cameras != UNKNOWN).sum())
+        if known < SMALL_CAMERA * cameras:
+            warnings.warn(
+                f"{self.name}: cameras have {known / cameras:.1f} images on average "
+                f"({cameras:,} cameras), under {SMALL_CAMERA}; if they are sightings or days, call "
+                "the group or column session: evaluation leaves out the matches within one, and "
+                "clustering ignores it",
+                stacklevel=1,
+            )
+
     def _warn_of_shared_identities(
         self, images: Sequence[ImageLabels], assigned: Sequence[str]
     ) -> None:
@@ -188,19 +207,33 @@ def _names(labels: Iterable[str]) -> dict[str, int]:
     return {label: number for number, label in enumerate(sorted(set(labels) - {""}))}
 
 
+def _numbers(names: Mapping[str, int], labels: Iterable[str]) -> NDArray[np.int64]:
+    """Return the numbers of labels, ``UNKNOWN`` for the empty one."""
+    return np.array([names.get(label, UNKNOWN) for label in labels], dtype=np.int64)
+
+
 def _require_match(splits: Splits) -> None:
     """Raise an error if there is a test split, but no query has a match."""
     query, gallery = splits.query, splits.gallery
     if not len(query) and not len(gallery):
         return
-    seen: dict[int, set[int]] = {}
-    for identity, camera in zip(gallery.identities, gallery.cameras, strict=True):
-        seen.setdefault(int(identity), set()).add(int(camera))
-    for identity, camera in zip(query.identities, query.cameras, strict=True):
-        others = seen.get(int(identity), set()) - ({int(camera)} - {UNKNOWN})
-        if identity != UNKNOWN and others:
+    seen: dict[int, set[tuple[int, int]]] = {}
+    for identity, *view in _sightings(gallery):
+        seen.setdefault(identity, set()).add((view[0], view[1]))
+    for identity, camera, session in _sightings(query):
+        if identity != UNKNOWN and any(
+            (camera == UNKNOWN or camera != other) and (session == UNKNOWN or session != another)
+            for other, another in seen.get(identity, ())
+        ):
             return
     raise UserError(
         f"{splits.name}: {len(query)} query and {len(gallery)} gallery images, but no query has a "
-        "match in the gallery under another camera; correct the splits, or leave them out"
+        "match in the gallery under another camera and in another session; correct the splits, or "
+        "leave them out"
     )
+
+
+def _sightings(records: Records) -> Iterable[tuple[int, int, int]]:
+    """Return (identity, camera, session) of each image."""
+    labels = records.identities, records.cameras, records.column("session")
+    return zip(*(values.tolist() for values in labels), strict=True)

@@ -1,4 +1,4 @@
-"""Labels of custom images (camera, identity, split), from their paths or a CSV file."""
+"""Labels of custom images, from their paths or a CSV file."""
 
 import codecs
 import csv
@@ -16,7 +16,7 @@ from dccc_lightning.errors import UserError
 TRAIN, TEST, QUERY, GALLERY = "train", "test", "query", "gallery"
 """Splits; ``split_assignment`` divides ``test`` into query and gallery."""
 
-LABELS = ("camera", "identity", "split")
+LABELS = ("camera", "identity", "split", "session")
 """Groups of a pattern and columns of a table."""
 
 
@@ -28,12 +28,15 @@ class ImageLabels(NamedTuple):
         camera: Any string.
         identity: Any string.
         split: Any string that ``SplitNames`` maps to a split.
+        session: Any string, such as a sighting or a day; images of an identity in one session are
+            no match of each other in evaluation. Clustering ignores it.
     """
 
     path: str
     camera: str = ""
     identity: str = ""
     split: str = ""
+    session: str = ""
 
 
 class PathPattern:
@@ -41,14 +44,14 @@ class PathPattern:
 
     Args:
         pattern: Expression searched for in the path relative to the root, with ``/`` between
-            folders. Its named groups are one or more of ``camera``, ``identity`` and ``split``.
+            folders. Its named groups are one or more of ``LABELS``.
 
     Raises:
         TypeError: ``pattern`` is not a string.
         ValueError: ``pattern`` is not a regular expression, or has other named groups or none.
 
     >>> PathPattern(r"(?P<camera>cam\d+)/(?P<identity>[^/_]+)").labels("cam2/anna_07.jpg")
-    ImageLabels(path='cam2/anna_07.jpg', camera='cam2', identity='anna', split='')
+    ImageLabels(path='cam2/anna_07.jpg', camera='cam2', identity='anna', split='', session='')
     """
 
     def __init__(self, pattern: str) -> None:
@@ -81,7 +84,7 @@ def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabel
     """Read a CSV table of images with a column ``path`` and optional label columns.
 
     The file is UTF-8 (with or without byte order mark) with commas and quotes as in RFC 4180. The
-    label columns are camera, identity and split; an empty cell is unknown. Other columns and empty
+    label columns are ``LABELS``; an empty cell is unknown. Other columns and empty
     lines are ignored.
 
     Args:
@@ -116,8 +119,7 @@ def read_table(file: Path, root: Path, outside: bool = False) -> list[ImageLabel
             raise UserError(f"{place}: no file {path!r} in {os.fspath(root)!r}")
         if lines.setdefault(real, line) != line:
             raise UserError(f"{place}: {path!r} repeats the file of line {lines[real]}")
-        camera, identity, split = (row.get(name, "").strip() for name in LABELS)
-        images.append(ImageLabels(path, camera, identity, split))
+        images.append(ImageLabels(path, *(row.get(name, "").strip() for name in LABELS)))
     return sorted(images)
 
 

@@ -24,10 +24,10 @@ DISTRACTORS = ("0000",)
 
 
 class LabelRules:
-    """Rules that map labels from paths and tables to identities, cameras and splits.
+    """Rules that map labels from paths and tables to identities, cameras, sessions and splits.
 
     Args:
-        unknown: Words for an unknown identity, camera or split.
+        unknown: Words for an unknown identity, camera, session or split.
         junk: Identities to ignore in evaluation: their query, gallery and test images are removed,
             their training images have no identity.
         distractors: Identities that are never a match: their images have no identity and are in the
@@ -85,7 +85,8 @@ class LabelRules:
                 identity = ""
             identity = self.words.known("identity", identity)
             camera = self.words.known("camera", image.camera)
-            kept.append(ImageLabels(image.path, camera, identity, split))
+            session = self.words.known("session", image.session)
+            kept.append(ImageLabels(image.path, camera, identity, split, session))
         self.words.warn(place)
         if junk:
             warnings.warn(
@@ -101,6 +102,7 @@ class LabelRules:
             )
         warn_of_case(place, "cameras", (image.camera for image in kept))
         warn_of_case(place, "identities", (image.identity for image in kept))
+        warn_of_case(place, "sessions", (image.session for image in kept))
         return kept
 
 

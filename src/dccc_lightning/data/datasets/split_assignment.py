@@ -36,16 +36,21 @@ def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]
         possible = [
             identity
             for identity, positions in members.items()
-            if choose_queries([images[position].camera for position in positions])
+            if choose_queries(*_views(images, positions))
         ]
         for identity in choose_identities(possible, test_share):
             for position in members[identity]:
                 splits[position] = TEST
     for positions in members.values():
         tested = [position for position in positions if splits[position] == TEST]
-        for chosen in choose_queries([images[position].camera for position in tested]):
+        for chosen in choose_queries(*_views(images, tested)):
             splits[tested[chosen]] = QUERY
     return [GALLERY if split == TEST else split for split in splits]
+
+
+def _views(images: Sequence[ImageLabels], positions: Sequence[int]) -> tuple[list[str], list[str]]:
+    """Return the cameras and the sessions of some images."""
+    return [images[p].camera for p in positions], [images[p].session for p in positions]
 
 
 def choose_identities(identities: Sequence[str], share: float) -> list[str]:
@@ -60,15 +65,16 @@ def choose_identities(identities: Sequence[str], share: float) -> list[str]:
     return sorted(identities, key=lambda name: hashlib.sha256(name.encode()).digest())[:count]
 
 
-def choose_queries(cameras: Sequence[str]) -> list[int]:
+def choose_queries(cameras: Sequence[str], sessions: Sequence[str] = ()) -> list[int]:
     """Choose the queries among the images of one identity.
 
     For each camera in sorted order, its first image becomes a query if every query still has a
-    match among the remaining images: one of another camera, or any image if a camera is unknown
-    (empty).
+    match among the remaining images: one of another camera and another session, where an unknown
+    one (empty) is another.
 
     Args:
         cameras: Cameras of the images, in the order of their paths.
+        sessions: Sessions of the images; none if they are unknown.
 
     Returns:
         Positions of the queries; empty if the identity cannot be evaluated.
@@ -79,14 +85,23 @@ def choose_queries(cameras: Sequence[str]) -> list[int]:
     [0]
     >>> choose_queries(["a", "a"]), choose_queries(["", ""])
     ([], [0])
+    >>> choose_queries(["a", "b"], ["day 1", "day 1"])
+    []
     """
-    gallery = Counter(cameras)
-    queries: dict[str, int] = {}
-    for camera in sorted(gallery):
-        gallery[camera] -= 1
-        left = gallery.total()
-        if all(left > (gallery[other] if other else 0) for other in (*queries, camera)):
-            queries[camera] = cameras.index(camera)
+    views = list(zip(cameras, sessions or [""] * len(cameras), strict=True))
+    gallery = Counter(views)
+    queries: dict[tuple[str, str], int] = {}
+    for camera in sorted(set(cameras)):
+        first = cameras.index(camera)
+        gallery[views[first]] -= 1
+        left = +gallery  # those with a count above 0
+        if all(any(_match(query, view) for view in left) for query in (*queries, views[first])):
+            queries[views[first]] = first
         else:
-            gallery[camera] += 1
+            gallery[views[first]] += 1
     return sorted(queries.values())
+
+
+def _match(query: tuple[str, str], view: tuple[str, str]) -> bool:
+    """Return True if neither camera nor session of two images of an identity is known and equal."""
+    return not any(ours and ours == theirs for ours, theirs in zip(query, view, strict=True))
