@@ -1,0 +1,10 @@
+"""Boxes that detectors, trackers and annotation tools wrote: one file and one row per format."""
+
+from typing import TYPE_CHECKING
+
+from dccc_lightning.common.public_names import imported_lazily
+
+if TYPE_CHECKING:
+    from dccc_lightning.data.tracks.track_reader import read_tracks as read_tracks
+
+__getattr__, __dir__ = imported_lazily(__name__, {"read_tracks": "track_reader"})
