@@ -298,7 +298,7 @@ def test_every_setting_is_part_of_the_key(tmp_path: Path, change: dict[str, obje
 
 def test_new_renderer_draws_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tiny(tmp_path).folder
-    monkeypatch.setattr(dataset, "RENDERER_VERSION", dataset.RENDERER_VERSION + 1)
+    monkeypatch.setattr(SyntheticPedestrians, "renderer", dataset.RENDERER_VERSION + 1)
     assert tiny(tmp_path).folder != before
 
 

@@ -8,7 +8,7 @@ from dccc_lightning.common import ranges
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.trainer_checks import check_trainer
 from dccc_lightning.data.records import ReIDDataset
-from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
+from dccc_lightning.data.synthetic.drawn_dataset import DrawnDataset
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.catalog import check_embedder
 
@@ -134,7 +134,7 @@ def check_dataset(dataset: ReIDDataset) -> None:
     Raises:
         UserError: The dataset is missing or has another layout.
     """
-    if not isinstance(dataset, SyntheticPedestrians):
+    if not isinstance(dataset, DrawnDataset):
         dataset.splits()
 
 

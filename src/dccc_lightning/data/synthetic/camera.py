@@ -87,9 +87,10 @@ class Camera:
             draw_pedestrian(sketch, passer_by, other, beside, ground * 1.02, scale * 1.03)
         if shot.random() < OBSTACLES:
             draw_obstacle(sketch, height, width, shot)
-        scene = self._stretch(height, width, shot) * _shadow(height, width, x, ground, self.light)
+        scene = self._stretch(height, width, shot)
+        scene = scene * cast_shadow((height, width), x, ground, height, self.light)
         figure = sketch.finish()
-        return self._develop(scene * (1 - figure[..., 3:]) + figure[..., :3], shot)
+        return self.develop(scene * (1 - figure[..., 3:]) + figure[..., :3], shot)
 
     def _stretch(self, height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
         rows, columns, _ = self.backdrop.shape
@@ -97,9 +98,17 @@ class Camera:
         top = int(rng.integers(rows - height + 1))
         return self.backdrop[top : top + height, left : left + width]
 
-    def _develop(self, picture: NDArray[np.float32], rng: np.random.Generator) -> Image.Image:
-        """Apply gain, gamma, blur and noise."""
-        gain = self.gain * np.float32(rng.normal(1.0, 0.04))
+    def develop(
+        self, picture: NDArray[np.float32], rng: np.random.Generator, flicker: float = 0.04
+    ) -> Image.Image:
+        """Apply gain, gamma, blur and noise.
+
+        Args:
+            picture: (height, width, 3), 0 to 1.
+            rng: Random generator of exposure and noise.
+            flicker: Standard deviation of the exposure.
+        """
+        gain = self.gain * np.float32(rng.normal(1.0, flicker))
         exposed = np.power((picture * gain).clip(0, 1), self.gamma, dtype=np.float32)
         image = Image.fromarray((exposed * 255).astype(np.uint8))
         if self.blur > 0:
@@ -148,11 +157,21 @@ def cameras(seed: int, count: int, shift: float, height: int, width: int) -> lis
     ]
 
 
-def _shadow(height: int, width: int, x: float, ground: float, light: float) -> NDArray[np.float32]:
-    """Return the shadow around the feet as a share of light, (height, width, 1)."""
-    image = Image.new("L", (width, height))
-    rx, ry = 0.13 * height, 0.024 * height
+def cast_shadow(
+    size: tuple[int, int], x: float, ground: float, scale: float, light: float
+) -> NDArray[np.float32]:
+    """Return the shadow around the feet as a share of light, (height, width, 1).
+
+    Args:
+        size: Height and width of the image.
+        x: Pixel column below the hips.
+        ground: Pixel row of the soles.
+        scale: Size of the shadow: the height of the body, about.
+        light: Direction of the light, -1 (left) to 1 (right).
+    """
+    image = Image.new("L", (size[1], size[0]))
+    rx, ry = 0.13 * scale, 0.024 * scale
     at = x - 0.5 * light * rx
     ImageDraw.Draw(image).ellipse((at - rx, ground - ry, at + rx, ground + ry), fill=150)
-    soft = image.filter(ImageFilter.GaussianBlur(height / 50))
+    soft = image.filter(ImageFilter.GaussianBlur(scale / 50))
     return 1 - np.asarray(soft, dtype=np.float32)[..., None] / np.float32(255)

@@ -4,28 +4,20 @@ Every image is a function of (seed, identity, camera, shot), whatever the number
 draw it. A world is stored in a cache folder named by a hash of its settings, written atomically.
 """
 
-import hashlib
-import itertools
-import json
 import os
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
-from multiprocessing import get_context
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from dccc_lightning.common import checks, progress
 from dccc_lightning.data.datasets.file_names import MARKET_FOLDERS, read_market_layout
-from dccc_lightning.data.drafts import drafted
-from dccc_lightning.data.image_formats import has_image_suffix
 from dccc_lightning.data.records import Splits
 from dccc_lightning.data.synthetic.camera import Camera, cameras
+from dccc_lightning.data.synthetic.drawn_dataset import DrawnDataset, in_processes, write_manifest
 from dccc_lightning.data.synthetic.wardrobe import Person, person
-from dccc_lightning.errors import UserError
 
 RENDERER_VERSION = 1
 """Version in the cache key; increase it with every change of the drawing code."""
@@ -41,8 +33,6 @@ DISTRACTORS = 0.4
 PASSERS_BY = 0.08
 JPEG_QUALITY = 90
 CHUNK = 64
-MANIFEST = "manifest.json"
-PREFIX = "synthetic-"
 TRAIN, QUERY, GALLERY = MARKET_FOLDERS
 
 
@@ -58,12 +48,6 @@ class World:
     shots_per_camera: float
     height: int
     width: int
-
-    @property
-    def key(self) -> str:
-        """Name of the cache folder, a hash of the settings and the renderer's version."""
-        facts = json.dumps({**asdict(self), "renderer": RENDERER_VERSION}, sort_keys=True)
-        return f"{PREFIX}{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +68,7 @@ class Shot:
         return f"{identity:04d}_c{self.camera + 1}s1_{self.frame:06d}_{self.number:02d}.jpg"
 
 
-class SyntheticPedestrians:
+class SyntheticPedestrians(DrawnDataset):
     """Dataset of drawn pedestrians under cameras of different response.
 
     Identities are combinations of hair, clothes, bag and build; some are similar. Each is seen by 2
@@ -109,6 +93,10 @@ class SyntheticPedestrians:
         ValueError: An argument is out of range.
     """
 
+    prefix = "synthetic-"
+    renderer = RENDERER_VERSION
+    world: World
+
     def __init__(
         self,
         *,
@@ -123,9 +111,7 @@ class SyntheticPedestrians:
         width: int = 64,
         name: str = "synthetic",
     ) -> None:
-        self.name = name
-        self._is_chosen = root is not None
-        self.root = default_root() if root is None else checks.path("root", root)
+        super().__init__(root, name)
         self.world = World(
             seed=checks.integer("seed", seed, 0),
             train_identities=checks.integer("train_identities", train_identities, 1, 5000),
@@ -137,11 +123,6 @@ class SyntheticPedestrians:
             width=checks.integer("width", width, 16, 1024),
         )
 
-    @property
-    def folder(self) -> Path:
-        """Cache folder of this world, drawn or not."""
-        return self.root / self.world.key
-
     def splits(self) -> Splits:
         """Draw the world unless it is cached, and read it.
 
@@ -149,55 +130,19 @@ class SyntheticPedestrians:
             UserError: The cache cannot be written, cached images are missing, or the world is so
                 small that no query has a match.
         """
-        if not self.folder.is_dir():
-            self._build()
         splits = read_market_layout(
             self.name,
-            self.folder,
+            self.drawn(),
             require_test=self.world.test_identities > 0,
             distractors=(0,),
         )
         sizes = (len(splits.train), len(splits.query), len(splits.gallery))
-        manifest = self.folder / MANIFEST
-        if not manifest.is_file() or json.loads(manifest.read_text())["images"] != dict(
-            zip(MARKET_FOLDERS, sizes, strict=True)
-        ):
-            raise UserError(f"{self.name}: files are missing in {self.folder}; delete the folder")
+        self.check_manifest(images=dict(zip(MARKET_FOLDERS, sizes, strict=True)))
         return splits
 
-    def _build(self) -> None:
-        """Draw the world, unless another process finishes first."""
-        self._check_root()
-        try:
-            with drafted(self.folder, f"{PREFIX}*") as draft:
-                draw_world(self.world, draft, len(os.sched_getaffinity(0)))
-        except OSError as error:
-            # Renaming onto a non-empty folder fails: another process has drawn the same world.
-            if not self.folder.is_dir():
-                raise UserError(
-                    f"{self.name}: cannot write to {self.root} ({error.strerror}); set dataset.root"
-                ) from error
-
-    def _check_root(self) -> None:
-        """Raise an error if the folder has images, which a later training would mix with ours."""
-        if not (self._is_chosen and self.root.is_dir()):
-            return
-        paths = [path for path in self.root.iterdir() if not path.name.startswith((".", PREFIX))]
-        files = itertools.chain(paths, *(path.iterdir() for path in paths if path.is_dir()))
-        crop = next((path for path in files if has_image_suffix(path.name)), None)
-        if crop is not None:
-            raise UserError(
-                f"dataset.root={self.root}: contains images ({crop.relative_to(self.root)}), "
-                "synthetic ones would be added to them; use dataset=folder for your own images"
-            )
-
-
-def default_root() -> Path:
-    """Return the cache folder set by the environment."""
-    if chosen := os.environ.get("DCCC_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "dccc_lightning"
+    def draw(self, folder: Path) -> None:
+        """Draw all images and their manifest into an existing folder."""
+        draw_world(self.world, folder, len(os.sched_getaffinity(0)))
 
 
 def schedule(world: World) -> list[Shot]:
@@ -232,19 +177,9 @@ def draw_world(world: World, folder: Path, processes: int) -> None:
     shots = schedule(world)
     chunks = [shots[at : at + CHUNK] for at in range(0, len(shots), CHUNK)]
     with progress.announced("drawing pedestrians", len(shots)) as phase:
-        if processes == 1 or len(chunks) == 1:
-            for chunk in chunks:
-                phase.advance(_draw(world, folder, chunk))
-        else:
-            # Forked workers start quickly and need no importable __main__.
-            context = get_context("fork" if sys.platform == "linux" else "spawn")
-            with ProcessPoolExecutor(min(processes, len(chunks)), context) as pool:
-                drawn = [pool.submit(_draw, world, folder, chunk) for chunk in chunks]
-                for future in as_completed(drawn):
-                    phase.advance(future.result())
+        in_processes(partial(_draw, world, folder), chunks, processes, phase.advance)
     counts = {split: sum(shot.folder == split for shot in shots) for split in MARKET_FOLDERS}
-    facts = {"renderer": RENDERER_VERSION, "settings": asdict(world), "images": counts}
-    (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n")
+    write_manifest(folder, RENDERER_VERSION, world, images=counts)
 
 
 def _tracks(world: World, identity: int) -> Iterator[list[Shot]]:

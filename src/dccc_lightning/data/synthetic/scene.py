@@ -4,7 +4,7 @@ A backdrop is wider than an image, so that shots show different parts of one pla
 per camera and process: oversampled, slightly blurred (the pedestrian is in focus) and mottled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -233,10 +233,15 @@ def backdrop(kind: str, height: int, width: int, rng: Rng) -> NDArray[np.float32
     return (np.asarray(soft, dtype=np.float32) / 255 * shade[..., None]).clip(0, 1)
 
 
-def draw_obstacle(sketch: Sketch, height: int, width: int, rng: Rng) -> None:
-    """Paint a bollard, bush, bench or post in front of the pedestrian."""
+OBSTACLES = ("bollard", "bush", "bench", "post")
+
+
+def draw_obstacle(
+    sketch: Sketch, height: int, width: int, rng: Rng, kinds: Sequence[str] = OBSTACLES
+) -> None:
+    """Paint one of ``kinds`` in front of the pedestrian."""
     x = width * float(rng.choice((rng.uniform(0.0, 0.32), rng.uniform(0.68, 1.0))))
-    match ("bollard", "bush", "bench", "post")[int(rng.integers(4))]:
+    match kinds[int(rng.integers(len(kinds)))]:
         case "bollard":
             top, r = height * rng.uniform(0.55, 0.68), 0.036 * height
             colour: Colour = (96, 98, 104) if rng.random() < 0.6 else (170, 60, 44)
