@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pseudo_labels import K1, K2, embeddings
 
 from dccc_lightning.clustering.experimental.camera_penalty import penalize
@@ -33,10 +34,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
-    rows, _ = embeddings(chosen.n, chosen.dim, latent=32, noise=0.7)
-    rng = np.random.default_rng(1)
-    cameras = rng.integers(0, chosen.cameras, chosen.n)
-    rows += 0.02 * rng.standard_normal((chosen.cameras, chosen.dim), np.float32)[cameras]
+    rows, cameras = photographed(chosen.n, chosen.dim, chosen.cameras)
     features = torch.from_numpy(rows).to(chosen.device)
 
     def graph() -> NeighborGraph:
@@ -54,6 +52,17 @@ def main() -> None:
     ):
         seconds = best(function, chosen.turns)
         print(f"{name:18} {seconds:8.3f} s   {seconds / reference:5.2f} x search and graph")
+
+
+def photographed(
+    n: int, dim: int, cameras: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return embeddings and cameras, as described above."""
+    rows, _ = embeddings(n, dim, latent=32, noise=0.7)
+    rng = np.random.default_rng(1)
+    camera = rng.integers(0, cameras, n)
+    rows += 0.02 * rng.standard_normal((cameras, dim), np.float32)[camera]
+    return rows, camera
 
 
 def best(function: Callable[[], Any], turns: int) -> float:

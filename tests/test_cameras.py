@@ -280,7 +280,7 @@ class TestPseudoLabels:
         expected = DBSCAN().fit_predict(jaccard_graph(rows, 12, 3, 0.65), 0.6)
         np.testing.assert_array_equal(plain.labels, expected)
 
-    @pytest.mark.parametrize("camera", ["center", "whiten", "penalty", "proxies"])
+    @pytest.mark.parametrize("camera", ["center", "whiten", "penalty", "proxies", "ca_jaccard"])
     def test_the_others_need_cameras(self, camera):
         rows, *_ = two_cameras(4)
         for cameras in (None, np.full(len(rows), -1)):
@@ -469,7 +469,7 @@ def test_a_dataset_without_cameras_is_one_line():
     unknown = np.full(len(rows), -1)
     paths = tuple(Path(f"{i}.jpg") for i in range(len(rows)))
     trainer, module, datamodule = fakes(Records(paths, identities, unknown))
-    for camera in ("center", "whiten", "penalty", "proxies"):
+    for camera in ("center", "whiten", "penalty", "proxies", "ca_jaccard"):
         callback = Recluster(FixedSchedule(0.6), PseudoLabeler(camera=camera))
         with pytest.raises(
             UserError, match=f"clustering.camera={camera}: .*choose clustering.camera=none"

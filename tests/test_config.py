@@ -243,6 +243,27 @@ def test_dccc_plus_adds_to_dccc_on_any_recipe_what_was_found_to_help(dataset):
     assert composed("experiment=dccc_plus", f"dataset={dataset}") == by_hand
 
 
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_ca_jaccard_is_cluster_contrast_at_the_eps_of_its_paper(dataset):
+    settings = composed("experiment=ca_jaccard", f"dataset={dataset}")
+    by_hand = composed(
+        "experiment=cluster_contrast", f"dataset={dataset}", "clustering.camera=ca_jaccard",
+        f"scheduler.start={0.4 if dataset == 'market1501' else 0.6}",
+    )  # fmt: skip
+    assert settings == by_hand
+    assert {k: v for k, v in settings["clustering"].items() if k[:2] in ("k1", "k2")} == {
+        "k1": by_hand["clustering"]["k1"], "k2": 6,
+        "k1_intra": 5, "k1_inter": 20, "k2_intra": 2, "k2_inter": 4,
+    }  # fmt: skip
+
+
+def test_dccc_ca_is_dccc_on_camera_aware_distances():
+    for dataset in ("market1501", "synthetic"):
+        changes = "clustering.camera=ca_jaccard", "published=null"
+        by_hand = composed("experiment=dccc", f"dataset={dataset}", *changes)
+        assert composed("experiment=dccc_ca", f"dataset={dataset}") == by_hand
+
+
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_composes(experiment):
     settings = composed(f"experiment={experiment}")

@@ -170,7 +170,7 @@ def test_is_deterministic_and_can_be_pickled():
 
 
 def test_k1_beyond_the_images_names_the_remedy():
-    message = "k1 must be at most the number of images, 8, got 30: lower clustering.k1"
+    message = "k1 must be at most 8 with 8 images, got 30: lower clustering.k1"
     with pytest.raises(ValueError, match=message):
         PseudoLabeler()(FEATURES, FixedSchedule(), 0)
 

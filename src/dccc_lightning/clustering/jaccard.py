@@ -7,6 +7,7 @@ computes the same on a GPU.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -118,15 +119,36 @@ def jaccard_graph(
     if k1 > len(unit):
         raise ValueError(f"k1 must be at most the number of embeddings, {len(unit)}, got {k1}")
     ranks = _ranks(neighbors, len(unit), k1) if neighbors is not None else knn(unit, k1)[1]
+    half, averaged = reciprocal.half_size(k1), ranks[:, :k2] if k2 > 1 else None
+    return neighborhood_graph(unit, [ranks[:, :k1]], half, averaged, max_distance, backend)
+
+
+def neighborhood_graph(
+    unit: UnitEmbeddings,
+    rankings: Sequence[NDArray[np.int64]],
+    half: int,
+    averaged: NDArray[np.int64] | None,
+    max_distance: float,
+    backend: str = "auto",
+) -> NeighborGraph:
+    """Compute the Jaccard distances of the neighbourhoods that these rankings give.
+
+    Args:
+        unit: Embeddings (N, D).
+        rankings: As in ``reciprocal.neighborhoods``.
+        half: As there.
+        averaged: As there.
+        max_distance: As in ``jaccard_graph``.
+        backend: As there.
+    """
     if backend == "torch" or (backend == "auto" and unit.device.type == "cuda"):
         try:
-            return NeighborGraph(
-                _torch_distances(unit, ranks, k1, k2, max_distance), float(max_distance)
-            )
+            matrix = _torch_distances(unit, rankings, half, averaged, max_distance)
+            return NeighborGraph(matrix, float(max_distance))
         except torch.OutOfMemoryError as error:
             _log.warning("Jaccard graph: %s; numba takes over", str(error).splitlines()[0])
     with progress.announced("finding reciprocal neighbours"):
-        starts, columns, values = reciprocal.neighborhoods(unit.rows, ranks, k1, k2)
+        starts, columns, values = reciprocal.neighborhoods(unit.rows, rankings, half, averaged)
     matrix = csr_matrix((values, columns, starts), shape=(len(unit), len(unit)))
     return NeighborGraph(_distances(matrix, max_distance), float(max_distance))
 
@@ -173,14 +195,21 @@ def _distances(neighborhoods: csr_matrix, max_distance: float) -> csr_matrix:
 
 
 def _torch_distances(
-    unit: UnitEmbeddings, ranks: NDArray[np.int64], k1: int, k2: int, max_distance: float
+    unit: UnitEmbeddings,
+    rankings: Sequence[NDArray[np.int64]],
+    half: int,
+    averaged: NDArray[np.int64] | None,
+    max_distance: float,
 ) -> csr_matrix:
     """Gather on the host the blocks that are computed on the device of ``unit``."""
-    points, near = unit.tensor(), torch.from_numpy(ranks).to(unit.device)
+    near = [torch.from_numpy(ranking).to(unit.device) for ranking in rankings]
+    mean_of = None if averaged is None else torch.from_numpy(averaged).to(unit.device)
     blocks = []
     entries = 0
     with progress.announced(_COMPARING, len(unit)) as phase:
-        for block in jaccard_torch.distance_blocks(points, near, k1, k2, max_distance):
+        for block in jaccard_torch.distance_blocks(
+            unit.tensor(), near, half, mean_of, max_distance
+        ):
             blocks.append(block)
             entries += len(block[1])
             _refuse_above_cap(entries, max_distance)

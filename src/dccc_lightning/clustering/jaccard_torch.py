@@ -6,7 +6,7 @@ accumulator. Overlaps are integer multiples of 2^-60, so a sum does not depend o
 a GPU adds: the result is symmetric and the same in every run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,36 +25,42 @@ _ONE = 2.0**60
 
 
 def distance_blocks(
-    features: Tensor, ranks: Tensor, k1: int, k2: int, max_distance: float
+    features: Tensor,
+    rankings: Sequence[Tensor],
+    half: int,
+    averaged: Tensor | None,
+    max_distance: float,
 ) -> Blocks:
     """Yield the distances up to ``max_distance`` in blocks of rows.
 
     Args:
         features: Embeddings (N, D) float32 of length 1.
-        ranks: (N, >= k1) int64 neighbours, the point itself first, on the same device.
-        k1: Size of a neighbourhood, the point included.
-        k2: Neighbours averaged, the point included; at most ``k1``.
+        rankings: As in ``reciprocal.neighborhoods``, on the device of ``features``.
+        half: As there.
+        averaged: As there.
         max_distance: Largest distance to yield.
 
     Yields:
         Number of entries of each row (rows,), their columns, ascending in a row, and distances.
     """
     with torch.no_grad():
-        neighborhoods = _neighborhoods(features, ranks, k1)
-        if k2 > 1:
-            neighborhoods = _average(neighborhoods, ranks[:, :k2])
+        neighborhoods = _neighborhoods(features, rankings, half)
+        if averaged is not None:
+            neighborhoods = _average(neighborhoods, averaged)
         yield from _compare(neighborhoods, max_distance)
 
 
-def _neighborhoods(features: Tensor, ranks: Tensor, k1: int) -> Sparse:
+def _neighborhoods(features: Tensor, rankings: Sequence[Tensor], half: int) -> Sparse:
     """Compute V before query expansion: softmax of 2 cos - 2 over expanded neighbours."""
-    n, half = len(ranks), round(k1 / 2) + 1  # half to even, as in the paper's code
-    mutual, mutual_half = _mutual(ranks, k1), _mutual(ranks, half)
-    width = k1 * half
+    ranks = torch.cat(list(rankings), dim=1)
+    n, k1 = ranks.shape
+    mutual = torch.cat([_mutual(ranking) for ranking in rankings], dim=1)
+    mutual_half = _mutual(ranks[:, :half])
+    width = k1 * max(half, 1)
     rows = max(1, _BUDGET // (width * k1))
     members: list[tuple[Tensor, Tensor]] = []
     for first in range(0, n, rows):
-        near = ranks[first : first + rows, :k1]
+        near = ranks[first : first + rows]
         own = torch.where(mutual[first : first + rows], near, n)  # n is the padding
         theirs = torch.where(mutual_half[near], ranks[near, :half], n)  # (rows, k1, half)
         shared = ((theirs[..., None] == own[:, None, None, :]).any(-1) & (theirs < n)).sum(-1)
@@ -75,12 +81,12 @@ def _neighborhoods(features: Tensor, ranks: Tensor, k1: int) -> Sparse:
     return starts, columns, (weights / totals[owners]).float()
 
 
-def _mutual(ranks: Tensor, k: int) -> Tensor:
-    """Return (N, k), True where the point is among the first ``k`` of that neighbour."""
-    near = ranks[:, :k]
-    rows = max(1, _BUDGET // (k * k))
+def _mutual(near: Tensor) -> Tensor:
+    """Return (N, k), True where the point is among the ``near`` (N, k) of that neighbour."""
+    rows = max(1, _BUDGET // max(near.shape[1] ** 2, 1))
+    points = torch.arange(len(near), device=near.device)[:, None, None]
     blocks = [
-        (near[near[first : first + rows]] == near[first : first + rows, :1, None]).any(-1)
+        (near[near[first : first + rows]] == points[first : first + rows]).any(-1)
         for first in range(0, len(near), rows)
     ]
     return torch.cat(blocks)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dccc_lightning.clustering import outliers
 from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
+from dccc_lightning.clustering.ca_jaccard import ca_jaccard_graph
 from dccc_lightning.clustering.dcps import Choice, GraphSchedule, Schedule
 from dccc_lightning.clustering.experimental import refinement
 from dccc_lightning.clustering.experimental.attachment import attach
@@ -26,6 +27,9 @@ _log = logging.getLogger(__name__)
 
 _LARGEST_DISTANCE = 0.999
 """Largest ``max_distance`` of a graph; a distance of 1 means no common neighbour."""
+
+_FIRST_K2 = (3, 3)
+"""``k2_intra`` and ``k2_inter`` of epoch 0, whose embeddings are not yet trained, as published."""
 
 
 class NoClustersError(UserError):
@@ -78,6 +82,10 @@ class PseudoLabeler:
         step: Size of the steps of eps.
         camera: Handling of cameras, one of ``ranges.CAMERA_MODES``.
         penalty: Addition to the distances within a camera, with ``camera="penalty"``.
+        k1_intra: Neighbours within the camera, with ``camera="ca_jaccard"``, instead of ``k1``.
+        k1_inter: Neighbours of other cameras.
+        k2_intra: Images of the camera in the query expansion, instead of ``k2``; 3 in epoch 0.
+        k2_inter: Images of other cameras in it; 3 in epoch 0.
         outliers: Handling of outliers, one of ``ranges.OUTLIERS``. With "single" they stay outliers
             here, and the memory gives each a centroid.
         attach_within: Largest relative distance of an attached outlier, see ``attach``.
@@ -94,6 +102,10 @@ class PseudoLabeler:
     step: float = 0.01
     camera: str = "none"
     penalty: float = 0.1
+    k1_intra: int = 5
+    k1_inter: int = 20
+    k2_intra: int = 2
+    k2_inter: int = 4
     outliers: str = "drop"
     attach_within: float = 1.3
     refine: float = 0.0
@@ -121,22 +133,18 @@ class PseudoLabeler:
             views: Embeddings (N, D) by several networks; needed for ``refine``.
 
         Raises:
-            ValueError: ``k1`` is larger than N, ``features`` is not finite, or cameras or views are
+            ValueError: Neighbourhoods are larger than N, ``features`` is not finite, or cameras or views are
                 missing.
             NoClustersError: Fewer than two clusters at every eps tried.
         """
-        if self.k1 > len(features):
-            raise ValueError(
-                f"k1 must be at most the number of images, {len(features)}, got {self.k1}: "
-                "lower clustering.k1 or add images"
-            )
+        ranges.images_of_neighborhoods(len(features), vars(self))
         scheduled = schedule(epoch)
         low, high = schedule.bounds
         top = max(high, min(high + self.margin, _LARGEST_DISTANCE))
         bottom = min(low, max(low - self.margin, self.step))
         points = self._points(features, cameras)
         try:
-            graph, algorithm = self._graph(points, cameras, top)
+            graph, algorithm = self._graph(points, cameras, top, epoch)
         except DenseGraphError as error:
             raise NoClustersError(str(error)) from error
 
@@ -157,23 +165,30 @@ class PseudoLabeler:
         return self._corrected(replace(found, choice=choice), points, adapted, epoch)
 
     def distances(
-        self, features: Features, cameras: ArrayLike | None, reach: float
+        self, features: Features, cameras: ArrayLike | None, reach: float, epoch: int
     ) -> NeighborGraph:
         """Return the graph up to the distance ``reach``; arguments as in a call."""
-        return self._graph(self._points(features, cameras), cameras, reach)[0]
+        return self._graph(self._points(features, cameras), cameras, reach, epoch)[0]
 
     def _points(self, features: Features, cameras: ArrayLike | None) -> UnitEmbeddings:
         """Return the embeddings to search, normalised by camera."""
         return normalize_by_camera(UnitEmbeddings.of(features), cameras, self.camera)
 
     def _graph(
-        self, points: UnitEmbeddings, cameras: ArrayLike | None, top: float
+        self, points: UnitEmbeddings, cameras: ArrayLike | None, top: float, epoch: int
     ) -> tuple[NeighborGraph, ClusteringAlgorithm]:
         """Return the distances up to ``top`` and the algorithm for them."""
         if self.camera == "proxies":
             known = check_cameras(cameras, len(points))
             graph = camera_graph(points, known, self.k1, self.k2, top, self.backend)
             return graph, LinkedProxies(self.algorithm, points, self.k1, self.k2, self.backend)
+        if self.camera == "ca_jaccard":
+            averaged = _FIRST_K2 if epoch == 0 else (self.k2_intra, self.k2_inter)
+            known = check_cameras(cameras, len(points))
+            graph = ca_jaccard_graph(
+                points, known, self.k1_intra, self.k1_inter, *averaged, max_distance=top
+            )
+            return graph, self.algorithm
         neighbors = knn(points, self.k1, self.backend)
         graph = jaccard_graph(points, self.k1, self.k2, top, neighbors)
         if self.camera == "penalty":

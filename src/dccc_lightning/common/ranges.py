@@ -5,8 +5,9 @@ does the command line (``preflight``) before the class is imported, so that erro
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
@@ -20,7 +21,7 @@ ALGORITHMS = ("adam", "adamw", "sgd")
 BACKENDS = ("auto", "faiss", "torch", "approximate")
 """Neighbour searches of ``knn``."""
 
-CAMERA_MODES = ("none", "center", "whiten", "penalty", "proxies")
+CAMERA_MODES = ("none", "center", "whiten", "penalty", "proxies", "ca_jaccard")
 """Treatments of cameras by ``PseudoLabeler``."""
 
 OUTLIERS = ("drop", "single", "attach")
@@ -87,6 +88,10 @@ def labeler(
     step: float = 0.01,
     camera: str = "none",
     penalty: float = 0.1,
+    k1_intra: int = 5,
+    k1_inter: int = 20,
+    k2_intra: int = 2,
+    k2_inter: int = 4,
     outliers: str = "drop",
     attach_within: float = 1.3,
     refine: float = 0.0,
@@ -101,11 +106,41 @@ def labeler(
     checks.real("step", step, 1e-4, 1)
     checks.choice("camera", camera, CAMERA_MODES)
     checks.real("penalty", penalty, 0)
+    camera_neighbors(k1_intra, k1_inter, k2_intra, k2_inter)
+    if camera == "ca_jaccard" and backend == "approximate":
+        raise ValueError("camera=ca_jaccard compares all images: choose backend=auto")
     checks.choice("outliers", outliers, OUTLIERS)
     checks.real("attach_within", attach_within, 0)
     checks.real("refine", refine, 0, 1)
     checks.integer("refine_neighbors", refine_neighbors, low=1)
     checks.choice("features", features, FEATURES)
+
+
+def camera_neighbors(
+    k1_intra: int = 5, k1_inter: int = 20, k2_intra: int = 2, k2_inter: int = 4
+) -> None:
+    """Check the neighbourhoods of the camera-aware Jaccard distance."""
+    checks.integer("k1_intra", k1_intra, low=0)
+    checks.integer("k1_inter", k1_inter, low=0)
+    checks.integer("k2_intra", k2_intra, low=0)
+    checks.integer("k2_inter", k2_inter, low=int(k2_intra == 0))
+
+
+def images_of_neighborhoods(images: int, labeler: Mapping[str, Any]) -> None:
+    """Check that the settings of ``PseudoLabeler`` need no more neighbours than there are images.
+
+    Raises:
+        ValueError: The message names the setting and the remedy.
+    """
+    least = {"k1": 0}
+    if labeler.get("camera") == "ca_jaccard":
+        least = {"k1_intra": 1, "k1_inter": 2, "k2_intra": 0, "k2_inter": 1}
+    for name, more in least.items():
+        if labeler.get(name, 0) + more > images:
+            raise ValueError(
+                f"{name} must be at most {images - more} with {images} images, got "
+                f"{labeler[name]}: lower clustering.{name} or add images"
+            )
 
 
 def cluster_size(min_samples: int = 4) -> None:

@@ -120,10 +120,9 @@ def _neighborhoods(
     with progress.announced("finding reciprocal neighbours"):
         starts, columns, values = reciprocal.neighborhoods(
             points.float().cpu().numpy(),
-            ranks,
-            rerank.k1 + 1,
-            rerank.k2,
-            half=round(rerank.k1 / 2) + 1,
+            [ranks],
+            reciprocal.half_size(rerank.k1),
+            ranks[:, : rerank.k2] if rerank.k2 > 1 else None,
             scales=farthest.float().cpu().numpy(),
             halves=halves.float().cpu().numpy(),
         )

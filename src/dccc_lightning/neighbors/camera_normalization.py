@@ -56,7 +56,7 @@ def normalize_by_camera(features: FeaturesT, cameras: ArrayLike | None, mode: st
     if mode == "none":
         return features
     known = check_cameras(cameras, len(features))
-    if mode == "penalty":
+    if mode in ("penalty", "ca_jaccard"):
         return features
     return center(features, known) if mode == "center" else whiten(features, known)
 

@@ -24,12 +24,6 @@ _log = logging.getLogger(__name__)
 EXACT_UP_TO = {"cpu": 400_000, "cuda": 2_000_000}
 """Most embeddings for which ``auto`` compares all N squared pairs, by device."""
 
-_SPARE = 16
-"""Candidates beyond k; exact distances select among them."""
-
-_ROUNDING = 2e-5
-"""Error of a squared distance from a float32 matrix product, relative to the largest square."""
-
 _QUERIES = 4096
 """Queries per call of faiss, which uses blocks of this size on a CPU itself."""
 
@@ -77,30 +71,28 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     distances, nearest = _search_distinct(distinct, min(k, len(distinct)), backend, device)
     if len(distinct) == len(unit):
         return distances, nearest
-    return candidate_ranking.expand_groups(distances, nearest, groups, members, starts, k)
+    return candidate_ranking.expand_groups(distances, nearest, groups, members, starts, k, True)
 
 
 def _search_distinct(
     unit: NDArray[np.float32], k: int, backend: str, device: torch.device
 ) -> Neighbors:
     """Find the neighbours of rows that are all different."""
-    # Moving the origin to the mean changes no distance, and reduces the rounding errors of nearly
-    # collapsed embeddings.
-    centred = unit - unit.mean(axis=0, dtype=np.float64).astype(np.float32)
-    width = min(k + _SPARE, len(unit))
+    centred = candidate_ranking.centred(unit)
+    width = min(k + candidate_ranking.SPARE, len(unit))
     if backend == "approximate":
         squares, candidates = inverted_file.search(centred, width, k)
         del centred
         return candidate_ranking.rank_candidates(unit, candidates, squares[:, -1], k)[:2]
     squares, candidates = _SEARCHES[backend](centred, width, device)
-    rounding = _ROUNDING * float(np.einsum("nd,nd->n", centred, centred).max())
+    bounds = squares[:, -1] - candidate_ranking.rounding_error(centred)
     del centred
-    bounds = squares[:, -1] - np.float32(rounding)
     distances, indices, complete = candidate_ranking.rank_candidates(unit, candidates, bounds, k)
     unsure = np.flatnonzero(~complete)
     if unsure.size:
         _log.info("kNN: %d of %d rows have near ties and are scanned", unsure.size, len(unit))
-        distances[unsure], indices[unsure] = candidate_ranking.rank_all(unit, unsure, k)
+        everything = np.arange(len(unit))
+        distances[unsure], indices[unsure] = candidate_ranking.rank_all(unit, unsure, everything, k)
     return distances, indices
 
 

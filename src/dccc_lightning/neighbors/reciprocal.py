@@ -1,9 +1,11 @@
 """k-reciprocal neighbourhoods as sparse rows: the vectors V of the Jaccard distance.
 
-Source: k-reciprocal encoding (Zhong et al., CVPR 2017). All kernels take ``ranks`` (N, >= k1), the
-nearest neighbours of each point with itself in column 0. A sparse matrix is (starts, columns,
-values) as in CSR, columns ascending.
+Source: k-reciprocal encoding (Zhong et al., CVPR 2017). A ranking is an (N, k) array of the nearest
+neighbours of each point, nearest first. A sparse matrix is (starts, columns, values) as in CSR,
+columns ascending.
 """
+
+from collections.abc import Sequence
 
 import numba
 import numpy as np
@@ -16,53 +18,61 @@ Ints = NDArray[np.int64]
 Sparse = tuple[Ints, NDArray[np.int32], Floats]
 
 
+def half_size(k1: int) -> int:
+    """Return the size of the neighbourhoods that expand one of ``k1``, half to even as published.
+
+    >>> half_size(30), half_size(19)
+    (16, 11)
+    """
+    return round(k1 / 2) + 1
+
+
 def neighborhoods(
     features: Floats,
-    ranks: Ints,
-    k1: int,
-    k2: int,
-    half: int | None = None,
+    rankings: Sequence[Ints],
+    half: int,
+    averaged: Ints | None = None,
     scales: Floats | None = None,
     halves: Floats | None = None,
 ) -> Sparse:
     """Return V (N, N) as sparse rows that sum to 1.
 
-    The row of a point is the softmax of -(2 - 2 cos) over its expanded k-reciprocal neighbours;
-    when ``k2`` > 1, the mean of the rows of its ``k2`` nearest neighbours (query expansion).
+    The row of a point is the softmax of -(2 - 2 cos) over its expanded k-reciprocal neighbours,
+    then the mean of the rows of its ``averaged`` neighbours (query expansion).
 
     Args:
         features: Embeddings (N, D) float32 of length 1, or the same relative to another origin.
-        ranks: (N, >= k1) neighbours, the point itself first.
-        k1: Size of a neighbourhood, the point included.
-        k2: Neighbours averaged, the point included; at most ``k1``.
-        half: Size of the neighbourhoods that expand another; k1 / 2 + 1 by default.
+        rankings: One or more (N, k) rankings of neighbours, the point itself in at least one. A
+            point's reciprocal neighbours are the union of those within each ranking.
+        half: Size of the neighbourhoods, in the first ranking, that expand another; 0 expands none.
+        averaged: (N, k2) neighbours averaged; None is no expansion.
         scales: (N,) float32 above 0, divisors of the squared distances of each point before the
             softmax; 1 by default.
         halves: (N,) float32, half the squared lengths of ``features``; 0.5 by default.
     """
-    half = round(k1 / 2) + 1 if half is None else half  # half to even, as in the paper's code
-    scales = np.ones(len(ranks), dtype=np.float32) if scales is None else scales
-    halves = np.full(len(ranks), 0.5, dtype=np.float32) if halves is None else halves
-    mutual = _mutual(ranks, k1)
-    mutual_half = mutual if half == k1 else _mutual(ranks, half)
-    sizes = np.zeros(len(ranks) + 1, dtype=np.int64)
+    n = len(features)
+    scales = np.ones(n, dtype=np.float32) if scales is None else scales
+    halves = np.full(n, 0.5, dtype=np.float32) if halves is None else halves
+    rankings = [np.ascontiguousarray(ranking) for ranking in rankings]
+    ranks = np.concatenate(rankings, axis=1)
+    mutual = np.concatenate([_mutual(ranking, ranking.shape[1]) for ranking in rankings], axis=1)
+    mutual_half = _mutual(rankings[0], half)
+    sizes = np.zeros(n + 1, dtype=np.int64)
     nothing = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
     given = features, scales, halves, ranks, mutual, mutual_half
     _expand(*given, sizes, *nothing, False)
     starts = np.cumsum(sizes)
     columns, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
     _expand(*given, starts, columns, values, True)
-    if k2 == 1:
+    if averaged is None:
         return starts, columns, values
     sizes[:] = 0
-    lanes = numba.get_num_threads()
-    _average(lanes, ranks, k2, starts, columns, values, sizes, *nothing, False)
+    rows = numba.get_num_threads(), np.ascontiguousarray(averaged), starts, columns, values
+    _average(*rows, sizes, *nothing, False)
     mean_starts = np.cumsum(sizes)
     mean_columns = np.empty(mean_starts[-1], np.int32)
     mean_values = np.empty(mean_starts[-1], np.float32)
-    _average(
-        lanes, ranks, k2, starts, columns, values, mean_starts, mean_columns, mean_values, True
-    )
+    _average(*rows, mean_starts, mean_columns, mean_values, True)
     return mean_starts, mean_columns, mean_values
 
 
@@ -152,8 +162,7 @@ def _expand(
 @parallel
 def _average(
     lanes: int,
-    ranks: Ints,
-    k2: int,
+    averaged: Ints,
     starts: Ints,
     columns: NDArray[np.int32],
     values: Floats,
@@ -166,13 +175,13 @@ def _average(
 
     Each of ``lanes`` threads has one dense accumulator and every lanes-th row.
     """
-    n = ranks.shape[0]
+    n, k2 = averaged.shape
     for lane in numba.prange(lanes):
         sums = np.zeros(n)
         touched = np.empty(n, dtype=np.int32)
         for i in range(lane, n, lanes):
             size = 0
-            for neighbor in ranks[i, :k2]:
+            for neighbor in averaged[i]:
                 for p in range(starts[neighbor], starts[neighbor + 1]):
                     column = columns[p]
                     if sums[column] == 0.0:

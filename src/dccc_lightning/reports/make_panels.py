@@ -57,6 +57,7 @@ class Clustered:
         records: Of the N images.
         labeler: Of the clustering.
         camera_names: Where cameras have names.
+        epoch: From 0.
     """
 
     embeddings: Features
@@ -66,6 +67,7 @@ class Clustered:
     records: Records
     labeler: PseudoLabeler
     camera_names: Sequence[str] = ()
+    epoch: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +185,8 @@ def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]
 
 def _distances(found: Clustered) -> list[Panel]:
     reach = min(max(REACH, found.eps + 0.1), 0.99)
-    graph = found.labeler.distances(found.embeddings, found.records.cameras, reach)
+    cameras = found.records.cameras
+    graph = found.labeler.distances(found.embeddings, cameras, reach, found.epoch)
     data = distance_histograms(graph, found.labels, found.records.identities, found.eps)
     return [
         Panel("distances", "distances and eps", to_image(distance_charts(data), (6, 3.8)), data)

@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
+from dccc_lightning.common import ranges
 from dccc_lightning.common.console import CONSOLE, print_once
 from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.files import write_json
-from dccc_lightning.config.instantiate import Settings
+from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.config.preflight import build_dataset, check_training
 from dccc_lightning.config.preset_diff import is_published
 from dccc_lightning.config.processes import cleanup, less_memory
@@ -133,12 +134,12 @@ def _check_splits(splits: Splits, settings: Settings) -> None:
         check_queries(splits)
     elif reason := seen_by_one_camera(splits):
         log.warning("%s: no evaluation; the best epoch is chosen by a label-free rule", reason)
-    k1 = settings["clustering"].get("k1", 0)
-    if k1 > len(splits.train):
-        raise UserError(
-            f"clustering.k1={k1}: more neighbours than the {len(splits.train)} training images; "
-            "choose a smaller value"
-        )
+    images, clustering = len(splits.train), settings["clustering"]
+    checked(
+        "clustering",
+        lambda: ranges.images_of_neighborhoods(images, clustering),
+        {"clustering": clustering},
+    )
 
 
 def results_table(results: dict[str, Any]) -> Table:

@@ -119,7 +119,7 @@ class Panels(EpochRow):
             return
         with warn_on_failure("panels"):
             with announced("making the panels of the report"):
-                self.latest = self._make(datamodule, clustering, evaluation)
+                self.latest = self._make(datamodule, clustering, evaluation, epoch)
             self.latest_epoch = epoch
             write_panels(self.folder, self.latest, epoch)
 
@@ -141,6 +141,7 @@ class Panels(EpochRow):
         datamodule: ReIDDataModule,
         clustering: tuple[UnitEmbeddings, NDArray[np.int64] | None, float],
         evaluation: tuple[Tensor, Tensor, str, bool] | None,
+        epoch: int,
     ) -> list[Panel]:
         embeddings, previous, eps = clustering
         splits = datamodule.splits
@@ -154,6 +155,7 @@ class Panels(EpochRow):
             splits.train,
             self._recluster.labeler,
             splits.camera_names,
+            epoch,
         )
         evaluated = None
         if evaluation is not None:
