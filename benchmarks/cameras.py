@@ -54,9 +54,7 @@ def main() -> None:
         print(f"{name:18} {seconds:8.3f} s   {seconds / reference:5.2f} x search and graph")
 
 
-def photographed(
-    n: int, dim: int, cameras: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def photographed(n: int, dim: int, cameras: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return embeddings and cameras, as described above."""
     rows, _ = embeddings(n, dim, latent=32, noise=0.7)
     rng = np.random.default_rng(1)

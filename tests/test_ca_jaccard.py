@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_jaccard import check, clusters
 
 from dccc_lightning.clustering import jaccard_torch
 from dccc_lightning.clustering.algorithms import DBSCAN
@@ -16,6 +15,7 @@ from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.neighbors import camera_ranking
 from dccc_lightning.neighbors.camera_ranking import camera_rankings
 from dccc_lightning.neighbors.nearest import knn
+from test_jaccard import check, clusters
 
 BACKENDS = ["numba", "torch"]
 GOLDEN = Path(__file__).parent / "golden" / "ca_jaccard_reference.npz"
@@ -136,9 +136,7 @@ def world(n=600, cameras=5, seed=3):
 def test_one_camera_or_none_that_repeats():
     features, _ = world(60)
     single = np.zeros(60, dtype=int)
-    check(
-        ca_jaccard_graph(features, single, 5, 20, 2, 4), reference(features, single, 5, 20, 2, 4)
-    )
+    check(ca_jaccard_graph(features, single, 5, 20, 2, 4), reference(features, single, 5, 20, 2, 4))
     own, others = camera_rankings(features, single, 6, 21)
     ranks = knn(features, 22)[1]
     np.testing.assert_array_equal(own, ranks[:, :6])
@@ -267,7 +265,7 @@ def test_pseudo_labels_take_three_and_three_in_the_first_epoch():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k1_intra": 24}, "k1_intra must be at most 23 with 24 images, got 24: lower clustering.k1_"),
+        ({"k1_intra": 24}, "k1_intra must be at most 23 with 24 images, got 24: lower"),
         ({"k1_inter": 23}, "k1_inter must be at most 22 with 24 images"),
         ({"k2_intra": 25}, "k2_intra must be at most 24 with 24 images"),
         ({"k2_inter": 24}, "k2_inter must be at most 23 with 24 images"),

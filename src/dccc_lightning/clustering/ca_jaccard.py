@@ -6,7 +6,7 @@ mostly from its own camera. Here each kind of neighbour has a ranking and a size
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dccc_lightning.clustering import jaccard
 from dccc_lightning.clustering.jaccard import NeighborGraph
@@ -97,6 +97,7 @@ def ca_jaccard_graph(
         rankings, half = [intra[:, : k1_intra + 1], inter[:, : k1_inter + 1]], 0
     else:
         rankings, half = [ranks], half_size(k1)
+    averaged: NDArray[np.int64] | None
     if by_camera[1]:
         averaged = np.concatenate([intra[:, :k2_intra], inter[:, :k2_inter]], axis=1)
     else:

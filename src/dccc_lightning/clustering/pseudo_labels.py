@@ -133,8 +133,8 @@ class PseudoLabeler:
             views: Embeddings (N, D) by several networks; needed for ``refine``.
 
         Raises:
-            ValueError: Neighbourhoods are larger than N, ``features`` is not finite, or cameras or views are
-                missing.
+            ValueError: Neighbourhoods are larger than N, ``features`` is not finite, or cameras or
+                views are missing.
             NoClustersError: Fewer than two clusters at every eps tried.
         """
         ranges.images_of_neighborhoods(len(features), vars(self))

@@ -172,9 +172,7 @@ def _candidates(
 
         for part in progress.blocks("finding neighbours", n, block):
             queries = np.arange(part.start, part.stop)
-            squares = torch.addmm(
-                norms.expand(len(queries), -1), points[part], points.T, alpha=-2
-            )
+            squares = torch.addmm(norms.expand(len(queries), -1), points[part], points.T, alpha=-2)
             for rows_here, columns in _segments(starts, part):
                 keep(0, squares[rows_here, columns], queries[rows_here], columns.start)
                 squares[rows_here, columns] = torch.inf

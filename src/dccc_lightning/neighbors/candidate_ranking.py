@@ -29,7 +29,8 @@ def centred(features: Floats) -> Floats:
 
     This changes no distance, and reduces the rounding errors of nearly collapsed embeddings.
     """
-    return features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: Floats = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return features - mean
 
 
 def rounding_error(centred: Floats) -> np.float32:
