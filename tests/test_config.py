@@ -324,7 +324,7 @@ def test_models_instantiate(option):
     settings = composed("dataset=market1501", f"model={option}", "model.weights=null")["model"]
     with torch.device("meta"):
         embedder = instantiate(settings, _convert_="all")
-    dims = {"resnet10": 256, "resnet18": 512, "resnet34": 512, "vit_small": 384}
+    dims = {"resnet10": 256, "resnet18": 512, "resnet34": 512, "osnet": 512, "vit_small": 384}
     expected = (dims | {"mobilenet_v2": 1280}).get(option, 2048)
     assert embedder.feature_dim == expected
 

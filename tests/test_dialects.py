@@ -49,27 +49,61 @@ def trunk(seed=0):
     return network.eval()
 
 
-def neck(seed=1):
+def neck(seed=1, size=D):
     torch.manual_seed(seed)
-    norm = nn.BatchNorm1d(D)
+    norm = nn.BatchNorm1d(size)
     random_norms(norm)
     return norm.eval()
 
 
 @torch.no_grad()
-def expected(pool=PADDED, relu=True, stride=1, power=None, norm=True):
+def expected(pool=PADDED, relu=True, stride=1, power=None, norm=True, non_local=None, layer=None):
     """The embeddings by the published code's forward, in plain torch."""
     network = trunk()
     network.layer4[0].conv1.stride = network.layer4[0].downsample[0].stride = (stride, stride)
     stem = network.bn1(network.conv1(normalize(PIXELS)))
     maps = pool(stem.relu() if relu else stem)
-    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
-        maps = stage(maps)
+    for number in range(1, 5):
+        maps = network.get_submodule(f"layer{number}")(maps)
+        if number in (non_local or {}):
+            maps = attended(non_local[number], maps)
     if power is None:
         pooled = maps.mean((2, 3))
     else:
         pooled = maps.clamp(min=1e-6).pow(power).mean((2, 3)).pow(1 / power)
-    return F.normalize(neck()(pooled) if norm else pooled)
+    if layer is not None:
+        pooled = layer(pooled[..., None, None] if isinstance(layer[0], nn.Conv2d) else pooled)
+        pooled = pooled.flatten(1)
+    return F.normalize(neck(size=pooled.shape[1])(pooled) if norm else pooled)
+
+
+def attended(block, maps):
+    """The non-local block as it is published: affinities of all pairs of positions."""
+    theta, phi, values = (block[part](maps).flatten(2) for part in ("theta", "phi", "g"))
+    affinities = theta.transpose(1, 2) @ phi / phi.shape[2]
+    seen = (affinities @ values.transpose(1, 2)).transpose(1, 2)
+    return maps + block["W"](seen.unflatten(2, maps.shape[2:]))
+
+
+def non_local(channels, seed=5):
+    torch.manual_seed(seed)
+    parts = {part: nn.Conv2d(channels, 1, 1) for part in ("theta", "phi", "g")}
+    block = nn.ModuleDict(
+        parts | {"W": nn.Sequential(nn.Conv2d(1, channels, 1), nn.BatchNorm2d(channels))}
+    )
+    random_norms(block)
+    return block.eval()
+
+
+def embedding(size, kind):
+    torch.manual_seed(6)
+    if kind == "convolution":
+        return nn.Sequential(nn.Conv2d(D, size, 1, bias=False))
+    layer = nn.Sequential(nn.Linear(D, size))
+    if kind == "fc":
+        layer.extend([nn.BatchNorm1d(size), nn.ReLU()])
+        random_norms(layer)
+    return layer.eval()
 
 
 def names(state, prefix):
@@ -93,6 +127,11 @@ STRONG = names(TRUNK, "base.") | names(NECK, "bottleneck.") | {"classifier.weigh
 SPCL = numbered(4) | names(NECK, "module.feat_bn.") | {"module.classifier.weight": CLASSES}
 MMT = numbered(3) | names(NECK, "module.feat_bn.") | {"module.classifier.weight": CLASSES}
 OPEN = names(TRUNK, "backbone.") | names(NECK, "head.feat_bn.") | {"classifier.weight": CLASSES}
+NON_LOCAL = {2: non_local(128), 3: non_local(256)}
+NL = names(NON_LOCAL[2].state_dict(), "NL_2.0.") | names(NON_LOCAL[3].state_dict(), "NL_3.0.")
+LINEAR, FC = embedding(24, "linear"), embedding(24, "fc")
+CONVOLUTION = embedding(24, "convolution")
+SMALL_NECK, SMALL_CLASSES = neck(size=24).state_dict(), torch.ones(7, 24)
 OTHER = {name: value + 1 for name, value in SPCL.items()}
 STATISTICS = {name: torch.ones(1, 3, 1, 1) for name in ("pixel_mean", "pixel_std")}
 
@@ -113,6 +152,47 @@ BUILT = {  # family: file, forward
     ),
     "strong_baseline": (STRONG, {"relu": False}),
     "agw": (STRONG | {"global_pool.p": GEM}, {"relu": False, "power": POWER}),
+    "fastreid, AGW and SBS": (
+        {"model": FASTREID | names(NL, "backbone.") | {"heads.pool_layer.p": GEM}},
+        {"pool": CEIL, "power": POWER, "non_local": NON_LOCAL},
+    ),
+    "fastreid_reduced": (
+        {
+            "model": names(TRUNK, "backbone.")
+            | names(CONVOLUTION.state_dict(), "heads.bottleneck.")
+            | names(SMALL_NECK, "heads.bottleneck.1.")
+            | {"heads.weight": SMALL_CLASSES}
+        },
+        {"pool": CEIL, "layer": CONVOLUTION},
+    ),
+    "agw with non-local blocks": (
+        STRONG | names(NL, "base.") | {"global_pool.p": GEM},
+        {"relu": False, "power": POWER, "non_local": NON_LOCAL},
+    ),
+    "cluster_contrast, 24-d": (
+        {
+            "state_dict": numbered(4)
+            | names(LINEAR[0].state_dict(), "module.feat.")
+            | names(SMALL_NECK, "module.feat_bn.")
+            | {"module.classifier.weight": SMALL_CLASSES}
+        },
+        {"layer": LINEAR},
+    ),
+    "open_unreid, 24-d": (
+        names(TRUNK, "backbone.")
+        | names(LINEAR[0].state_dict(), "head.feat_reduction.")
+        | names(SMALL_NECK, "head.feat_bn.")
+        | {"classifier.weight": SMALL_CLASSES},
+        {"layer": LINEAR},
+    ),
+    "torchreid_fc": (
+        {
+            "state_dict": TRUNK
+            | names(FC.state_dict(), "fc.")
+            | {"classifier.weight": SMALL_CLASSES}
+        },
+        {"layer": FC, "norm": False},
+    ),
     "transreid_resnet": (STRONG, {"pool": TWO, "relu": False}),
     "transreid_ssl_resnet": (STRONG, {"pool": TWO}),
     "cluster_contrast": ({"state_dict": SPCL, "epoch": 3}, {}),
@@ -181,7 +261,8 @@ def test_a_file_becomes_the_network_that_it_is(tmp_path, case):
 
 def test_the_networks_differ():
     ways = [expected(**forward) for forward in ({}, {"pool": CEIL}, {"relu": False},
-            {"pool": TWO}, {"power": POWER}, {"stride": 2}, {"norm": False})]  # fmt: skip
+            {"pool": TWO}, {"power": POWER}, {"stride": 2}, {"norm": False},
+            {"non_local": NON_LOCAL})]  # fmt: skip
     cosines = [rows(ways[i], ways[j]) for i in range(len(ways)) for j in range(i)]
     assert max(cosines) < 0.9999
 
@@ -205,12 +286,10 @@ def test_one_line_tells_the_family_and_what_it_asks(tmp_path):
 ZERO = torch.zeros(2)
 LAYER = {"0.weight": torch.ones(64, D), "1.running_mean": torch.ones(64)}
 REFUSED = {
-    "non-local blocks": {"model": FASTREID | {"backbone.NL_2.0.g.weight": torch.ones(1, 8, 1, 1)}},
     "the branches of MGN": names(TRUNK, "backbone.") | {"b1_head.a": ZERO, "b2_head.a": ZERO},
-    "an embedding layer before the neck": SPCL | {"module.feat.weight": torch.ones(256, D)},
-    "AGW (ReID-Survey): it has non-local blocks": STRONG | {"base.NL_2.0.g.weight": ZERO},
-    "an embedding layer after the pooling": TRUNK | names(LAYER, "fc."),
-    "OSNet": {"conv1.conv.weight": ZERO, "conv2.0.conv1.weight": ZERO},
+    "too few for 2 non-local blocks": STRONG
+    | names(NL, "base.")
+    | names(NON_LOCAL[2].state_dict(), "base.NL_2.1."),
     "the last blocks of JPM": {"base.blocks.0.a": ZERO, "b1.0.a": ZERO, "b2.0.a": ZERO},
     "camera embeddings (SIE)": {
         "base.patch_embed.proj.weight": ZERO, "base.blocks.0.a": ZERO, "bottleneck.weight": ZERO,

@@ -12,7 +12,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.batchnorm_conversion import group_batch_norms
-from dccc_lightning.models.catalog import BACKBONES, MOBILE
+from dccc_lightning.models.catalog import BACKBONES, MOBILE, OSNETS
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
 from dccc_lightning.models.pooling import GeneralizedMean, GlobalAverage, build_pooling
@@ -20,7 +20,7 @@ from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 
 RESNETS = {"resnet10": 512, "resnet18": 512, "resnet34": 512}
 TOKENS = {"vit_small": 384, "vit_small_ics": 384, "vit_base_ics": 768}
-OURS = {"resnet10", "resnet50_ibn_a", "resnet101_ibn_a", *TOKENS}
+OURS = {"resnet10", "resnet50_ibn_a", "resnet101_ibn_a", *OSNETS, *TOKENS}
 """Networks that torchvision does not have."""
 
 FAMILIES = {  # one of each; where the last reduction is, by torchvision's names

@@ -1,6 +1,7 @@
 """Backbones by name."""
 
-from dccc_lightning.models.catalog import MOBILE, RESNETS, TRANSFORMERS, check_backbone
+from dccc_lightning.models.catalog import MOBILE, OSNETS, RESNETS, TRANSFORMERS, check_backbone
+from dccc_lightning.models.osnet import OSNetTrunk
 from dccc_lightning.models.timm_trunk import build_timm
 from dccc_lightning.models.trunk import Trunk
 
@@ -15,7 +16,7 @@ def build_backbone(
 
     Args:
         name: One of ``catalog.BACKBONES`` or ``timm/NAME``; resnet10 has one basic block per stage.
-        width: Factor of the number of channels, for ResNets of basic blocks only.
+        width: Factor of the number of channels, for OSNet and ResNets of basic blocks only.
         bn_group_size: Number of images of the global batch that share batch-norm statistics.
         image_size: Height and width of the images in pixels, 256 x 128 if None; used by
             transformers only.
@@ -29,6 +30,8 @@ def build_backbone(
         from dccc_lightning.models.resnet import build_resnet  # noqa: PLC0415
 
         return build_resnet(name, width, bn_group_size)
+    if name in OSNETS:
+        return OSNetTrunk(name, width, bn_group_size)
     if name in MOBILE:
         from dccc_lightning.models.mobile import build_mobile  # noqa: PLC0415
 

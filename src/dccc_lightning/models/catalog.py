@@ -51,6 +51,16 @@ MOBILE = (
 )
 """MobileNets, EfficientNets and RegNets of torchvision."""
 
+OSNET_CHANNELS = (64, 256, 384, 512)
+"""Channels of OSNet's stem and stages at width 1."""
+
+OSNETS = {
+    "osnet": (("none", "none"),) * 3,
+    "osnet_ibn": (("after", "after"), ("none", "none"), ("none", "none")),
+    "osnet_ain": (("inside", "inside"), ("none", "inside"), ("inside", "none")),
+}
+"""Instance norm in the two blocks of each stage."""
+
 TRANSFORMERS = {
     "vit_small": (384, 6, False),
     "vit_small_ics": (384, 6, True),
@@ -61,6 +71,9 @@ TRANSFORMERS = {
 IBN_STRIDE = 16
 """Stride of the last map with instance norm in the IBN-a networks."""
 
+OSNET_SIZE, OSNET_AIN_SIZE = 13, 29
+"""Least size of images in pixels; instance norm on OSNet-AIN's last map needs two positions."""
+
 PATCH = 16
 """Side of a transformer's patch in pixels."""
 
@@ -70,7 +83,7 @@ TIMM = "timm/"
 OWN = "own/"
 """Prefix of the name of a custom backbone; the rest is the name of its class."""
 
-BACKBONES = (*RESNETS, *MOBILE, *TRANSFORMERS)
+BACKBONES = (*RESNETS, *OSNETS, *MOBILE, *TRANSFORMERS)
 """Names of backbones, without those of timm."""
 
 POOLINGS = ("avg", "gem")
@@ -103,7 +116,7 @@ def check_backbone(
             f"backbone {name!r} is unknown; the nearest are {', '.join(near)}, and {TIMM}NAME is "
             "a network of timm"
         )
-    if width != 1.0 and not (name in RESNETS and RESNETS[name].basic):
+    if width != 1.0 and not (name in OSNETS or (name in RESNETS and RESNETS[name].basic)):
         raise ValueError(f"width must be 1 for {name}, got {width}")
     if (is_of_timm or name in TRANSFORMERS) and find_spec("timm") is None:
         raise missing_timm(name)
@@ -112,9 +125,21 @@ def check_backbone(
             f"image_size must be above {IBN_STRIDE} x {IBN_STRIDE} for {name}, got "
             f"{size[0]} x {size[1]}: instance norm needs more than one pixel"
         )
+    if name in OSNETS:
+        _check_osnet(name, size)
     if name in TRANSFORMERS:
         check_patches(size)
     return size
+
+
+def _check_osnet(name: str, size: tuple[int, int]) -> None:
+    """Check that the last map has a pixel, and more than one for instance norm on it."""
+    most = OSNET_AIN_SIZE if name == "osnet_ain" else OSNET_SIZE
+    if min(size) < OSNET_SIZE or max(size) < most:
+        raise ValueError(
+            f"image_size must be {most} x {OSNET_SIZE} or more for {name}, got {size[0]} x "
+            f"{size[1]}"
+        )
 
 
 def _check_sizes(bn_group_size: int, image_size: tuple[int, int] | None) -> tuple[int, int]:
@@ -143,6 +168,7 @@ def check_embedder(
     image_size: tuple[int, int] | None = None,
     dialect: str = "auto",
     layout: Mapping[str, Any] | None = None,
+    embedding_dim: int | None = None,
 ) -> tuple[int, int]:
     """Check the arguments of ``build_embedder`` and return the size of the images.
 
@@ -155,6 +181,7 @@ def check_embedder(
         image_size: As in ``build_embedder``.
         dialect: As in ``build_embedder``.
         layout: As in ``build_embedder``.
+        embedding_dim: As in ``build_embedder``.
 
     Raises:
         ValueError: A name is unknown or a number out of range.
@@ -162,6 +189,8 @@ def check_embedder(
     """
     checks.choice("pooling", pooling, POOLINGS)
     check_dialect(dialect)
+    if embedding_dim is not None:
+        checks.integer("embedding_dim", embedding_dim, 0)
     if Layout.of(layout).changes_trunk() and not (
         isinstance(backbone, str) and backbone in RESNETS
     ):

@@ -1,4 +1,4 @@
-"""Embedding network: backbone, pooling and batch-norm neck."""
+"""Embedding network: backbone, pooling, embedding layer and batch-norm neck."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.catalog import OWN, check_embedder, check_pooling
+from dccc_lightning.models.embedding_layer import build_embedding_layer
 from dccc_lightning.models.input_normalization import InputNormalization
 from dccc_lightning.models.layout import PUBLISHED, Layout
 from dccc_lightning.models.pooling import GeneralizedMean, build_pooling
@@ -21,6 +22,8 @@ from dccc_lightning.models.wrapped_trunk import wrap_backbone
 class Embedder(nn.Module):
     """Network of backbone, pooling, batch-norm neck and L2 normalisation.
 
+    An embedding layer between pooling and neck is built by ``set_embedding``.
+
     The neck's bias is frozen at zero (Luo et al., "Bag of Tricks and a Strong Baseline for Deep
     Person Re-identification", 2019). Images are converted to channels-last order, which is faster.
 
@@ -31,6 +34,8 @@ class Embedder(nn.Module):
         bn_group_size: Number of images of the global batch that share batch-norm statistics.
 
     Attributes:
+        feature_dim: Size of the embeddings.
+        pooled_dim: D.
         layout: Options of the network; set by ``arrange``.
         architecture: Arguments of ``build_embedder`` that rebuild it; empty if it was built
             otherwise.
@@ -46,14 +51,27 @@ class Embedder(nn.Module):
         self.normalization: nn.Module = nn.Identity()
         self.backbone = backbone
         self.pooling = pooling
-        self.neck = GroupedBatchNorm(feature_dim, group_size=bn_group_size)
+        self.pooled_dim, self._group_size = feature_dim, bn_group_size
+        self.set_embedding(0, "linear")
+
+    def set_embedding(self, size: int, kind: str) -> None:
+        """Replace embedding layer and neck by new ones.
+
+        Args:
+            size: Size of the embeddings; 0 for that of the pooled features, without a layer.
+            kind: One of ``layout.EMBEDDINGS``.
+        """
+        self.feature_dim = size or self.pooled_dim
+        self.embedding: nn.Module = nn.Identity()
+        if size:
+            self.embedding = build_embedding_layer(self.pooled_dim, size, kind, self._group_size)
+        self.neck = GroupedBatchNorm(self.feature_dim, group_size=self._group_size)
         cast(Tensor, self.neck.bias).requires_grad_(False)
-        self.feature_dim = feature_dim
 
     def pool(self, images: Tensor) -> Tensor:
-        """Return the pooled features (B, D) before the neck, not normalised."""
+        """Return the features (B, D) before the neck, not normalised."""
         images = self.normalization(images).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.pooling(self.backbone(images))
+        features: Tensor = self.embedding(self.pooling(self.backbone(images)))
         return features
 
     def check_layout(self, layout: Layout) -> None:
@@ -68,17 +86,17 @@ class Embedder(nn.Module):
                 "model.backbone"
             )
 
-    def arrange(self, layout: Layout, gem: bool = False) -> None:
+    def arrange(self, layout: Layout, gem: bool = False, embedding_dim: int | None = None) -> None:
         """Set the options of a layout, and record them in ``architecture``.
 
         Args:
             layout: Options of published networks.
             gem: Change the pooling to GeM.
+            embedding_dim: Size of a new embedding layer; 0 for none, None to keep the present one.
 
         Raises:
-            ValueError: The backbone does not support the layout.
+            ValueError: A stage has fewer blocks than non-local blocks.
         """
-        self.check_layout(layout)
         if hasattr(self.backbone, "arrange"):
             cast(Any, self.backbone).arrange(layout)
         is_half = layout.normalization == "half"
@@ -86,11 +104,19 @@ class Embedder(nn.Module):
         self.normalization = InputNormalization() if is_half else nn.Identity()
         if gem and not isinstance(self.pooling, GeneralizedMean):
             self.pooling = GeneralizedMean()
+        if embedding_dim is not None:
+            self.set_embedding(embedding_dim, layout.embedding)
         if self.architecture:
-            changed = {"pooling": "gem"} if gem else {}
+            changed: dict[str, Any] = {"pooling": "gem"} if gem else {}
+            if embedding_dim is not None:
+                changed["embedding_dim"] = embedding_dim
             options = {"layout": layout.options()} if layout.options() else {}
             others = {k: v for k, v in self.architecture.items() if k != "layout"}
             self.architecture = others | changed | options
+
+    def become(self, other: "Embedder") -> None:
+        """Take over the modules and options of another embedder."""
+        vars(self).update(vars(other))
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed normalised images.
@@ -113,6 +139,7 @@ def build_embedder(
     image_size: tuple[int, int] | None = None,
     dialect: str = "auto",
     layout: Mapping[str, Any] | None = None,
+    embedding_dim: int | None = None,
 ) -> Embedder:
     """Build an embedder and load its weights.
 
@@ -120,7 +147,7 @@ def build_embedder(
         backbone: One of ``models.catalog.BACKBONES``, ``timm/NAME``, or a custom module that maps
             normalised images (B, 3, H, W) to (B, D, h, w) or (B, D). The module is copied, and
             batch norms of the copy are replaced by ``GroupedBatchNorm``.
-        width: Factor of the number of channels (ResNets of basic blocks only).
+        width: Factor of the number of channels (OSNet and ResNets of basic blocks only).
         pooling: ``avg`` or ``gem``; backbones that return a vector, such as transformers, support
             ``avg`` only.
         weights: ``imagenet`` (of torchvision, IBN-Net or timm, by backbone), ``bundled`` (of this
@@ -132,14 +159,17 @@ def build_embedder(
         dialect: Family of a file of weights: ``auto`` to recognise it, ``none`` to match names and
             shapes only, or a name of docs/models.md.
         layout: Options of ``Layout``, which override those of the file's family.
+        embedding_dim: Size of a linear layer between pooling and neck, 0 for none; None for that of
+            the file or, without one, of the published network (512 for OSNet).
 
     Raises:
         ValueError: A name is unknown, a number out of range, or a module cannot process the images.
         UserError: The weights cannot be found, read or matched, or timm is not installed.
     """
     size = check_embedder(
-        backbone, width, pooling, weights, bn_group_size, image_size, dialect, layout
-    )
+        backbone, width, pooling, weights, bn_group_size, image_size, dialect, layout,
+        embedding_dim,
+    )  # fmt: skip
     trunk: Trunk
     if isinstance(backbone, str):
         name = backbone
@@ -152,7 +182,9 @@ def build_embedder(
     embedder.architecture = {
         "backbone": name, "width": width, "pooling": pooling, "bn_group_size": bn_group_size,
     }  # fmt: skip
-    embedder.arrange(Layout.of(layout))
+    if trunk.embedding_dim and embedding_dim is None:
+        embedder.set_embedding(trunk.embedding_dim, "fc")
+    embedder.arrange(Layout.of(layout), embedding_dim=embedding_dim)
     if weights is not None:
         load_weights(embedder, weights, name, dialect)
     embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub

@@ -8,6 +8,7 @@ from dccc_lightning.common import checks
 
 STEM_POOLS = ("padded", "ceil", "2x2")
 NORMALIZATIONS = ("imagenet", "half")
+EMBEDDINGS = ("linear", "unbiased", "fc")
 
 _SAID = {
     ("stem_pool", "ceil"): "stem pooling 3 x 3 unpadded with ceil_mode",
@@ -15,6 +16,8 @@ _SAID = {
     ("stem_relu", False): "no ReLU in the stem",
     ("last_stride", 2): "last stride 2",
     ("normalization", "half"): "mean and std 0.5",
+    ("embedding", "unbiased"): "an embedding layer without bias",
+    ("embedding", "fc"): "an embedding layer with batch norm and ReLU",
 }
 
 
@@ -28,12 +31,17 @@ class Layout:
         stem_relu: Apply a ReLU after the first batch norm of a ResNet.
         last_stride: Stride of a ResNet's last stage, 1 or 2.
         normalization: Mean and std of the input: ``imagenet``, or ``half`` for 0.5 and 0.5.
+        embedding: Kind of the embedding layer, if there is one: ``linear``, ``unbiased``, or ``fc``
+            with batch norm and ReLU behind it.
+        non_local: Number of non-local blocks in each of a ResNet's stages, behind its last blocks.
     """
 
     stem_pool: str = "padded"
     stem_relu: bool = True
     last_stride: int = 1
     normalization: str = "imagenet"
+    embedding: str = "linear"
+    non_local: tuple[int, ...] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         checks.choice("layout.stem_pool", self.stem_pool, STEM_POOLS)
@@ -41,6 +49,11 @@ class Layout:
             raise ValueError(f"layout.stem_relu must be true or false, got {self.stem_relu!r}")
         checks.integer("layout.last_stride", self.last_stride, 1, 2)
         checks.choice("layout.normalization", self.normalization, NORMALIZATIONS)
+        checks.choice("layout.embedding", self.embedding, EMBEDDINGS)
+        if not isinstance(self.non_local, tuple | list) or len(self.non_local) != 4:
+            raise ValueError(f"layout.non_local must be four numbers, got {self.non_local!r}")
+        counts = tuple(checks.integer("layout.non_local", n, 0) for n in self.non_local)
+        object.__setattr__(self, "non_local", counts)
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | None) -> "Layout":
@@ -63,15 +76,22 @@ class Layout:
         {'stem_pool': 'ceil'}
         """
         default = asdict(Layout())
-        return {name: value for name, value in asdict(self).items() if value != default[name]}
+        changed = {name: value for name, value in asdict(self).items() if value != default[name]}
+        if "non_local" in changed:
+            changed["non_local"] = list(changed["non_local"])
+        return changed
 
     def changes_trunk(self) -> bool:
         """Return True if a ResNet is needed that differs from the published method's."""
-        return bool(self.options().keys() - {"normalization"})
+        return bool(self.options().keys() - {"normalization", "embedding"})
 
     def __str__(self) -> str:
         """List the options that differ from the defaults."""
-        return ", ".join(_SAID[option] for option in self.options().items())
+        said = [_SAID[option] for option in self.options().items() if option[0] != "non_local"]
+        if any(self.non_local):
+            stages = " + ".join(str(count) for count in self.non_local)
+            said.append(f"{stages} non-local blocks")
+        return ", ".join(said)
 
 
 PUBLISHED = Layout()

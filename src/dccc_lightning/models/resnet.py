@@ -11,6 +11,7 @@ from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.catalog import RESNETS
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
 from dccc_lightning.models.layout import PUBLISHED, Layout
+from dccc_lightning.models.non_local import NonLocal
 from dccc_lightning.models.trunk import Trunk
 
 _STEM_POOLS: dict[str, dict[str, Any]] = {
@@ -74,16 +75,39 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
         if ibn:
             for first in (b for stage in (self.layer1, self.layer2, self.layer3) for b in stage):
                 first.bn1 = InstanceBatchNorm(first.bn1.num_features, group_size)
+        self._group_size = group_size
         self.arrange(PUBLISHED)
         self.out_channels = round(512 * width) * block.expansion
 
     def arrange(self, layout: Layout) -> None:
-        """Set pooling and ReLU of the stem and stride of the last stage."""
+        """Set pooling and ReLU of the stem, stride of the last stage and non-local blocks.
+
+        Raises:
+            ValueError: A stage has fewer blocks than non-local blocks.
+        """
+        for stage, count in enumerate(layout.non_local, start=1):
+            self._set_non_local(stage, count)
         self.maxpool = nn.MaxPool2d(**_STEM_POOLS[layout.stem_pool])
         self.relu = nn.ReLU(inplace=True) if layout.stem_relu else nn.Identity()
         last, stride = self.layer4[0], (layout.last_stride, layout.last_stride)
         (last.conv1 if isinstance(last, BasicBlock) else last.conv2).stride = stride
         last.downsample[0].stride = stride
+
+    def _set_non_local(self, stage: int, count: int) -> None:
+        name, blocks = f"NL_{stage}", getattr(self, f"layer{stage}")
+        if count > len(blocks):
+            raise ValueError(
+                f"stage {stage} has {len(blocks)} blocks, too few for {count} non-local blocks"
+            )
+        if count == len(getattr(self, name, ())):
+            return
+        last = list(blocks[-1].modules())
+        channels = [m.num_features for m in last if isinstance(m, GroupedBatchNorm)][-1]
+        if count:
+            added = (NonLocal(channels, self._group_size) for _ in range(count))
+            setattr(self, name, nn.ModuleList(added))
+        else:
+            delattr(self, name)
 
     def _narrow(self, block: Block, layers: tuple[int, int, int, int], width: float) -> None:
         channels = [round(c * width) for c in (64, 128, 256, 512)]
@@ -99,9 +123,19 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) normalised images to (B, D, H / 16, W / 16)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        maps: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        for stage in range(1, 5):
+            blocks, non_local = getattr(self, f"layer{stage}"), getattr(self, f"NL_{stage}", None)
+            maps = blocks(maps) if non_local is None else _interleaved(blocks, non_local, maps)
         return maps
+
+
+def _interleaved(blocks: nn.Sequential, non_local: nn.ModuleList, maps: Tensor) -> Tensor:
+    for number, block in enumerate(blocks, start=len(non_local) - len(blocks)):
+        maps = block(maps)
+        if number >= 0:
+            maps = non_local[number](maps)
+    return maps
 
 
 def build_resnet(name: str, width: float, group_size: int) -> ResNetTrunk:

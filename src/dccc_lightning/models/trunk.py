@@ -13,8 +13,10 @@ class Trunk(nn.Module):
         ends_in_map: True if the output is a feature map to be pooled; False if the network pools,
             with h = w = 1.
         positions: Grid of its position embeddings; None if it has none that can be resized.
+        embedding_dim: Size of the published embedding layer behind the pooling; 0 for none.
     """
 
     out_channels: int
     ends_in_map: bool = True
     positions: PositionGrid | None = None
+    embedding_dim: int = 0

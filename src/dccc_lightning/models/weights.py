@@ -1,5 +1,6 @@
 """Loading of weights from torchvision, this package or a file."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
+from dccc_lightning.models.arrangement import arrangement
 from dccc_lightning.models.dialects.classifiers import classifiers
 from dccc_lightning.models.dialects.reading import Reading, read_dialect
-from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.naming import own_name, part
 from dccc_lightning.models.position_grid import PositionGrid, grid_of, resize_positions
 from dccc_lightning.models.pretrained import imagenet_state
@@ -96,11 +97,13 @@ def load_weights(
         file = read_state(Path(source).expanduser())
     try:
         reading = read_dialect(file, dialect)
-        layout = Layout.of(reading.layout.options() | embedder.layout.options())
-        matched, report = _match(embedder, reading, file.image_size)
-        problems = _problems(embedder, report, reading)
+        wanted = arrangement(reading.tensors, reading.layout, embedder)
+        arranged = copy.deepcopy(embedder)
+        arranged.arrange(wanted.layout, wanted.gem, wanted.embedding_dim)
+        matched, report = _match(arranged, reading, file.image_size)
+        problems = _problems(arranged, report, reading)
         if not problems:
-            embedder.check_layout(layout)
+            arranged.check_layout(wanted.layout)
     except (UserError, ValueError) as error:
         raise _error(f"model.weights={source}: {error}") from error
     broken = [name for name, value in matched.items() if not value.isfinite().all()]
@@ -109,9 +112,10 @@ def load_weights(
     if broken:
         raise _error(f"model.weights={source} contains values that are not finite: {_few(broken)}")
     power = matched.get("pooling.p")
-    embedder.arrange(layout, gem=power is not None)
-    embedder.load_state_dict(matched, strict=False)
-    built = [str(layout)] if layout.options() else []
+    arranged.load_state_dict(matched, strict=False)
+    embedder.become(arranged)
+    built = [str(wanted.layout)] if wanted.layout.options() else []
+    built += [f"embeddings of {wanted.embedding_dim}"] if wanted.embedding_dim else []
     built += [f"GeM of power {power.item():.4g}"] if power is not None else []
     report = replace(report, built=tuple(built))
     log.info("weights %s for %s: %s", source, backbone, report)
@@ -127,8 +131,6 @@ def _match(
 ) -> tuple[dict[str, Tensor], WeightsReport]:
     """Match the tensors of a file with those of the embedder by name and shape."""
     own: dict[str, Tensor] = embedder.state_dict()
-    if "pooling.p" in reading.tensors and getattr(embedder.backbone, "ends_in_map", True):
-        own.setdefault("pooling.p", reading.tensors["pooling.p"].new_ones(()))
     grid: PositionGrid | None = getattr(embedder.backbone, "positions", None)
     matched: dict[str, Tensor] = {}
     misshapen: dict[str, str] = {}
@@ -155,6 +157,8 @@ def _match(
                 )  # fmt: skip
         if value.numel() == wanted.numel() == 1:
             value = value.reshape(wanted.shape)  # GeM's power, a scalar or a vector of one
+        if value.dim() == 4 and value.shape == (*wanted.shape, 1, 1):
+            value = value.reshape(wanted.shape)  # an embedding layer as a 1 x 1 convolution
         if value.shape != wanted.shape:
             misshapen[name] = f"{name}: {tuple(value.shape)}, {tuple(wanted.shape)}"
         elif value.is_floating_point() != wanted.is_floating_point():
@@ -164,7 +168,7 @@ def _match(
     # Files from before torch 0.4.1 lack the counters, which are not used.
     found = matched.keys() | misshapen.keys()
     missing = [n for n in own if n not in found and not n.endswith("num_batches_tracked")]
-    dropped = classifiers(rest, embedder.feature_dim)
+    dropped = classifiers(rest, {embedder.feature_dim, embedder.pooled_dim})
     unexpected = [k for k in rest if k not in dropped and not k.endswith("num_batches_tracked")]
     return matched, WeightsReport(
         tuple(matched),

@@ -6,7 +6,7 @@ from dccc_lightning.models.dialects.dialect import Dialect
 from dccc_lightning.models.layout import Layout
 
 _PARTS = (("base.0.", "backbone.conv1."), ("base.1.", "backbone.bn1."))
-_NECK = (("feat_bn.", "neck."), ("gap.p", "pooling.p"))
+_NECK = (("feat.", "embedding.0."), ("feat_bn.", "neck."), ("gap.p", "pooling.p"))
 
 
 def _stages(first: int) -> tuple[tuple[str, str], ...]:
@@ -20,10 +20,7 @@ CLUSTER_CONTRAST = Dialect(
     "2021-11-25",
     marks=(r"base\.0\.weight", r"base\.[4-7]\.0\.conv1\."),
     renames=(*_PARTS, *_stages(4), *_NECK),
-    refuses=(
-        (r".*\.BN_[ST]\.", "batch norms of two domains"),
-        (r"feat\.", "an embedding layer before the neck"),
-    ),
+    refuses=((r".*\.BN_[ST]\.", "batch norms of two domains"),),
 )
 
 PPLR = replace(

@@ -21,6 +21,7 @@ class Dialect:
         date: Date of that commit; empty if unknown.
         marks: Patterns that all occur in a file of this family.
         without: Patterns that do not occur in it.
+        rewrites: Patterns anywhere in a name, with their replacements, before ``renames``.
         renames: Prefixes of names, with the prefixes of this package.
         layout: Options of its network.
         takes: Prefixes of the networks in the file; the first that occurs is taken.
@@ -35,6 +36,7 @@ class Dialect:
     date: str
     marks: tuple[str, ...]
     without: tuple[str, ...] = ()
+    rewrites: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     layout: Layout = PUBLISHED
     takes: tuple[str, ...] = ()
@@ -55,6 +57,8 @@ class Dialect:
         >>> row.rename("feat_bn.weight"), row.rename("conv1.weight")
         ('neck.weight', 'conv1.weight')
         """
+        for pattern, replacement in self.rewrites:
+            name = re.sub(pattern, replacement, name)
         for theirs, ours in self.renames:
             if name.startswith(theirs):
                 return ours + name.removeprefix(theirs)

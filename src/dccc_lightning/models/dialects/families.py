@@ -5,7 +5,13 @@ from collections.abc import Collection
 from dccc_lightning.common import checks
 from dccc_lightning.models.dialects.cluster_contrast import CLUSTER_CONTRAST, MMT, PPLR
 from dccc_lightning.models.dialects.dialect import Dialect
-from dccc_lightning.models.dialects.fastreid import FASTREID, FASTREID_0, FASTREID_MGN
+from dccc_lightning.models.dialects.fastreid import (
+    FASTREID,
+    FASTREID_0,
+    FASTREID_MGN,
+    FASTREID_OSNET,
+    FASTREID_REDUCED,
+)
 from dccc_lightning.models.dialects.imagenet import MOBILE_OF_TORCHVISION, RESNET_OF_IMAGENET
 from dccc_lightning.models.dialects.open_unreid import OPEN_UNREID
 from dccc_lightning.models.dialects.refused import CLIP_REID, PASS, SOLIDER
@@ -34,7 +40,8 @@ BY_NAME_ALONE = (TRANSREID_RESNET, TRANSREID_SSL_RESNET)
 """Families with the names of another; ``model.dialect`` has to name them."""
 
 FAMILIES = (
-    OWN_WEIGHTS, PASS, CLIP_REID, SOLIDER, OSNET, FASTREID_MGN, FASTREID_0, FASTREID, OPEN_UNREID,
+    OWN_WEIGHTS, PASS, CLIP_REID, SOLIDER, OSNET, FASTREID_MGN, FASTREID_OSNET, FASTREID_0,
+    FASTREID_REDUCED, FASTREID, OPEN_UNREID,
     AGW, STRONG_BASELINE_IBN, STRONG_BASELINE, PPLR, MMT, CLUSTER_CONTRAST,
     TRANSREID_JPM, TRANSREID, DINO, TORCHREID_FC, TORCHREID, RESNET_OF_IMAGENET,
     MOBILE_OF_TORCHVISION,

@@ -1,10 +1,12 @@
-"""FastReID: BoT and what is left of SBS without non-local blocks; AGW and MGN are refused."""
+"""FastReID: BoT, AGW, SBS and OSNet; MGN is refused."""
+
+from dataclasses import replace
 
 from dccc_lightning.models.dialects.dialect import Dialect
-from dccc_lightning.models.layout import Layout
+from dccc_lightning.models.dialects.torchreid import OSNET_REWRITES
+from dccc_lightning.models.layout import PUBLISHED, Layout
 
 _REFUSES = (
-    (r"backbone\.NL_\d", "non-local blocks, as AGW and SBS have them"),
     (r"b\d+(_head)?\.", "the branches of MGN"),
     (r"backbone\..*\.se\.", "squeeze-and-excitation"),
 )
@@ -13,6 +15,7 @@ _RENAMES = (
     ("heads.bnneck.", "neck."),
     ("heads.pool_layer.p", "pooling.p"),
 )
+_HEADS = r"heads\.(bottleneck|weight|pool_layer)"
 _LEAVES = ((r"pixel_(mean|std)$", "ImageNet mean and std of the input"),)
 
 FASTREID = Dialect(
@@ -20,17 +23,36 @@ FASTREID = Dialect(
     "FastReID 1.x",
     "JDAI-CV/fast-reid c9bc3ce",
     "2024-07-15",
-    marks=(r"backbone\.conv1\.", r"heads\.(bottleneck|weight|pool_layer)"),
+    marks=(r"backbone\.conv1\.weight", _HEADS),
     without=(r"heads\.bnneck\.",),
     renames=_RENAMES,
     # Since 42cadae (2020-11-06).
     layout=Layout(stem_pool="ceil"),
     leaves=_LEAVES,
-    refuses=(
-        *_REFUSES,
-        (r"heads\.bottleneck\.1\.", "an embedding layer before the neck"),
-    ),
+    refuses=_REFUSES,
     note="SBS was trained at 384 x 128",
+)
+
+FASTREID_REDUCED = replace(
+    FASTREID,
+    name="fastreid_reduced",
+    title="FastReID 1.x with an embedding layer",
+    marks=(r"backbone\.conv1\.weight", r"heads\.bottleneck\.1\."),
+    renames=(
+        ("heads.bottleneck.0.", "embedding.0."),
+        ("heads.bottleneck.1.", "neck."),
+        *_RENAMES,
+    ),
+)
+
+FASTREID_OSNET = replace(
+    FASTREID,
+    name="fastreid_osnet",
+    title="OSNet of FastReID",
+    marks=(r"backbone\.conv1\.conv\.", _HEADS),
+    rewrites=OSNET_REWRITES,
+    layout=PUBLISHED,
+    note="",
 )
 
 FASTREID_MGN = Dialect(

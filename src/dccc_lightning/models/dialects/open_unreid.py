@@ -8,9 +8,10 @@ OPEN_UNREID = Dialect(
     "open-mmlab/OpenUnReID c3e3ada",
     "2021-06-14",
     marks=(r"backbone\.conv1\.", r"head\.feat_bn\."),
-    renames=(("head.feat_bn.", "neck."), ("global_pooling.p", "pooling.p")),
-    refuses=(
-        (r".*\.dsbn\.", "batch norms of several domains"),
-        (r"head\.feat_reduction\.", "an embedding layer before the neck"),
+    renames=(
+        ("head.feat_reduction.", "embedding.0."),
+        ("head.feat_bn.", "neck."),
+        ("global_pooling.p", "pooling.p"),
     ),
+    refuses=((r".*\.dsbn\.", "batch norms of several domains"),),
 )

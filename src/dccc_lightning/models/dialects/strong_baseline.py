@@ -1,4 +1,4 @@
-"""The strong baseline (BoT), AGW without non-local blocks, and ResNets with the same names."""
+"""The strong baseline (BoT), AGW, and ResNets with the same names."""
 
 from dataclasses import replace
 
@@ -36,7 +36,6 @@ AGW = replace(
     source="mangye16/ReID-Survey 38f5912",
     date="2025-02-17",
     marks=(r"base\.(NL_\d|conv1\.)", r"(base\.NL_\d|global_pool\.p)"),
-    refuses=((r"base\.NL_\d", "non-local blocks"),),
     note="",
 )
 

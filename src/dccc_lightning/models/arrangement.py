@@ -1,0 +1,60 @@
+"""Parts of an embedder that the tensors of a file require."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from dccc_lightning.models.layout import Layout
+
+if TYPE_CHECKING:
+    from dccc_lightning.models.embedder import Embedder
+
+_BLOCK = re.compile(r"(?:embedder\.)?(?:backbone\.)?NL_([1-4])\.(\d+)\.g\.weight$")
+_EMBEDDING = "embedding.0.weight"
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Arguments of ``Embedder.arrange``.
+
+    Attributes:
+        layout: Options of the network.
+        gem: Change the pooling to GeM.
+        embedding_dim: Size of the embedding layer, 0 for none, or None to keep the present one.
+    """
+
+    layout: Layout
+    gem: bool
+    embedding_dim: int | None
+
+
+def arrangement(tensors: Mapping[str, Tensor], layout: Layout, embedder: "Embedder") -> Arrangement:
+    """Return the parts to build for the tensors of a file.
+
+    Args:
+        tensors: By this package's names.
+        layout: Options of the file's family.
+        embedder: Embedder to be changed; its own options are kept.
+    """
+    held = {name.removeprefix("embedder."): value for name, value in tensors.items()}
+    found: dict[str, object] = {}
+    if counts := Counter(match[1] for name in held if (match := _BLOCK.match(name))):
+        found["non_local"] = tuple(counts[str(stage)] for stage in range(1, 5))
+    size = None
+    if (weight := held.get(_EMBEDDING)) is not None:
+        size = len(weight)
+        found["embedding"] = "linear" if "embedding.0.bias" in held else "unbiased"
+        if "embedding.1.running_mean" in held:
+            found["embedding"] = "fc"
+    elif "neck.weight" in held and not isinstance(embedder.embedding, nn.Identity):
+        size = 0  # it would lie before the file's neck
+    if embedder.architecture.get("embedding_dim") not in (None, size):  # the user's own
+        size = None
+        found.pop("embedding", None)
+    options = layout.options() | found | embedder.layout.options()
+    maps = getattr(embedder.backbone, "ends_in_map", True)
+    return Arrangement(Layout.of(options), maps and "pooling.p" in held, size)
