@@ -48,6 +48,61 @@ def test_without_warm_up_the_rate_is_constant():
     assert [Optimization(warmup_epochs=0).factor(t) for t in (0, 1, 50)] == [1.0, 1.0, 1.0]
 
 
+def rates(settings, epochs):
+    """Return the rates of a run, and those of a run that is resumed in its middle."""
+    optimizer = settings.optimizer([parameter([1.0], [1.0])])
+    scheduler = settings.scheduler(optimizer)
+    found = []
+    for epoch in range(epochs):
+        if epoch == epochs // 2:
+            optimizer = settings.optimizer([parameter([1.0], [1.0])])
+            state = scheduler.state_dict()
+            scheduler = settings.scheduler(optimizer)
+            scheduler.load_state_dict(state)
+            settings.renew(optimizer, epoch)
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "reference"),
+    [
+        ({"schedule": "step"}, lambda each: optim.lr_scheduler.StepLR(each, 20, 0.1)),
+        (
+            {"schedule": "step", "step_epochs": 7, "step_factor": 0.5},
+            lambda each: optim.lr_scheduler.StepLR(each, 7, 0.5),
+        ),
+        (
+            {"schedule": "cosine", "epochs": 50},
+            lambda each: optim.lr_scheduler.CosineAnnealingLR(each, 50),
+        ),
+    ],
+)
+def test_a_schedule_is_that_of_torch_and_goes_on_after_a_resume(settings, reference):
+    optimizer = optim.Adam([parameter([1.0], [1.0])], lr=3.5e-4)
+    scheduler, expected = reference(optimizer), []
+    for _ in range(50):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    found = rates(Optimization(warmup_epochs=0, **settings), 50)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_a_cosine_begins_where_the_warm_up_ends():
+    settings = Optimization(warmup_epochs=10, schedule="cosine", epochs=30)
+    factors = [settings.factor(epoch) for epoch in range(31)]
+    np.testing.assert_allclose(factors[:11], LEARNING_RATES[:11] / 3.5e-4)
+    assert (factors[20], factors[30]) == pytest.approx((0.5, 0.0))
+
+
+def test_a_cosine_needs_the_number_of_epochs():
+    with pytest.raises(ValueError, match="schedule=cosine needs epochs"):
+        Optimization(schedule="cosine")
+
+
 def test_adam_has_its_weight_decay_in_the_gradient():
     settings = Optimization(lr=0.1, weight_decay=0.5)
     weight = parameter([2.0, -4.0], [0.25, 3.0])

@@ -18,6 +18,9 @@ RULES = ("dycl", "mean", "hard", "instance")
 ALGORITHMS = ("adam", "adamw", "sgd")
 """Optimisers of ``Optimization``."""
 
+RATE_SCHEDULES = ("constant", "step", "cosine")
+"""Learning rates of ``Optimization`` after the warm-up."""
+
 BACKENDS = ("auto", "faiss", "torch", "approximate")
 """Neighbour searches of ``knn``."""
 
@@ -69,6 +72,10 @@ def optimization(
     warmup_epochs: int = 10,
     warmup_start: float = 0.1,
     momentum: float = 0.9,
+    schedule: str = "constant",
+    step_epochs: int = 20,
+    step_factor: float = 0.1,
+    epochs: int | None = None,
 ) -> None:
     """Check ``Optimization``."""
     checks.choice("algorithm", algorithm, ALGORITHMS)
@@ -77,6 +84,13 @@ def optimization(
     checks.integer("warmup_epochs", warmup_epochs, 0)
     checks.real("warmup_start", warmup_start, 0.0, 1.0, open_low=True)
     checks.real("momentum", momentum, 0.0, 1.0, open_high=True)
+    checks.choice("schedule", schedule, RATE_SCHEDULES)
+    checks.integer("step_epochs", step_epochs, 1)
+    checks.real("step_factor", step_factor, 0.0, 1.0, open_low=True)
+    if epochs is not None:
+        checks.integer("epochs", epochs, 1)
+    elif schedule == "cosine":
+        raise ValueError("schedule=cosine needs epochs")
 
 
 def labeler(

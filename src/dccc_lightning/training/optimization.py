@@ -1,5 +1,6 @@
-"""Optimiser and learning rate warm-up."""
+"""Optimiser and learning rate schedule."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -10,7 +11,7 @@ from dccc_lightning.common import ranges
 
 @dataclass(frozen=True)
 class Optimization:
-    """Optimiser with a linear warm-up of the learning rate per epoch.
+    """Optimiser with a linear warm-up and a schedule of the learning rate per epoch.
 
     Epoch t has ``lr * (warmup_start + (1 - warmup_start) * min(t, W) / W)`` with W =
     ``warmup_epochs``. The defaults are published: Adam with an L2 term in the gradient (not AdamW;
@@ -23,6 +24,12 @@ class Optimization:
         warmup_epochs: W; 0 for no warm-up.
         warmup_start: Factor of ``lr`` in epoch 0.
         momentum: Momentum of sgd.
+        schedule: Learning rate after the warm-up: ``constant``; ``step``, times ``step_factor``
+            every ``step_epochs`` epochs, as StepLR; or ``cosine``, half a cosine from the end of
+            the warm-up to 0 at ``epochs``.
+        step_epochs: Epochs between the steps, counted from epoch 0.
+        step_factor: Factor of each step.
+        epochs: Epochs of the run; needed by ``cosine`` alone.
 
     >>> Optimization().factor(0), Optimization().factor(10), Optimization().factor(50)
     (0.1, 1.0, 1.0)
@@ -34,15 +41,26 @@ class Optimization:
     warmup_epochs: int = 10
     warmup_start: float = 0.1
     momentum: float = 0.9
+    schedule: str = "constant"
+    step_epochs: int = 20
+    step_factor: float = 0.1
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
         ranges.optimization(**asdict(self))
 
     def factor(self, epoch: int) -> float:
         """Return the factor of ``lr`` in ``epoch``."""
-        if epoch >= self.warmup_epochs:
-            return 1.0
-        return self.warmup_start + (1.0 - self.warmup_start) * epoch / self.warmup_epochs
+        if epoch < self.warmup_epochs:
+            warmup = self.warmup_start + (1.0 - self.warmup_start) * epoch / self.warmup_epochs
+        else:
+            warmup = 1.0
+        if self.schedule == "step":
+            return warmup * self.step_factor ** (epoch // self.step_epochs)
+        if self.schedule == "cosine" and self.epochs and epoch > self.warmup_epochs:
+            share = (epoch - self.warmup_epochs) / max(1, self.epochs - self.warmup_epochs)
+            return (1.0 + math.cos(math.pi * min(share, 1.0))) / 2
+        return warmup
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
         """Return an optimiser of the parameters that require gradients."""
