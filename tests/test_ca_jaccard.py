@@ -7,14 +7,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dccc_lightning.cli.schema import compare
 from dccc_lightning.clustering import jaccard_torch
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.ca_jaccard import ca_jaccard_graph
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
+from dccc_lightning.errors import UserError
+from dccc_lightning.metrics.reranking import CameraRerank, reranked_distances
+from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.neighbors import camera_ranking
 from dccc_lightning.neighbors.camera_ranking import camera_rankings
 from dccc_lightning.neighbors.nearest import knn
+from dccc_lightning.tasks.early_checks import check_protocol
 from test_jaccard import check, clusters
 
 BACKENDS = ["numba", "torch"]
@@ -39,8 +44,8 @@ def slow_rankings(features, cameras):
     return intra, inter
 
 
-def reference(features, cameras, k1_intra, k1_inter, k2_intra, k2_inter):
-    """The distance of all pairs, set by set and sum by sum."""
+def reference(features, cameras, k1_intra, k1_inter, k2_intra, k2_inter, rerank=False):
+    """The distance of all pairs, set by set and sum by sum; or squares and distances to re-rank."""
     rows = np.asarray(features, dtype=np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = rows / np.where(norms > 0, norms, 1)
@@ -50,7 +55,8 @@ def reference(features, cameras, k1_intra, k1_inter, k2_intra, k2_inter):
         members = {j for j in intra[i][: k1_intra + 1] if i in intra[j][: k1_intra + 1]}
         members |= {j for j in inter[i][: k1_inter + 1] if i in inter[j][: k1_inter + 1]}
         members = sorted(members)
-        weights = np.exp(-(2 - 2 * unit[members] @ unit[i]))
+        squares = 2 - 2 * unit @ unit[i]
+        weights = np.exp(-squares[members] / (squares.max() if rerank else 1))
         v[i, members] = weights / weights.sum()
     v = np.stack(
         [v[intra[i][:k2_intra] + inter[i][:k2_inter]].mean(axis=0) for i in range(len(rows))]
@@ -290,3 +296,77 @@ def test_too_few_images_name_the_setting(settings, message):
 def test_settings_that_cannot_work_are_refused_at_once(settings, message):
     with pytest.raises((ValueError, TypeError), match=message):
         PseudoLabeler(**settings)
+
+
+def photographs(seed=0):
+    rng = np.random.default_rng(seed)
+    features, cameras = world(90, 4, seed)
+    identities = np.arange(90) // 8
+    order = rng.permutation(90)
+    return features[order], identities[order], cameras[order]
+
+
+def test_reranking_equals_the_definition_in_blocks():
+    features, _, cameras = photographs()
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    jaccard = reference(features, cameras, 4, 9, 3, 3, rerank=True)[:20, 20:]
+    squares = 2 - 2 * unit @ unit.T
+    expected = 0.7 * jaccard + 0.3 * (squares / squares.max(axis=1, keepdims=True))[:20, 20:]
+    points = torch.from_numpy(unit)
+    blocks = reranked_distances(points[:20], points[20:], CameraRerank(4, 9), 7, cameras)
+    found = [block.numpy() for block in blocks]
+    assert [len(block) for block in found] == [7, 7, 6]
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=0, atol=2e-6)
+
+
+def test_reranking_raises_the_scores_where_cameras_mislead():
+    features, identities, cameras = photographs()
+    split = (
+        features[:40],
+        identities[:40],
+        cameras[:40],
+        features[40:],
+        identities[40:],
+        cameras[40:],
+    )
+    plain = evaluate_retrieval(*split)["mAP"]
+    assert evaluate_retrieval(*split, rerank=CameraRerank(3, 7))["mAP"] > plain + 0.03
+
+
+def test_reranking_without_cameras_or_images_is_refused():
+    features, identities, cameras = photographs()
+    nowhere = np.full(90, -1)
+    split = features[:5], identities[:5], nowhere[:5], features[5:], identities[5:], nowhere[5:]
+    with pytest.raises(ValueError, match="no camera of these images is known"):
+        evaluate_retrieval(*split, rerank=CameraRerank())
+    few = torch.from_numpy(features[:20])
+    with pytest.raises(ValueError, match="k1_inter must be at most 18, got 20"):
+        next(reranked_distances(few[:5], few[5:], CameraRerank(), 4, cameras[:20]))
+    with pytest.raises(ValueError, match=r"weight must be in \[0, 1\], got 2"):
+        CameraRerank(weight=2)
+
+
+@pytest.mark.parametrize("value", [True, False, "ca_jaccard"])
+def test_the_command_takes_a_word_for_reranking(value):
+    compare({"rerank": False}, {"rerank": value})
+    check_protocol(protocol(rerank=value))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rerank": "camera"}, "rerank must be true, false or ca_jaccard, got 'camera'"),
+        ({"rerank": 1}, "rerank must be true, false or ca_jaccard, got 1"),
+        ({"ca_reranking": {"k1_intra": -1}}, "ca_reranking.k1_intra must be at least 0"),
+    ],
+)
+def test_wrong_settings_of_reranking_are_one_line(settings, message):
+    with pytest.raises(UserError, match=message):
+        check_protocol(protocol(**settings))
+
+
+def protocol(**settings):
+    return {
+        "flip": False, "rerank": False, "evaluate": {"camera_center": False},
+        "reranking": {}, "ca_reranking": {}, "loader": {"eval_batch_size": 8, "workers": 0},
+    } | settings  # fmt: skip

@@ -15,7 +15,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.inference import evaluation
 from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
 from dccc_lightning.metrics.queries import count_queries
-from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.tasks.evaluate import _plain_network
@@ -92,6 +92,13 @@ class TestEvaluation:
         assert reference(splits, flip=True) != reference(splits, flip=False)
 
     @pytest.mark.slow
+    def test_scores_reranked_by_camera_come_beside(self, splits):
+        rerank = CameraRerank(1, 2, 1, 1)
+        (found,), _ = evaluate_networks([Columns()], splits, Protocol(rerank=rerank))
+        assert list(found) == ["cosine", "ca_reranked"]
+        assert found["ca_reranked"]["mAP"] == pytest.approx(reference(splits, rerank=rerank)["mAP"])
+        assert found["ca_reranked"] != found["cosine"]
+
     def test_reranked_scores_come_beside(self, splits):
         rerank = Rerank(k1=4, k2=2)
         (found,), _ = evaluate_networks([Columns()], splits, Protocol(rerank=rerank))

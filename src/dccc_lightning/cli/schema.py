@@ -19,6 +19,9 @@ NULL = ("published",)
 FREE = ("trainer", "logger", "callbacks")
 """Sections that are checked elsewhere, or whose entries may be removed."""
 
+WORDS = {"rerank": "ca_jaccard"}
+"""Settings of true or false that also take a word."""
+
 
 def check_types(
     config: DictConfig, choices: Mapping[str, Any], own: Mapping[str, Any] | None = None
@@ -77,7 +80,9 @@ def compare(usual: Mapping[str, Any], settings: Mapping[str, Any], place: str = 
             if given is not None or not (place or name in NULL):
                 own = ", ".join(f"{name}.{part}" for part in standard if part != "_target_")
                 raise UserError(f"{name}={shown(given)}: is a section; set {own}")
-        elif given is not None and (wanted := mismatch(given, standard)):
+        elif (
+            given is not None and given != WORDS.get(name) and (wanted := mismatch(given, standard))
+        ):
             raise UserError(f"{name}={shown(given)}: must be {wanted}")
 
 

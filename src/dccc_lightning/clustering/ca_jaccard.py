@@ -12,7 +12,7 @@ from dccc_lightning.clustering import jaccard
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.common import checks
 from dccc_lightning.neighbors.camera_normalization import check_cameras
-from dccc_lightning.neighbors.camera_ranking import camera_rankings
+from dccc_lightning.neighbors.camera_ranking import camera_neighborhoods
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 from dccc_lightning.neighbors.reciprocal import half_size
@@ -79,27 +79,14 @@ def ca_jaccard_graph(
     unit = UnitEmbeddings.of(features)
     n = len(unit)
     known = check_cameras(cameras, n)
-    if n < 2:
-        raise ValueError("features must hold at least two embeddings, got 1")
-    by_camera = reciprocal == "camera", expansion == "camera"
-    if any(by_camera):
-        k1_intra = checks.integer("k1_intra", k1_intra, low=0, high=n - 1)
-        k1_inter = checks.integer("k1_inter", k1_inter, low=0, high=n - 2)
-        k2_intra = checks.integer("k2_intra", k2_intra, low=0, high=n)
-        k2_inter = checks.integer("k2_inter", k2_inter, low=int(k2_intra == 0), high=n - 1)
-        lengths = max(k1_intra + 1, k2_intra), max(k1_inter + 1, k2_inter)
-        intra, inter = camera_rankings(unit, known, *lengths)
-    if not all(by_camera):
+    parts: dict[str, tuple[tuple[list[NDArray[np.int64]], int], NDArray[np.int64] | None]] = {}
+    if "camera" in (reciprocal, expansion):
+        own, mean_of = camera_neighborhoods(unit, known, k1_intra, k1_inter, k2_intra, k2_inter)
+        parts["camera"] = (own, 0), mean_of
+    if "global" in (reciprocal, expansion):
         k1 = checks.integer("k1", k1, low=1, high=n - 1)
         k2 = checks.integer("k2", k2, low=1, high=k1 + 1)
         ranks = knn(unit, k1 + 1)[1]
-    if by_camera[0]:
-        rankings, half = [intra[:, : k1_intra + 1], inter[:, : k1_inter + 1]], 0
-    else:
-        rankings, half = [ranks], half_size(k1)
-    averaged: NDArray[np.int64] | None
-    if by_camera[1]:
-        averaged = np.concatenate([intra[:, :k2_intra], inter[:, :k2_inter]], axis=1)
-    else:
-        averaged = ranks[:, :k2] if k2 > 1 else None
+        parts["global"] = ([ranks], half_size(k1)), ranks[:, :k2] if k2 > 1 else None
+    (rankings, half), averaged = parts[reciprocal][0], parts[expansion][1]
     return jaccard.neighborhood_graph(unit, rankings, half, averaged, max_distance, backend)

@@ -264,6 +264,18 @@ def reranking(k1: int = 20, k2: int = 6, weight: float = 0.3) -> None:
     checks.real("weight", weight, 0, 1)
 
 
+def camera_reranking(
+    k1_intra: int = 5,
+    k1_inter: int = 20,
+    k2_intra: int = 3,
+    k2_inter: int = 3,
+    weight: float = 0.3,
+) -> None:
+    """Check ``CameraRerank``."""
+    camera_neighbors(k1_intra, k1_inter, k2_intra, k2_inter)
+    checks.real("weight", weight, 0, 1)
+
+
 def supervised(label_smoothing: float = 0.1) -> None:
     """Check ``SupervisedModule``."""
     checks.real("label_smoothing", label_smoothing, 0, 1)

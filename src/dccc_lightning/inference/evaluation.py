@@ -15,7 +15,7 @@ from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.metrics.queries import check_queries
-from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 
@@ -36,7 +36,7 @@ class Protocol:
     """
 
     flip: bool = False
-    rerank: Rerank | None = None
+    rerank: Rerank | CameraRerank | None = None
     camera_center: bool = False
 
 
@@ -57,12 +57,12 @@ def evaluate_networks(
         skip_unreadable: Skip images that cannot be decoded, with a warning.
 
     Returns:
-        For each network ``cosine`` and, with ``protocol.rerank``, ``reranked``; and the splits
-        without the images that were skipped.
+        For each network ``cosine`` and, with ``protocol.rerank``, ``reranked`` or ``ca_reranked``;
+        and the splits without the images that were skipped.
 
     Raises:
         UserError: Query or gallery is empty, no query has a match, an image cannot be read, or
-            there are fewer images than ``rerank.k1``.
+            there are fewer images than ``rerank`` needs.
     """
     check_queries(splits)
     read = splits
@@ -152,9 +152,10 @@ def _rank(
     gallery_features: Tensor,
     protocol: Protocol,
 ) -> dict[str, Scores]:
-    rankings: dict[str, Rerank | None] = {"cosine": None}
+    rankings: dict[str, Rerank | CameraRerank | None] = {"cosine": None}
     if protocol.rerank is not None:
-        rankings["reranked"] = protocol.rerank
+        by_camera = isinstance(protocol.rerank, CameraRerank)
+        rankings["ca_reranked" if by_camera else "reranked"] = protocol.rerank
     scores: dict[str, Scores] = {}
     for name, settings in rankings.items():
         try:

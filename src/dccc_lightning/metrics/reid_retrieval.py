@@ -17,7 +17,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.tensors import as_tensor
-from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.metrics.retrieval_scores import AVERAGE_PRECISIONS, evaluate_retrieval
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
@@ -66,7 +66,7 @@ class ReIDRetrieval(Metric):
         self,
         ap: str = "non_interpolated",
         ranks: Sequence[int] = (1, 5, 10),
-        rerank: Rerank | None = None,
+        rerank: Rerank | CameraRerank | None = None,
         camera_center: bool = False,
     ) -> None:
         super().__init__()

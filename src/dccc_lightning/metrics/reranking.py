@@ -1,25 +1,30 @@
 """k-reciprocal re-ranking of a gallery, block by block of queries.
 
-Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017.
+Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017;
+for ``CameraRerank`` Chen et al., "CA-Jaccard", CVPR 2024.
 The k-reciprocal neighbourhoods of queries and gallery are sparse and computed as for clustering.
 Distances are dense for one block of queries at a time, never (Q + G) x (Q + G).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from dccc_lightning.common import progress, ranges
 from dccc_lightning.common.compiled import parallel
 from dccc_lightning.neighbors import reciprocal
+from dccc_lightning.neighbors.camera_normalization import check_cameras
+from dccc_lightning.neighbors.camera_ranking import camera_neighborhoods
 from dccc_lightning.neighbors.nearest import knn
 from dccc_lightning.neighbors.similarity import half_squares, origin_of, products
+
+Ints = NDArray[np.int64]
 
 _BLOCK_BYTES = 1 << 26
 
@@ -42,8 +47,34 @@ class Rerank:
         ranges.reranking(self.k1, self.k2, self.weight)
 
 
+@dataclass(frozen=True)
+class CameraRerank:
+    """Settings of the re-ranking by the camera-aware Jaccard distance; see ``ca_jaccard_graph``.
+
+    Attributes:
+        k1_intra: Neighbours of the own camera considered for reciprocity.
+        k1_inter: Neighbours of other cameras considered.
+        k2_intra: Images of the own camera averaged, the image itself included.
+        k2_inter: Images of other cameras averaged. The authors re-rank with 3 and 3.
+        weight: lambda in [0, 1], the share of the original distance.
+    """
+
+    k1_intra: int = 5
+    k1_inter: int = 20
+    k2_intra: int = 3
+    k2_inter: int = 3
+    weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        ranges.camera_reranking(**vars(self))
+
+
 def reranked_distances(
-    queries: Tensor, gallery: Tensor, rerank: Rerank, block: int = 128
+    queries: Tensor,
+    gallery: Tensor,
+    rerank: Rerank | CameraRerank,
+    block: int = 128,
+    cameras: ArrayLike | None = None,
 ) -> Iterator[Tensor]:
     """Yield the re-ranked distances of the queries in blocks of ``block``.
 
@@ -55,12 +86,13 @@ def reranked_distances(
         gallery: (G, D) of length 1, on the same device.
         rerank: Settings.
         block: Queries per block.
+        cameras: (Q + G,) cameras, -1 where unknown; needed with a ``CameraRerank``.
 
     Yields:
         (at most ``block``, G) distances.
 
     Raises:
-        ValueError: ``k1`` is not below Q + G.
+        ValueError: Fewer images than a ranking needs, or no camera is known to rank by.
 
     >>> queries, gallery = torch.eye(4)[:1], torch.eye(4)[[0, 0, 1, 2]]
     >>> (distances,) = reranked_distances(queries, gallery, Rerank(k1=2, k2=1))
@@ -68,19 +100,14 @@ def reranked_distances(
     [[0.0, 0.0, 1.0, 1.0]]
     """
     points = torch.cat([queries, gallery])
-    if rerank.k1 >= len(points):
-        raise ValueError(
-            f"k1 must be below the number of query and gallery images, {len(points)}, "
-            f"got {rerank.k1}"
-        )
-    ranks = knn(points, rerank.k1 + 1)[1]  # the image itself comes first
+    sets = _rankings(points, rerank, cameras)
     origin = origin_of(points)
     if origin is not None:
         points -= origin.point
         queries, gallery = points[: len(queries)], points[len(queries) :]
     halves = points.new_full((len(points),), 0.5) if origin is None else half_squares(points)
     farthest = _farthest(points, halves)
-    neighborhoods = _neighborhoods(points, halves, ranks, farthest, rerank)
+    neighborhoods = _neighborhoods(points, halves, farthest, *sets)
     del points
     own, holders = neighborhoods[: len(queries)], neighborhoods[len(queries) :].tocsc()
     own_arrays = own.indptr.astype(np.int64), own.indices, own.data
@@ -95,6 +122,25 @@ def reranked_distances(
         ).to(original.device)
         jaccard = 1 - overlap / (2 - overlap)
         yield (1 - rerank.weight) * jaccard + rerank.weight * original
+
+
+def _rankings(
+    points: Tensor, rerank: Rerank | CameraRerank, cameras: ArrayLike | None
+) -> tuple[Sequence[Ints], int, Ints | None]:
+    """Return rankings, half and averaged, as ``reciprocal.neighborhoods`` takes them."""
+    if isinstance(rerank, CameraRerank):
+        sizes = rerank.k1_intra, rerank.k1_inter, rerank.k2_intra, rerank.k2_inter
+        known = check_cameras(cameras, len(points))
+        rankings, averaged = camera_neighborhoods(points, known, *sizes)
+        return rankings, 0, averaged
+    if rerank.k1 >= len(points):
+        raise ValueError(
+            f"k1 must be below the number of query and gallery images, {len(points)}, "
+            f"got {rerank.k1}"
+        )
+    ranks = knn(points, rerank.k1 + 1)[1]  # the image itself comes first
+    half, averaged = reciprocal.half_size(rerank.k1), ranks[:, : rerank.k2]
+    return [ranks], half, averaged if rerank.k2 > 1 else None
 
 
 def _farthest(points: Tensor, halves: Tensor) -> Tensor:
@@ -114,15 +160,20 @@ def _farthest(points: Tensor, halves: Tensor) -> Tensor:
 
 
 def _neighborhoods(
-    points: Tensor, halves: Tensor, ranks: NDArray[np.int64], farthest: Tensor, rerank: Rerank
+    points: Tensor,
+    halves: Tensor,
+    farthest: Tensor,
+    rankings: Sequence[Ints],
+    half: int,
+    averaged: Ints | None,
 ) -> csr_matrix:
     """Return V (N, N), the weights of the expanded k-reciprocal neighbourhoods."""
     with progress.announced("finding reciprocal neighbours"):
         starts, columns, values = reciprocal.neighborhoods(
             points.float().cpu().numpy(),
-            [ranks],
-            reciprocal.half_size(rerank.k1),
-            ranks[:, : rerank.k2] if rerank.k2 > 1 else None,
+            rankings,
+            half,
+            averaged,
             scales=farthest.float().cpu().numpy(),
             halves=halves.float().cpu().numpy(),
         )

@@ -17,7 +17,7 @@ from dccc_lightning.common import checks, progress
 from dccc_lightning.common.tensors import as_tensor
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.metrics.rank_positions import positions
-from dccc_lightning.metrics.reranking import Rerank, reranked_distances
+from dccc_lightning.metrics.reranking import CameraRerank, Rerank, reranked_distances
 from dccc_lightning.neighbors.camera_normalization import any_camera_repeats, center, check_cameras
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
@@ -38,7 +38,7 @@ def evaluate_retrieval(
     ap: str = "non_interpolated",
     ranks: Sequence[int] = (1, 5, 10),
     block: int = 128,
-    rerank: Rerank | None = None,
+    rerank: Rerank | CameraRerank | None = None,
     camera_center: bool = False,
     warn: bool = True,
 ) -> dict[str, Tensor]:
@@ -59,7 +59,8 @@ def evaluate_retrieval(
             where a match counts with the mean of the precisions before and at it, or ``"both"``.
         ranks: Ranks of the CMC curve to report.
         block: Queries per block; memory grows with block x G.
-        rerank: Rank by k-reciprocal re-ranking with these settings instead of by cosine.
+        rerank: Rank by k-reciprocal re-ranking with these settings instead of by cosine; a
+            ``CameraRerank`` also needs the cameras.
         camera_center: Subtract the mean of its camera, over query and gallery, from every
             embedding. This uses statistics of the test images; the plain protocol does not.
         warn: Log a warning with the mean cosine if the model has collapsed.
@@ -71,8 +72,8 @@ def evaluate_retrieval(
 
     Raises:
         ValueError: Shapes do not fit, a feature is not finite, query or gallery is empty, no query
-            has a match, ``rerank.k1`` is too large for the number of images, or no camera is known
-            to center by.
+            has a match, ``rerank`` needs more neighbours than there are images, or no camera is
+            known to center or re-rank by.
 
     >>> features = torch.eye(3)
     >>> evaluate_retrieval(
@@ -109,7 +110,7 @@ def evaluate_retrieval(
     name = "ranking the gallery" if rerank is None else "re-ranking the gallery"
     with progress.announced(name, len(queries), "queries") as phase:
         for scores, *images in zip(
-            _scores(queries, features, block, rerank),
+            _scores(queries, features, block, rerank, torch.cat([cameras, others[1]])),
             *(torch.split(part, block) for part in (identities, cameras)),
             strict=True,
         ):
@@ -131,11 +132,15 @@ def evaluate_retrieval(
 
 
 def _scores(
-    queries: Tensor, gallery: Tensor, block: int, rerank: Rerank | None
+    queries: Tensor,
+    gallery: Tensor,
+    block: int,
+    rerank: Rerank | CameraRerank | None,
+    cameras: Tensor,
 ) -> Iterator[Tensor]:
     """Yield scores (at most ``block``, G) of the gallery, higher is better."""
     if rerank is not None:
-        for distances in reranked_distances(queries, gallery, rerank, block):
+        for distances in reranked_distances(queries, gallery, rerank, block, cameras.cpu().numpy()):
             yield distances.neg_()
         return
     origin = origin_of(gallery)

@@ -71,6 +71,45 @@ def camera_rankings(
     )
 
 
+def camera_neighborhoods(
+    features: Features,
+    cameras: ArrayLike,
+    k1_intra: int,
+    k1_inter: int,
+    k2_intra: int,
+    k2_inter: int,
+) -> tuple[list[Ints], Ints]:
+    """Return the rankings of the camera-aware Jaccard distance, for ``reciprocal.neighborhoods``.
+
+    Args:
+        features: As in ``camera_rankings``.
+        cameras: As there.
+        k1_intra: Neighbours of the own camera considered for reciprocity, the image itself besides.
+        k1_inter: One less than the neighbours of other cameras considered.
+        k2_intra: Images of the own camera averaged, the image itself included.
+        k2_inter: Images of other cameras averaged.
+
+    Returns:
+        Two rankings, (N, k1_intra + 1) and (N, k1_inter + 1), and the images to average
+        (N, k2_intra + k2_inter).
+
+    Raises:
+        ValueError: A size out of range, fewer images than a ranking needs, or cameras that do not
+            fit.
+    """
+    n = len(features)
+    if n < 2:
+        raise ValueError(f"features must hold at least two embeddings, got {n}")
+    k1_intra = checks.integer("k1_intra", k1_intra, low=0, high=n - 1)
+    k1_inter = checks.integer("k1_inter", k1_inter, low=0, high=n - 2)
+    k2_intra = checks.integer("k2_intra", k2_intra, low=0, high=n)
+    k2_inter = checks.integer("k2_inter", k2_inter, low=int(k2_intra == 0), high=n - 1)
+    lengths = max(k1_intra + 1, k2_intra), max(k1_inter + 1, k2_inter)
+    intra, inter = camera_rankings(features, cameras, *lengths)
+    averaged = np.concatenate([intra[:, :k2_intra], inter[:, :k2_inter]], axis=1)
+    return [intra[:, : k1_intra + 1], inter[:, : k1_inter + 1]], averaged
+
+
 def _filled(first: Ints, then: Ints, length: int) -> Ints:
     """Cut rankings (N, >= length), padded with -1, to ``length``; go on with ``then``."""
     short = np.flatnonzero(first[:, length - 1] < 0)

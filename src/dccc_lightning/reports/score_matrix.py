@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dccc_lightning.reports.results import SCORE_NAMES, noted
 
-RANKINGS = {"cosine": "cosine", "reranked": "re-ranked"}
+RANKINGS = {"cosine": "cosine", "reranked": "re-ranked", "ca_reranked": "re-ranked by camera"}
 """Names of the rankings in tables."""
 
 HEADLINES = ("mAP", "rank1")

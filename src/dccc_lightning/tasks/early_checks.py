@@ -139,12 +139,17 @@ def check_protocol(settings: Settings) -> None:
     """
 
     def check() -> None:
-        for name in ("flip", "rerank"):
-            checks.boolean(name, settings[name])
+        checks.boolean("flip", settings["flip"])
+        if not isinstance(settings["rerank"], bool) and settings["rerank"] != "ca_jaccard":
+            raise ValueError(
+                f"rerank must be true, false or ca_jaccard, got {settings['rerank']!r}"
+            )
         checks.boolean("evaluate.camera_center", settings["evaluate"]["camera_center"])
         ranges.reranking(**settings["reranking"])
+        ranges.camera_reranking(**settings["ca_reranking"])
 
-    checked("settings", check, {"reranking": settings["reranking"]})
+    sections = {name: settings[name] for name in ("reranking", "ca_reranking")}
+    checked("settings", check, sections)
     batch_size_of(settings)
     threads_of(settings)
 

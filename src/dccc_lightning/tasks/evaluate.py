@@ -18,7 +18,7 @@ from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.metrics.queries import count_queries
-from dccc_lightning.metrics.reranking import Rerank
+from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.reports.results import CAMERA_CENTERED, versions
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.tasks.early_checks import check_protocol, checkpoints_of
@@ -87,7 +87,14 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
 
 def _protocol(settings: Settings) -> Protocol:
     check_protocol(settings)
-    rerank = Rerank(**settings["reranking"]) if settings["rerank"] else None
+    rerank: Rerank | CameraRerank | None = None
+    if settings["rerank"]:
+        by_camera = settings["rerank"] == "ca_jaccard"
+        rerank = (
+            CameraRerank(**settings["ca_reranking"])
+            if by_camera
+            else Rerank(**settings["reranking"])
+        )
     return Protocol(settings["flip"], rerank, settings["evaluate"]["camera_center"])
 
 
