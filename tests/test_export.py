@@ -326,6 +326,10 @@ def facts():
         "files": {"model.pt2": 10**6}, "parity": {"model.pt2": {"cosine": 1, "difference": 0}},
         "compared": "9 images", "speed": {"torch": {"1": 2.0}}, "machine": "a machine",
         "example": {"bgr_cost": 0.5},
+        "preprocessing": {
+            "interpolation": "bicubic", "colour": "rgb",
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        },
     }  # fmt: skip
 
 

@@ -55,6 +55,9 @@ class ReIDDataModule(pl.LightningDataModule):
         on_error: ``fail`` or ``skip`` on an unreadable image.
     """
 
+    interpolation: str = "bicubic"
+    """Filter that resizes images: the network's, set before ``setup``."""
+
     def __init__(
         self,
         dataset: ReIDDataset,
@@ -122,7 +125,9 @@ class ReIDDataModule(pl.LightningDataModule):
 
         def read(records: Records, split: str) -> tuple[Records, ImageStore]:
             fraction = share * len(records)
-            store = ImageStore(records.paths, self.height, self.width, self.cache, fraction)
+            store = ImageStore(
+                records.paths, self.height, self.width, self.cache, fraction, self.interpolation
+            )
             return decode_readable(
                 records, store, self.dataset.name, split, self.on_error == "skip"
             )

@@ -68,8 +68,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-    """Convert an image to RGB and resize it (bicubic with antialiasing, as torchvision on PIL).
+def resize_image(
+    image: Image.Image, height: int, width: int, interpolation: str = "bicubic"
+) -> NDArray[np.uint8]:
+    """Convert an image to RGB and resize it (with antialiasing, as torchvision on PIL).
+
+    Args:
+        image: Of any mode and size.
+        height: Height of the result.
+        width: Width of the result.
+        interpolation: Filter, ``bicubic`` or ``bilinear``.
 
     Returns:
         (3, height, width) uint8.
@@ -79,11 +87,13 @@ def resize_image(image: Image.Image, height: int, width: int) -> NDArray[np.uint
             finite.
     """
     check_size(image)
-    resized = to_rgb(image).resize((width, height), Image.Resampling.BICUBIC)
+    resized = to_rgb(image).resize((width, height), Image.Resampling[interpolation.upper()])
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 
-def decode_image(path: str | os.PathLike[str], height: int, width: int) -> NDArray[np.uint8]:
+def decode_image(
+    path: str | os.PathLike[str], height: int, width: int, interpolation: str = "bicubic"
+) -> NDArray[np.uint8]:
     """Decode a file with ``resize_image``.
 
     Returns:
@@ -95,7 +105,7 @@ def decode_image(path: str | os.PathLike[str], height: int, width: int) -> NDArr
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return resize_image(image, height, width)
+            return resize_image(image, height, width, interpolation)
     except DECODING_ERRORS as error:
         raise unreadable(path, error) from error
 

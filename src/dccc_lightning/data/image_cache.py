@@ -57,6 +57,7 @@ class ImageStore:
         cache: "ram" keeps decoded images, "none" decodes at each ``load``, "auto" keeps them if
             their N * 3 * height * width bytes fit.
         memory_fraction: Share of the available memory that "auto" may use.
+        interpolation: Filter of ``resize_image``.
 
     Raises:
         UserError: ``cache`` is "ram" and shared memory is too small.
@@ -69,11 +70,13 @@ class ImageStore:
         width: int,
         cache: Cache = "auto",
         memory_fraction: float = 0.4,
+        interpolation: str = "bicubic",
     ) -> None:
         self.height = checks.integer("height", height, low=1)
         self.width = checks.integer("width", width, low=1)
         checks.choice("cache", cache, ("auto", "ram", "none"))
         checks.real("memory_fraction", memory_fraction, 0, 1)
+        self.interpolation = interpolation
         self._paths = [os.fspath(path) for path in paths]
         self._rows = torch.arange(len(self._paths))
         self._pixels: torch.Tensor | None = None
@@ -173,4 +176,5 @@ class ImageStore:
         self._filled[row] = True
 
     def _decode(self, position: int) -> torch.Tensor:
-        return torch.from_numpy(decode_image(self._paths[position], self.height, self.width))
+        path = self._paths[position]
+        return torch.from_numpy(decode_image(path, self.height, self.width, self.interpolation))

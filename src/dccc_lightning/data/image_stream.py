@@ -25,7 +25,12 @@ LOOKAHEAD = 2
 
 
 def decoded_batches(
-    sources: Iterable[Source], height: int, width: int, batch_size: int, threads: int | None = None
+    sources: Iterable[Source],
+    height: int,
+    width: int,
+    batch_size: int,
+    threads: int | None = None,
+    interpolation: str = "bicubic",
 ) -> Iterator[list[Decoded]]:
     """Yield decoded images in order, in lists of ``batch_size`` (the last may be shorter).
 
@@ -37,7 +42,9 @@ def decoded_batches(
         width: Width of the decoded images.
         batch_size: Number of images per list.
         threads: Number of decoding threads; by default one per available core.
+        interpolation: Filter of ``resize_image``.
     """
+    resizing = height, width, interpolation
     remaining = iter(sources)
     waiting: deque[list[Future[Decoded] | Image.Image]] = deque()
     threads = threads or len(os.sched_getaffinity(0))
@@ -51,29 +58,31 @@ def decoded_batches(
                     [
                         source
                         if isinstance(source, Image.Image)
-                        else pool.submit(_decode_file, source, height, width)
+                        else pool.submit(_decode_file, source, *resizing)
                         for source in batch
                     ]
                 )
             if not waiting:
                 return
             yield [
-                _take(item, height, width) if isinstance(item, Image.Image) else item.result()
+                _take(item, *resizing) if isinstance(item, Image.Image) else item.result()
                 for item in waiting.popleft()
             ]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_file(path: str | os.PathLike[str], height: int, width: int) -> Decoded:
+def _decode_file(
+    path: str | os.PathLike[str], height: int, width: int, interpolation: str
+) -> Decoded:
     try:
-        return decode_image(path, height, width)
+        return decode_image(path, height, width, interpolation)
     except UnreadableImageError as error:
         return error
 
 
-def _take(image: Image.Image, height: int, width: int) -> Decoded:
+def _take(image: Image.Image, height: int, width: int, interpolation: str) -> Decoded:
     try:
-        return resize_image(image, height, width)
+        return resize_image(image, height, width, interpolation)
     except DECODING_ERRORS as error:
         return unreadable(getattr(image, "filename", "") or "in memory", error)

@@ -1,15 +1,15 @@
 """Gallery: embeddings, the table of their images, and the fingerprint of their model."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning import __version__
 from dccc_lightning.common import checks
-from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.approximate_search import KINDS
 from dccc_lightning.gallery.exact_search import NONE
 from dccc_lightning.gallery.gallery_search import GallerySearch
@@ -21,6 +21,7 @@ from dccc_lightning.gallery.gallery_table import (
     make_table,
 )  # fmt: skip
 from dccc_lightning.gallery.manifest import Manifest, damaged
+from dccc_lightning.gallery.model_match import check_model
 from dccc_lightning.gallery.storage import open_gallery, remove_remains, write_gallery
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
@@ -39,7 +40,10 @@ class GalleryIndex:
         fingerprint: Fingerprint of the model that embedded them.
         next_id: Id of the next image; ids of removed images are not used again.
         pattern: Regular expression for cameras and identities in added paths, or None.
+        preprocessing: Preprocessing of the images by the model, if known.
     """
+
+    preprocessing: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -124,17 +128,11 @@ class GalleryIndex:
         """Length D of an embedding."""
         return int(self.embeddings.shape[1])
 
-    def check_fingerprint(self, fingerprint: str) -> None:
-        """Raise if the fingerprint is not that of this gallery's model.
-
-        Raises:
-            UserError: It is another model's, whose cosines with these embeddings mean nothing.
-        """
-        if fingerprint != self.fingerprint:
-            raise UserError(
-                f"the gallery was embedded by the model {self.fingerprint}, not by {fingerprint}; "
-                "use that model, or build the gallery anew with this one"
-            )
+    def check_fingerprint(
+        self, fingerprint: str, preprocessing: Mapping[str, Any] | None = None
+    ) -> None:
+        """Raise a UserError if a model is not this gallery's, since cosines mean nothing then."""
+        check_model((self.fingerprint, self.preprocessing), (fingerprint, preprocessing))
 
     def search(
         self,
@@ -250,6 +248,7 @@ class GalleryIndex:
             "images": len(self),
             "next_id": self.next_id,
             "pattern": self.pattern,
+            "preprocessing": self.preprocessing,
         }
         parts["table"] = self.table.to_parquet()
         place = Path(folder).resolve()  # by a link it is the same gallery
@@ -281,6 +280,7 @@ class GalleryIndex:
                 if not isinstance(pattern, str | None):
                     raise TypeError("its pattern is no text")
                 index = cls(table, search, str(facts["fingerprint"]), next_id, pattern)
+                index.preprocessing = facts.get("preprocessing")
             except KeyError as error:
                 raise damaged(folder, f"it lacks {error.args[0]}") from error
             except (ValueError, TypeError, EOFError, OSError) as error:

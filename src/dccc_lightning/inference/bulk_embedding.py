@@ -19,7 +19,7 @@ from dccc_lightning.common import checks
 from dccc_lightning.common.files import write_json
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.image_list import ListedImage, read_table, write_table
-from dccc_lightning.data.image_stream import Decoded, decoded_batches
+from dccc_lightning.data.image_stream import Decoded
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.embedding_file import FORMATS, EmbeddingFile, FileFormat, open_at
 from dccc_lightning.inference.embedding_progress import Progress
@@ -183,8 +183,7 @@ class BulkEmbedding:
     def _batches(self, start: int) -> Iterator[tuple[list[str], list[Decoded]]]:
         """Yield batches of paths and decoded images, beginning with image ``start``."""
         ours, theirs = tee(row.path for row in read_table(self.work / LISTING, start))
-        size = (self.embedder.height, self.embedder.width)
-        for outcomes in decoded_batches(theirs, *size, self.batch_size, self.threads):
+        for outcomes in self.embedder.decode(theirs, self.batch_size, self.threads):
             yield list(islice(ours, len(outcomes))), outcomes
 
     def _readable(
@@ -223,6 +222,7 @@ class BulkEmbedding:
             "feature_dim": self.embedder.feature_dim,
             "height": self.embedder.height,
             "width": self.embedder.width,
+            "preprocessing": self.embedder.preprocessing,
             "checkpoint": origin.path,
             "network": origin.network,
             "version": __version__,

@@ -68,6 +68,7 @@ def about(embedder: ImageEmbedder) -> dict[str, Any]:
         "fingerprint": embedder.fingerprint,
         "height": embedder.height,
         "width": embedder.width,
+        "preprocessing": embedder.preprocessing,
         "feature_dim": embedder.feature_dim,
         "network": embedder.origin.network,
         "dataset": embedder.origin.dataset,
@@ -77,7 +78,8 @@ def about(embedder: ImageEmbedder) -> dict[str, Any]:
 
 def decoded(paths: Sequence[str | os.PathLike[str]], embedder: ImageEmbedder) -> NDArray[np.uint8]:
     """Decode images at the size of a network, (B, 3, H, W) uint8."""
-    return np.stack([decode_image(path, embedder.height, embedder.width) for path in paths])
+    resizing = embedder.height, embedder.width, embedder.interpolation
+    return np.stack([decode_image(path, *resizing) for path in paths])
 
 
 def compared(

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dccc_lightning.common.progress import announced
-from dccc_lightning.data.image_stream import decoded_batches
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
@@ -47,7 +46,7 @@ def evaluate_networks(
     batch_size: int = 256,
     skip_unreadable: bool = False,
 ) -> tuple[list[dict[str, Scores]], Splits]:
-    """Evaluate networks on query and gallery, decoding images once per image size.
+    """Evaluate networks on query and gallery, decoding images once per size and filter.
 
     Args:
         embedders: Networks to evaluate.
@@ -67,8 +66,9 @@ def evaluate_networks(
     check_queries(splits)
     read = splits
     scores: dict[int, dict[str, Scores]] = {}
-    for height, width in sorted({(e.height, e.width) for e in embedders}):
-        group = [i for i, e in enumerate(embedders) if (e.height, e.width) == (height, width)]
+    resizings = [(e.height, e.width, e.interpolation) for e in embedders]
+    for resizing in sorted(set(resizings)):
+        group = [i for i, other in enumerate(resizings) if other == resizing]
         networks = [embedders[i] for i in group]
         query, queries = embed_records(
             networks, splits.query, "query", protocol.flip, batch_size, skip_unreadable
@@ -97,7 +97,7 @@ def embed_records(
     batch_size: int,
     skip_unreadable: bool,
 ) -> tuple[Records, list[Tensor]]:
-    """Embed images with networks of the same image size, decoding each image once.
+    """Embed images with networks of the same size and filter, decoding each image once.
 
     Returns:
         The readable records, and (N, D) unit embeddings for each network.
@@ -105,11 +105,10 @@ def embed_records(
     Raises:
         UserError: An image cannot be read; with ``skip_unreadable``, no image can be read.
     """
-    height, width = embedders[0].height, embedders[0].width
     parts: list[list[Tensor]] = [[] for _ in embedders]
     readable: list[bool] = []
     first_error: UnreadableImageError | None = None
-    batches = decoded_batches(records.paths, height, width, batch_size)
+    batches = embedders[0].decode(records.paths, batch_size)
     with announced(f"embedding the {split} images", len(records)) as phase:
         for batch in batches:
             images = []

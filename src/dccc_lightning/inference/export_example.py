@@ -40,7 +40,8 @@ class ExportExample:
         picture = io.BytesIO()
         drawn = camera.photograph(person(0, 3), _HEIGHT, _WIDTH, track, shot)
         drawn.save(picture, "JPEG", quality=90)
-        rgb = resize_image(Image.open(picture), embedder.height, embedder.width)
+        resizing = embedder.height, embedder.width, embedder.interpolation
+        rgb = resize_image(Image.open(picture), *resizing)
         pixels = np.stack([rgb, rgb[::-1]])
         right, swapped = embedder.embed(torch.from_numpy(pixels)).numpy()
         return cls(picture.getvalue(), right, round(max(0.0, float(1 - right @ swapped)), 4))

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, normal
 from dccc_lightning.data.image_stream import Decoded, Source, decoded_batches
 from dccc_lightning.errors import UnreadableImageError
 from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.layout import NORMALIZATIONS
 
 _FROM_ARRAY = "PIL.Image.fromarray converts a (height, width, 3) uint8 RGB array to an image"
 
@@ -63,6 +64,7 @@ class ImageEmbedder:
         feature_dim: D.
         height: Height in pixels to which images are resized.
         width: Width in pixels to which images are resized.
+        interpolation: Filter with which they are resized.
     """
 
     def __init__(self, network: Embedder, origin: Origin, device: torch.device) -> None:
@@ -72,6 +74,7 @@ class ImageEmbedder:
         self.feature_dim = network.feature_dim
         self.height = checks.integer("height", origin.height, 1)
         self.width = checks.integer("width", origin.width, 1)
+        self.interpolation = network.layout.interpolation
 
     def __repr__(self) -> str:
         return (
@@ -94,6 +97,28 @@ class ImageEmbedder:
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
                 digest.update(value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Size, filter, colour order, mean and std of the images, for people and other programs."""
+        layout = self.network.layout
+        mean, std = NORMALIZATIONS[layout.normalization]
+        return {
+            "height": self.height,
+            "width": self.width,
+            "interpolation": layout.interpolation,
+            "colour": layout.colour,
+            "mean": list(mean),
+            "std": list(std),
+        }
+
+    def decode(
+        self, images: Iterable[Source], batch_size: int, threads: int | None = None
+    ) -> Iterator[list[Decoded]]:
+        """Yield images at the network's size, resized with its filter, as ``decoded_batches``."""
+        return decoded_batches(
+            images, self.height, self.width, batch_size, threads, self.interpolation
+        )
 
     def embed(
         self,
@@ -129,7 +154,7 @@ class ImageEmbedder:
         for position, image in enumerate(images):
             _check_source(position, image)
         embeddings = torch.empty((len(images), self.feature_dim))
-        batches = decoded_batches(images, self.height, self.width, batch_size)
+        batches = self.decode(images, batch_size)
         start = 0
         with progress_shown(progress), announced("embedding", len(images)) as phase:
             for batch in batches:

@@ -125,17 +125,22 @@ def _what(origin: Origin, facts: Mapping[str, Any], settings: Mapping[str, Any] 
 
 def _usage(facts: Mapping[str, Any]) -> str:
     rows = [(f"`{name}`", f"{size / 1e6:.1f} MB") for name, size in facts["files"].items()]
+    given = facts["preprocessing"]
+    interpolation = given["interpolation"].upper()
     resized = (
-        f"resize(({facts['width']}, {facts['height']}), Image.Resampling.BICUBIC)).transpose("
-        "2, 0, 1)[None]"
+        f"resize(({facts['width']}, {facts['height']}), Image.Resampling.{interpolation})"
+        ").transpose(2, 0, 1)[None]"
     )
+    mean, std = (" ".join(f"{value:g}" for value in given[key]) for key in ("mean", "std"))
+    order = ", after reversing the channels to BGR" if given["colour"] == "bgr" else ""
     bgr_cost = facts["example"]["bgr_cost"]
     runs = "\n".join(code for name, code in _RUNS.items() if name in facts["files"])
     return f"""\
 {_table(("file", "size"), rows)}
-Input `images`: (B, 3, {facts["height"]}, {facts["width"]}) uint8, RGB, any B; normalisation is part
-of the model. Output `embeddings`: (B, {facts["feature_dim"]}) float32. Images are rotated by their
-EXIF orientation and resized with Pillow's `BICUBIC`, as in training:
+Input `images`: (B, 3, {facts["height"]}, {facts["width"]}) uint8, RGB, any B. Output `embeddings`:
+(B, {facts["feature_dim"]}) float32. Normalisation is part of the model, so do not repeat it: mean
+{mean}, std {std} of values in [0, 1]{order}.
+Images are rotated by their EXIF orientation and resized with Pillow's `{interpolation}`:
 
 ```python
 import numpy as np
@@ -146,7 +151,8 @@ images = np.array(crop.{resized}
 ```
 
 OpenCV reads BGR: with red and blue swapped, the embedding of `example.jpg` has 1 - cosine =
-{bgr_cost:.2f} to the correct one. OpenCV's `resize` has no antialiased bicubic, so use Pillow's:
+{bgr_cost:.2f} to the correct one. OpenCV's `resize` has no such
+antialiasing, so use Pillow's:
 
 ```python
 import cv2

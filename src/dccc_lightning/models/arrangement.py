@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -32,13 +32,19 @@ class Arrangement:
     embedding_dim: int | None
 
 
-def arrangement(tensors: Mapping[str, Tensor], layout: Layout, embedder: "Embedder") -> Arrangement:
+def arrangement(
+    tensors: Mapping[str, Tensor],
+    layout: Layout,
+    embedder: "Embedder",
+    chosen: Mapping[str, Any] | None = None,
+) -> Arrangement:
     """Return the parts to build for the tensors of a file.
 
     Args:
         tensors: By this package's names.
         layout: Options of the file's family.
         embedder: Embedder to be changed; its own options are kept.
+        chosen: Options that override all others, also by a default.
     """
     held = {name.removeprefix("embedder."): value for name, value in tensors.items()}
     found: dict[str, object] = {}
@@ -55,6 +61,6 @@ def arrangement(tensors: Mapping[str, Tensor], layout: Layout, embedder: "Embedd
     if embedder.architecture.get("embedding_dim") not in (None, size):  # the user's own
         size = None
         found.pop("embedding", None)
-    options = layout.options() | found | embedder.layout.options()
+    options = layout.options() | found | embedder.layout.options() | dict(chosen or {})
     maps = getattr(embedder.backbone, "ends_in_map", True)
     return Arrangement(Layout.of(options), maps and "pooling.p" in held, size)

@@ -11,7 +11,7 @@ from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.catalog import OWN, check_embedder, check_pooling
 from dccc_lightning.models.embedding_layer import build_embedding_layer
-from dccc_lightning.models.input_normalization import InputNormalization
+from dccc_lightning.models.input_normalization import input_layer
 from dccc_lightning.models.layout import PUBLISHED, Layout
 from dccc_lightning.models.pooling import GeneralizedMean, build_pooling
 from dccc_lightning.models.trunk import Trunk
@@ -99,9 +99,8 @@ class Embedder(nn.Module):
         """
         if hasattr(self.backbone, "arrange"):
             cast(Any, self.backbone).arrange(layout)
-        is_half = layout.normalization == "half"
         self.layout = layout
-        self.normalization = InputNormalization() if is_half else nn.Identity()
+        self.normalization = input_layer(layout)
         if gem and not isinstance(self.pooling, GeneralizedMean):
             self.pooling = GeneralizedMean()
         if embedding_dim is not None:
@@ -186,6 +185,6 @@ def build_embedder(
         embedder.set_embedding(trunk.embedding_dim, "fc")
     embedder.arrange(Layout.of(layout), embedding_dim=embedding_dim)
     if weights is not None:
-        load_weights(embedder, weights, name, dialect)
+        load_weights(embedder, weights, name, dialect, layout)
     embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     return embedder

@@ -7,8 +7,18 @@ from typing import Any
 from dccc_lightning.common import checks
 
 STEM_POOLS = ("padded", "ceil", "2x2")
-NORMALIZATIONS = ("imagenet", "half")
+NORMALIZATIONS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+"""Mean and std by channel of images in [0, 1], by name."""
+
+COLOURS = ("rgb", "bgr")
+INTERPOLATIONS = ("bicubic", "bilinear")
 EMBEDDINGS = ("linear", "unbiased", "fc")
+_BESIDE_TRUNK = {"normalization", "colour", "interpolation", "embedding"}
 
 _SAID = {
     ("stem_pool", "ceil"): "stem pooling 3 x 3 unpadded with ceil_mode",
@@ -18,6 +28,10 @@ _SAID = {
     ("normalization", "half"): "mean and std 0.5",
     ("embedding", "unbiased"): "an embedding layer without bias",
     ("embedding", "fc"): "an embedding layer with batch norm and ReLU",
+    ("normalization", "clip"): "mean and std of CLIP",
+    ("normalization", "none"): "no normalisation",
+    ("colour", "bgr"): "colours as BGR",
+    ("interpolation", "bilinear"): "bilinear resizing",
 }
 
 
@@ -30,7 +44,10 @@ class Layout:
             ``ceil`` (3 x 3, no padding, ``ceil_mode``) or ``2x2``.
         stem_relu: Apply a ReLU after the first batch norm of a ResNet.
         last_stride: Stride of a ResNet's last stage, 1 or 2.
-        normalization: Mean and std of the input: ``imagenet``, or ``half`` for 0.5 and 0.5.
+        normalization: Mean and std of the input, a name of ``NORMALIZATIONS``, by channel in
+            the order of ``colour``.
+        colour: Order of the channels of the input, ``rgb`` or ``bgr``.
+        interpolation: Filter of Pillow that resizes images, ``bicubic`` or ``bilinear``.
         embedding: Kind of the embedding layer, if there is one: ``linear``, ``unbiased``, or ``fc``
             with batch norm and ReLU behind it.
         non_local: Number of non-local blocks in each of a ResNet's stages, behind its last blocks.
@@ -40,6 +57,8 @@ class Layout:
     stem_relu: bool = True
     last_stride: int = 1
     normalization: str = "imagenet"
+    colour: str = "rgb"
+    interpolation: str = "bicubic"
     embedding: str = "linear"
     non_local: tuple[int, ...] = (0, 0, 0, 0)
 
@@ -48,7 +67,9 @@ class Layout:
         if not isinstance(self.stem_relu, bool):
             raise ValueError(f"layout.stem_relu must be true or false, got {self.stem_relu!r}")
         checks.integer("layout.last_stride", self.last_stride, 1, 2)
-        checks.choice("layout.normalization", self.normalization, NORMALIZATIONS)
+        checks.choice("layout.normalization", self.normalization, tuple(NORMALIZATIONS))
+        checks.choice("layout.colour", self.colour, COLOURS)
+        checks.choice("layout.interpolation", self.interpolation, INTERPOLATIONS)
         checks.choice("layout.embedding", self.embedding, EMBEDDINGS)
         if not isinstance(self.non_local, tuple | list) or len(self.non_local) != 4:
             raise ValueError(f"layout.non_local must be four numbers, got {self.non_local!r}")
@@ -83,7 +104,7 @@ class Layout:
 
     def changes_trunk(self) -> bool:
         """Return True if a ResNet is needed that differs from the published method's."""
-        return bool(self.options().keys() - {"normalization", "embedding"})
+        return bool(self.options().keys() - _BESIDE_TRUNK)
 
     def __str__(self) -> str:
         """List the options that differ from the defaults."""

@@ -2,11 +2,11 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -71,7 +71,11 @@ class WeightsReport:
 
 
 def load_weights(
-    embedder: "Embedder", source: str, backbone: str, dialect: str = "auto"
+    embedder: "Embedder",
+    source: str,
+    backbone: str,
+    dialect: str = "auto",
+    layout_options: Mapping[str, Any] | None = None,
 ) -> WeightsReport:
     """Load weights into an embedder; the backbone must match completely, the neck may be missing.
 
@@ -84,6 +88,7 @@ def load_weights(
         backbone: Name of the network in torchvision or timm.
         dialect: Family of the file: ``auto``, ``none`` to match names and shapes only, or a name of
             ``dialects.families.DIALECTS``.
+        layout_options: Options of ``Layout`` that override those of the file's family.
 
     Raises:
         UserError: The weights do not exist, cannot be downloaded or read, are not finite, do not
@@ -97,7 +102,7 @@ def load_weights(
         file = read_state(Path(source).expanduser())
     try:
         reading = read_dialect(file, dialect)
-        wanted = arrangement(reading.tensors, reading.layout, embedder)
+        wanted = arrangement(reading.tensors, reading.layout, embedder, layout_options)
         arranged = copy.deepcopy(embedder)
         arranged.arrange(wanted.layout, wanted.gem, wanted.embedding_dim)
         matched, report = _match(arranged, reading, file.image_size)

@@ -101,7 +101,7 @@ def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.fl
     labels = PathLabels(settings)
     before = None if is_list else embedded_before(path_of(settings, "input"), labels)
     if before is not None:
-        return before
+        return before[0], *before[2:]
     embedder = loaded_embedder(settings)
     images = listed_images(settings, "input", labels)
     return embedder.fingerprint, *embed_images(embedder, images, settings)

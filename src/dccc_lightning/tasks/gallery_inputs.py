@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.data.datasets.file_names import MARKET_NAMES
 from dccc_lightning.data.image_formats import has_image_suffix
 from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split, read_table
-from dccc_lightning.data.image_stream import decoded_batches
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.bulk_embedding import MANIFEST, TABLE
 from dccc_lightning.inference.image_embedder import ImageEmbedder
@@ -122,9 +122,7 @@ def embed_images(
     rows = np.empty((len(images), embedder.feature_dim), dtype=np.float32)
     kept: list[ListedImage] = []
     remaining = iter(images)
-    outcomes = decoded_batches(
-        (image.path for image in images), embedder.height, embedder.width, size, threads
-    )  # fmt: skip
+    outcomes = embedder.decode((image.path for image in images), size, threads)
     with explain_out_of_memory(SMALLER_EVAL_BATCH), announced("embedding", len(images)) as phase:
         for batch in outcomes:
             pixels = []
@@ -147,8 +145,8 @@ def embed_images(
 
 def embedded_before(
     folder: Path, labels: PathLabels
-) -> tuple[str, list[ListedImage], Floats] | None:
-    """Read fingerprint, images and embeddings from an output folder of ``task=embed``.
+) -> tuple[str, dict[str, Any] | None, list[ListedImage], Floats] | None:
+    """Read an output folder of ``task=embed``: fingerprint, preprocessing, images, embeddings.
 
     Args:
         folder: Output folder of ``task=embed``.
@@ -176,4 +174,4 @@ def embedded_before(
     if labels.pattern is not None:
         images = [labels(image.path, source) for image in images]
         labels.check(f"input={folder}")
-    return fingerprint, images, rows
+    return fingerprint, manifest.get("preprocessing"), images, rows

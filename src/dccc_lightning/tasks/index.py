@@ -78,9 +78,8 @@ def _build(settings: Settings) -> GalleryIndex:
     if before is None:
         embedder = loaded_embedder(settings)
         images, rows = embed_images(embedder, listed_images(settings, "input", labels), settings)
-        fingerprint = embedder.fingerprint
-    else:
-        fingerprint, images, rows = before
+        before = embedder.fingerprint, embedder.preprocessing, images, rows
+    fingerprint, preprocessing, images, rows = before
     paths, cameras, identities = zip(*images, strict=True)
     gallery = checked(
         "index",
@@ -93,14 +92,14 @@ def _build(settings: Settings) -> GalleryIndex:
             kind=settings["kind"],
         ),
     )
-    gallery.pattern = labels.pattern
+    gallery.pattern, gallery.preprocessing = labels.pattern, preprocessing
     return gallery
 
 
 def _add(gallery: GalleryIndex, settings: Settings) -> int:
     """Add the images of ``add`` that are not in the gallery, and return their number."""
     embedder = loaded_embedder(settings)
-    gallery.check_fingerprint(embedder.fingerprint)
+    gallery.check_fingerprint(embedder.fingerprint, embedder.preprocessing)
     known = set(gallery.table.paths)
     labels = PathLabels(settings, gallery)
     listed = listed_images(settings, "add", labels)

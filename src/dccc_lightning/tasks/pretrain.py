@@ -62,11 +62,12 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     from dccc_lightning.training.supervised import SupervisedModule
 
     datamodule = build_datamodule(settings, dataset)
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    embedder = build_student(settings)
+    datamodule.interpolation = embedder.layout.interpolation
     datamodule.setup()
     number, labels = _identities(datamodule.splits)
     datamodule.set_pseudo_labels(labels, 0)
-    pl.seed_everything(settings["seed"], workers=True, verbose=False)
-    embedder = build_student(settings)
     module = checked(
         "optimizer",
         lambda: SupervisedModule(

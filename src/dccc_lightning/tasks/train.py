@@ -66,6 +66,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         raise UserError("callbacks.recluster: is needed in training, to make pseudo labels")
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     module = build_module(settings)
+    datamodule.interpolation = module.student.layout.interpolation
     if trainer.is_global_zero and settings["notice"]:
         print_once(f"note: {settings['notice']}", style="dim")
     checkpoint = None

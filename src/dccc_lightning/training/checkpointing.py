@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,17 @@ def describe_network(embedder: Embedder, data: Any) -> dict[str, Any]:
 
     Args:
         embedder: Network; without ``architecture``, the description is empty.
-        data: ``ReIDDataModule`` with which it was trained, or None.
+        data: ``ReIDDataModule`` with which it was trained, whose images had its size and filter;
+            or None.
     """
     if data is None or not embedder.architecture:
         return {}
+    layout = replace(embedder.layout, interpolation=data.interpolation).options()
+    model = {key: value for key, value in embedder.architecture.items() if key != "layout"}
     return {
         "format": 1,
         "version": __version__,
-        "model": dict(embedder.architecture),
+        "model": model | ({"layout": layout} if layout else {}),
         "image": {"height": data.height, "width": data.width},
         "dataset": data.dataset.name,
     }

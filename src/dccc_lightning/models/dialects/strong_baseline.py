@@ -14,7 +14,7 @@ STRONG_BASELINE = Dialect(
     "2020-04-23",
     marks=(r"base\.conv1\.", r"base\.layer4\.", r"(bottleneck|classifier)\."),
     renames=_RENAMES,
-    layout=Layout(stem_relu=False),
+    layout=Layout(stem_relu=False, interpolation="bilinear"),
     refuses=((r"base\.layer1\.0\.se_module\.", "squeeze-and-excitation"),),
     note="the ResNets of TransReID and TransReID-SSL have the same names: "
     "model.dialect=transreid_resnet or transreid_ssl_resnet",
@@ -25,7 +25,7 @@ STRONG_BASELINE_IBN = replace(
     name="strong_baseline_ibn",
     title="strong baseline with IBN-a",
     marks=(r"base\.layer1\.0\.bn1\.IN\.", r"base\.layer4\.", r"(bottleneck|classifier)\."),
-    layout=Layout(),
+    layout=Layout(interpolation="bilinear"),
     note="",
 )
 
@@ -45,7 +45,7 @@ TRANSREID_RESNET = replace(
     title="ResNet of TransReID",
     source="damo-cv/TransReID dec5504",
     date="2024-04-06",
-    layout=Layout(stem_pool="2x2", stem_relu=False),
+    layout=Layout(stem_pool="2x2", stem_relu=False, interpolation="bilinear"),
     note="",
 )
 
@@ -55,5 +55,5 @@ TRANSREID_SSL_RESNET = replace(
     title="ResNet of TransReID-SSL",
     source="damo-cv/TransReID-SSL fc39e88",
     date="2021-12-01",
-    layout=Layout(stem_pool="2x2"),
+    layout=Layout(stem_pool="2x2", interpolation="bilinear"),
 )

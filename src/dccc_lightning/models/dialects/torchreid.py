@@ -34,7 +34,7 @@ TORCHREID = Dialect(
     *_SOURCE,
     marks=(r"conv1\.weight", r"layer4\.", r"classifier\.weight"),
     without=(r"fc\.",),
-    layout=Layout(last_stride=2),
+    layout=Layout(last_stride=2, interpolation="bilinear"),
 )
 
 TORCHREID_FC = replace(

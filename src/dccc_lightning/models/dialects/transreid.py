@@ -25,7 +25,7 @@ TRANSREID = Dialect(
     "2024-04-06",
     marks=_MARKS,
     renames=_RENAMES,
-    layout=Layout(normalization="half"),
+    layout=Layout(normalization="half", interpolation="bilinear"),
     refuses=(
         (r"base\.sie_embed", "camera embeddings (SIE)"),
         (r"base\.part_token\d", "part tokens (PASS)"),
