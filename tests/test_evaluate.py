@@ -27,6 +27,8 @@ class Columns:
     device = torch.device("cpu")
     origin = SimpleNamespace(network="columns", path="this test")
 
+    interpolation = "bicubic"
+
     def __init__(self, height=8, width=4):
         self.height, self.width = height, width
 

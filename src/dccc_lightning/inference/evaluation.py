@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dccc_lightning.common.progress import announced
+from dccc_lightning.data.image_stream import decoded_batches
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
@@ -108,7 +109,10 @@ def embed_records(
     parts: list[list[Tensor]] = [[] for _ in embedders]
     readable: list[bool] = []
     first_error: UnreadableImageError | None = None
-    batches = embedders[0].decode(records.paths, batch_size)
+    first = embedders[0]
+    batches = decoded_batches(
+        records.paths, first.height, first.width, batch_size, interpolation=first.interpolation
+    )
     with announced(f"embedding the {split} images", len(records)) as phase:
         for batch in batches:
             images = []

@@ -191,7 +191,7 @@ def check_embedder(
     check_dialect(dialect)
     if embedding_dim is not None:
         checks.integer("embedding_dim", embedding_dim, 0)
-    if Layout.of(layout).changes_trunk() and not (
+    if Layout.of(layout).of_trunk().options() and not (
         isinstance(backbone, str) and backbone in RESNETS
     ):
         raise ValueError(f"layout: only the ResNets of docs/models.md have options, not {backbone}")

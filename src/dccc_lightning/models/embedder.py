@@ -80,9 +80,9 @@ class Embedder(nn.Module):
         Raises:
             ValueError: Only ResNets of this package support the options.
         """
-        if layout.changes_trunk() and not hasattr(self.backbone, "arrange"):
+        if layout.of_trunk().options() and not hasattr(self.backbone, "arrange"):
             raise ValueError(
-                f"the network of the file has {layout}; choose a ResNet of docs/models.md as "
+                f"the network of the file has {layout.of_trunk()}; choose a ResNet of docs/models.md as "
                 "model.backbone"
             )
 

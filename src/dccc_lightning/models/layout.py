@@ -102,9 +102,9 @@ class Layout:
             changed["non_local"] = list(changed["non_local"])
         return changed
 
-    def changes_trunk(self) -> bool:
-        """Return True if a ResNet is needed that differs from the published method's."""
-        return bool(self.options().keys() - _BESIDE_TRUNK)
+    def of_trunk(self) -> "Layout":
+        """Return the options that need a ResNet different from the published method's."""
+        return Layout(**{k: v for k, v in self.options().items() if k not in _BESIDE_TRUNK})
 
     def __str__(self) -> str:
         """List the options that differ from the defaults."""
