@@ -113,13 +113,15 @@ class TestEvaluation:
         real = evaluation.decoded_batches
 
         def spy(paths, *rest):
-            calls.append((len(paths), *rest[:2]))
+            calls.append((len(paths), *rest[:2], rest[-1]))
             return real(paths, *rest)
 
         monkeypatch.setattr(evaluation, "decoded_batches", spy)
-        networks = [Columns(), Columns(16, 4), Columns()]
+        networks = [Columns(), Columns(16, 4), Columns(), Columns()]
+        networks[3].interpolation = "bilinear"  # another filter is decoded apart
         found, _ = evaluate_networks(networks, splits, Protocol())
-        assert sorted(calls) == [(18, 8, 4), (18, 8, 4), (18, 16, 4), (18, 16, 4)]
+        kinds = [(18, 8, 4, "bicubic"), (18, 8, 4, "bilinear"), (18, 16, 4, "bicubic")]
+        assert sorted(calls) == sorted(kinds * 2)
         assert found[0] == found[2] != found[1]
 
     def test_an_unreadable_image_ends_it_or_is_left_out(self, splits, caplog):

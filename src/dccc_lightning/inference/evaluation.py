@@ -111,7 +111,7 @@ def embed_records(
     first_error: UnreadableImageError | None = None
     first = embedders[0]
     batches = decoded_batches(
-        records.paths, first.height, first.width, batch_size, interpolation=first.interpolation
+        records.paths, first.height, first.width, batch_size, None, first.interpolation
     )
     with announced(f"embedding the {split} images", len(records)) as phase:
         for batch in batches:
