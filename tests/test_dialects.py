@@ -378,7 +378,10 @@ def test_mean_and_std_of_one_half_are_part_of_the_network():
 def test_a_run_from_such_a_file_keeps_its_network(tmp_path):
     content, forward = BUILT["fastreid with GeM"]
     embedder = build_embedder("resnet10", weights=saved(content, tmp_path))
-    data = SimpleNamespace(height=HEIGHT, width=WIDTH, dataset=SimpleNamespace(name="somewhere"))
+    data = SimpleNamespace(
+        height=HEIGHT, width=WIDTH, interpolation="bicubic",
+        dataset=SimpleNamespace(name="somewhere"),
+    )  # fmt: skip
     record = describe_network(embedder, data)
     assert record["model"]["pooling"] == "gem"
     assert record["model"]["layout"] == {"stem_pool": "ceil"}
