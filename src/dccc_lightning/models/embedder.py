@@ -80,9 +80,10 @@ class Embedder(nn.Module):
         Raises:
             ValueError: Only ResNets of this package support the options.
         """
-        if layout.of_trunk().options() and not hasattr(self.backbone, "arrange"):
+        needed = layout.of_trunk()
+        if needed.options() and not hasattr(self.backbone, "arrange"):
             raise ValueError(
-                f"the network of the file has {layout.of_trunk()}; choose a ResNet of docs/models.md as "
+                f"the network of the file has {needed}; choose a ResNet of docs/models.md as "
                 "model.backbone"
             )
 
