@@ -178,6 +178,7 @@ def test_a_dataset_alone_is_the_published_recipe(dataset):
         "backbone": "resnet50",
         "width": 1.0,
         "pooling": "avg",
+        "embedding_dim": None,
         "weights": "imagenet",
         "dialect": "auto",
         "bn_group_size": 64,

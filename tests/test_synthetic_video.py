@@ -100,7 +100,7 @@ def test_a_perfect_track_goes_on_after_a_gap() -> None:
 
 
 def tracked(boxes: list[TrueBox]) -> list[TrackedBox]:
-    """Return the tracks of people; boxes of nobody have a score of 0.5."""
+    """Return the tracks of people; empty boxes have a score of 0.5."""
     boxes = sorted(boxes, key=lambda box: (box.frame, box.identity))
     return [box for box in erring_tracks(boxes, (400, 400), RNG()) if box.score > 0.6]
 

@@ -1,7 +1,7 @@
 """Tracks of a synthetic video: those of a perfect tracker, and of one that errs.
 
 The erring tracker jitters boxes, misses people who are hidden, starts a new track after it has
-lost one, exchanges two tracks where people cross, and reports boxes with nobody in them.
+lost one, exchanges two tracks where people cross, and reports empty boxes.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ SWITCH = (0.5, 0.04)
 """Overlap (IoU) of two boxes above which tracks are exchanged, and the probability in a frame."""
 
 FALSE_BOXES = 0.004
-"""Probability in a frame that a track of nobody begins."""
+"""Probability in a frame that an empty track begins."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def erring_tracks(
             found.append(TrackedBox(frame, current[box.identity][0], (x1, y1, x2, y2), score))
         if rng.random() < FALSE_BOXES:
             tracks += 1
-            found += _nobody(frame, tracks, size, rng)
+            found += _empty_track(frame, tracks, size, rng)
     return sorted(found, key=lambda box: (box.frame, box.track))
 
 
@@ -122,7 +122,7 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     return width * height / (areas - width * height)
 
 
-def _nobody(
+def _empty_track(
     frame: int, track: int, size: tuple[int, int], rng: np.random.Generator
 ) -> list[TrackedBox]:
     height = float(rng.uniform(0.3, 0.5)) * size[0]
