@@ -1,10 +1,13 @@
-"""Retrieval metrics (mAP, mINP, CMC), re-ranking, and the quality of clusters."""
+"""Retrieval metrics (mAP, mINP, CMC), re-ranking, identities and the quality of clusters."""
 
 from typing import TYPE_CHECKING
 
 from dccc_lightning.common.public_names import imported_lazily
 
 if TYPE_CHECKING:
+    from dccc_lightning.metrics.identity_scores import identity_f1 as identity_f1
     from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval as ReIDRetrieval
 
-__getattr__, __dir__ = imported_lazily(__name__, {"ReIDRetrieval": "reid_retrieval"})
+_PUBLIC = {"ReIDRetrieval": "reid_retrieval", "identity_f1": "identity_scores"}
+
+__getattr__, __dir__ = imported_lazily(__name__, _PUBLIC)
