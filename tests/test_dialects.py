@@ -408,3 +408,78 @@ def test_the_table_in_the_documentation_has_every_row():
     page = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
     for name in DIALECTS:
         assert f"`{name}`" in page
+
+
+FILES_OF_BACKBONES = {
+    "resnet18": "model.backbone=resnet18", "resnet101": "model.backbone=resnet101",
+    "resnet50_ibn_a": "model.backbone=resnet50_ibn_a", "wide_resnet50_2": "model.backbone=wide",
+    "resnext101_64x4d": "model.backbone=resnext101_64x4d", "osnet_ain": "model.backbone=osnet_ain",
+    "osnet": "model.backbone=osnet", "mobilenet_v2": "the model of the file",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES_OF_BACKBONES)
+def test_a_wrong_backbone_is_answered_by_that_of_the_file(tmp_path, name):
+    with torch.device("meta"):
+        state = build_embedder(name, weights=None).backbone.state_dict()
+    state = {f"base.{key}": torch.zeros(()).expand(value.shape) for key, value in state.items()}
+    with pytest.raises(UserError, match=f"choose {FILES_OF_BACKBONES[name]}"):
+        load_weights(build_embedder("resnet10", weights=None), saved(state, tmp_path), "resnet10")
+
+
+def test_a_width_is_answered_too(tmp_path):
+    for name, width in (("osnet_ibn", 0.25), ("resnet10", 0.5)):
+        other = build_embedder(name, width=width, weights=None)
+        path = saved(other.state_dict(), tmp_path)
+        with pytest.raises(UserError, match=f"choose model.backbone={name} model.width={width},"):
+            build_embedder("resnet18", weights=path)
+        build_embedder(name, width=width, weights=path)  # the remedy
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [("fast-reid", "fastreid"), ("spcl", "cluster_contrast"), ("torchried", "torchreid"),
+     ("OSNET", "osnet"), (3, "auto recognises")],
+)  # fmt: skip
+def test_a_wrong_dialect_is_answered_by_the_nearest(wrong, nearest):
+    with pytest.raises(ValueError, match=rf"dialect '?{wrong}'? is unknown; .*{nearest}"):
+        build_embedder("resnet10", weights=None, dialect=wrong)
+
+
+def test_a_head_of_several_layers_is_no_classifier(tmp_path):
+    content = TRUNK | {"fc.weight": CLASSES, "fc.bias": CLASSES[:, 0]}
+    embedder = build_embedder("resnet10", weights=None)
+    assert load_weights(embedder, saved(content, tmp_path), "resnet10").unexpected == ()
+    with pytest.raises(UserError, match=r"not in the model head\.0\.weight"):
+        load_weights(embedder, saved(content | names(LAYER, "head."), tmp_path), "resnet10")
+
+
+PRETRAINED = {
+    "MoCo": {"state_dict": names(TRUNK, "module.encoder_q.")
+             | names(LAYER, "module.encoder_q.fc.") | {"module.queue": torch.ones(64, 9)}},
+    "MoCo v3": {"state_dict": names(TRUNK, "module.base_encoder.")
+                | names(LAYER, "module.base_encoder.fc.")
+                | names(LAYER, "module.predictor.")},
+    "DINO": {"teacher": names(TRUNK, "backbone.") | names(LAYER, "head.mlp.")
+             | {"head.last_layer.weight_v": torch.ones(9, 64)}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", PRETRAINED)
+def test_pretraining_leaves_its_heads_out_by_name(tmp_path, family):
+    embedder = build_embedder("resnet10", weights=None)
+    report = load_weights(embedder, saved(PRETRAINED[family], tmp_path), "resnet10")
+    assert report.unexpected == ()
+    assert "projection head" in report.left_out
+    torch.testing.assert_close(embedded(embedder), expected(norm=False), rtol=0, atol=2e-5)
+
+
+def test_an_embedding_layer_of_ones_own_is_new_and_kept(tmp_path):
+    embedder = build_embedder("resnet10", weights=None, embedding_dim=16)
+    report = load_weights(embedder, saved(TRUNK, tmp_path), "resnet10")
+    assert {"embedding.0.weight", "embedding.0.bias"} <= set(report.missing)
+    assert embedded(embedder).shape == (4, 16)
+    with pytest.raises(UserError, match=r"embedding\.0\.weight: \(24, 512\), \(16, 512\)"):
+        load_weights(embedder, saved(BUILT["torchreid_fc"][0], tmp_path), "resnet10")
+    with pytest.raises(ValueError, match="embedding_dim must be at least 0"):
+        build_embedder("resnet10", weights=None, embedding_dim=-1)

@@ -39,7 +39,10 @@ MISTAKES = [  # each answered in one line, which has the second
     (["optimizer.lr=0"], "optimizer.lr"),
     (["model.backbone=resnet51"], "resnet51"),
     (["model=resnet50", "model.weights=nowhere.pth"], "nowhere.pth: no such file"),
-    (["model.dialect=strong"], "model.dialect must be one of auto, none, own"),
+    (
+        ["model.dialect=strong"],
+        "model.dialect 'strong' is unknown; the nearest are strong_baseline",
+    ),
     (["model=vit_small", "model.weights=null", "image.width=40"], "multiples of 16"),
     (["batch.clusters=1"], "batch.clusters"),
     (["augmentation.flip=2"], "augmentation.flip"),

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.arrangement import arrangement
+from dccc_lightning.models.catalog import MOBILE
+from dccc_lightning.models.dialects.architectures import backbone_settings, named
 from dccc_lightning.models.dialects.classifiers import classifiers
 from dccc_lightning.models.dialects.reading import Reading, read_dialect
 from dccc_lightning.models.naming import own_name, part
@@ -96,6 +98,7 @@ def load_weights(
     """
     if source == "imagenet":
         file, dialect = StateFile(imagenet_state(backbone)), "imagenet"
+        dialect = "torchvision_mobile" if backbone in MOBILE else dialect
     elif source == "bundled":
         file = read_state(Path(str(resources.files("dccc_lightning") / "weights" / BUNDLED)))
     else:
@@ -203,7 +206,10 @@ def _problems(embedder: "Embedder", report: WeightsReport, reading: Reading) -> 
     ):
         if names:
             problems.append(f"{what} {_few(names)}")
-    remedy = "choose the model of the file, or model.weights=null"
+    chosen = embedder.architecture.get("backbone", ""), embedder.architecture.get("width", 1.0)
+    asked = backbone_settings(reading.tensors)
+    asked = "the model of the file" if asked in ("", named(*chosen)) else asked
+    remedy = f"choose {asked}, or model.weights=null"
     if not (unfit or surplus or report.misshapen):
         remedy = "choose a model that has these parts, or leave them out by model.dialect=none"
     return "; ".join([*problems, remedy])

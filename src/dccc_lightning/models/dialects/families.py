@@ -1,8 +1,8 @@
 """The table of families, in the order in which files are compared with it."""
 
+import difflib
 from collections.abc import Collection
 
-from dccc_lightning.common import checks
 from dccc_lightning.models.dialects.cluster_contrast import CLUSTER_CONTRAST, MMT, PPLR
 from dccc_lightning.models.dialects.dialect import Dialect
 from dccc_lightning.models.dialects.fastreid import (
@@ -59,7 +59,20 @@ def check_dialect(name: str) -> None:
     Raises:
         ValueError: It is unknown.
     """
-    checks.choice("dialect", name, ("auto", "none", *DIALECTS))
+    if name in ("auto", "none", *DIALECTS):
+        return
+    known = {word.lower(): row.name for row in DIALECTS.values() for word in _names(row)}
+    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.0)
+    raise ValueError(
+        f"dialect {name!r} is unknown; the nearest are "
+        f"{', '.join(dict.fromkeys(known[word] for word in near))}; auto recognises the file, none "
+        "matches names and shapes only"
+    )
+
+
+def _names(row: Dialect) -> tuple[str, ...]:
+    """Return a row's name and the proper names in its title."""
+    return (*(word for word in row.title.split() if not word.islower()), row.name)
 
 
 def recognize(names: Collection[str], among: tuple[Dialect, ...] = FAMILIES) -> Dialect:

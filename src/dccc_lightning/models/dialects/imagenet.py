@@ -2,8 +2,6 @@
 
 from dccc_lightning.models.dialects.dialect import Dialect
 
-_HEADS = ((r"(fc|classifier|head|head_dist|last_linear)\.", "classifier of ImageNet"),)
-
 RESNET_OF_IMAGENET = Dialect(
     "imagenet",
     "torchvision and timm",
@@ -11,7 +9,6 @@ RESNET_OF_IMAGENET = Dialect(
     "",
     marks=(r"conv1\.weight", r"layer4\.", r"fc\.(weight|bias)"),
     without=(r"fc\.1\.",),
-    leaves=_HEADS,
 )
 
 MOBILE_OF_TORCHVISION = Dialect(
@@ -20,5 +17,5 @@ MOBILE_OF_TORCHVISION = Dialect(
     "pytorch/vision",
     "",
     marks=(r"features\.0\.0\.weight", r"classifier\.\d\.weight"),
-    leaves=_HEADS,
+    leaves=((r"classifier\.\d\.", "classifier of ImageNet"),),
 )

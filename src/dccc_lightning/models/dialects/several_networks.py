@@ -32,11 +32,11 @@ OPEN_UNREID_MEAN = Dialect(
 MOCO = Dialect(
     "moco",
     "MoCo",
-    "facebookresearch/moco",
+    "facebookresearch/moco, facebookresearch/moco-v3",
     "",
-    marks=(r"encoder_q\.",),
-    takes=("encoder_q.",),
-    leaves=((r"fc\.", "projection head"),),
+    marks=(r"(encoder_q|base_encoder)\.",),
+    takes=("encoder_q.", "base_encoder."),
+    leaves=((r"(fc|head)\.", "projection head"),),
 )
 
 OWN_CHECKPOINT = Dialect(

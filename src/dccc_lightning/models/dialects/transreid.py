@@ -39,7 +39,7 @@ DINO = Dialect(
     "DINO, its teacher",
     "damo-cv/TransReID-SSL fc39e88",
     "2021-12-01",
-    marks=(r"(backbone\.)?(cls_token|patch_embed)", r"head\.(mlp|last_layer)\."),
+    marks=(r"(backbone\.)?(cls_token|patch_embed|conv1\.weight)", r"head\.(mlp|last_layer)\."),
     leaves=((r"head\.", "projection head"),),
     refuses=((r"(backbone\.)?part_token\d", "part tokens (PASS)"),),
 )
