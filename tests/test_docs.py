@@ -24,6 +24,7 @@ from PIL import Image
 import dccc_lightning
 import documents
 from dccc_lightning.cli import conf_dir
+from dccc_lightning.config.preflight import build_dataset
 from documents import package_arguments
 from test_architecture import ROOMS
 
@@ -214,14 +215,16 @@ def test_a_run_with_an_own_backbone_is_evaluated_with_its_model(parts, command, 
     assert "its backbone is a custom module, my_parts.PlainNet" in refused.err
 
 
-def test_the_example_layout_is_verified(parts, command, tmp_path):
+def test_the_example_layout_is_verified(command, tmp_path):
+    write_examples(tmp_path)
     for part, identities in (("train", range(6)), ("query", (7, 8)), ("gallery", (7, 8))):
         for identity, camera, shot in itertools.product(identities, (1, 2), range(2)):
             path = tmp_path / "campus" / part / f"p{identity:04d}_cam{camera}_{shot:05d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             color = (identity * 30, shot * 99, camera * 90)
             Image.new("RGB", (16, 32), color).save(path)
-    splits = parts.Campus(tmp_path).splits()
+    settings = yaml.safe_load((tmp_path / "my_conf/dataset/campus.yaml").read_text())["dataset"]
+    splits = build_dataset({**settings, "root": str(tmp_path)}).splits()
     assert [len(part) for part in (splits.train, splits.query, splits.gallery)] == [24, 8, 8]
     assert splits.train.identities.max() == 5
     assert set(splits.train.cameras) == {0, 1}

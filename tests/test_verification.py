@@ -20,11 +20,10 @@ from dccc_lightning.data.audit import inspection
 from dccc_lightning.data.audit.image_sizes import Range, Sizes
 from dccc_lightning.data.audit.inspection import inspect, inspect_all
 from dccc_lightning.data.audit.verification import examine, run_checks
-from dccc_lightning.data.datasets.file_names import read_market_layout
-from dccc_lightning.data.datasets.msmt17 import MSMT17
+from dccc_lightning.data.datasets.market_layout import read_market_layout
 from dccc_lightning.data.datasets.official_counts import Counts, Facts, Unverified
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
-from trees import LISTS, grow_msmt, picture
+from trees import LISTS, grow_msmt, known, picture
 
 PAGE = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text()
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
@@ -222,7 +221,7 @@ def test_msmt17_numbers_training_and_test_apart(tmp_path):
     for number, path in enumerate(sorted(home.rglob("*.jpg"))):
         save(path, number)
     with pytest.warns(UserWarning, match="found 2 / 1 / 2"):
-        splits = MSMT17(home).splits()
+        splits = known("msmt17", home).splits()
     checks = {check.key: check for check in examine(splits, Facts(), progress=False).checks}
     assert checks["shared_identities"].items is None, "0 is somebody else in the test"
     assert checks["two_identities"].items == checks["empty"].items == ()
@@ -234,7 +233,7 @@ def test_an_image_listed_twice(tmp_path):
     for number, path in enumerate(sorted(home.rglob("*.jpg"))):
         save(path, number)
     with pytest.warns(UserWarning, match="expected"):
-        splits = MSMT17(home).splits()
+        splits = known("msmt17", home).splits()
     assert len(found(examine(splits, Facts(), progress=False))["duplicates"]) == 1
 
 
@@ -371,11 +370,8 @@ def test_the_page_has_every_dataset_and_its_commands_compose(command: Command) -
 
 
 def test_the_page_has_the_official_counts() -> None:
-    from dccc_lightning.data.datasets.cuhk03_np import FACTS as CUHK03_NP
-    from dccc_lightning.data.datasets.last import FACTS as LAST
-    from dccc_lightning.data.datasets.veri776 import VeRi776
-
-    for facts in (*CUHK03_NP.values(), LAST, VeRi776.facts):
+    boxes = [known("cuhk03_np", "", variant=name) for name in ("labeled", "detected")]
+    for facts in (dataset.facts for dataset in (*boxes, known("last", ""), known("veri776", ""))):
         for split in (facts.train, facts.query, facts.gallery):
             doubt = "?" if isinstance(split.images, Unverified) else ""
             assert f"{split.images:,}{doubt}" in PAGE

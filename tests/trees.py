@@ -1,12 +1,18 @@
 """Tiny trees of every dataset's layout, with the traps that other parsers fall into."""
 
 import random
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from dccc_lightning.data.datasets.declared_layout import DeclaredLayout
 from dccc_lightning.errors import UserError
+
+PRESETS = Path(__file__).parents[1] / "conf" / "dataset"
 
 MARKET = {
     "bounding_box_train": [
@@ -110,6 +116,19 @@ def grow_msmt(home, train="train", test="test", lists=None):
         grow(home, {folder: [line.split(" ")[0] for line in lines if line]})
         (home / name).write_text("\n".join(lines) + "\n")
     return home
+
+
+@cache
+def preset(name):
+    """Settings of a dataset, as in its file."""
+    return yaml.safe_load((PRESETS / f"{name}.yaml").read_text())["dataset"]
+
+
+def known(dataset, root, **changes):
+    """A dataset of conf/dataset, without Hydra."""
+    settings = {**preset(dataset), "root": root, **changes}
+    own = ("_target_", "on_error", "cache")
+    return DeclaredLayout(**{key: value for key, value in settings.items() if key not in own})
 
 
 def rows(records):

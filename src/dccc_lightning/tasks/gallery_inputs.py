@@ -15,7 +15,7 @@ from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked, construct
-from dccc_lightning.data.datasets.file_names import MARKET_NAMES
+from dccc_lightning.data.datasets.market_layout import is_market_distractor
 from dccc_lightning.data.image_formats import has_image_suffix
 from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split, read_table
 from dccc_lightning.errors import UnreadableImageError, UserError
@@ -97,8 +97,7 @@ def _lines(file: Path, key: str) -> Iterator[str]:
 
 def _without_zero(image: ListedImage) -> ListedImage:
     """Replace the identity of distractors by a name that is never a match."""
-    parsed = MARKET_NAMES.parse(Path(image.path).name)
-    is_stranger = parsed is not None and parsed[0] == 0 and image.identity == "0"
+    is_stranger = image.identity == "0" and is_market_distractor(image.path)
     return image._replace(identity=DISTRACTOR) if is_stranger else image
 
 

@@ -2,10 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
 
 from dccc_lightning.common import checks
 from dccc_lightning.data.datasets.image_labels import (
@@ -17,7 +14,9 @@ from dccc_lightning.data.datasets.image_labels import (
     read_table,
 )
 from dccc_lightning.data.datasets.image_tree import walk_images
+from dccc_lightning.data.datasets.label_numbers import column_numbers, names_of, records_of
 from dccc_lightning.data.datasets.label_rules import DISTRACTORS, JUNK, LabelRules
+from dccc_lightning.data.datasets.numbered_splits import require_match
 from dccc_lightning.data.datasets.split_assignment import assign_splits
 from dccc_lightning.data.datasets.unknown_labels import UNKNOWN_WORDS
 from dccc_lightning.data.image_formats import SUFFIXES
@@ -110,17 +109,10 @@ class ImageFolder:
             raise UserError(f"{self.name}: all images in {self.root} are junk or of ignored splits")
         assigned = assign_splits(images, self.test_share)
         self._warn_of_shared_identities(images, assigned)
-        cameras = _names(image.camera for image in images)
-        identities = _names(image.identity for image in images)
-        sessions = _names(image.session for image in images)
-        records = Records(
-            tuple(self.root / image.path for image in images),
-            _numbers(identities, (image.identity for image in images)),
-            _numbers(cameras, (image.camera for image in images)),
-            {"session": _numbers(sessions, (image.session for image in images))}
-            if sessions
-            else {},
-        )
+        cameras = names_of(image.camera for image in images)
+        identities = names_of(image.identity for image in images)
+        columns = column_numbers(images, counted=("frame",))
+        records = records_of(self.root, images, identities, cameras, columns)
         self._warn_of_small_cameras(records, len(cameras))
         train, query, gallery = (
             records.select([i for i, other in enumerate(assigned) if other == split])
@@ -134,10 +126,10 @@ class ImageFolder:
             gallery,
             camera_names=tuple(cameras),
             identity_names=tuple(identities),
-            column_names={"session": tuple(sessions)} if sessions else {},
+            column_names={name: tuple(names) for name, names in columns.items() if name != "frame"},
             layout=self._layout(),
         )
-        _require_match(splits)
+        require_match(splits)
         return splits
 
     def _layout(self) -> str:
@@ -200,40 +192,3 @@ class ImageFolder:
                 f"the first is {shared[0]!r}: metrics will be too optimistic",
                 stacklevel=1,
             )
-
-
-def _names(labels: Iterable[str]) -> dict[str, int]:
-    """Return numbers of the distinct labels, in sorted order, without the empty one."""
-    return {label: number for number, label in enumerate(sorted(set(labels) - {""}))}
-
-
-def _numbers(names: Mapping[str, int], labels: Iterable[str]) -> NDArray[np.int64]:
-    """Return the numbers of labels, ``UNKNOWN`` for the empty one."""
-    return np.array([names.get(label, UNKNOWN) for label in labels], dtype=np.int64)
-
-
-def _require_match(splits: Splits) -> None:
-    """Raise an error if there is a test split, but no query has a match."""
-    query, gallery = splits.query, splits.gallery
-    if not len(query) and not len(gallery):
-        return
-    seen: dict[int, set[tuple[int, int]]] = {}
-    for identity, *view in _sightings(gallery):
-        seen.setdefault(identity, set()).add((view[0], view[1]))
-    for identity, camera, session in _sightings(query):
-        if identity != UNKNOWN and any(
-            (camera == UNKNOWN or camera != other) and (session == UNKNOWN or session != another)
-            for other, another in seen.get(identity, ())
-        ):
-            return
-    raise UserError(
-        f"{splits.name}: {len(query)} query and {len(gallery)} gallery images, but no query has a "
-        "match in the gallery under another camera and in another session; correct the splits, or "
-        "leave them out"
-    )
-
-
-def _sightings(records: Records) -> Iterable[tuple[int, int, int]]:
-    """Return (identity, camera, session) of each image."""
-    labels = records.identities, records.cameras, records.column("session")
-    return zip(*(values.tolist() for values in labels), strict=True)

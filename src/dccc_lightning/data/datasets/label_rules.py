@@ -15,6 +15,7 @@ from dccc_lightning.data.datasets.unknown_labels import (
     warn_of_case,
     words_of,
 )
+from dccc_lightning.data.records import COLUMNS
 
 JUNK = ("-1", "00-1")
 """Identities of bad detections in Market-1501 and in MARS."""
@@ -85,8 +86,11 @@ class LabelRules:
                 identity = ""
             identity = self.words.known("identity", identity)
             camera = self.words.known("camera", image.camera)
-            session = self.words.known("session", image.session)
-            kept.append(ImageLabels(image.path, camera, identity, split, session))
+            columns = {
+                name: self.words.known(name, value)
+                for name in COLUMNS if (value := getattr(image, name))
+            }  # fmt: skip
+            kept.append(image._replace(camera=camera, identity=identity, split=split, **columns))
         self.words.warn(place)
         if junk:
             warnings.warn(

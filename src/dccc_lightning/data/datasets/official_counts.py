@@ -1,7 +1,10 @@
 """Official counts of datasets, for comparison with a copy."""
 
+import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +62,36 @@ class Facts:
     total: Counts = Counts()
     gallery_holds_queries: bool = False
 
+    @classmethod
+    def of(cls, settings: object) -> "Facts":
+        """Return the facts that settings give: ``{train: {images: 12936, identities: 751?}}``.
+
+        A count with a question mark is ``Unverified``.
+
+        Raises:
+            TypeError: A count is not a number, optionally with a question mark.
+            ValueError: A split or a count has an unknown name.
+
+        >>> Facts.of({"query": {"images": "10?"}}).query.images
+        10
+        """
+        if settings is None:
+            return cls()
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"facts must be {{train: {{images: NUMBER}}, ...}}, got {settings!r}")
+        found: dict[str, Any] = {}
+        for split, counts in settings.items():
+            if split == "gallery_holds_queries":
+                found[split] = bool(counts)
+            elif split not in ("train", "query", "gallery", "total"):
+                raise ValueError(f"facts must be of train, query, gallery, total, got {split}")
+            elif not isinstance(counts, Mapping) or not set(counts) <= set(vars(Counts())):
+                names = ", ".join(vars(Counts()))
+                raise ValueError(f"facts.{split} must have some of {names}, got {counts!r}")
+            else:
+                found[split] = Counts(**{k: _count(f"{split}.{k}", v) for k, v in counts.items()})
+        return cls(**found)
+
     def has_official_sizes(self, splits: Splits) -> bool:
         """Return True if each split has its official number of images."""
         official = (self.train.images, self.query.images, self.gallery.images)
@@ -76,6 +109,14 @@ class Facts:
                 CountWarning,
                 stacklevel=1,
             )
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{1,12}\?", value, re.ASCII):
+        return Unverified(value[:-1])
+    raise TypeError(f"facts.{name} must be a number, with a ? if unverified, got {value!r}")
 
 
 def _listed(counts: tuple[int | None, ...]) -> str:

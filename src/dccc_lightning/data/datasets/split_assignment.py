@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TEST, TRAIN, ImageLabels
+from dccc_lightning.data.datasets.row_files import plain
 
 
 def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]:
@@ -51,6 +52,31 @@ def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]
 def _views(images: Sequence[ImageLabels], positions: Sequence[int]) -> tuple[list[str], list[str]]:
     """Return the cameras and the sessions of some images."""
     return [images[p].camera for p in positions], [images[p].session for p in positions]
+
+
+def divide_identities(
+    parts: Mapping[str, Sequence[ImageLabels]], test_share: float, distractors: Collection[str]
+) -> dict[str, list[ImageLabels]]:
+    """Divide the identities of query and gallery into training and test.
+
+    For datasets that tell queries from gallery, but not training from test: ``choose_identities``
+    selects ``test_share`` of the identities with both; the images of the others are for training.
+    Images of the gallery without a query stay there.
+
+    Args:
+        parts: Images of query and gallery.
+        test_share: Share of the identities in [0, 1].
+        distractors: Identities of the gallery only.
+    """
+    queried, found = ({image.identity for image in parts[split]} for split in (QUERY, GALLERY))
+    both = {i for i in queried & found if i and plain(i) not in distractors}
+    tested = set(choose_identities(sorted(both), test_share))
+    divided: dict[str, list[ImageLabels]] = {TRAIN: [], QUERY: [], GALLERY: []}
+    for split in (QUERY, GALLERY):
+        for image in parts[split]:
+            stays = image.identity in tested or image.identity not in queried
+            divided[split if stays else TRAIN].append(image)
+    return divided
 
 
 def choose_identities(identities: Sequence[str], share: float) -> list[str]:

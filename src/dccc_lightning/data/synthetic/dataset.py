@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from dccc_lightning.common import checks, progress
-from dccc_lightning.data.datasets.file_names import MARKET_FOLDERS, read_market_layout
+from dccc_lightning.data.datasets.file_names import MARKET_FOLDERS
+from dccc_lightning.data.datasets.market_layout import read_market_layout
 from dccc_lightning.data.records import Splits
 from dccc_lightning.data.synthetic.camera import Camera, cameras
 from dccc_lightning.data.synthetic.drawn_dataset import DrawnDataset, in_processes, write_manifest

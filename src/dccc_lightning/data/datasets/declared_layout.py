@@ -1,0 +1,293 @@
+"""Dataset whose layout is declared by settings: folders or lists of each split, and names."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dccc_lightning.common import checks
+from dccc_lightning.data.datasets.file_names import find_dataset_folder, place, shown
+from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TEST, TRAIN, ImageLabels
+from dccc_lightning.data.datasets.label_numbers import CameraNumbers
+from dccc_lightning.data.datasets.numbered_splits import numbered_splits, require_images
+from dccc_lightning.data.datasets.official_counts import Facts
+from dccc_lightning.data.datasets.row_files import plain
+from dccc_lightning.data.datasets.split_assignment import assign_splits, divide_identities
+from dccc_lightning.data.datasets.split_source import READING, SplitSource
+from dccc_lightning.data.datasets.unknown_labels import words_of
+from dccc_lightning.data.image_formats import MisnamedImages
+from dccc_lightning.data.records import Splits
+from dccc_lightning.errors import UserError
+
+ALL = "all"
+PARTS = (TRAIN, QUERY, GALLERY, TEST, ALL)
+"""Splits of a layout: ``test`` and ``all`` are divided by ``split_assignment``."""
+
+UNIQUE = "unique"
+"""Value of ``camera`` by which every image counts as a camera of its own."""
+
+OF_VARIANT = ("home", "splits", "facts", "layout", "protocol", "marks", "test_share", *READING)
+"""Settings that a variant may replace."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Settings of the chosen variant.
+
+    Attributes:
+        home: Folder of the variant below the dataset's; empty for the dataset's.
+        sources: Sources of each split.
+        text: Description for messages and reports.
+        facts: Official counts.
+        protocol: Name of the evaluation protocol.
+        test_share: See ``DeclaredLayout``.
+        unique_cameras: True if every image counts as a camera.
+        marks: Folders and files by which the dataset's folder is recognised.
+    """
+
+    home: str
+    sources: Mapping[str, Sequence[SplitSource]]
+    text: str
+    facts: Facts
+    protocol: str
+    test_share: float
+    unique_cameras: bool
+    marks: tuple[str, ...]
+
+    def folders(self) -> dict[str, str]:
+        """Return the folders that must exist, with the split of each."""
+        return {s.folder: split for split, sources in self.sources.items() for s in sources}
+
+
+class DeclaredLayout:
+    """Dataset whose layout is declared by settings, as in ``conf/dataset/``.
+
+    Args:
+        root: Dataset's folder, or the folder that contains it.
+        name: Name of the dataset in logs and reports.
+        splits: Folder, or settings of a ``SplitSource``, or a list of these, for train, query and
+            gallery; instead of them ``all`` or ``test`` for images to be divided.
+        folders: Possible names of the dataset's folder inside ``root``, the official one first.
+        variants: Settings by name of a variant, which replace the others.
+        variant: Name of the variant; None for the first one whose folders exist.
+        junk: Identities that are not read.
+        distractors: Identities that occur in the gallery only.
+        cameras: See ``CameraNumbers``.
+        one_numbering: True if an identity means the same in training and test.
+        test_share: Share of the identities used for query and gallery, if there is no split for
+            training; see ``split_assignment``.
+        facts: Official counts, see ``Facts.of``.
+        protocol: Name of the evaluation protocol of the dataset's authors.
+        layout: Description of the folder's layout; None for one from the other settings.
+        marks: Folders and files by which the dataset's folder is recognised; None for its lists, or
+            the folders of its splits.
+        source: Public code or page from which the layout is known.
+        remark: Trap of the layout, or its licence.
+        **reading: Settings of ``SplitSource`` for all splits.
+
+    Raises:
+        TypeError: A setting has the wrong type.
+        ValueError: A setting is unknown or invalid.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        name: str,
+        splits: Mapping[str, object] | None = None,
+        *,
+        folders: Sequence[str] = (),
+        variants: Mapping[str, Mapping[str, object]] | None = None,
+        variant: str | None = None,
+        junk: object = ("-1",),
+        distractors: object = (),
+        cameras: object = None,
+        one_numbering: bool = True,
+        test_share: float = 0.5,
+        facts: Mapping[str, object] | None = None,
+        protocol: str = "market1501",
+        layout: str | None = None,
+        marks: Sequence[str] | None = None,
+        source: str | None = None,
+        remark: str | None = None,
+        **reading: object,
+    ) -> None:
+        self.name = name
+        self.root = checks.path("root", root)
+        self.official_folders = tuple(folders)
+        self.junk = frozenset(map(plain, words_of("junk", junk)))
+        self.distractors = frozenset(map(plain, words_of("distractors", distractors)))
+        self.cameras = CameraNumbers(cameras)
+        self.one_numbering = checks.boolean("one_numbering", one_numbering)
+        self.source, self.remark = source, remark
+        usual = {
+            "splits": splits or {}, "facts": facts, "protocol": protocol, "layout": layout,
+            "marks": marks, "test_share": test_share, **reading,
+        }  # fmt: skip
+        self._layouts = {
+            key: _layout_of({**usual, **own, "splits": _merged(usual["splits"], own.get("splits"))})
+            for key, own in (variants or {"": {}}).items()
+        }
+        if variant is not None:
+            checks.choice("variant", variant, tuple(self._layouts))
+        self.variant = variant
+
+    @property
+    def facts(self) -> Facts:
+        """Official counts of the chosen variant, or of the one that is found."""
+        return self._found()[0].facts
+
+    @property
+    def protocol(self) -> str:
+        """Name of the evaluation protocol of the chosen variant."""
+        return self._found()[0].protocol
+
+    def splits(self) -> Splits:
+        """Read the folders or lists.
+
+        Raises:
+            UserError: A folder or list is missing or empty, or a name does not match.
+        """
+        layout, home, official = self._found()
+        possible = self._layouts.values() if self.variant is None else [layout]
+        expected = f"{official}/{', or '.join(other.text for other in possible)}"
+        for kind, names, exists in (
+            ("folder", layout.folders(), Path.is_dir),
+            ("list", [f for ss in layout.sources.values() for s in ss for f in s.files()],
+             Path.is_file),
+        ):  # fmt: skip
+            for missing in (name for name in names if not exists(home / name)):
+                raise UserError(
+                    f"{self.name}: {place(home, missing, kind)}; expected {expected}; "
+                    "set dataset.root"
+                )
+        others = MisnamedImages()
+        images = {
+            split: self._kept(home, sources, others) for split, sources in layout.sources.items()
+        }
+        others.warn(self.name)
+        self._refuse_distractors(layout, images.get(QUERY, []))
+        splits = numbered_splits(
+            self.name, home, self._divided(layout, images), self.cameras,
+            one_numbering=self.one_numbering, unique_cameras=layout.unique_cameras,
+            keeps_numbers=all(
+                source.templates.is_one_group("identity")
+                for sources in layout.sources.values() for source in sources
+            ),
+            layout=layout.text, protocol=layout.protocol,
+        )  # fmt: skip
+        needed = [TRAIN, QUERY, GALLERY] if not {ALL, TEST} & set(images) else [TRAIN]
+        if not layout.test_share < 1:
+            needed = [QUERY, GALLERY]
+        require_images(splits, expected, [s for s in needed if s in images or TRAIN not in images])
+        layout.facts.warn_if_different(splits)
+        return splits
+
+    def _found(self) -> tuple[_Layout, Path, Path]:
+        """Return the variant's layout, its folder, and the folder to recommend in messages."""
+        marks = [
+            mark
+            for layout in self._layouts.values()
+            for mark in ([layout.home] if layout.home else layout.marks)
+        ]
+        home, official = find_dataset_folder(self.root, self.official_folders, marks)
+        if self.variant is None:
+            chosen = next(
+                (
+                    layout
+                    for layout in self._layouts.values()
+                    if any((home / layout.home / folder).is_dir() for folder in layout.folders())
+                ),
+                next(iter(self._layouts.values())),
+            )
+        else:
+            chosen = self._layouts[self.variant]
+        if chosen.home and self.root.name == chosen.home and self.root.is_dir():
+            return chosen, self.root, self.root
+        if not chosen.home:
+            return chosen, home, official
+        return chosen, home / chosen.home, home / chosen.home
+
+    def _kept(
+        self, home: Path, sources: Sequence[SplitSource], others: MisnamedImages
+    ) -> list[ImageLabels]:
+        """Return the images of sources without junk."""
+        images = [image for source in sources for image in source.read(self.name, home, others)]
+        if strange := [image for image in images if self.cameras.refuses(image.camera)]:
+            raise UserError(
+                f"{self.name}: {len(strange)} image name(s) have a camera that the dataset does "
+                f"not have, the first is {shown(strange[0].path)} with {strange[0].camera!r}; "
+                "move them elsewhere or correct dataset.root"
+            )
+        return [image for image in images if plain(image.identity) not in self.junk]
+
+    def _refuse_distractors(self, layout: _Layout, queries: Sequence[ImageLabels]) -> None:
+        strange = [image.path for image in queries if plain(image.identity) in self.distractors]
+        if strange:
+            where = " or ".join(source.folder for source in layout.sources.get(GALLERY, ()))
+            raise UserError(
+                f"{self.name}: {len(strange)} query image(s) of a distractor, the first is "
+                f"{shown(strange[0])}; move them to {where}, or correct dataset.distractors"
+            )
+
+    def _divided(
+        self, layout: _Layout, images: Mapping[str, Sequence[ImageLabels]]
+    ) -> dict[str, list[ImageLabels]]:
+        """Return the images of training, query and gallery."""
+        parts = {split: list(images.get(split, ())) for split in (TRAIN, QUERY, GALLERY)}
+        if TRAIN not in images and layout.test_share < 1 and QUERY in images:
+            return divide_identities(parts, layout.test_share, self.distractors)
+        for split in (ALL, TEST):
+            undivided = [image._replace(split="" if split == ALL else TEST)
+                         for image in images.get(split, ())]  # fmt: skip
+            assigned = assign_splits(undivided, layout.test_share)
+            for image, chosen in zip(undivided, assigned, strict=True):
+                parts[chosen].append(image)
+        return parts
+
+
+def _layout_of(settings: Mapping[str, object]) -> _Layout:
+    """Return the layout that settings describe."""
+    for key in settings:
+        if key not in OF_VARIANT:
+            raise ValueError(f"{key} is no such setting; valid: {', '.join(OF_VARIANT)}")
+    splits, marks = settings["splits"], settings["marks"]
+    if not isinstance(splits, Mapping) or not splits or not set(splits) <= set(PARTS):
+        raise ValueError(f"splits must be settings of some of {', '.join(PARTS)}, got {splits!r}")
+    usual = {key: value for key, value in settings.items() if key in READING}
+    unique = usual.get("camera") == UNIQUE
+    if unique:
+        del usual["camera"]
+    sources = {
+        split: [
+            SplitSource.of(
+                f"splits.{split}", usual | ({"folder": own} if isinstance(own, str) else own)
+            )
+            for own in (given if isinstance(given, (list, tuple)) else [given])
+        ]
+        for split, given in splits.items()
+    }
+    every = [source for parts in sources.values() for source in parts]
+    folders = list(dict.fromkeys(source.folder for source in every))
+    lists = list(dict.fromkeys(file for source in every for file in source.lists))
+    if not isinstance(marks, (list, tuple)):
+        marks = lists or [folder for folder in folders if folder] or ["."]
+    example = next((s.line_example if s.lists else s.example for s in every), "")
+    braces = "{" + ",".join([*folders, *lists]) + "}"
+    return _Layout(
+        home=str(settings.get("home") or ""),
+        sources=sources,
+        text=str(settings["layout"] or f"{braces} with names as {example}"),
+        facts=Facts.of(settings["facts"]),
+        protocol=str(settings["protocol"]),
+        test_share=checks.real("test_share", settings["test_share"], 0, 1),
+        unique_cameras=unique,
+        marks=tuple(marks),
+    )
+
+
+def _merged(usual: object, own: object) -> object:
+    """Return the splits of a variant: its own, and the others as they are."""
+    if isinstance(usual, Mapping) and isinstance(own, Mapping):
+        return {**usual, **own}
+    return usual if own is None else own
