@@ -180,7 +180,7 @@ def test_at_the_lowest_eps_that_there_is_stability_looks_above_alone():
     assert choice.scores[0] == pytest.approx(0)
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("criterion", [name for name in CRITERIA if name != "largest_share"])
 @pytest.mark.parametrize(("within", "between"), [(0.3, 0.6), (0.45, 0.7)])
 def test_eps_lies_between_the_distances_within_and_between_clusters(criterion, within, between):
     dense, names = blocks(within, between)
@@ -382,3 +382,29 @@ def test_two_processes_choose_as_one(whole, tiny, tmp_path):
 def test_refuses_what_makes_no_sense(arguments, message):
     with pytest.raises(ValueError, match=message):
         AdaptiveSchedule(**arguments)
+
+
+def test_largest_share_is_the_largest_eps_without_a_giant_cluster() -> None:
+    chain = np.abs(np.subtract.outer(np.arange(60), np.arange(60))) * 0.01 + 0.3
+    np.fill_diagonal(chain, 0)
+    apart, _ = blocks(0.1, 0.9, sizes=(6,) * 10)  # ten clusters of six, a chain beyond 0.3
+    dense = np.minimum(apart, chain)
+    graph = as_graph(dense)
+    schedule = AdaptiveSchedule(0.7, 0.1, criterion="largest_share", share=0.15)
+    choice = schedule.choose(graph, DBSCAN(), 0)
+
+    def largest(eps: float) -> int:
+        labels = DBSCAN().fit_predict(graph, eps)
+        return int(np.bincount(labels[labels >= 0], minlength=1).max())
+
+    good = [eps for eps in choice.candidates if largest(eps) <= 0.15 * 60]
+    assert choice.eps == max(good) < 0.7
+    assert largest(0.7) == 60
+
+
+def test_largest_share_without_a_good_eps_is_the_start() -> None:
+    one, _ = blocks(0.05, 0.9, sizes=(40,))
+    schedule = AdaptiveSchedule(0.7, 0.4, criterion="largest_share")
+    choice = schedule.choose(as_graph(one), DBSCAN(), 0)
+    assert choice.eps == 0.7  # all are one cluster at every eps: no eps is better
+    assert max(choice.scores) == pytest.approx(0.1 - 1.0)

@@ -33,7 +33,7 @@ OUTLIERS = ("drop", "single", "attach")
 FEATURES = ("student", "teacher", "average")
 """Embeddings that ``PseudoLabeler`` clusters; ``average`` is their normalised mean."""
 
-CRITERIA = ("knee", "valley", "stability")
+CRITERIA = ("knee", "valley", "stability", "largest_share")
 """Criteria of ``AdaptiveSchedule``."""
 
 CACHES = ("auto", "ram", "none")
@@ -192,6 +192,7 @@ def adaptive_schedule(
     step: float = 0.01,
     neighbors: int = 10,
     reach: int = 3,
+    share: float = 0.1,
 ) -> None:
     """Check ``AdaptiveSchedule``."""
     checks.real("start", start, 0, 1, open_low=True, open_high=True)
@@ -202,6 +203,7 @@ def adaptive_schedule(
     checks.real("step", step, 1e-3, 1)
     checks.integer("neighbors", neighbors, low=2)
     checks.integer("reach", reach, low=1, high=math.ceil(start / step))
+    checks.real("share", share, 0, 1, open_low=True)
 
 
 def augmentation(

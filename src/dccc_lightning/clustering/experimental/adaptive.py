@@ -1,7 +1,7 @@
 """Adaptive DCPS: the eps of an epoch from the distances of that epoch.
 
 Not in the paper, whose schedules depend on the epoch only. Every eps of a grid gets a score by one
-of three criteria, and the highest score wins; of equal scores the largest eps. The choice has no
+of four criteria, and the highest score wins; of equal scores the largest eps. The choice has no
 memory and no randomness, so a resumed run chooses as an uninterrupted one.
 
 ``knee``: the share of images whose ``neighbors``-th nearest image is within eps rises fast among
@@ -19,6 +19,10 @@ are the maxima between ``floor`` and eps and above eps: 0 on a slope.
 Guyon, PSB 2002, with eps in the place of resampling). The score is the mean adjusted Rand index
 between the labels at eps and those ``reach`` steps below and above, as far as the graph has
 distances, with every outlier a cluster of its own; 0 for fewer than two clusters.
+
+``largest_share``: DBSCAN joins identities through chains of images, at first into one cluster. The
+score is ``share`` less the share of the images in the largest cluster, at most 0: the choice is the
+largest eps at which no cluster has more than ``share`` of the images.
 """
 
 from collections.abc import Callable
@@ -57,6 +61,7 @@ class AdaptiveSchedule:
             ``min_samples`` of DBSCAN it is an image of the same camera, and eps is too small.
         reach: Steps around a candidate for ``valley`` and ``stability``, at most from 0 to
             ``start``.
+        share: Largest share of the images in a cluster, for ``largest_share``.
     """
 
     start: float = 0.7
@@ -65,6 +70,7 @@ class AdaptiveSchedule:
     step: float = 0.01
     neighbors: int = 10
     reach: int = 3
+    share: float = 0.1
 
     def __post_init__(self) -> None:
         ranges.adaptive_schedule(**asdict(self))
@@ -84,7 +90,7 @@ class AdaptiveSchedule:
 
         Args:
             graph: Distances of the epoch, at least up to ``start``.
-            algorithm: Clustering algorithm; used by ``stability`` only.
+            algorithm: Clustering algorithm; used by ``stability`` and ``largest_share``.
             epoch: From 0; without influence.
         """
         checks.integer("epoch", epoch, low=0)
@@ -151,9 +157,19 @@ def _stability(
     return np.asarray(np.where(some, sums / np.maximum(below + above, 1), 0.0))
 
 
+def _largest_share(
+    schedule: AdaptiveSchedule, graph: NeighborGraph, algorithm: ClusteringAlgorithm
+) -> Floats:
+    """Return ``share`` less the share of the largest cluster at each eps, at most 0."""
+    labels = [algorithm.fit_predict(graph, float(eps)) for eps in schedule._grid]
+    largest = [cluster_quality.cluster_sizes(found).max(initial=0) for found in labels]
+    return np.minimum(schedule.share - np.array(largest) / len(graph), 0.0)
+
+
 CRITERIA: dict[str, Callable[[AdaptiveSchedule, NeighborGraph, ClusteringAlgorithm], Floats]] = {
     "knee": _knee,
     "valley": _valley,
     "stability": _stability,
+    "largest_share": _largest_share,
 }
 """Scores by ``criterion``."""

@@ -24,6 +24,7 @@ from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.split_embedding import embed_split
 from dccc_lightning.metrics.cluster_summary import summarize
+from dccc_lightning.metrics.label_alarms import label_alarms, schedule_alarms
 from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.neighbors.camera_normalization import any_camera_repeats
@@ -79,6 +80,7 @@ class Recluster(Callback):
         self.choice: Choice | None = None
         self.seconds: dict[str, float] = {}
         self.watchers: list[Watcher] = []
+        self._warned = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Register as the label source of the datamodule.
@@ -107,6 +109,9 @@ class Recluster(Callback):
                 f"clustering.camera={self.labeler.camera}: no camera has two training images; "
                 "choose clustering.camera=none"
             )
+        if stage == "fit" and trainer.is_global_zero:
+            for alarm in schedule_alarms(self.schedule, trainer.max_epochs or 1):
+                log.warning("scheduler: %s", alarm)
         if stage == "fit" and datamodule.labels_epoch >= trainer.current_epoch:
             datamodule.discard_labels()  # those of a checkpoint are restored later
         datamodule.label_source = lambda epoch: self.refresh(pl_module, datamodule, epoch)
@@ -140,11 +145,19 @@ class Recluster(Callback):
         }
         self.summary["cluster/overall_silhouette"] = overall_silhouette(self.summary)
         self.summary |= figures
+        self._warn(len(labels))
         self.seconds = {
             "embedding": embedded - start, "clustering": time.perf_counter() - embedded,
         }  # fmt: skip
         for watch in self.watchers:
             watch(epoch, unit, labels, previous, figures["cluster/eps"])
+
+    def _warn(self, images: int) -> None:
+        """Log what is wrong with the first labels of this process."""
+        if not self._warned and collectives.world()[0] == 0:
+            for alarm in label_alarms(self.summary, images):
+                log.warning("pseudo labels: %s", alarm)
+        self._warned = True
 
     def _networks(self) -> tuple[str, ...]:
         """Return the names of the networks whose embeddings are needed, the teacher last."""
