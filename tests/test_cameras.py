@@ -441,7 +441,7 @@ class TestAtTestTime:
 
         module = Module()
         for chosen in (True, False):
-            EvaluationEvery(1, camera_center=chosen).setup(None, module, "validate")
+            EvaluationEvery(1, chosen, "market1501").setup(None, module, "validate")
             module.on_validation_epoch_start()
             assert module.retrieval["val"].camera_center is chosen
             results = summarize_run([{"epoch": 0, "val/mAP": 0.5} | SCORED], 0, 1, {"mAP": 60.0},
@@ -458,7 +458,7 @@ class TestAtTestTime:
         assert outcome.code == 0, outcome.err
         results = json.loads(Path("run/results.json").read_text())
         assert results["note"] == "camera-centred at test time"
-        assert results["protocol"]["camera_center"] is True
+        assert results["options"]["camera_center"] is True
         assert "camera-centred at test time" in Path("run/matrix.md").read_text()
         assert "camera-centred at test time" in Path("run/matrix.csv").read_text()
         assert "camera-centred" in outcome.out

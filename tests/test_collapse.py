@@ -228,7 +228,9 @@ def test_a_validation_says_so_once(caplog):
             n = len(part[0])
             images, identities, cameras = (torch.from_numpy(column) for column in part)
             module.validation_step(
-                EvalBatch(images, identities, cameras, torch.full((n,), is_query), torch.arange(n)),
+                EvalBatch(
+                    images, identities, cameras, torch.full((n,), is_query), torch.arange(n), {}
+                ),
                 0,
             )
         module.on_validation_epoch_end()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import evaluation
-from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
+from dccc_lightning.inference.evaluation import EvaluationOptions, evaluate_networks
 from dccc_lightning.metrics.queries import count_queries
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
@@ -80,7 +80,9 @@ def reference(splits, flip=False, rerank=None, ap="non_interpolated"):
 class TestEvaluation:
     @pytest.mark.parametrize("flip", [False, True])
     def test_scores_are_those_of_the_embeddings(self, splits, flip):
-        (found,), _ = evaluate_networks([Columns()], splits, Protocol(flip=flip), batch_size=4)
+        (found,), _ = evaluate_networks(
+            [Columns()], splits, EvaluationOptions(flip=flip), batch_size=4
+        )
         expected = reference(splits, flip)
         assert {k: v for k, v in found["cosine"].items() if k != "mAP_oxford"} == pytest.approx(
             expected
@@ -96,14 +98,14 @@ class TestEvaluation:
     @pytest.mark.slow
     def test_scores_reranked_by_camera_come_beside(self, splits):
         rerank = CameraRerank(1, 2, 1, 1)
-        (found,), _ = evaluate_networks([Columns()], splits, Protocol(rerank=rerank))
+        (found,), _ = evaluate_networks([Columns()], splits, EvaluationOptions(rerank=rerank))
         assert list(found) == ["cosine", "ca_reranked"]
         assert found["ca_reranked"]["mAP"] == pytest.approx(reference(splits, rerank=rerank)["mAP"])
         assert found["ca_reranked"] != found["cosine"]
 
     def test_reranked_scores_come_beside(self, splits):
         rerank = Rerank(k1=4, k2=2)
-        (found,), _ = evaluate_networks([Columns()], splits, Protocol(rerank=rerank))
+        (found,), _ = evaluate_networks([Columns()], splits, EvaluationOptions(rerank=rerank))
         assert found["cosine"]["mAP"] == pytest.approx(reference(splits)["mAP"])
         assert found["reranked"]["mAP"] == pytest.approx(reference(splits, rerank=rerank)["mAP"])
         assert found["reranked"] != found["cosine"]
@@ -119,13 +121,13 @@ class TestEvaluation:
         monkeypatch.setattr(evaluation, "decoded_batches", spy)
         networks = [Columns(), Columns(16, 4), Columns(), Columns()]
         networks[3].interpolation = "bilinear"  # another filter is decoded apart
-        found, _ = evaluate_networks(networks, splits, Protocol())
+        found, _ = evaluate_networks(networks, splits, EvaluationOptions())
         kinds = [(18, 8, 4, "bicubic"), (18, 8, 4, "bilinear"), (18, 16, 4, "bicubic")]
         assert sorted(calls) == sorted(kinds * 2)
         assert found[0] == found[2] != found[1]
 
     def test_an_unreadable_image_ends_it_or_is_left_out(self, splits, caplog):
-        expected, _ = evaluate_networks([Columns()], splits, Protocol())
+        expected, _ = evaluate_networks([Columns()], splits, EvaluationOptions())
         bad = splits.root / "bad.png"
         bad.write_bytes(b"no image")
         query = Records.from_rows(
@@ -134,8 +136,10 @@ class TestEvaluation:
         )  # fmt: skip
         broken = Splits("stripes", splits.root, splits.train, query, splits.gallery)
         with pytest.raises(UserError, match=r"bad\.png.*dataset\.on_error=skip"):
-            evaluate_networks([Columns()], broken, Protocol())
-        found, read = evaluate_networks([Columns()], broken, Protocol(), skip_unreadable=True)
+            evaluate_networks([Columns()], broken, EvaluationOptions())
+        found, read = evaluate_networks(
+            [Columns()], broken, EvaluationOptions(), skip_unreadable=True
+        )
         assert found == expected
         assert "1 unreadable query images skipped" in caplog.text
         assert (len(read.query), len(read.gallery)) == (len(splits.query), len(splits.gallery))
@@ -147,7 +151,7 @@ class TestEvaluation:
         paths = [bad if hit else p for p, hit in zip(splits.gallery.paths, is_match, strict=True)]
         gallery = replace(splits.gallery, paths=tuple(paths))
         broken = replace(splits, gallery=gallery)
-        _, read = evaluate_networks([Columns()], broken, Protocol(), skip_unreadable=True)
+        _, read = evaluate_networks([Columns()], broken, EvaluationOptions(), skip_unreadable=True)
         lost = int((splits.query.identities == splits.query.identities[0]).sum())
         assert f"{lost} of {len(splits.query)} queries have no match" in caplog.text
         assert count_queries(read)["scored_queries"] == len(splits.query) - lost
@@ -161,13 +165,13 @@ class TestEvaluation:
                 evaluate_networks(
                     [Columns()],
                     Splits("x", splits.root, empty, query, splits.gallery),
-                    Protocol(),
+                    EvaluationOptions(),
                     skip_unreadable=True,
                 )
 
     def test_a_ranking_that_cannot_be_is_one_line(self, splits):
         with pytest.raises(UserError, match="stripes: k1 must be below"):
-            evaluate_networks([Columns()], splits, Protocol(rerank=Rerank(k1=99)))
+            evaluate_networks([Columns()], splits, EvaluationOptions(rerank=Rerank(k1=99)))
 
 
 def test_both_precisions_are_those_of_two_calls(splits):
@@ -275,14 +279,18 @@ class TestCommand:
         )  # fmt: skip
         assert outcome.code == 0, outcome.err
         results = json.loads((tmp_path / "out" / "results.json").read_text())
-        assert results["protocol"] == {"flip": True, "rerank": {"k1": 8, "k2": 3, "weight": 0.3}}
+        assert results["options"] == {
+            "protocol": "auto",
+            "flip": True,
+            "rerank": {"k1": 8, "k2": 3, "weight": 0.3},
+        }
         assert list(results["datasets"]) == ["first", "second"]
         assert len({results["datasets"][name]["root"] for name in ("first", "second")}) == 2
         cell = results["scores"]["bundled"]["second"]["reranked"]
         line = (tmp_path / "out" / "matrix.csv").read_text().splitlines()[1].split(",")
         assert line[-2:] == [f"{cell['mAP']:.4f}", f"{cell['rank1']:.4f}"]
         assert f"{cell['mAP']:.1f}" in (tmp_path / "out" / "matrix.md").read_text()
-        assert "second, per cent" in outcome.out
+        assert "second (market1501), per cent" in outcome.out
 
     def test_without_a_checkpoint_the_model_is_evaluated(self, command, tiny, tmp_path):
         outcome = command("task=evaluate", *tiny[:4], "trainer=cpu", "output=out")

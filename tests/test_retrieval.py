@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
-from dccc_lightning.metrics import rank_positions, retrieval_scores
+from dccc_lightning.metrics import gallery_matches, rank_positions
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.reranking import Rerank
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
@@ -172,9 +172,9 @@ def test_distractors_stand_between_a_query_and_its_match():
 
 def test_the_score_matrix_never_exceeds_a_block(monkeypatch):
     shapes = []
-    original = retrieval_scores.positions
+    original = gallery_matches.positions
     monkeypatch.setattr(
-        retrieval_scores,
+        gallery_matches,
         "positions",
         lambda s, *_: (shapes.append(tuple(s.shape)), original(s, *_))[1],
     )
@@ -404,6 +404,7 @@ def test_a_process_without_images_gathers_what_the_others_hold():
     theirs = [torch.tensor(rows["features"].shape[1])] + [
         rows[name] for name in ("features", "identities", "cameras", "is_query", "indices")
     ]
+    theirs.append(torch.full((len(rows["features"]), 4), -1))  # the other labels
     arriving = iter(theirs)
 
     def gather(own, group=None):

@@ -225,3 +225,28 @@ def test_a_folder_that_is_no_sweep_is_named(tmp_path):
     (tmp_path / "0" / "results.json").write_text("{")
     with pytest.raises(UserError, match="0: not a job"):
         read_jobs(tmp_path)
+
+
+def test_scores_of_two_protocols_are_not_compared(sweep, tmp_path, capsys):
+    one = report({"sweep_folder": str(sweep)}, tmp_path / "one")
+    assert one["protocols"] == ["market1501"]
+    assert "protocol market1501" in (tmp_path / "one" / "table.md").read_text().splitlines()[0]
+    path = sweep / "0" / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": "leave_one_out"}))
+    table = tabulate(read_jobs(sweep))
+    assert table.best is None
+    assert [row.protocol for row in table.rows] == ["leave_one_out"] + ["market1501"] * 4
+    assert table.header()[2] == "protocol"
+    assert "scheduler,scheduler.start,protocol,jobs" in to_csv(table)
+    found = report({"sweep_folder": str(sweep)}, tmp_path / "two")
+    assert found["best"] is None
+    assert found["protocols"] == ["leave_one_out", "market1501"]
+    written = {path.name for path in (tmp_path / "two").iterdir()}
+    assert written == {"table.md", "table.csv", "jobs.csv", "report.html", "results.json"}
+    text = (tmp_path / "two" / "table.md").read_text()
+    assert "(leave_one_out, market1501) are not comparable" in text
+    assert "**" not in text
+    assert "Not compared: scores of 2 protocols." in (tmp_path / "two/report.html").read_text()
+    assert "not compared: scores of different protocols" in " ".join(
+        capsys.readouterr().out.split()
+    )

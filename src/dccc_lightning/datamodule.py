@@ -260,6 +260,11 @@ class ReIDDataModule(pl.LightningDataModule):
             torch.from_numpy(records.cameras[chosen]).to(device),
             torch.full_like(positions, dataloader_idx == 0, dtype=torch.bool),
             positions,
+            {
+                name: torch.from_numpy(values[chosen]).to(device)
+                for name, values in records.columns.items()
+                if name != "frame"
+            },
         )
 
     def _drawn_by(self) -> dict[str, int]:

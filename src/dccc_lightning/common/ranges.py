@@ -36,6 +36,13 @@ FEATURES = ("student", "teacher", "average")
 CRITERIA = ("knee", "valley", "stability", "largest_share")
 """Criteria of ``AdaptiveSchedule``."""
 
+PROTOCOLS = (
+    "market1501", "single_shot", "prcc_same_clothes", "prcc_clothes_changed", "vehicleid",
+    "cuhk03_classic", "clothes_changed", "same_clothes", "cross_modality", "sysu_all_search",
+    "sysu_indoor_search", "llcm", "leave_one_out", "other_session", "other_tracklet", "tracklets",
+)  # fmt: skip
+"""Evaluation protocols; ``metrics.protocols`` has their rules."""
+
 CACHES = ("auto", "ram", "none")
 ON_ERROR = ("fail", "skip")
 POLICIES = ("stop", "skip")
@@ -283,10 +290,16 @@ def supervised(label_smoothing: float = 0.1) -> None:
     checks.real("label_smoothing", label_smoothing, 0, 1)
 
 
-def evaluation(epochs: int, camera_center: bool = False) -> None:
+def evaluation(epochs: int, camera_center: bool = False, protocol: str = "auto") -> None:
     """Check ``EvaluationEvery``."""
     checks.integer("eval_every", epochs, 1)
+    evaluated(camera_center, protocol)
+
+
+def evaluated(camera_center: bool = False, protocol: str = "auto") -> None:
+    """Check the settings of ``evaluate``."""
     checks.boolean("evaluate.camera_center", camera_center)
+    checks.choice("evaluate.protocol", protocol, ("auto", *PROTOCOLS))
 
 
 def panels(folder: object, every: int | None = None) -> None:

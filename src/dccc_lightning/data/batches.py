@@ -1,5 +1,6 @@
 """Batches passed from the loaders to the module."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -49,6 +50,7 @@ class EvalBatch(NamedTuple):
         cameras: (b,) int64.
         is_query: (b,) bool.
         indices: (b,) int64 positions within the query or the gallery split.
+        labels: (b,) int64 each, the known columns of the records by name.
     """
 
     images: Tensor
@@ -56,3 +58,4 @@ class EvalBatch(NamedTuple):
     cameras: Tensor
     is_query: Tensor
     indices: Tensor
+    labels: Mapping[str, Tensor]

@@ -14,36 +14,44 @@ from dccc_lightning.data.image_stream import decoded_batches
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.metrics.protocol_arrangement import split_labels
+from dccc_lightning.metrics.protocol_scores import evaluate_protocol
+from dccc_lightning.metrics.protocols import Protocol, protocol_of
 from dccc_lightning.metrics.queries import check_queries
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
-from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 
 log = logging.getLogger(__name__)
 
 Scores = dict[str, float]
-"""mAP, mAP_oxford, mINP, rank1, rank5 and rank10 as fractions."""
+"""mAP, mAP_oxford, mINP, rank1, rank5 and rank10 as fractions; with ``_std``, their deviations."""
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """Evaluation protocol.
+class EvaluationOptions:
+    """Options of an evaluation.
 
     Attributes:
+        protocol: Name of the evaluation protocol; ``auto`` is the dataset's own.
         flip: Average the embeddings of an image and its mirror image.
         rerank: Also rank by k-reciprocal re-ranking; None for cosine only.
         camera_center: Centre the embeddings by camera, see ``evaluate_retrieval``.
     """
 
+    protocol: str = "auto"
     flip: bool = False
     rerank: Rerank | CameraRerank | None = None
     camera_center: bool = False
+
+    def rules(self, splits: Splits) -> Protocol:
+        """Return the protocol of a dataset."""
+        return protocol_of(self.protocol, splits)
 
 
 def evaluate_networks(
     embedders: Sequence[ImageEmbedder],
     splits: Splits,
-    protocol: Protocol,
+    options: EvaluationOptions,
     batch_size: int = 256,
     skip_unreadable: bool = False,
 ) -> tuple[list[dict[str, Scores]], Splits]:
@@ -52,19 +60,20 @@ def evaluate_networks(
     Args:
         embedders: Networks to evaluate.
         splits: Splits of the dataset; training images are not read.
-        protocol: Evaluation protocol.
+        options: Options of the evaluation.
         batch_size: Number of images per step.
         skip_unreadable: Skip images that cannot be decoded, with a warning.
 
     Returns:
-        For each network ``cosine`` and, with ``protocol.rerank``, ``reranked`` or ``ca_reranked``;
+        For each network ``cosine`` and, with ``options.rerank``, ``reranked`` or ``ca_reranked``;
         and the splits without the images that were skipped.
 
     Raises:
         UserError: Query or gallery is empty, no query has a match, an image cannot be read, or
             there are fewer images than ``rerank`` needs.
     """
-    check_queries(splits)
+    rules = options.rules(splits)
+    check_queries(splits, rules)
     read = splits
     scores: dict[int, dict[str, Scores]] = {}
     resizings = [(e.height, e.width, e.interpolation) for e in embedders]
@@ -72,20 +81,19 @@ def evaluate_networks(
         group = [i for i, other in enumerate(resizings) if other == resizing]
         networks = [embedders[i] for i in group]
         query, queries = embed_records(
-            networks, splits.query, "query", protocol.flip, batch_size, skip_unreadable
+            networks, splits.query, "query", options.flip, batch_size, skip_unreadable
         )
         gallery, galleries = embed_records(
-            networks, splits.gallery, "gallery", protocol.flip, batch_size, skip_unreadable
+            networks, splits.gallery, "gallery", options.flip, batch_size, skip_unreadable
         )
         if len(query) < len(read.query) or len(gallery) < len(read.gallery):
             read = replace(splits, query=query, gallery=gallery)
-            check_queries(read)
+            check_queries(read, rules)
         for i, query_features, gallery_features in zip(group, queries, galleries, strict=True):
             device = embedders[i].device
             scores[i] = _rank(
-                splits.name, query, query_features.to(device), gallery,
-                gallery_features.to(device), protocol,
-            )  # fmt: skip
+                read, torch.cat([query_features, gallery_features]).to(device), rules.name, options
+            )
             warn_of_collapse(sampled(gallery_features), f"gallery images of {splits.name}", log)
     return [scores[i] for i in range(len(embedders))], read
 
@@ -148,27 +156,23 @@ def _embed(embedder: ImageEmbedder, pixels: Tensor, flip: bool) -> Tensor:
 
 
 def _rank(
-    dataset: str,
-    query: Records,
-    query_features: Tensor,
-    gallery: Records,
-    gallery_features: Tensor,
-    protocol: Protocol,
+    splits: Splits, features: Tensor, protocol: str, options: EvaluationOptions
 ) -> dict[str, Scores]:
+    """Score the embeddings of the query images followed by those of the gallery."""
+    labels = split_labels(splits.query, splits.gallery)
+    query, gallery = torch.arange(len(features)).tensor_split([len(splits.query)])
     rankings: dict[str, Rerank | CameraRerank | None] = {"cosine": None}
-    if protocol.rerank is not None:
-        by_camera = isinstance(protocol.rerank, CameraRerank)
-        rankings["ca_reranked" if by_camera else "reranked"] = protocol.rerank
+    if options.rerank is not None:
+        by_camera = isinstance(options.rerank, CameraRerank)
+        rankings["ca_reranked" if by_camera else "reranked"] = options.rerank
     scores: dict[str, Scores] = {}
     for name, settings in rankings.items():
         try:
-            found = evaluate_retrieval(
-                query_features, query.identities, query.cameras,
-                gallery_features, gallery.identities, gallery.cameras,
-                ap="both", rerank=settings, camera_center=protocol.camera_center,
-                warn=False,
+            found = evaluate_protocol(
+                protocol, features, labels, query, gallery,
+                ap="both", rerank=settings, camera_center=options.camera_center, warn=False,
             )  # fmt: skip
         except ValueError as error:
-            raise UserError(f"{dataset}: {error}") from error
+            raise UserError(f"{splits.name}: {error}") from error
         scores[name] = {key: float(value) for key, value in found.items()}
     return scores

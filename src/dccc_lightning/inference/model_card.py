@@ -8,7 +8,7 @@ import yaml
 
 from dccc_lightning.inference.image_embedder import Origin
 from dccc_lightning.reports.label_free import FIGURES
-from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES, cell, noted
 
 PAPER = (
     'He, Xue, Du, Zhao, Su, "Dynamic Clustering and Cluster Contrastive Learning for '
@@ -204,14 +204,15 @@ def _figures(origin: Origin, results: Mapping[str, Any] | None) -> str:
     rows = [
         (
             name.format(**chosen),
-            *(f"{scores[score]:.1f}" if score in scores else "" for score in SCORES),
+            *(cell(scores, score) for score in SCORES),
         )
         for key, name in _FIGURES.items()
         if isinstance(scores := results.get(key), Mapping)
     ]
-    scale = noted("per cent", results.get("note"))
+    protocol = f"protocol {results.get('protocol', 'market1501')}"
+    unit = noted(f"{protocol}, per cent", results.get("note"))
     return (
-        f"On the test split of {origin.dataset}, {scale}, {_one_run(origin, results)}\n\n"
+        f"On the test split of {origin.dataset}, {unit}, {_one_run(origin, results)}\n\n"
         f"{_table(('', *(SCORE_NAMES[score] for score in SCORES)), rows)}"
     )
 

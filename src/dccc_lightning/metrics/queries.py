@@ -1,55 +1,88 @@
-"""Valid queries: those with a match in the gallery under another camera."""
+"""Valid queries: those with a match in the gallery by the rules of the protocol."""
 
 import logging
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.data.records import UNKNOWN, Records, Splits
 from dccc_lightning.errors import UserError
+from dccc_lightning.metrics.protocol_arrangement import (
+    Arrangement,
+    arrange,
+    known_labels,
+    split_labels,
+)
+from dccc_lightning.metrics.protocols import MARKET1501, Protocol
 
 log = logging.getLogger(__name__)
 
 
-def has_match(query: Records, gallery: Records) -> NDArray[np.bool_]:
-    """Return a mask (Q,) of the queries with a match, by the rules of ``evaluate_retrieval``."""
-    matches = _count(query.identities, gallery.identities)
-    pairs = np.stack([gallery.identities, gallery.cameras], axis=1)
-    mine = np.stack([query.identities, query.cameras], axis=1)
-    _, codes = np.unique(np.concatenate([mine, pairs]), axis=0, return_inverse=True)
-    same_camera = _count(codes[: len(query)], codes[len(query) :])
-    left_out = np.where(query.cameras == UNKNOWN, 0, same_camera)
-    return np.asarray((query.identities != UNKNOWN) & (matches > left_out))
+def has_match(
+    query: Records, gallery: Records, protocol: Protocol = MARKET1501
+) -> NDArray[np.bool_]:
+    """Return a mask of the protocol's queries with a match; (Q,) where the split gives them."""
+    return _has_match(arrange(protocol, split_labels(query, gallery), len(query)))
 
 
-def _count(wanted: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count each of ``wanted`` among ``values``."""
-    ordered = np.sort(values)
-    return np.searchsorted(ordered, wanted, "right") - np.searchsorted(ordered, wanted)
+def _has_match(found: Arrangement) -> NDArray[np.bool_]:
+    """Count matches by combinations of labels, of which there are far fewer than images."""
+    names = [name for name in found.labels if name != "image"]
+    rows = np.stack([found.labels[name] for name in names], axis=1)
+    kinds, kind_of = np.unique(rows, axis=0, return_inverse=True)
+    kind_of = kind_of.ravel()
+    counts = np.bincount(kind_of[found.gallery], minlength=len(kinds))
+    asked = np.unique(kind_of[found.query])
+    labels = {name: kinds[:, i] for i, name in enumerate(names)}
+    identities = labels["identity"]  # ascending, if it is the first column
+    start, stop = (np.searchsorted(identities, identities[asked], side) for side in _SIDES)
+    sizes = np.where(identities[asked] == UNKNOWN, 0, stop - start)
+    pairs = np.repeat(np.arange(len(asked)), sizes)
+    columns = np.arange(len(pairs)) - np.repeat(sizes.cumsum() - sizes, sizes) + start[pairs]
+    kept = ~found.protocol.left_out(labels, labels, asked[pairs], columns)
+    matches = np.bincount(pairs[kept], counts[columns[kept]], minlength=len(asked))
+    if found.protocol.test != "split":  # an image of both sides is no match of itself
+        own = pairs[kept & (asked[pairs] == columns)]
+        matches[own] -= 1
+    by_kind = np.zeros(len(kinds), dtype=bool)
+    by_kind[asked] = matches > 0
+    return by_kind[kind_of[found.query]]
 
 
-def count_queries(splits: Splits) -> dict[str, int]:
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+
+
+def count_queries(splits: Splits, protocol: Protocol = MARKET1501) -> dict[str, int]:
     """Return the number of queries and of valid queries, for results.json."""
-    scored = has_match(splits.query, splits.gallery)
+    scored = has_match(splits.query, splits.gallery, protocol)
     return {"query": len(scored), "scored_queries": int(scored.sum())}
 
 
-def check_queries(splits: Splits) -> int:
+def check_queries(splits: Splits, protocol: Protocol = MARKET1501) -> int:
     """Return the number of valid queries; log a warning if some are not.
 
     Raises:
-        UserError: No query is valid, or the gallery is empty.
+        UserError: No query is valid, the gallery is empty, or the dataset has no label that the
+            protocol needs.
     """
+    check_labels(splits, protocol)
     total = len(splits.query)
     if total and len(splits.gallery):
-        scored = int(has_match(splits.query, splits.gallery).sum())
+        matched = has_match(splits.query, splits.gallery, protocol)
+        scored = int(matched.sum())
         if scored:
-            if scored < total:
+            if scored < len(matched):
                 log.warning(
                     "%s: %d of %d queries have no match in the gallery and do not count",
-                    *(splits.name, total - scored, total),
+                    *(splits.name, len(matched) - scored, len(matched)),
                 )
             return scored
+        if protocol != MARKET1501:
+            raise UserError(
+                f"{splits.name}: none of {len(matched)} queries in {splits.root} has a match by "
+                f"evaluate.protocol={protocol.name}; choose another, such as auto"
+            )
     reason = seen_by_one_camera(splits)
     if reason and bool(total) == bool(
         len(splits.gallery)
@@ -64,6 +97,20 @@ def check_queries(splits: Splits) -> int:
     raise UserError(
         f"{splits.name}: no {missing} images in {splits.root}, so nothing to evaluate on"
     )
+
+
+def check_labels(splits: Splits, protocol: Protocol) -> None:
+    """Check that the test split has the labels of the protocol.
+
+    Raises:
+        UserError: One is unknown for all images.
+    """
+    known = {*known_labels(splits.query), *known_labels(splits.gallery)}
+    if missing := [name for name in protocol.needs() if name not in known]:
+        raise UserError(
+            f"evaluate.protocol={protocol.name}: {splits.name} in {splits.root} has no "
+            f"{missing[0]} of its images; choose another, such as auto"
+        )
 
 
 def seen_by_one_camera(splits: Splits) -> str | None:

@@ -1,11 +1,11 @@
 """Retrieval scores as a torchmetrics metric.
 
 The metric gathers embeddings from all processes, removes duplicates and restores the order;
-``retrieval_scores`` computes.
+``protocol_scores`` computes.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,11 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.tensors import as_tensor
+from dccc_lightning.data.records import UNKNOWN
+from dccc_lightning.metrics.protocol_scores import evaluate_protocol
+from dccc_lightning.metrics.protocols import LABELS, PROTOCOLS
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
-from dccc_lightning.metrics.retrieval_scores import AVERAGE_PRECISIONS, evaluate_retrieval
+from dccc_lightning.metrics.retrieval_scores import AVERAGE_PRECISIONS
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
@@ -26,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class ReIDRetrieval(Metric):
-    """mAP, mINP and CMC of the Market-1501 protocol over all images since the last reset.
+    """mAP, mINP and CMC over all images since the last reset, by the Market-1501 protocol.
 
     Shards of processes may differ in size and be empty. With indices the result does not depend on
     the sharding or the order of the batches, and images repeated by padding count once.
@@ -36,6 +39,7 @@ class ReIDRetrieval(Metric):
         ranks: Ranks of the CMC curve to report.
         rerank: Rank by k-reciprocal re-ranking with these settings; None ranks by cosine.
         camera_center: Center the embeddings by camera first, see ``evaluate_retrieval``.
+        protocol: Another of ``metrics.protocols.PROTOCOLS``.
 
     Attributes:
         warn: Log a warning with the mean cosine if the model has collapsed.
@@ -61,6 +65,7 @@ class ReIDRetrieval(Metric):
     cameras: list[Tensor]
     is_query: list[Tensor]
     indices: list[Tensor]
+    labels: list[Tensor]
 
     def __init__(
         self,
@@ -68,15 +73,17 @@ class ReIDRetrieval(Metric):
         ranks: Sequence[int] = (1, 5, 10),
         rerank: Rerank | CameraRerank | None = None,
         camera_center: bool = False,
+        protocol: str = "market1501",
     ) -> None:
         super().__init__()
         self.ap = checks.choice("ap", ap, AVERAGE_PRECISIONS)
         self.ranks = tuple(checks.integer("ranks", rank, 1) for rank in ranks)
         self.rerank = rerank
         self.camera_center = checks.boolean("camera_center", camera_center)
+        self.protocol = checks.choice("protocol", protocol, tuple(PROTOCOLS))
         self.warn = True
         self.collapsed = False
-        for state in ("features", "identities", "cameras", "is_query", "indices"):
+        for state in ("features", "identities", "cameras", "is_query", "indices", "labels"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(
@@ -86,6 +93,7 @@ class ReIDRetrieval(Metric):
         cameras: Tensor,
         is_query: Tensor,
         indices: Tensor | None = None,
+        labels: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Add a batch of images.
 
@@ -97,6 +105,8 @@ class ReIDRetrieval(Metric):
             indices: (B,) non-negative positions in the split, numbered for queries and gallery
                 together or separately; they order ties and identify duplicates. Without them the
                 images of a process stay in the order of arrival. Pass them in every update or none.
+            labels: (B,) integers by name, any of session, tracklet, clothes and modality, -1 =
+                unknown.
 
         Raises:
             ValueError: Shapes do not fit.
@@ -119,7 +129,19 @@ class ReIDRetrieval(Metric):
                 raise ValueError(
                     f"{name} must be ({len(features)},), one per feature, got {tuple(column.shape)}"
                 )
+        given = {
+            name: as_tensor(values, device=self.device) for name, values in (labels or {}).items()
+        }
+        for name, column in given.items():
+            if name not in LABELS or column.shape != features.shape[:1]:
+                raise ValueError(
+                    f"labels must be ({len(features)},), one per feature, of {', '.join(LABELS)}, "
+                    f"got {tuple(column.shape)} of {name}"
+                )
+        unknown = columns["indices"].new_full((len(features),), UNKNOWN)
+        others = [given.get(name, unknown).long() for name in LABELS]
         self.features.append(features)
+        self.labels.append(torch.stack(others, dim=1))
         for name, column in columns.items():
             getattr(self, name).append(column)
 
@@ -136,18 +158,19 @@ class ReIDRetrieval(Metric):
             dim_zero_cat(state) for state in (self.features, self.identities, self.cameras)
         )
         is_query, indices = dim_zero_cat(self.is_query), dim_zero_cat(self.indices)
+        others = dict(zip(LABELS, dim_zero_cat(self.labels).unbind(dim=1), strict=True))
+        known = {name: values for name, values in others.items() if (values != UNKNOWN).any()}
         if (indices < 0).any() and (indices >= 0).any():
             raise ValueError("indices must be non-negative, and given in every update or in none")
         query, gallery = _distinct(indices, is_query), _distinct(indices, ~is_query)
         sample = F.normalize(sampled(features[gallery]), dim=1)
         self.collapsed = self.warn and warn_of_collapse(sample, "gallery images", log)
-        return evaluate_retrieval(
-            features[query],
-            identities[query],
-            cameras[query],
-            features[gallery],
-            identities[gallery],
-            cameras[gallery],
+        return evaluate_protocol(
+            self.protocol,
+            features,
+            {"identity": identities, "camera": cameras, **known},
+            query,
+            gallery,
             ap=self.ap,
             ranks=self.ranks,
             rerank=self.rerank,
@@ -172,6 +195,7 @@ class ReIDRetrieval(Metric):
             for name in ("identities", "cameras", "indices"):
                 setattr(self, name, [torch.zeros(0, dtype=torch.long, device=self.device)])
             self.is_query = [torch.zeros(0, dtype=torch.bool, device=self.device)]
+            self.labels = [torch.zeros(0, len(LABELS), dtype=torch.long, device=self.device)]
         super()._sync_dist(dist_sync_fn, process_group)
 
 

@@ -83,10 +83,12 @@ def reranked_distances(
 
     Args:
         queries: (Q, D) of length 1, float32 or float64.
-        gallery: (G, D) of length 1, on the same device.
+        gallery: (G, D) of length 1, on the same device; ``queries`` itself if they are the same
+            images, which are then neighbours of each other once.
         rerank: Settings.
         block: Queries per block.
-        cameras: (Q + G,) cameras, -1 where unknown; needed with a ``CameraRerank``.
+        cameras: (Q + G,) cameras, or (G,) of the same images, -1 where unknown; needed with a
+            ``CameraRerank``.
 
     Yields:
         (at most ``block``, G) distances.
@@ -99,22 +101,23 @@ def reranked_distances(
     >>> distances.numpy().round(2).tolist()
     [[0.0, 0.0, 1.0, 1.0]]
     """
-    points = torch.cat([queries, gallery])
+    first_gallery = 0 if queries is gallery else len(queries)
+    points = gallery if queries is gallery else torch.cat([queries, gallery])
     sets = _rankings(points, rerank, cameras)
     origin = origin_of(points)
     if origin is not None:
-        points -= origin.point
-        queries, gallery = points[: len(queries)], points[len(queries) :]
+        points = points - origin.point
+        queries, gallery = points[: len(queries)], points[first_gallery:]
     halves = points.new_full((len(points),), 0.5) if origin is None else half_squares(points)
     farthest = _farthest(points, halves)
     neighborhoods = _neighborhoods(points, halves, farthest, *sets)
     del points
-    own, holders = neighborhoods[: len(queries)], neighborhoods[len(queries) :].tocsc()
+    own, holders = neighborhoods[: len(queries)], neighborhoods[first_gallery:].tocsc()
     own_arrays = own.indptr.astype(np.int64), own.indices, own.data
     holder_arrays = holders.indptr.astype(np.int64), holders.indices, holders.data
     for first in range(0, len(queries), block):
         part = queries[first : first + block]
-        squares = halves[first : first + len(part), None] + halves[len(queries) :]
+        squares = halves[first : first + len(part), None] + halves[first_gallery:]
         original = 2 * (squares - products(part, gallery))
         original /= farthest[first : first + len(part), None]
         overlap = torch.from_numpy(

@@ -1,11 +1,12 @@
-"""Retrieval scores of embeddings: mAP, mINP and CMC under the Market-1501 protocol.
+"""Retrieval scores of embeddings: mAP, mINP and CMC.
 
 All scores are functions of the ranks of a query's few true matches, so only these ranks are
 computed and no row of scores is sorted as a whole.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from dccc_lightning.common import checks, progress
 from dccc_lightning.common.tensors import as_tensor
-from dccc_lightning.data.records import UNKNOWN
-from dccc_lightning.metrics.rank_positions import positions
+from dccc_lightning.metrics.gallery_matches import Gallery, IdentityRanks, Matches
+from dccc_lightning.metrics.protocols import MARKET1501, Protocol
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank, reranked_distances
 from dccc_lightning.neighbors.camera_normalization import any_camera_repeats, center, check_cameras
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
@@ -26,6 +27,33 @@ from dccc_lightning.neighbors.similarity import origin_of, products
 log = logging.getLogger(__name__)
 
 AVERAGE_PRECISIONS = ("non_interpolated", "oxford", "both")
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Unit embeddings (N, D) and their labels (N,) by name, on one device."""
+
+    features: Tensor
+    labels: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """Measures of the V queries with a match.
+
+    Attributes:
+        queries: (V,) their positions, ascending.
+        precision: (V,) non-interpolated average precision.
+        oxford: (V,) average precision by trapezoids.
+        inverse_penalty: (V,) share of matches among the images up to the last match.
+        first: (V,) rank from 1, or (draws, V).
+    """
+
+    queries: Tensor
+    precision: Tensor
+    oxford: Tensor
+    inverse_penalty: Tensor
+    first: Tensor
 
 
 def evaluate_retrieval(
@@ -85,50 +113,102 @@ def evaluate_retrieval(
     checks.choice("ap", ap, AVERAGE_PRECISIONS)
     checks.integer("block", block, 1)
     ranks = [checks.integer("ranks", rank, 1) for rank in ranks]
-    queries, identities, cameras = _embedded(
-        "query", query_features, query_identities, query_cameras
+    query = labelled(
+        "query", query_features, {"identity": query_identities, "camera": query_cameras}
     )
-    features, *others = _embedded("gallery", gallery_features, gallery_identities, gallery_cameras)
-    if len(queries) == 0 or len(features) == 0:
-        raise ValueError(f"the {'query set' if len(queries) == 0 else 'gallery'} is empty")
-    if queries.shape[1] != features.shape[1]:
-        raise ValueError(
-            f"query and gallery features must have one length, got {queries.shape[1]} and "
-            f"{features.shape[1]}"
-        )
-    if warn:
-        warn_of_collapse(sampled(features), "gallery images", log)
-    if camera_center:
-        together = torch.cat([queries, features]), torch.cat([cameras, others[1]])
-        every = check_cameras(together[1].cpu().numpy(), len(together[0]))
-        if not any_camera_repeats(every):
-            raise ValueError("no camera has two of these images, so no camera has a mean")
-        centered = center(together[0], every)
-        queries, features = centered[: len(queries)], centered[len(queries) :]
-    gallery = _Gallery(*others)
-    measures = []
-    name = "ranking the gallery" if rerank is None else "re-ranking the gallery"
-    with progress.announced(name, len(queries), "queries") as phase:
-        for scores, *images in zip(
-            _scores(queries, features, block, rerank, torch.cat([cameras, others[1]])),
-            *(torch.split(part, block) for part in (identities, cameras)),
-            strict=True,
-        ):
-            measures.append(_measures(*gallery.match_ranks(scores, *images)))
-            phase.advance(len(scores))
-    precision, oxford, inverse_penalty, first = (
-        torch.cat(parts) for parts in zip(*measures, strict=True)
+    gallery = labelled(
+        "gallery", gallery_features, {"identity": gallery_identities, "camera": gallery_cameras}
     )
-    if len(first) == 0:
-        raise ValueError(
-            f"no valid query: none of {len(queries)} queries has a match in the gallery under "
-            "another camera"
-        )
-    result = {"mAP": (oxford if ap == "oxford" else precision).mean()}
+    if warn and len(gallery.features):
+        warn_of_collapse(sampled(gallery.features), "gallery images", log)
+    found = measure(query, gallery, MARKET1501, block, rerank, camera_center)
+    result = {"mAP": (found.oxford if ap == "oxford" else found.precision).mean()}
     if ap == "both":
-        result["mAP_oxford"] = oxford.mean()
-    result["mINP"] = inverse_penalty.mean()
-    return result | {f"rank{rank}": (first <= rank).double().mean() for rank in ranks}
+        result["mAP_oxford"] = found.oxford.mean()
+    result["mINP"] = found.inverse_penalty.mean()
+    return result | {f"rank{rank}": (found.first <= rank).double().mean() for rank in ranks}
+
+
+def measure(
+    query: Labelled,
+    gallery: Labelled,
+    protocol: Protocol,
+    block: int = 128,
+    rerank: Rerank | CameraRerank | None = None,
+    camera_center: bool = False,
+) -> Measures:
+    """Rank the gallery for each query by the rules of a protocol.
+
+    Args:
+        query: The queries.
+        gallery: The gallery; ``query`` itself where each image is compared with all others.
+        protocol: Pairs that do not count, and the rank of a query.
+        block: Queries per block; memory grows with block x G.
+        rerank: As in ``evaluate_retrieval``.
+        camera_center: As in ``evaluate_retrieval``.
+
+    Raises:
+        ValueError: As ``evaluate_retrieval``.
+    """
+    if len(query.features) == 0 or len(gallery.features) == 0:
+        empty = "query set" if len(query.features) == 0 else "gallery"
+        raise ValueError(f"the {empty} is empty")
+    if query.features.shape[1] != gallery.features.shape[1]:
+        raise ValueError(
+            f"query and gallery features must have one length, got {query.features.shape[1]} and "
+            f"{gallery.features.shape[1]}"
+        )
+    if camera_center:
+        query, gallery = _centered(query, gallery)
+    matches = Gallery(gallery.labels, protocol)
+    groups = None if protocol.cmc == "image" else IdentityRanks(gallery.labels["identity"])
+    sides = [gallery] if query is gallery else [query, gallery]
+    cameras = torch.cat([side.labels["camera"] for side in sides])
+    parts: list[tuple[Tensor, ...]] = []
+    name = "ranking the gallery" if rerank is None else "re-ranking the gallery"
+    with progress.announced(name, len(query.features), "queries") as phase:
+        start = 0
+        for scores in _scores(query.features, gallery.features, block, rerank, cameras):
+            rows = slice(start, start + len(scores))
+            found = matches.matches(scores, {k: v[rows] for k, v in query.labels.items()})
+            queries, *measures, first = _measures(found.ranks, found.rows)
+            if groups is not None and len(queries):
+                first = _identity_first(groups, protocol, scores, queries, found)
+            parts.append((queries + start, *measures, first))
+            start += len(scores)
+            phase.advance(len(scores))
+    if not any(len(part[0]) for part in parts):
+        place = "under another camera" if protocol == MARKET1501 else f"by {protocol.name}"
+        raise ValueError(
+            f"no valid query: none of {start} queries has a match in the gallery {place}"
+        )
+    valid = [part for part in parts if len(part[0])]
+    return Measures(*(torch.cat(column, dim=-1) for column in zip(*valid, strict=True)))
+
+
+def _centered(query: Labelled, gallery: Labelled) -> tuple[Labelled, Labelled]:
+    """Subtract from each embedding the mean of its camera, over query and gallery."""
+    sides = [gallery] if query is gallery else [query, gallery]
+    rows = torch.cat([side.features for side in sides])
+    cameras = torch.cat([side.labels["camera"] for side in sides])
+    every = check_cameras(cameras.cpu().numpy(), len(rows))
+    if not any_camera_repeats(every):
+        raise ValueError("no camera has two of these images, so no camera has a mean")
+    centered = center(rows, every)
+    last = Labelled(centered[-len(gallery.features) :], gallery.labels)
+    if query is gallery:
+        return last, last
+    return Labelled(centered[: len(query.features)], query.labels), last
+
+
+def _identity_first(
+    groups: IdentityRanks, protocol: Protocol, scores: Tensor, queries: Tensor, found: Matches
+) -> Tensor:
+    """Return the ranks of the queries among identities, (V,) or (draws, V)."""
+    places = torch.searchsorted(queries, found.rows)
+    matched = Matches(found.ranks, places, found.columns)
+    rank = groups.of_best_images if protocol.cmc == "identity" else groups.of_drawn_images
+    return rank(scores[queries], matched)
 
 
 def _scores(
@@ -151,43 +231,8 @@ def _scores(
         yield scores if origin is None else scores.sub_(origin.halves)
 
 
-class _Gallery:
-    """Cameras of the gallery, and its images by identity."""
-
-    def __init__(self, identities: Tensor, cameras: Tensor) -> None:
-        self.cameras = cameras
-        self.by_identity = identities.argsort(stable=True)
-        self.sorted_identities = identities[self.by_identity]
-
-    def match_ranks(
-        self, scores: Tensor, identities: Tensor, cameras: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the ranks (from 1) of the true matches, and the query row of each.
-
-        Args:
-            scores: (B, G) scores of a block of queries; overwritten.
-            identities: (B,) of the queries.
-            cameras: (B,) of the queries.
-        """
-        rows, columns = self._same_identity(identities)
-        known = cameras[rows] != UNKNOWN
-        excluded = known & (cameras[rows] == self.cameras[columns])
-        scores[rows[excluded], columns[excluded]] = -torch.inf
-        rows, columns = rows[~excluded], columns[~excluded]
-        return positions(scores, rows, columns) + 1, rows
-
-    def _same_identity(self, identities: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (query row, gallery column) of all pairs with the same known identity."""
-        start = torch.searchsorted(self.sorted_identities, identities)
-        stop = torch.searchsorted(self.sorted_identities, identities, right=True)
-        counts = torch.where(identities == UNKNOWN, 0, stop - start)
-        rows = torch.repeat_interleave(counts)
-        within = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-        return rows, self.by_identity[start[rows] + within]
-
-
-def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return both average precisions, INP and first rank of each query with a match.
+def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return query, both average precisions, INP and first rank of each query with a match.
 
     Args:
         ranks: (H,) ranks of the matches.
@@ -197,7 +242,7 @@ def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     ranks, order = ranks.sort()
     rows, by_row = rows[order].sort(stable=True)
     ranks = ranks[by_row]
-    _, queries, counts = torch.unique_consecutive(rows, return_inverse=True, return_counts=True)
+    valid, queries, counts = torch.unique_consecutive(rows, return_inverse=True, return_counts=True)
     stop = counts.cumsum(0)
     start = stop - counts
     hit = torch.arange(1, len(ranks) + 1, device=ranks.device) - start[queries]
@@ -208,32 +253,33 @@ def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
         # A cumulative sum: scattered additions on a GPU would sum in varying order.
         total = F.pad(values.cumsum(0), (1, 0))
         averages.append((total[stop] - total[start]) / counts)
-    return averages[0], averages[1], counts.double() / ranks[stop - 1], ranks[start]
+    return valid, averages[0], averages[1], counts.double() / ranks[stop - 1], ranks[start]
 
 
-def _embedded(
-    name: str,
-    features: Features,
-    identities: Tensor | NDArray[Any],
-    cameras: Tensor | NDArray[Any],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return normalised features, identities and cameras as tensors on one device."""
+def labelled(
+    name: str, features: Features, labels: Mapping[str, Tensor | NDArray[Any]]
+) -> Labelled:
+    """Normalise features, with their labels as tensors on one device.
+
+    Raises:
+        ValueError: Shapes do not fit, or a feature is not finite.
+    """
     if isinstance(features, UnitEmbeddings):
         rows = features.tensor()
     else:
         rows = as_tensor(features).detach()
     if rows.ndim != 2:
         raise ValueError(f"{name}_features must be (images, D), got {tuple(rows.shape)}")
-    identities = as_tensor(identities, device=rows.device).long()
-    cameras = as_tensor(cameras, device=rows.device).long()
-    if not identities.shape == cameras.shape == rows.shape[:1]:
+    columns = {key: as_tensor(value, device=rows.device).long() for key, value in labels.items()}
+    identities, cameras = columns["identity"], columns["camera"]
+    if not all(column.shape == rows.shape[:1] for column in columns.values()):
         raise ValueError(
             f"{name}_identities and {name}_cameras must be ({len(rows)},), one per feature, got "
             f"{tuple(identities.shape)} and {tuple(cameras.shape)}"
         )
     if isinstance(features, UnitEmbeddings):
-        return rows, identities, cameras
+        return Labelled(rows, columns)
     bad = ~rows.isfinite().all(dim=1)
     checks.finite_rows(f"{name}_features", bad.nonzero()[:, 0].tolist())
     dtype = torch.promote_types(rows.dtype, torch.float32)
-    return F.normalize(rows.to(dtype), dim=1), identities, cameras
+    return Labelled(F.normalize(rows.to(dtype), dim=1), columns)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.metrics.protocols import PROTOCOLS
 from dccc_lightning.neighbors.camera_normalization import center
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.reports.boards.board import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
@@ -74,7 +75,8 @@ class Clustered:
 class Evaluated:
     """Embeddings of the test split, query (Q, D) and gallery (G, D), and their records.
 
-    With ``camera_center`` they are ranked as ``evaluate_retrieval`` ranks them then.
+    With ``camera_center`` they are ranked as ``evaluate_retrieval`` ranks them then; the protocol
+    tells the pairs that are left out.
     """
 
     query: Features
@@ -83,6 +85,7 @@ class Evaluated:
     gallery_records: Records
     network: str
     camera_center: bool = False
+    protocol: str = "market1501"
 
 
 def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> list[Panel]:
@@ -153,8 +156,9 @@ def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
         query, gallery = centered[: len(query)], centered[len(query) :]
         note += f"; {CAMERA_CENTERED}"
     rows = ranking_rows(
-        Split(query, found.query_records), Split(gallery, found.gallery_records), camera_names
-    )
+        Split(query, found.query_records), Split(gallery, found.gallery_records), camera_names,
+        PROTOCOLS[found.protocol],
+    )  # fmt: skip
     return {"rankings": (f"rankings of the {found.network}", note, rows)} if rows else {}
 
 

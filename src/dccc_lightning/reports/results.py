@@ -32,6 +32,28 @@ def noted(title: str, note: str | None) -> str:
     return f"{title}, {note}" if note else title
 
 
+def scale(results: Mapping[str, Any], unit: str) -> str:
+    """Return the heading of a table of a run's scores, which names the protocol.
+
+    >>> scale({"protocol": "leave_one_out"}, "per cent")
+    'test split, protocol leave_one_out, per cent'
+    """
+    protocol = results.get("protocol", "market1501")
+    return noted(f"test split, protocol {protocol}, {unit}", results.get("note"))
+
+
+def cell(scores: Mapping[str, Any], score: str) -> str:
+    """Format a score in per cent, with its deviation over draws if it has one; empty if missing.
+
+    >>> cell({"mAP": 57.125, "mAP_std": 0.41, "rank1": 80.0}, "mAP"), cell({}, "mAP")
+    ('57.1 ± 0.4', '')
+    """
+    if score not in scores:
+        return ""
+    deviation = f" ± {scores[f'{score}_std']:.1f}" if f"{score}_std" in scores else ""
+    return f"{scores[score]:.1f}{deviation}"
+
+
 _CLUSTERS = "cluster/num_clusters"
 _NETWORKS = {"student": "val", "teacher": "val_teacher"}
 
@@ -42,6 +64,7 @@ def summarize_run(
     seconds: float,
     published: Mapping[str, float] | None = None,
     camera_center: bool = False,
+    protocol: str = "market1501",
 ) -> dict[str, Any]:
     """Derive the results of a run; scores in per cent.
 
@@ -52,12 +75,14 @@ def summarize_run(
         published: The paper's row for the dataset, in per cent, if there is one.
         camera_center: Whether the evaluation centred by camera: a ``note`` says so, and there is
             nothing to compare with what was published.
+        protocol: Evaluation protocol of the run.
 
     Returns:
         ``initial`` (before training), ``student`` and ``teacher`` (of the last epoch; the teacher
         is None where the loss needs none), ``best`` (the better of the two over all epochs),
-        ``clusters`` and ``eps`` by epoch, seed, seconds, versions; with ``published``, that row and
-        the distance of the better network of the last epoch from it.
+        ``clusters`` and ``eps`` by epoch, seed, seconds, versions, and if there are scores the
+        ``protocol``; with ``published``, that row and the distance of the better network of the
+        last epoch from it.
     """
     trained = [row for row in rows if row["epoch"] >= 0]
     evaluated = [row for row in trained if "val/mAP" in row]
@@ -75,7 +100,9 @@ def summarize_run(
         "seed": seed,
         "versions": versions(),
     }
-    if camera_center and (evaluated or results["initial"]):
+    if evaluated or results["initial"]:
+        results["protocol"] = protocol
+    if camera_center and "protocol" in results:
         results["note"] = CAMERA_CENTERED
     elif published is not None and evaluated:
         headline = max(
@@ -98,7 +125,9 @@ def versions() -> dict[str, str]:
 def _scores(row: Row, prefix: str) -> dict[str, float] | None:
     if f"{prefix}/mAP" not in row:
         return None
-    return {name: round(100 * row[f"{prefix}/{name}"], 4) for name in SCORES}
+    names = [*SCORES, *(f"{name}_std" for name in SCORES)]
+    keys = {name: f"{prefix}/{name}" for name in names}
+    return {name: round(100 * row[key], 4) for name, key in keys.items() if key in row}
 
 
 def _best(evaluated: Sequence[Row]) -> dict[str, Any] | None:

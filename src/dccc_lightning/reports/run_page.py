@@ -16,7 +16,7 @@ from dccc_lightning.reports.label_free import FIGURES, RULE
 from dccc_lightning.reports.metrics_table import Row
 from dccc_lightning.reports.pages import render
 from dccc_lightning.reports.panels import Panel, encoded
-from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES, cell, scale
 
 PARTS = ("embedding", "clustering", "training", "evaluation", "other")
 """Columns of timings.csv that make up ``total``."""
@@ -116,12 +116,15 @@ def _scores(report: Report) -> dict[str, Any]:
         "difference": results.get("difference"),
     }
     rows = [
-        [name, *(f"{scores[score]:.1f}" if score in scores else "" for score in SCORES)]
+        [name, *(cell(scores, score) for score in SCORES)]
         for name, scores in lines.items()
         if scores
     ]
-    scale = noted("test split, %", results.get("note"))
-    return {"cards": cards, "head": [scale, *(SCORE_NAMES[s] for s in SCORES)], "rows": rows}
+    return {
+        "cards": cards,
+        "head": [scale(results, "%"), *(SCORE_NAMES[s] for s in SCORES)],
+        "rows": rows,
+    }
 
 
 def _label_free(results: Mapping[str, Any]) -> dict[str, Any]:

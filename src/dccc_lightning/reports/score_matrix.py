@@ -3,11 +3,11 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from dccc_lightning.reports.results import SCORE_NAMES, noted
+from dccc_lightning.reports.results import SCORE_NAMES, cell, noted
 
 RANKINGS = {"cosine": "cosine", "reranked": "re-ranked", "ca_reranked": "re-ranked by camera"}
 """Names of the rankings in tables."""
@@ -24,10 +24,12 @@ class ScoreMatrix:
         scores: ``scores[network][dataset][ranking][measure]``; all rows have the same columns and
             all cells the same rankings.
         note: Said beside all of them, if not empty.
+        protocols: Evaluation protocol by dataset; named beside it.
     """
 
     scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
     note: str = ""
+    protocols: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def networks(self) -> Sequence[str]:
@@ -49,7 +51,12 @@ class ScoreMatrix:
         blocks = []
         for ranking in self.rankings:
             names = " / ".join(SCORE_NAMES[measure] for measure in HEADLINES)
-            rows = [[noted(f"{names}, {RANKINGS[ranking]}", self.note), *self.datasets]]
+            rows = [
+                [
+                    noted(f"{names}, {RANKINGS[ranking]}", self.note),
+                    *map(self._title, self.datasets),
+                ]
+            ]
             rows.append(["---", *("---:" for _ in self.datasets)])
             rows += [
                 [network, *(self._cell(network, dataset, ranking) for dataset in self.datasets)]
@@ -67,9 +74,10 @@ class ScoreMatrix:
             for dataset in self.datasets
             for measure in HEADLINES
         ]
+        titles = [" ".join([self._title(dataset), *rest]) for dataset, *rest in columns]
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([noted("checkpoint", self.note), *(" ".join(column) for column in columns)])
+        writer.writerow([noted("checkpoint", self.note), *titles])
         for network in self.networks:
             cells = [self.scores[network][d][ranking][measure] for d, ranking, measure in columns]
             writer.writerow([network, *(f"{cell:.4f}" for cell in cells)])
@@ -80,7 +88,9 @@ class ScoreMatrix:
         return [self._table(dataset) for dataset in self.datasets]
 
     def _table(self, dataset: str) -> Table:
-        table = Table(title=noted(f"{dataset}, per cent", self.note), title_justify="left")
+        table = Table(
+            title=noted(f"{self._title(dataset)}, per cent", self.note), title_justify="left"
+        )
         table.add_column("", overflow="fold")
         for title in SCORE_NAMES.values():
             table.add_column(title, justify="right", no_wrap=True)
@@ -88,9 +98,14 @@ class ScoreMatrix:
             for ranking in self.rankings:
                 scores = self.scores[network][dataset][ranking]
                 name = network if ranking == "cosine" else f"{network}, {RANKINGS[ranking]}"
-                table.add_row(name, *(f"{scores[measure]:.1f}" for measure in SCORE_NAMES))
+                table.add_row(name, *(cell(scores, measure) for measure in SCORE_NAMES))
         return table
 
     def _cell(self, network: str, dataset: str, ranking: str) -> str:
         scores = self.scores[network][dataset][ranking]
-        return " / ".join(f"{scores[measure]:.1f}" for measure in HEADLINES)
+        return " / ".join(cell(scores, measure) for measure in HEADLINES)
+
+    def _title(self, dataset: str) -> str:
+        """Return a dataset with its protocol."""
+        name = self.protocols.get(dataset)
+        return f"{dataset} ({name})" if name else dataset

@@ -38,6 +38,7 @@ class SweepJob:
     error: str | None
     is_pruned: bool
     note: str = ""  # what is said beside its scores
+    protocol: str = ""  # of the evaluation; empty without scores
 
     @property
     def state(self) -> str:
@@ -86,6 +87,7 @@ def _read_job(folder: Path) -> SweepJob:
         _error(folder),
         bool(is_short),
         str((results or {}).get("note", "")),
+        str((results or {}).get("protocol", "market1501")) if "mAP" in measures else "",
     )
 
 

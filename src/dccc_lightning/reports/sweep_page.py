@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from dccc_lightning.reports.pages import render
-from dccc_lightning.reports.sweep_table import NOTE, SweepTable, excuses
+from dccc_lightning.reports.sweep_table import SweepTable, excuses, note
 
 
 def sweep_page(table: SweepTable, title: str, pictures: Mapping[str, bytes]) -> str:
@@ -17,11 +17,17 @@ def sweep_page(table: SweepTable, title: str, pictures: Mapping[str, bytes]) -> 
     return render(
         "sweep.html",
         title=title,
-        best=f"Best: {table.best.name()}" if table.best else "No finished job.",
+        best=_best(table),
         best_row=0 if table.best else None,
         head=table.header(),
         rows=[table.cells(row) for row in table.rows],
-        note=NOTE,
+        note=note(table),
         without_results=excuses(table),
         pictures=pictures,
     )
+
+
+def _best(table: SweepTable) -> str:
+    if len(table.protocols) > 1:
+        return f"Not compared: scores of {len(table.protocols)} protocols."
+    return f"Best: {table.best.name()}" if table.best else "No finished job."

@@ -48,6 +48,11 @@ class SweepRow:
             statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
         )
 
+    @property
+    def protocol(self) -> str:
+        """Evaluation protocol of the jobs; empty without scores."""
+        return self.jobs[0].protocol
+
     def name(self) -> str:
         """Return the setting as one line."""
         given = (f"{key}={shown(value)}" for key, value in self.setting.items())
@@ -61,7 +66,7 @@ class SweepTable:
     Attributes:
         varying: The arguments that differ between jobs, the seed aside.
         objective: Orders the rows: mAP if there are scores, else the silhouette.
-        rows: Best first; pruned ones after the others.
+        rows: Best first; pruned ones after the others. Rows of one protocol follow each other.
         without_results: The jobs that failed or are not finished.
     """
 
@@ -76,14 +81,20 @@ class SweepTable:
         return [name for name in MEASURES if any(row.spread(name) for row in self.rows)]
 
     @property
+    def protocols(self) -> list[str]:
+        """Return the evaluation protocols of the rows, whose scores are not compared."""
+        return list(dict.fromkeys(row.protocol for row in self.rows if row.protocol))
+
+    @property
     def best(self) -> SweepRow | None:
-        """Return the row with the highest mean; None if it was pruned."""
-        first = self.rows[0] if self.rows else None
+        """Return the row with the highest mean; None if pruned, or if protocols differ."""
+        first = self.rows[0] if self.rows and len(self.protocols) < 2 else None
         return None if first is None or first.is_pruned else first
 
     def header(self) -> list[str]:
         """Return the titles of the columns."""
-        return [*self.varying, "jobs", *(MEASURES[name][0] for name in self.measures)]
+        protocol = ["protocol"] if len(self.protocols) > 1 else []
+        return [*self.varying, *protocol, "jobs", *(MEASURES[name][0] for name in self.measures)]
 
     def cells(self, row: SweepRow) -> list[str]:
         """Return the formatted cells of a row."""
@@ -91,7 +102,8 @@ class SweepTable:
         spreads = [(row.spread(name), MEASURES[name][1]) for name in self.measures]
         figures = [spread.shown(form) if spread else "" for spread, form in spreads]
         setting = [shown(row.setting.get(key, "")) for key in self.varying]
-        return [*setting, count, *figures]
+        protocol = [row.protocol] if len(self.protocols) > 1 else []
+        return [*setting, *protocol, count, *figures]
 
 
 def shown(value: str) -> str:
@@ -110,19 +122,19 @@ def tabulate(jobs: Sequence[SweepJob]) -> SweepTable:
     """Group the jobs of a sweep by their arguments except the seed."""
     varying = varying_arguments(jobs)
     objective = "mAP" if any("mAP" in job.measures for job in jobs) else "overall_silhouette"
-    groups: dict[tuple[str, ...], list[SweepJob]] = {}
+    groups: dict[tuple[str, tuple[str, ...]], list[SweepJob]] = {}
     for job in jobs:
         if job.measures:
-            key = tuple(job.arguments.get(name, "") for name in varying)
+            key = job.protocol, tuple(job.arguments.get(name, "") for name in varying)
             groups.setdefault(key, []).append(job)
     rows = [
         SweepRow(dict(zip(varying, key, strict=True)), group, any(j.is_pruned for j in group))
-        for key, group in groups.items()
+        for (_, key), group in groups.items()
     ]
 
-    def rank(row: SweepRow) -> tuple[bool, float]:
+    def rank(row: SweepRow) -> tuple[str, bool, float]:
         spread = row.spread(objective)
-        return row.is_pruned, -spread.mean if spread else float("inf")
+        return row.protocol, row.is_pruned, -spread.mean if spread else float("inf")
 
     without = [job for job in jobs if not job.measures]
     return SweepTable(varying, objective, sorted(rows, key=rank), without)
@@ -137,7 +149,8 @@ def varying_arguments(jobs: Sequence[SweepJob]) -> tuple[str, ...]:
 def to_markdown(table: SweepTable, title: str) -> str:
     """Return the table, with the best row in bold, and the jobs without results below it."""
     header = table.header()
-    lines = [f"# {title}", "", f"Best {MEASURES[table.objective][0]} first. {NOTE}", ""]
+    order = f"Best {MEASURES[table.objective][0]} first. {note(table)}"
+    lines = [f"# {title}", "", order, ""]
     lines += [_markdown_row(header), _markdown_row(["---"] * len(header))]
     for row in table.rows:
         cells = table.cells(row)
@@ -154,11 +167,19 @@ def to_markdown(table: SweepTable, title: str) -> str:
     return "\n".join([*lines, ""])
 
 
-NOTE = (
+_NOTE = (
     "Mean ± standard deviation over the seeds (n - 1; one job has none). Scores are per cent, of "
     "the better network at the last evaluation; the silhouette is the highest of the run, with "
     "outliers as 0."
 )
+
+
+def note(table: SweepTable) -> str:
+    """Return the explanation of a table's figures."""
+    if len(table.protocols) < 2:
+        return _NOTE
+    names = ", ".join(table.protocols)
+    return f"{_NOTE} Scores of different protocols ({names}) are not comparable, so none is best."
 
 
 def excuses(table: SweepTable) -> list[list[str]]:
@@ -182,13 +203,16 @@ def to_csv(table: SweepTable) -> str:
     """Return a line for each setting: unrounded means and deviations, and the number of jobs."""
     measures = table.measures
     titles = [part for name in measures for part in (f"{name}_mean", f"{name}_std")]
-    lines = [[*table.varying, "jobs", "pruned", *titles]]
+    protocol = ["protocol"] if len(table.protocols) > 1 else []
+    lines = [[*table.varying, *protocol, "jobs", "pruned", *titles]]
     for row in table.rows:
         figures: list[str] = []
         for name in measures:
             mean, deviation = row.spread(name) or ("", None)
             figures += [str(mean), "" if deviation is None else str(deviation)]
         setting = [row.setting[key] for key in table.varying]
+        if protocol:
+            setting.append(row.protocol)
         lines.append([*setting, str(len(row.jobs)), str(row.is_pruned).lower(), *figures])
     return _csv(lines)
 

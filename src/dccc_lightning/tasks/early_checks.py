@@ -144,7 +144,7 @@ def check_protocol(settings: Settings) -> None:
             raise ValueError(
                 f"rerank must be true, false or ca_jaccard, got {settings['rerank']!r}"
             )
-        checks.boolean("evaluate.camera_center", settings["evaluate"]["camera_center"])
+        ranges.evaluated(**settings["evaluate"])
         ranges.reranking(**settings["reranking"])
         ranges.camera_reranking(**settings["ca_reranking"])
 

@@ -14,7 +14,7 @@ from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.config.build import build_student
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.config.processes import check_devices
-from dccc_lightning.inference.evaluation import Protocol, evaluate_networks
+from dccc_lightning.inference.evaluation import EvaluationOptions, evaluate_networks
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.metrics.queries import count_queries
@@ -40,7 +40,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting, checkpoint or dataset is invalid.
     """
     start = time.perf_counter()
-    protocol = _protocol(settings)
+    options = _options(settings)
     datasets = chosen_datasets(settings)
     networks = _networks(settings)
     scores: dict[str, dict[str, Any]] = {name: {} for name in networks}
@@ -51,13 +51,14 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
             found, read = evaluate_networks(
                 list(networks.values()),
                 splits,
-                protocol,
+                options,
                 settings["loader"]["eval_batch_size"],
                 skip_unreadable=skips,
             )
         described[name] = {
             "root": str(splits.root),
-            **count_queries(read),
+            "protocol": options.rules(splits).name,
+            **count_queries(read, options.rules(splits)),
             "gallery": len(read.gallery),
         }
         for network, rankings in zip(networks, found, strict=True):
@@ -67,16 +68,17 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
             }
     results: dict[str, Any] = {
         "scores": scores,
-        "protocol": asdict(protocol),
+        "options": asdict(options),
         "note": CAMERA_CENTERED,
         "checkpoints": {name: _described(embedder) for name, embedder in networks.items()},
         "datasets": described,
         "seconds": round(time.perf_counter() - start, 1),
         "versions": versions(),
     }
-    if not protocol.camera_center:  # omit the default
-        del results["protocol"]["camera_center"], results["note"]
-    matrix = ScoreMatrix(scores, results.get("note", ""))
+    if not options.camera_center:  # omit the default
+        del results["options"]["camera_center"], results["note"]
+    protocols = {name: facts["protocol"] for name, facts in described.items()}
+    matrix = ScoreMatrix(scores, results.get("note", ""), protocols)
     write_json(output / "results.json", results)
     write_atomically(output / "matrix.md", matrix.markdown().encode())
     write_atomically(output / "matrix.csv", matrix.csv().encode())
@@ -85,7 +87,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
     return results
 
 
-def _protocol(settings: Settings) -> Protocol:
+def _options(settings: Settings) -> EvaluationOptions:
     check_protocol(settings)
     rerank: Rerank | CameraRerank | None = None
     if settings["rerank"]:
@@ -95,7 +97,7 @@ def _protocol(settings: Settings) -> Protocol:
             if by_camera
             else Rerank(**settings["reranking"])
         )
-    return Protocol(settings["flip"], rerank, settings["evaluate"]["camera_center"])
+    return EvaluationOptions(flip=settings["flip"], rerank=rerank, **settings["evaluate"])
 
 
 def _networks(settings: Settings) -> dict[str, ImageEmbedder]:

@@ -18,6 +18,7 @@ from dccc_lightning.config.processes import cleanup, less_memory
 from dccc_lightning.config.trainer_checks import check_processes
 from dccc_lightning.data.records import UNKNOWN, Splits
 from dccc_lightning.errors import UserError
+from dccc_lightning.metrics.protocols import protocol_of
 from dccc_lightning.metrics.queries import check_queries, count_queries
 from dccc_lightning.reports import metrics_table
 from dccc_lightning.reports.picture_failures import warn_on_failure
@@ -52,7 +53,8 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     dataset = build_dataset(settings["dataset"])
     splits = dataset.splits()
     _identities(splits)
-    check_queries(splits)
+    protocol = protocol_of(settings["evaluate"]["protocol"], splits)
+    check_queries(splits, protocol)
     check_processes(settings)
 
     import pytorch_lightning as pl
@@ -84,8 +86,8 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     rows = metrics_table.read_rows(output / "metrics.csv")
     results = summarize_run(
         rows, settings["seed"], time.perf_counter() - start,
-        camera_center=settings["evaluate"]["camera_center"],
-    ) | count_queries(datamodule.splits)  # fmt: skip
+        camera_center=settings["evaluate"]["camera_center"], protocol=protocol.name,
+    ) | count_queries(datamodule.splits, protocol)  # fmt: skip
     if trainer.is_global_zero:
         content = _half_precision(embedder, datamodule)
         for path in (output / "weights.pt", own["copy_to"]):

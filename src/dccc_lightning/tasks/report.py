@@ -42,8 +42,11 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     table = tabulate(jobs)
     notes = {job.note for job in jobs if job.measures}  # if they differ, the table has a column
     title = noted(f"Sweep {folder.resolve().name}", notes.pop() if len(notes) == 1 else None)
-    pictures = heat_maps(table)
-    if table.rows:
+    if len(table.protocols) == 1:
+        title = f"{title}, protocol {table.protocols[0]}"
+    is_one = len(table.protocols) < 2  # pictures compare scores
+    pictures = heat_maps(table) if is_one else {}
+    if table.rows and is_one:
         with warn_on_failure(CURVES_FILE):
             pictures[CURVES_FILE] = curves(table)
     names = captions(table)
@@ -78,6 +81,7 @@ def summarize(jobs: list[SweepJob], table: SweepTable) -> dict[str, Any]:
             state: states.count(state) for state in ("done", "pruned", "failed", "unfinished")
         },
         "objective": table.objective,
+        "protocols": table.protocols,
         "best": best,
     }
 
@@ -85,12 +89,15 @@ def summarize(jobs: list[SweepJob], table: SweepTable) -> dict[str, Any]:
 def show(table: SweepTable) -> None:
     """Print the table."""
     grid = Table(title="mean ± standard deviation over seeds (n - 1)", title_justify="left")
-    shown = len(table.varying) + 1 + TERMINAL_MEASURES
+    names = len(table.varying) + (len(table.protocols) > 1)
+    shown = names + 1 + TERMINAL_MEASURES
     for place, title in enumerate(table.header()[:shown]):
-        grid.add_column(title, justify="left" if place < len(table.varying) else "right")
+        grid.add_column(title, justify="left" if place < names else "right")
     for row in table.rows:
         style = "bold green" if row is table.best else ""
         grid.add_row(*table.cells(row)[:shown], style=style)
     CONSOLE.print(grid)
+    if len(table.protocols) > 1:
+        CONSOLE.print(f"not compared: scores of different protocols, {', '.join(table.protocols)}")
     for job, given, why in excuses(table):
         CONSOLE.print(f"job {job} has no results ({given}): {why}")

@@ -19,11 +19,12 @@ from dccc_lightning.config.processes import cleanup, less_memory
 from dccc_lightning.config.trainer_checks import check_processes
 from dccc_lightning.data.records import ReIDDataset, Splits
 from dccc_lightning.errors import UserError
+from dccc_lightning.metrics.protocols import Protocol, protocol_of
 from dccc_lightning.metrics.queries import check_queries, count_queries, seen_by_one_camera
 from dccc_lightning.reports import metrics_table
 from dccc_lightning.reports.label_free import label_free_table, summarize_label_free
 from dccc_lightning.reports.picture_failures import warn_on_failure
-from dccc_lightning.reports.results import SCORE_NAMES, SCORES, noted, summarize_run
+from dccc_lightning.reports.results import SCORE_NAMES, SCORES, cell, noted, scale, summarize_run
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     check_training(settings)
     dataset = build_dataset(settings["dataset"])
     splits = dataset.splits()
-    _check_splits(splits, settings)
+    protocol = _check_splits(splits, settings)
     check_processes(settings)
     chosen = settings
     if not splits.labelled:
@@ -85,9 +86,10 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     results = summarize_run(
         rows, settings["seed"], time.perf_counter() - start,
         _published(chosen, datamodule.dataset, splits), settings["evaluate"]["camera_center"],
+        protocol.name,
     )  # fmt: skip
     if splits.labelled:
-        results |= count_queries(datamodule.splits)  # without unreadable images
+        results |= count_queries(datamodule.splits, protocol)  # without unreadable images
     else:
         results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
@@ -106,6 +108,8 @@ def _published(
 ) -> Mapping[str, float] | None:
     """Return the published scores if the run has the published dataset and settings, else None."""
     facts = getattr(dataset, "facts", None)
+    if protocol_of(settings["evaluate"]["protocol"], splits).name == splits.protocol:
+        settings = {**settings, "evaluate": {**settings["evaluate"], "protocol": "auto"}}
     if facts is None or not facts.has_official_sizes(splits) or not is_published(settings):
         return None
     row: Mapping[str, float] | None = settings["published"]
@@ -129,10 +133,11 @@ def _without_evaluation(settings: Settings) -> Settings:
     return dict(settings) | {"callbacks": callbacks, "trainer": trainer}
 
 
-def _check_splits(splits: Splits, settings: Settings) -> None:
-    """Raise an error if the dataset does not match the settings."""
+def _check_splits(splits: Splits, settings: Settings) -> Protocol:
+    """Return the evaluation protocol; raise an error if the dataset does not match the settings."""
+    protocol = protocol_of(settings["evaluate"]["protocol"], splits)
     if splits.labelled:
-        check_queries(splits)
+        check_queries(splits, protocol)
     elif reason := seen_by_one_camera(splits):
         log.warning("%s: no evaluation; the best epoch is chosen by a label-free rule", reason)
     images, clustering = len(splits.train), settings["clustering"]
@@ -141,12 +146,12 @@ def _check_splits(splits: Splits, settings: Settings) -> None:
         lambda: ranges.images_of_neighborhoods(images, clustering),
         {"clustering": clustering},
     )
+    return protocol
 
 
 def results_table(results: dict[str, Any]) -> Table:
     """Return a table of a run's scores for the terminal."""
-    title = noted("test split, per cent", results.get("note"))
-    table = Table(title=title, title_justify="left")
+    table = Table(title=scale(results, "per cent"), title_justify="left")
     table.add_column("")
     for score in SCORES:
         table.add_column(SCORE_NAMES[score], justify="right")
@@ -160,6 +165,5 @@ def results_table(results: dict[str, Any]) -> Table:
     }
     for name, scores in rows.items():
         if scores is not None:
-            cells = [f"{scores[score]:.1f}" if score in scores else "" for score in SCORES]
-            table.add_row(name, *cells)
+            table.add_row(name, *(cell(scores, score) for score in SCORES))
     return table

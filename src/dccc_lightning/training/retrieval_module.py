@@ -21,12 +21,14 @@ class EvaluatedModule(pl.LightningModule):
     Attributes:
         retrieval: Metric of each network during an evaluation, with this process's shard.
         camera_center: Centre embeddings by camera before ranking.
+        protocol: Name of the evaluation protocol.
         better: Prefix of the network with the highest mAP (the first of equals) at the last
             evaluation in training; None before the first.
         collapse_warned: True after a warning about collapsed embeddings, which is not repeated.
     """
 
     camera_center = False
+    protocol = "market1501"
     collapse_warned = False
     better: str | None = None
 
@@ -40,7 +42,9 @@ class EvaluatedModule(pl.LightningModule):
         """Broadcast the running statistics of rank 0."""
         broadcast_running_statistics(self)
         self.retrieval = {  # not registered as submodules, so not in checkpoints
-            name: ReIDRetrieval(camera_center=self.camera_center).to(self.device)
+            name: ReIDRetrieval(camera_center=self.camera_center, protocol=self.protocol).to(
+                self.device
+            )
             for name in self.networks()
         }
 
@@ -54,6 +58,7 @@ class EvaluatedModule(pl.LightningModule):
                     batch.cameras,
                     batch.is_query,
                     batch.indices,
+                    batch.labels,
                 )
 
     def on_validation_epoch_end(self) -> None:

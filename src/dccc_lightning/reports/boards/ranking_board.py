@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.data.records import UNKNOWN, Records
+from dccc_lightning.metrics.protocol_arrangement import known_labels
+from dccc_lightning.metrics.protocols import MARKET1501, Labels, Protocol
 from dccc_lightning.reports.boards.board import BoardRow, Tile, facts
 from dccc_lightning.reports.boards.thumbnails import key
 
@@ -23,6 +25,26 @@ class Split(NamedTuple):
     records: Records
 
 
+class _Rules(NamedTuple):
+    """Protocol, and labels of query and gallery by name."""
+
+    protocol: Protocol
+    query: Labels
+    gallery: Labels
+
+    def left_out(self, index: int) -> NDArray[np.bool_]:
+        """Return a mask (G,) of the images left out for a query."""
+        one = {name: values[index : index + 1] for name, values in self.query.items()}
+        hidden = self.protocol.hidden_images(one, self.gallery)
+        size = len(self.gallery["identity"])
+        mask = np.zeros(size, dtype=bool) if hidden is None else np.broadcast_to(hidden[0], size)
+        same = np.flatnonzero(self.gallery["identity"] == one["identity"])
+        pairs = self.protocol.left_out(one, self.gallery, np.zeros_like(same), same)
+        mask = mask.copy()
+        mask[same] |= pairs
+        return mask
+
+
 class _Ranked(NamedTuple):
     query: int
     precision: float
@@ -30,42 +52,48 @@ class _Ranked(NamedTuple):
     scores: NDArray[np.float32]
 
 
-def ranking_rows(query: Split, gallery: Split, camera_names: Sequence[str] = ()) -> list[BoardRow]:
-    """Return rows of a query and its first hits under the Market-1501 protocol.
+def ranking_rows(
+    query: Split,
+    gallery: Split,
+    camera_names: Sequence[str] = (),
+    protocol: Protocol = MARKET1501,
+) -> list[BoardRow]:
+    """Return rows of a query and its first hits.
 
-    Gallery images with the query's identity and camera are left out. Of evenly spaced queries that
+    Gallery images that the protocol leaves out are not shown. Of evenly spaced queries that
     have a match, evenly spaced ones by average precision are shown, the best first.
 
     Args:
         query: The queries.
         gallery: What is searched.
         camera_names: Of the cameras, where they have names.
+        protocol: Evaluation protocol.
     """
+    rules = _Rules(protocol, known_labels(query.records), known_labels(gallery.records))
     step = max(1, len(query.rows) // _CANDIDATES)
     ranked = [
         found
         for index in range(0, len(query.rows), step)
-        if (found := _rank(query, gallery, index)) is not None
+        if (found := _rank(query, gallery, index, rules)) is not None
     ]
     ranked.sort(key=lambda found: (-found.precision, found.query))
     places = np.unique(np.linspace(0, len(ranked) - 1, QUERIES).round().astype(int))
     return [_row(ranked[place], query, gallery, camera_names) for place in places if ranked]
 
 
-def _rank(query: Split, gallery: Split, index: int) -> _Ranked | None:
+def _rank(query: Split, gallery: Split, index: int, rules: _Rules) -> _Ranked | None:
     """Rank the gallery for one query; None if it has no match."""
-    identity, camera = query.records.identities[index], query.records.cameras[index]
-    match = (gallery.records.identities == identity) & (identity != UNKNOWN)
-    match &= (gallery.records.cameras != camera) | (camera == UNKNOWN)
+    left_out = rules.left_out(index)
+    identity = query.records.identities[index]
+    match = (gallery.records.identities == identity) & (identity != UNKNOWN) & ~left_out
     if not match.any():
         return None
-    same_view = (gallery.records.identities == identity) & ~match
     scores = gallery.rows @ query.rows[index]
-    scores[same_view] = -np.inf
+    scores[left_out] = -np.inf
     order = np.argsort(-scores, kind="stable")
     ranks = np.flatnonzero(match[order]) + 1
     precision = float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
-    hits = order[: min(HITS, len(order) - int(same_view.sum()))]
+    hits = order[: min(HITS, len(order) - int(left_out.sum()))]
     return _Ranked(index, precision, hits, scores[hits])
 
 

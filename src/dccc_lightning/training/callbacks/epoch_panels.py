@@ -53,7 +53,7 @@ class Panels(EpochRow):
         self._ended = self._made = -1
         self._recluster: Recluster | None = None
         self._clustering: tuple[UnitEmbeddings, NDArray[np.int64] | None, float] | None = None
-        self._evaluation: tuple[Tensor, Tensor, str, bool] | None = None
+        self._evaluation: tuple[Tensor, Tensor, str, bool, str] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Subscribe to the clusterings of ``Recluster``.
@@ -91,7 +91,9 @@ class Panels(EpochRow):
             query = collectives.gather_shards(rows[is_query], len(splits.query)).cpu()
             gallery = collectives.gather_shards(rows[~is_query], len(splits.gallery)).cpu()
             if (len(query), len(gallery)) == (len(splits.query), len(splits.gallery)):
-                self._evaluation = query, gallery, _NETWORKS[prefix], pl_module.camera_center
+                self._evaluation = (
+                    query, gallery, _NETWORKS[prefix], pl_module.camera_center, pl_module.protocol
+                )  # fmt: skip
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         """Make and write the panels, with a warning for each that fails."""
@@ -140,7 +142,7 @@ class Panels(EpochRow):
         self,
         datamodule: ReIDDataModule,
         clustering: tuple[UnitEmbeddings, NDArray[np.int64] | None, float],
-        evaluation: tuple[Tensor, Tensor, str, bool] | None,
+        evaluation: tuple[Tensor, Tensor, str, bool, str] | None,
         epoch: int,
     ) -> list[Panel]:
         embeddings, previous, eps = clustering
@@ -159,8 +161,10 @@ class Panels(EpochRow):
         )
         evaluated = None
         if evaluation is not None:
-            query, gallery, network, centers = evaluation
-            evaluated = Evaluated(query, gallery, splits.query, splits.gallery, network, centers)
+            query, gallery, network, centers, protocol = evaluation
+            evaluated = Evaluated(
+                query, gallery, splits.query, splits.gallery, network, centers, protocol
+            )
         aspect = datamodule.width / datamodule.height
         return make_panels(found, evaluated, SplitImages(splits, aspect))
 

@@ -18,16 +18,20 @@ class EvaluationEvery(Callback):
     Args:
         epochs: Number of epochs between evaluations.
         camera_center: Subtract the mean embedding of its camera's test images from each embedding.
+        protocol: Name of the evaluation protocol; ``auto`` is the dataset's own.
     """
 
-    def __init__(self, epochs: int, camera_center: bool = False) -> None:
-        ranges.evaluation(epochs, camera_center)
-        self.epochs, self.camera_center = int(epochs), camera_center
+    def __init__(self, epochs: int, camera_center: bool = False, protocol: str = "auto") -> None:
+        ranges.evaluation(epochs, camera_center, protocol)
+        self.epochs, self.camera_center, self.protocol = int(epochs), camera_center, protocol
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Set the module's evaluation protocol."""
         if isinstance(pl_module, EvaluatedModule):
             pl_module.camera_center = self.camera_center
+            if self.protocol == "auto":
+                self.protocol = vars(trainer)["datamodule"].splits.protocol
+            pl_module.protocol = self.protocol
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Set the interval for an epoch resumed midway, whose start hook is not called."""
@@ -40,7 +44,7 @@ class EvaluationEvery(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the protocol, which must not change within a run."""
-        return {"camera_center": self.camera_center}
+        return {"camera_center": self.camera_center, "protocol": self.protocol}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that the protocol has not changed.
@@ -48,9 +52,11 @@ class EvaluationEvery(Callback):
         Raises:
             UserError: Earlier epochs were evaluated with another protocol.
         """
-        if state_dict["camera_center"] != self.camera_center:
-            now = str(self.camera_center).lower()
-            raise UserError(
-                f"evaluate.camera_center={now}: earlier epochs of this run were evaluated with "
-                "another value; keep it, and evaluate the checkpoint with task=evaluate"
-            )
+        saved = {"protocol": "market1501"} | state_dict
+        for name, value in self.state_dict().items():
+            if saved[name] != value:
+                now = str(value).lower()
+                raise UserError(
+                    f"evaluate.{name}={now}: earlier epochs of this run were evaluated with "
+                    "another value; keep it, and evaluate the checkpoint with task=evaluate"
+                )

@@ -1,12 +1,17 @@
 """Pruning of a study's unpromising trials."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 
 from dccc_lightning.common import checks
+from dccc_lightning.errors import UserError
 from dccc_lightning.reports.objective import OBJECTIVES, epoch_objective
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 
 class Pruning(EpochRow):
@@ -38,12 +43,17 @@ class Pruning(EpochRow):
             assert trainer.max_epochs is not None
             epochs = int(row["epoch"]) + 1
             is_late = self.after * trainer.max_epochs <= epochs < trainer.max_epochs
-            stops = self._report(value, epochs, is_late)
+            protocol = getattr(trainer.lightning_module, "protocol", "")
+            stops = self._report(value, epochs, is_late, protocol)
         if trainer.strategy.broadcast(stops):
             trainer.should_stop = True
 
-    def _report(self, value: float, epochs: int, is_late: bool) -> bool:
-        """Report the value and return True, after recording it, if the trial is pruned."""
+    def _report(self, value: float, epochs: int, is_late: bool, protocol: str = "") -> bool:
+        """Report the value and return True, after recording it, if the trial is pruned.
+
+        Raises:
+            UserError: Another trial was evaluated by another protocol.
+        """
         import optuna  # noqa: PLC0415  an extra
         from optuna.storages import JournalStorage  # noqa: PLC0415
         from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
@@ -56,8 +66,22 @@ class Pruning(EpochRow):
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
         )
         trial = optuna.Trial(study, self.trial)  # in a journal of one study, id == number
+        if self.objective == "mAP":
+            _check_protocol(study, protocol)
         trial.report(value, epochs)
         stops = is_late and trial.should_prune()
         if stops:
             trial.set_user_attr("pruned", True)
         return stops
+
+
+def _check_protocol(study: "Study", protocol: str) -> None:
+    """Record the evaluation protocol of a study, and refuse another one."""
+    first = study.user_attrs.get("protocol", protocol)
+    if first != protocol:
+        raise UserError(
+            f"evaluate.protocol: this trial is evaluated by {protocol}, the study by {first}, and "
+            "scores of two protocols are not comparable; search with one of them"
+        )
+    if "protocol" not in study.user_attrs:
+        study.set_user_attr("protocol", protocol)
