@@ -136,13 +136,16 @@ class Workshop:
     def trained(self, folder: Path) -> None:
         self.done(*SMALL, f"output={folder}")
 
+    def network(self, folder: Path) -> str:
+        """Return an argument with a network, beside ``folder`` if it has to be trained."""
+        if self.ckpt == "bundled":
+            return "ckpt=bundled"
+        self.trained(folder.with_name("run"))
+        return f"ckpt={folder.with_name('run')}"
+
     def gallery(self, folder: Path) -> None:
-        ckpt = self.ckpt
-        if ckpt != "bundled":
-            ckpt = str(folder.with_name("run"))
-            self.trained(Path(ckpt))
         place = [f"index={folder}", f"output={folder.with_name('indexed')}"]
-        self.done("task=index", f"ckpt={ckpt}", "input=gallery", *place)
+        self.done("task=index", self.network(folder), "input=gallery", *place)
 
     def calibration(self, file: Path) -> None:
         self.gallery(file.with_name("gallery"))
@@ -155,6 +158,9 @@ class Workshop:
 
     def embedded(self, folder: Path) -> None:
         self.done("task=embed", "ckpt=bundled", "input=gallery", f"output={folder}")
+
+    def identified(self, folder: Path) -> None:
+        self.done("task=identify", self.network(folder), "input=gallery", f"output={folder}")
 
     def embeddings(self, file: Path) -> None:
         self.embedded(file.parent)
@@ -190,7 +196,7 @@ PREPARED = {
     "started": "trained", "outputs/synthetic/2026-11-22_14-22-09": "trained",
     "galleries/first": "gallery", "galleries/shop": "gallery",
     "sweeps/grid": "sweep", "grid": "sweep",
-    "m2": "embedded",
+    "m2": "embedded", "people/monday": "identified",
     "gallery/embeddings.npy": "embeddings", "gallery/images.parquet": "embeddings",
     "runs/3/calibration.json": "calibration",
     "source/weights.pt": "pretrained", "weights.pth": "imagenet",

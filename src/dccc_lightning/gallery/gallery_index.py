@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 from dccc_lightning import __version__
 from dccc_lightning.common import checks
+<<<<<<< HEAD
+=======
+from dccc_lightning.common.ranges import ABOVE_ALL
+from dccc_lightning.errors import UserError
+>>>>>>> a9c02b1 (task=identify: one id per individual over all cameras, stable when images are added)
 from dccc_lightning.gallery.approximate_search import KINDS
 from dccc_lightning.gallery.exact_search import NONE
 from dccc_lightning.gallery.gallery_search import GallerySearch
@@ -24,9 +29,6 @@ from dccc_lightning.gallery.manifest import Manifest, damaged
 from dccc_lightning.gallery.model_match import check_model
 from dccc_lightning.gallery.storage import open_gallery, remove_remains, write_gallery
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
-
-ABOVE_ALL = 1.01
-"""Highest minimum score; a cosine of 1 in single precision may be a little more."""
 
 
 class GalleryIndex:

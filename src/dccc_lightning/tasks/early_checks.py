@@ -23,6 +23,7 @@ from dccc_lightning.gallery.gallery_table import GalleryTable
 from dccc_lightning.gallery.manifest import file_names, is_gallery, read_manifest
 from dccc_lightning.inference.checkpoint_files import find_checkpoint
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
+from dccc_lightning.tasks.identify_rule import rule_of
 from dccc_lightning.tasks.inputs import SPLITS, batch_size_of, check_checkpoint, path_of, threads_of
 
 LABELS = ("identities", "pseudo")
@@ -99,6 +100,31 @@ def check_calibrate(settings: Settings) -> None:
         _check_images(settings, "input")
 
 
+def check_identify(settings: Settings) -> None:
+    """Check ``task=identify``.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+    given, index = settings["input"] is not None, settings["index"] is not None
+    if given and index:
+        raise UserError("give either input= (images) or index= (a gallery), not both")
+    known = settings["known"]
+    if not (given or index or known is not None):
+        raise UserError("input= is needed: a folder of images; or index=, or known=")
+    if settings["remove"] is not None and known is None:
+        raise UserError("remove= leaves out images of earlier identities: known= is needed")
+    checked("settings", lambda: checks.boolean("folders", settings["folders"]))
+    rule_of(settings)
+    for key in ("known", "table"):
+        if settings[key] is not None and not path_of(settings, key).exists():
+            raise UserError(f"{key}={settings[key]}: no such file or folder")
+    if index:
+        read_manifest(path_of(settings, "index"))
+    elif given:
+        _check_images(settings, "input")
+
+
 def check_evaluate(settings: Settings) -> None:
     """Check the protocol, the networks and the datasets of ``task=evaluate``.
 
@@ -158,6 +184,7 @@ EARLY: Mapping[str, Callable[[Settings], Any]] = {
     "dccc_lightning.tasks.calibrate.calibrate": check_calibrate,
     "dccc_lightning.tasks.evaluate.evaluate": check_evaluate,
     "dccc_lightning.tasks.export.export": check_checkpoint,
+    "dccc_lightning.tasks.identify.identify": check_identify,
     "dccc_lightning.tasks.index.index": check_index,
     "dccc_lightning.tasks.search.search": check_search,
 }

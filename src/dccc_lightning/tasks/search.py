@@ -1,6 +1,5 @@
 """``task=search``: search of a gallery with query images."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +11,11 @@ from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
-from dccc_lightning.gallery.gallery_index import ABOVE_ALL, GalleryIndex
+from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.reports.boards.search_board import SearchRow, write_board
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import versions
+from dccc_lightning.tasks.calibrated import calibration_of
 from dccc_lightning.tasks.early_checks import check_search
 from dccc_lightning.tasks.gallery_inputs import embed_images, listed_images, loaded_embedder
 from dccc_lightning.tasks.inputs import path_of
@@ -84,22 +84,7 @@ def _minimum_score(value: Any, fingerprint: str) -> float:
         return -1.0
     if not isinstance(value, str):
         return checked("settings", lambda: checks.real("minimum_score", value, -1, 1))
-    path = Path(value).expanduser()
-    try:
-        facts = json.loads(path.read_text())
-        threshold = checks.real("threshold", facts["threshold"], -1, ABOVE_ALL)
-        model = facts["fingerprint"]
-    except OSError as error:
-        raise UserError(
-            f"minimum_score={value}: neither a number nor a calibration.json ({error.strerror})"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"minimum_score={value}: not a calibration.json") from error
-    if model != fingerprint:
-        raise UserError(
-            f"minimum_score={value}: calibrated for the model {model}, not for {fingerprint}; "
-            "calibrate this model with task=calibrate"
-        )
+    threshold: float = calibration_of("minimum_score", value, fingerprint)["threshold"]
     return threshold
 
 

@@ -1,0 +1,77 @@
+"""Identification: images into individuals, by a threshold whose origin is known."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dccc_lightning.clustering.average_linkage import NONE_APART, Apart, Ints, average_linkage
+from dccc_lightning.clustering.jaccard import jaccard_graph
+from dccc_lightning.common import ranges
+from dccc_lightning.identities.cosine_linkage import cosine_linkage
+from dccc_lightning.neighbors.camera_normalization import normalize_by_camera
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
+from dccc_lightning.neighbors.nearest import knn
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """Identification by average linkage.
+
+    Attributes:
+        threshold: Largest mean Jaccard distance, in (0, ``ranges.LARGEST_MEAN``], or lowest mean
+            cosine, of two groups of images that become one identity. A mean of exactly
+            ``threshold`` joins.
+        distance: "jaccard" or "cosine".
+        k1: Size of a neighbourhood, the image itself included; at most all images are used.
+        k2: Neighbours averaged in the query expansion.
+        camera: Treatment of cameras, "none", "center" or "whiten"; "none" for the cosine.
+        backend: Neighbour search, see ``neighbors.knn``.
+    """
+
+    threshold: float = 0.7
+    distance: str = "jaccard"
+    k1: int = 20
+    k2: int = 6
+    camera: str = "none"
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        ranges.identifier(**asdict(self))
+
+    def __call__(
+        self,
+        features: Features,
+        cameras: ArrayLike | None = None,
+        start: Ints | None = None,
+        apart: Apart = NONE_APART,
+    ) -> NDArray[np.int64]:
+        """Return the identities (N,), numbered by their first image; none is an outlier.
+
+        Args:
+            features: Embeddings (N, D).
+            cameras: (N,) cameras, -1 where unknown; needed unless ``camera="none"``.
+            start: (N,) first image of the group of each image, for groups that are never split.
+            apart: Groups of ``start`` that are never joined.
+        """
+        unit = UnitEmbeddings.of(features)
+        if self.distance == "cosine":
+            return cosine_linkage(unit, self.threshold, start, apart)
+        points = normalize_by_camera(unit, cameras, self.camera)
+        k1, largest = min(self.k1, len(points)), ranges.LARGEST_MEAN
+        neighbors = knn(points, k1, self.backend)
+        graph = jaccard_graph(points, k1, min(self.k2, k1), largest, neighbors)
+        return average_linkage(graph, self.threshold, start, apart)
+
+
+def between_cameras(cameras: ArrayLike) -> int:
+    """Return the number of pairs of images of different cameras; -1 differs from all.
+
+    >>> between_cameras([0, 0, 1, -1])
+    5
+    """
+    known: NDArray[Any] = np.asarray(cameras)
+    sizes = np.unique(known[known >= 0], return_counts=True)[1]
+    n = len(known)
+    return n * (n - 1) // 2 - int((sizes * (sizes - 1) // 2).sum())

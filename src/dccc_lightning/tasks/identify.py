@@ -1,0 +1,165 @@
+"""``task=identify``: one identity per individual over all cameras."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.common.files import replacing, write_atomically, write_json
+from dccc_lightning.common.progress import announced
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.data.records import UNKNOWN
+from dccc_lightning.identities.identification import Identifier, between_cameras
+from dccc_lightning.identities.identity_folders import link_folders
+from dccc_lightning.identities.identity_table import EMBEDDINGS, STEM, identity_table, order_of
+from dccc_lightning.identities.stable_ids import continued
+from dccc_lightning.metrics.cluster_margins import cluster_margins
+from dccc_lightning.metrics.identified_images import identification_scores
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
+from dccc_lightning.reports.cluster_table import write_cluster_table
+from dccc_lightning.reports.identity_page import identity_page
+from dccc_lightning.reports.results import versions
+from dccc_lightning.tasks.early_checks import check_identify
+from dccc_lightning.tasks.identify_inputs import WORK, Images, collect
+from dccc_lightning.tasks.identify_rule import Rule, rule_of
+
+Ints = NDArray[np.int64]
+
+FOLDERS = "folders"
+"""Folder of the folders of the identities."""
+
+
+def identify(settings: Settings, output: Path) -> dict[str, Any]:
+    """Find the identity of every image of ``input`` or ``index`` and of ``known``.
+
+    Args:
+        settings: Composed configuration.
+        output: Folder to write identities.parquet, .csv, .html, .json and embeddings.npy to.
+
+    Returns:
+        The content of identities.json, which is written last.
+
+    Raises:
+        UserError: A setting, table, image or checkpoint is invalid.
+    """
+    check_identify(settings)
+    images = collect(settings, output)
+    rule = rule_of(settings, images.fingerprint)
+    cameras = _numbered(images.columns["camera"])
+    unit = checked("input", lambda: UnitEmbeddings.of(images.rows))
+    with announced("finding identities"):
+        labels = checked("settings", lambda: Identifier(**rule.arguments)(unit, cameras))
+        margins = cluster_margins(labels, unit)
+    known = images.known
+    before: dict[str, str] = {} if known is None else _by_path(known.images.paths, known.identities)
+    earlier = [before.get(path) for path in images.paths]
+    found = continued(labels, earlier, () if known is None else known.used)
+    names = _names({} if known is None else known.names, found.retired)
+    table = identity_table(
+        images.paths,
+        images.columns,
+        [found.ids[label] for label in labels],
+        names,
+        margins,
+        [found.ids[label] if label >= 0 else None for label in margins.second],
+        earlier,
+    )
+    pairs = between_cameras(cameras)
+    moved = sum(
+        old not in (None, own)
+        for old, own in zip(earlier, table["identity"].to_pylist(), strict=True)
+    )
+    results = {
+        "images": len(labels),
+        "new_images": images.new,
+        "identities": len(found.ids),
+        "new_identities": found.opened,
+        "retired": found.retired,
+        "changed_images": moved,
+        "single_images": int((np.bincount(labels) == 1).sum()),
+        "rule": rule.described(pairs),
+        **({"scores": scores} if (scores := _scores(images, labels)) else {}),
+        "fingerprint": images.fingerprint,
+        "order": order_of(images.paths),
+        "ids_without_images": sorted(set(() if known is None else known.used) - set(found.ids)),
+        "versions": versions(),
+    }
+    _write(output, table, unit, results, f"identities of {output.name}", settings["folders"])
+    CONSOLE.print(_summary(results, rule, pairs))
+    return results
+
+
+def _by_path(paths: list[str], identities: list[str | None]) -> dict[str, str]:
+    return {path: own for path, own in zip(paths, identities, strict=True) if own is not None}
+
+
+def _names(given: dict[str, str], retired: dict[str, str]) -> dict[str, str]:
+    """Return the names of identities; one that joined another without a name hands its own on."""
+    names = dict(given)
+    for old, new in retired.items():
+        if old in given:
+            names.setdefault(new, given[old])
+    return names
+
+
+def _numbered(names: list[str | None]) -> Ints:
+    """Return numbers of names in sorted order; None is ``UNKNOWN``."""
+    numbers = {
+        name: n for n, name in enumerate(sorted({name for name in names if name is not None}))
+    }
+    return np.array([UNKNOWN if v is None else numbers[v] for v in names], dtype=np.int64)
+
+
+def _scores(images: Images, labels: Ints) -> dict[str, float]:
+    """Return scores against the identities of the images, in fractions, if some are known."""
+    true = _numbered(images.columns["identity"])
+    if (true >= 0).sum() < 2:
+        return {}
+    return {name: round(value, 6) for name, value in identification_scores(labels, true).items()}
+
+
+def _write(
+    output: Path,
+    table: pa.Table,
+    unit: UnitEmbeddings,
+    results: dict[str, Any],
+    title: str,
+    folders: bool,
+) -> None:
+    """Write all files, each complete or as it was, and the summary last."""
+    with announced("writing the identities"):
+        with replacing(output / EMBEDDINGS) as file:
+            np.save(file, unit.rows, allow_pickle=False)
+        write_cluster_table(output / STEM, table)
+        write_atomically(output / f"{STEM}.html", identity_page(table, title).encode())
+        if folders:
+            link_folders(output / FOLDERS, table["path"].to_pylist(), table["identity"].to_pylist())
+        write_json(output / f"{STEM}.json", results)
+        shutil.rmtree(output / WORK, ignore_errors=True)
+
+
+def _summary(results: dict[str, Any], rule: Rule, pairs: int) -> str:
+    count, new = results["identities"], len(results["new_identities"])
+    lines = [
+        f"{counted(count, 'identity', 'identities')} in {counted(results['images'], 'image')} "
+        f"({new:,} of them new, {results['single_images']:,} with one image)",
+        rule.sentence(pairs),
+    ]
+    if results["changed_images"]:
+        joined = Counter(results["retired"].values())
+        lines.append(
+            f"{counted(results['changed_images'], 'image')} changed identity, "
+            f"{counted(len(results['retired']), 'identity', 'identities')} joined "
+            f"{counted(len(joined), 'other', 'others')}"
+        )
+    if scores := results.get("scores"):
+        lines.append(
+            f"beside the identities of the images: F1 {100 * scores['idf1']:.1f} %, ARI "
+            f"{scores['ari']:.3f}, purity {100 * scores['purity']:.1f} %"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""Threshold of ``task=identify``: where it comes from and its meaning."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from dccc_lightning.common import checks, ranges
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.errors import UserError
+from dccc_lightning.inference.checkpoint_files import find_checkpoint
+from dccc_lightning.reports.metrics_table import read_rows
+from dccc_lightning.tasks.calibrated import calibration_of
+
+AUTO, RUN = "auto", "run"
+
+SHARED = 0.3
+"""Label-free rule: images of one individual have on average at least this share of their
+neighbourhoods in common; ``1 - SHARED`` is a Jaccard distance."""
+
+
+class Rule(NamedTuple):
+    """Threshold of an identification with its origin.
+
+    Attributes:
+        arguments: Arguments of ``Identifier``, the threshold among them.
+        origin: Where the threshold comes from.
+        calibration: Content of calibration.json; None without a calibration.
+    """
+
+    arguments: dict[str, Any]
+    origin: str
+    calibration: dict[str, Any] | None = None
+
+    def described(self, pairs: int) -> dict[str, Any]:
+        """Return the threshold with its meaning, for identities.json.
+
+        Args:
+            pairs: Number of pairs of images of different cameras.
+        """
+        facts = {**self.arguments, "origin": self.origin}
+        if self.calibration is None:
+            return facts
+        rate = self.calibration["false_match"]["value"]
+        return facts | {"false_match_rate": rate, "expected_false_matches": rate * pairs}
+
+    def sentence(self, pairs: int) -> str:
+        """Return the threshold with its meaning, in words."""
+        threshold = self.arguments["threshold"]
+        if self.calibration is None:
+            return (
+                f"threshold: mean Jaccard distance {threshold:.4g} ({self.origin}): images of "
+                f"one identity share at least {1 - threshold:.2g} of their neighbourhoods on "
+                "average; task=calibrate gives one with a known rate of false matches"
+            )
+        rates = self.calibration["false_match"]
+        return (
+            f"threshold: mean cosine {threshold:.4f} ({self.origin}): at most "
+            f"{rates['value'] * pairs:,.0f} false merges are expected among the {pairs:,} pairs of "
+            f"images of different cameras ({100 * rates['value']:.3g} % "
+            f"[{100 * rates['low']:.3g}, {100 * rates['high']:.3g}] of pairs of different people "
+            "match); fewer among groups, all of whose pairs count"
+        )
+
+
+def rule_of(settings: Settings, fingerprint: str | None = None) -> Rule:
+    """Read the rule in the settings.
+
+    Args:
+        settings: Composed configuration.
+        fingerprint: Network of the embeddings; None if it is not known yet.
+
+    Raises:
+        UserError: A value is invalid, or a file does not exist.
+    """
+    value = settings["threshold"]
+    own: dict[str, Any] = {"k1": 20, "k2": 6, "camera": "none"}
+    calibration, origin = None, "given"
+    if value == AUTO:
+        value, origin = round(1 - SHARED, 9), "label-free rule"
+    elif value == RUN:
+        folder = _run_folder(settings)
+        value, own = _last_eps(folder), own | _clustering(folder)
+        origin = f"last eps of {folder.name}"
+    elif isinstance(value, str):
+        calibration = calibration_of("threshold", value, fingerprint)
+        value, origin = calibration["threshold"], "calibrated"
+        _check_rates(calibration, settings["threshold"])
+    own |= {name: settings[name] for name in own if settings[name] is not None}
+    distance = "jaccard" if calibration is None else "cosine"
+    backend = settings["clustering"].get("backend", "auto")
+    if settings["k2"] is None and type(own["k1"]) is int:
+        own["k2"] = min(own["k2"], max(own["k1"], 1))
+    arguments = {"threshold": value, "distance": distance, **own, "backend": backend}
+    checked("settings", lambda: ranges.identifier(**arguments), arguments)
+    return Rule(arguments, origin, calibration)
+
+
+def _check_rates(calibration: dict[str, Any], value: str) -> None:
+    try:
+        for name in ("value", "low", "high"):
+            checks.real(name, calibration["false_match"][name], 0, 1)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"threshold={value}: not a calibration.json") from error
+
+
+def _run_folder(settings: Settings) -> Path:
+    """Return the run folder of ``ckpt``."""
+    ckpt = settings["ckpt"]
+    if ckpt is None or ckpt == "bundled":
+        raise UserError(f"threshold=run: needs the folder of a run as ckpt=, got ckpt={ckpt}")
+    path = Path(str(ckpt)).expanduser()
+    folder = path if path.is_dir() else find_checkpoint(path).absolute().parent.parent
+    return folder.absolute()
+
+
+def _last_eps(folder: Path) -> float:
+    try:
+        found = [
+            row["cluster/eps"] for row in read_rows(folder / "metrics.csv") if "cluster/eps" in row
+        ]
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / 'metrics.csv'}: cannot be read ({error})") from error
+    if not found:
+        raise UserError(f"threshold=run: no eps in {folder / 'metrics.csv'}; choose threshold=auto")
+    return min(found[-1], ranges.LARGEST_MEAN)
+
+
+def _clustering(folder: Path) -> dict[str, Any]:
+    """Return k1, k2 and camera of a run, as far as they are those of ``PseudoLabeler``."""
+    try:
+        own = yaml.safe_load((folder / "config.yaml").read_text())["clustering"]
+        found = {name: own[name] for name in ("k1", "k2", "camera") if name in own}
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{folder / 'config.yaml'}: cannot be read as the settings of a run"
+        ) from error
+    if found.get("camera") not in ranges.CAMERA_MODES[:3]:
+        found.pop("camera", None)
+    return found

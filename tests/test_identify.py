@@ -1,0 +1,294 @@
+"""task=identify: from images, tables, galleries and embeddings to identities that stay."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+from PIL import Image
+
+from dccc_lightning import GalleryIndex, cli
+from dccc_lightning.data.image_list import ListedImage, write_table
+from dccc_lightning.errors import UserError
+from dccc_lightning.tasks.identify import identify
+
+MODEL = "ab" * 8
+
+
+@pytest.fixture(scope="module")
+def settings(tiny):
+    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+        config = compose("train", ["task=identify", "ckpt=bundled", *tiny])
+        with open_dict(config):
+            del config.callbacks, config.logger  # they need Hydra's own settings
+        return OmegaConf.to_container(config, resolve=True)
+
+
+@pytest.fixture
+def ask(settings, tmp_path, monkeypatch, capsys):
+    """Run the task; return its results, with its table by column and its terminal output."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, output="out"):
+        own = copy.deepcopy(settings)
+        for argument in arguments:
+            key, _, value = argument.partition("=")
+            group, _, leaf = key.rpartition(".")
+            (own[group] if group else own)[leaf] = yaml.safe_load(value)
+        results = identify(own, tmp_path / output)
+        assert json.loads(Path(output, "identities.json").read_text()) == results
+        table = pyarrow.parquet.ParquetFile(Path(output, "identities.parquet")).read()
+        return {**results, "table": table.to_pydict(), "said": capsys.readouterr().out}
+
+    return run
+
+
+def embedded(folder, people, per_person=6, names=None, seed=0, model=MODEL):
+    """Write an output of task=embed: ``people`` directions with a few images each, six cameras."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(7).normal(size=(40, 32))
+    rows, images = [], []
+    for person in people:
+        for n in range(per_person):
+            rows.append(centres[person] + 0.3 * rng.normal(size=32))
+            name = (names or "p{person:02d}_{n}_{seed}.jpg").format(person=person, n=n, seed=seed)
+            images.append(ListedImage(f"/images/{name}", f"0{n}", str(person)))
+    folder.mkdir()
+    np.save(folder / "embeddings.npy", np.array(rows, dtype=np.float32))
+    write_table(folder / "images.parquet", images)
+    facts = {"file_format": "npy", "feature_dim": 32, "fingerprint": model, "source": "/images"}
+    (folder / "embeddings.json").write_text(json.dumps(facts))
+    return folder
+
+
+def by_path(found):
+    return dict(zip(found["table"]["path"], found["table"]["identity"], strict=True))
+
+
+def test_images_of_one_individual_have_one_id(ask, tmp_path):
+    embedded(tmp_path / "e", range(8))
+    found = ask("input=e", "k1=5")
+    assert (found["identities"], found["images"]) == (8, 48)
+    assert found["scores"]["idf1"] == found["scores"]["ari"] == found["scores"]["purity"] == 1
+    assert found["new_identities"] == [f"id{n:04d}" for n in range(1, 9)]
+    assert found["table"]["path"] == sorted(found["table"]["path"])
+    assert found["table"]["camera"][:2] == ["00", "01"]
+    assert min(found["table"]["margin"]) > 0
+    assert "mean Jaccard distance 0.7 (label-free rule)" in found["said"]
+    assert {path.name for path in Path("out").iterdir()} == {
+        "identities.parquet", "identities.csv", "identities.html", "identities.json",
+        "embeddings.npy",
+    }  # fmt: skip
+
+
+def test_the_order_of_the_files_does_not_matter(ask, tmp_path):
+    folder = embedded(tmp_path / "e", range(5))
+    first = ask("input=e", "k1=5", output="one")
+    rows = np.load(folder / "embeddings.npy")
+    images = pyarrow.parquet.ParquetFile(folder / "images.parquet").read().to_pylist()
+    order = np.random.default_rng(3).permutation(len(rows))
+    np.save(folder / "embeddings.npy", rows[order])
+    write_table(folder / "images.parquet", [ListedImage(**images[n]) for n in order])
+    again = ask("input=e", "k1=5", output="two")
+    assert by_path(again) == by_path(first)
+    for name in ("identities.csv", "embeddings.npy"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+
+
+def test_new_images_join_and_a_stranger_opens_an_identity(ask, tmp_path):
+    embedded(tmp_path / "e", range(6))
+    first = ask("input=e", "k1=5", output="one")
+    embedded(tmp_path / "more", [4, 2, 20], per_person=3, seed=1)
+    more = ask("input=more", "known=one", "k1=5", output="two")
+    old, new = by_path(first), by_path(more)
+    assert {path: new[path] for path in old} == old
+    assert (more["images"], more["new_images"], more["new_identities"]) == (45, 9, ["id0007"])
+    assert new["/images/p04_0_1.jpg"] == old["/images/p04_0_0.jpg"]
+    assert new["/images/p20_0_1.jpg"] == "id0007"
+    assert more["table"]["earlier"].count(None) == 9
+
+    again = ask("input=more", "known=two", "k1=5", output="three")  # nothing new
+    assert by_path(again) == new
+    assert (again["new_images"], again["new_identities"], again["changed_images"]) == (0, [], 0)
+    assert "already in known: 9 images" in again["said"]
+
+
+def test_ids_and_names_of_ones_own_stay_text(ask, tmp_path):
+    embedded(tmp_path / "e", range(4))
+    paths = [f"/images/p{person:02d}_{n}_0.jpg" for person in (3, 1, 2) for n in range(4)]
+    ids = ["0007"] * 4 + ["NA"] * 4 + ["1e5"] * 4
+    names = ["Anna"] * 4 + [""] * 8
+    lines = [f'"{p}",{i},{n}\n' for p, i, n in zip(paths, ids, names, strict=True)]
+    (tmp_path / "people.csv").write_text("path,identity,name\n" + "".join(lines))
+    found = ask("input=e", "known=people.csv", "k1=5", output="one")
+    own = by_path(found)
+    assert [own[f"/images/p0{n}_5_0.jpg"] for n in range(4)] == ["id0001", "NA", "1e5", "0007"]
+    named = zip(found["table"]["name"], own.values(), strict=True)
+    assert {name for name, identity in named if identity == "0007"} == {"Anna"}
+    again = ask("known=one", "k1=5", output="two")
+    assert by_path(again) == own
+    assert again["table"]["name"] == found["table"]["name"]
+
+
+def test_a_removed_person_is_in_no_file_and_the_id_is_not_used_again(ask, tmp_path):
+    embedded(tmp_path / "e", range(3))
+    first = ask("input=e", "k1=5", output="one")
+    gone = by_path(first)["/images/p02_0_0.jpg"]
+    assert gone == "id0003"
+    second = ask("known=one", f"remove=[{gone}]", "k1=5", output="two")
+    assert "p02_" not in "".join(
+        path.read_text(errors="replace") for path in Path("two").glob("identities.*")
+    )
+    assert len(np.load("two/embeddings.npy")) == second["images"] == 12
+    embedded(tmp_path / "more", [9], seed=1)
+    assert ask("known=two", "input=more", "k1=5", output="3")["new_identities"] == ["id0004"]
+    for entry, left in (("/images/p00_0_0.jpg", 17), ("/images", 0)):
+        if left:
+            assert ask("known=one", f"remove={entry}", "k1=5", output=f"l{left}")["images"] == left
+        else:
+            with pytest.raises(UserError, match="no images"):
+                ask("known=one", f"remove={entry}", output="none")
+
+
+def test_a_gallery_and_a_table_in_another_order(ask, tmp_path):
+    folder = embedded(tmp_path / "e", range(4))
+    images = pyarrow.parquet.ParquetFile(folder / "images.parquet").read().to_pydict()
+    GalleryIndex.build(
+        np.load(folder / "embeddings.npy"), images["path"], cameras=images["camera"],
+        fingerprint=MODEL, kind="flat",
+    ).save(tmp_path / "g")  # fmt: skip
+    lines = [f"{path},T{n // 6},{n}\n" for n, path in enumerate(images["path"])]
+    (tmp_path / "t.csv").write_text("path,tracklet,frame\n" + "".join(lines[::-1]))
+    found = ask("index=g", "table=t.csv", "k1=5", "camera=center")
+    assert found["fingerprint"] == MODEL
+    assert found["identities"] == 4
+    assert found["table"]["tracklet"] == [f"T{n // 6}" for n in range(24)]
+    assert found["table"]["frame"] == [str(n) for n in range(24)]
+    assert found["table"]["camera"] == sorted(images["camera"][:6]) * 4
+
+
+def test_a_calibrated_threshold_and_its_meaning(ask, tmp_path):
+    embedded(tmp_path / "e", range(6))
+    facts = {
+        "threshold": 0.6, "fingerprint": MODEL,
+        "false_match": {"value": 0.01, "low": 0.005, "high": 0.02},
+    }  # fmt: skip
+    (tmp_path / "calibration.json").write_text(json.dumps(facts))
+    found = ask("input=e", "threshold=calibration.json")
+    assert found["identities"] == 6
+    pairs = 36 * 35 // 2 - 6 * 15  # of different cameras
+    assert found["rule"]["expected_false_matches"] == pytest.approx(0.01 * pairs)
+    assert (
+        f"at most {0.01 * pairs:,.0f} false merges are expected among the {pairs} pairs"
+        in (found["said"])
+    )
+    for changed, expected in (
+        ({"fingerprint": "other"}, "calibrated for the model other"),
+        ({"false_match": 3}, "not a calibration.json"),
+    ):
+        (tmp_path / "calibration.json").write_text(json.dumps({**facts, **changed}))
+        with pytest.raises(UserError, match=expected):
+            ask("input=e", "threshold=calibration.json", output="no")
+    assert not Path("no").exists()
+
+
+def test_the_threshold_of_a_run_is_its_last_eps_with_its_neighbourhoods(ask, tmp_path):
+    embedded(tmp_path / "e", range(6))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.csv").write_text("epoch,step,cluster/eps\n0,1,0.6\n1,2,0.55\n")
+    clustering = {"k1": 5, "k2": 2, "camera": "center"}
+    (run / "config.yaml").write_text(yaml.safe_dump({"clustering": clustering}))
+    found = ask("input=e", "threshold=run", "ckpt=run")
+    rule = found["rule"]
+    assert {name: rule[name] for name in ("threshold", *clustering)} == {
+        "threshold": 0.55, **clustering
+    }  # fmt: skip
+    assert "0.55 (last eps of run)" in found["said"]
+    assert ask("input=e", "threshold=run", "ckpt=run", "k1=9", output="2")["rule"]["k1"] == 9
+    (run / "metrics.csv").write_text("epoch,step,val/mAP\n0,1,0.6\n")
+    for ckpt in ("run", "bundled", "null"):
+        with pytest.raises(UserError, match="threshold=run"):
+            ask("input=e", "threshold=run", f"ckpt={ckpt}", output="no")
+
+
+MISTAKES = {
+    "input=e index=g": "not both",
+    "": "input= is needed",
+    "input=e remove=x": "known= is needed",
+    "input=e threshold=0": "threshold must be",
+    "input=e threshold=0.96": "threshold must be",
+    "input=e threshold=nowhere.json": "neither a number nor a calibration.json",
+    "input=e k1=3 k2=4": "k2 must be",
+    "input=e camera=penalty": "camera must be one of none, center, whiten",
+    "input=e folders=2": "folders must be",
+    "input=e known=nowhere": "known=nowhere: no such file or folder",
+    "input=e known=e": "no identities.parquet",
+    "input=e table=nowhere.csv": "table=nowhere.csv: no such file",
+    "input=e table=short.csv": "no row for 17 of 18 images",
+    "input=e known=anonymous.csv": "no identity in row 2",
+    "input=e known=short.csv": "no column identity",
+    "input=other known=one": "embedded by the model",
+    "known=one remove=nobody": "remove=nobody: no known image",
+    "known=short": "no identities.parquet",
+    "known=torn": "do not belong together",
+    "input=missing.csv": "no such file",
+    "index=nowhere": "no gallery there",
+}
+
+
+def test_mistakes_are_one_line_and_leave_nothing(ask, tmp_path):
+    embedded(tmp_path / "e", range(3))
+    embedded(tmp_path / "other", [9], model="cd" * 8)
+    for name in ("one", "torn"):
+        ask("input=e", output=name)
+    np.save(tmp_path / "torn" / "embeddings.npy", np.zeros((3, 32), dtype=np.float32))
+    (tmp_path / "short").mkdir()
+    (tmp_path / "short.csv").write_text("path\n/images/p00_0_0.jpg\n")
+    (tmp_path / "anonymous.csv").write_text("path,identity\n/images/a.jpg,1\n/images/b.jpg,\n")
+    for words, expected in MISTAKES.items():
+        with pytest.raises(UserError) as caught:
+            ask(*words.split(), output="no")
+        assert expected in str(caught.value), (words, str(caught.value))
+        assert len(str(caught.value).splitlines()) == 1
+        assert not Path("no").exists(), words
+
+
+def test_a_sorted_table_of_ones_own_output_is_matched_by_path(ask, tmp_path):
+    embedded(tmp_path / "e", range(4))
+    first = ask("input=e", "k1=5", output="one")
+    table = pyarrow.parquet.ParquetFile("one/identities.parquet").read()
+    pyarrow.parquet.write_table(table.take(list(range(len(table)))[::-1]), "one/identities.parquet")
+    assert by_path(ask("known=one", "k1=5", output="two")) == by_path(first)
+    assert Path("one/embeddings.npy").read_bytes() == Path("two/embeddings.npy").read_bytes()
+
+
+def test_images_are_embedded_and_an_unreadable_one_can_be_skipped(ask, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "people").mkdir()
+    for person, colour in enumerate([(200, 30, 30), (30, 200, 30), (30, 30, 200)]):
+        for n in range(3):
+            pixels = np.full((48, 24, 3), colour) + rng.integers(-25, 25, (48, 24, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(f"people/{person}_{n}.png")
+    Path("people/broken.png").write_text("no image")
+    with pytest.raises(UserError, match=r"broken.png.*resume=.*dataset.on_error=skip"):
+        ask("input=people", "k1=3", "k2=1")
+    found = ask("input=people", "k1=3", "k2=1", "dataset.on_error=skip", "folders=true")
+    assert (found["images"], found["identities"]) == (9, 3)
+    assert not Path("out/embedding").exists()
+    assert len(list(Path("out/folders").rglob("*.png"))) == 9
+
+    lines = [f"people/{p}_{n}.png,c{n}\n" for p in (2, 0) for n in range(3)]
+    (tmp_path / "list.csv").write_text("path,camera\n" + "".join(lines))
+    listed = ask("input=list.csv", "k1=3", "k2=1", output="listed")
+    assert listed["table"]["camera"] == ["c0", "c1", "c2"] * 2
+    assert listed["identities"] == 2
+    ids = by_path(found)
+    both = ask("input=people", "known=listed", "dataset.on_error=skip", "k1=3", output="both")
+    assert both["new_images"] == 3
+    assert len({by_path(both)[path] for path in ids}) == 3
