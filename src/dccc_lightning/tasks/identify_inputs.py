@@ -155,7 +155,7 @@ def _new_images(
     if not isinstance(place, list):
         before = embedded_before(path_of(settings, "input"), labels)
         if before is not None:
-            return *before, None
+            return before[0], *before[2:], None
     listed_in = None
     if not isinstance(place, list) and Path(str(place)).suffix.lower() in SUFFIXES:
         listed_in = read_image_table(path_of(settings, "input"))
@@ -198,4 +198,4 @@ def _new_images(
         raise
     found = embedded_before(output / WORK, PathLabels({**settings, "pattern": False}))
     assert found is not None  # the manifest was just written
-    return *found, listed_in
+    return found[0], *found[2:], listed_in
