@@ -191,6 +191,7 @@ def test_a_dataset_alone_is_the_published_recipe(dataset):
         "weights": "imagenet",
         "dialect": "auto",
         "bn_group_size": 64,
+        "freeze": [],
     }
     assert settings["published"] == FIGURES[dataset]
     assert settings["notice"] is None
@@ -357,7 +358,8 @@ def test_models_instantiate(option):
     with torch.device("meta"):
         embedder = instantiate(settings, _convert_="all")
     dims = {"resnet10": 256, "resnet18": 512, "resnet34": 512, "osnet": 512, "vit_small": 384}
-    expected = (dims | {"mobilenet_v2": 1280}).get(option, 2048)
+    dims |= {"mobilenet_v2": 1280, "clip_vit_base": 1280, "vit_base": 768}
+    expected = dims.get(option, 2048)
     assert embedder.feature_dim == expected
 
 
@@ -427,6 +429,52 @@ def test_only_the_preset_itself_is_the_published_run(dataset, changes, expected)
     settings = composed(f"dataset={dataset}", *changes)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         assert preset_diff.is_published(settings) is expected
+
+
+CLIP = {
+    "model.backbone": "clip_vit_base", "model.weights": "clip", "model.freeze": ["patch_embed"],
+    "model.bn_group_size": 256, "model.layout": {"normalization": "imagenet"},
+    "scheduler._target_": "dccc_lightning.clustering.dcps.FixedSchedule", "scheduler.start": 0.7,
+    "memory.update": "instance", "memory.momentum": 0.1, "memory.temperature": 0.05,
+    "loss._target_": "dccc_lightning.losses.ClusterContrastLoss", "clustering.k1": 30,
+    "clustering.k2": 6, "optimizer.algorithm": "sgd", "optimizer.lr": 3.5e-4,
+    "optimizer.weight_decay": 5e-4, "optimizer.momentum": 0.9, "optimizer.nesterov": False,
+    "optimizer.warmup_epochs": 10, "optimizer.warmup_start": 0.01,
+    "optimizer.schedule": "step", "optimizer.step_epochs": 20, "optimizer.step_factor": 0.1,
+    "epochs": 60, "iterations": 200,
+    "batch": {"clusters": 16, "instances": 16}, "image": {"height": 256, "width": 128},
+    "published": None, "dataset.name": "msmt17",
+}  # fmt: skip
+DCCC_ON_CLIP = {
+    "scheduler._target_": "dccc_lightning.clustering.dcps.ExponentialSchedule",
+    "memory.update": "dycl", "memory.tau_w": 0.6, "loss.smoothing": 0.1,
+    "loss._target_": "dccc_lightning.losses.SoftContrastiveLoss",
+}  # fmt: skip
+TRANSREID_SSL = {
+    "model.backbone": "vit_small", "model.weights": "imagenet", "model.freeze": [],
+    "model.bn_group_size": 64, "model.layout": {"normalization": "half"}, "scheduler.start": 0.6,
+    "memory.update": "hard", "memory.momentum": 0.2, "optimizer.warmup_epochs": 0,
+    "optimizer.warmup_start": 0.1, "epochs": 50, "batch": {"clusters": 32, "instances": 8},
+}  # fmt: skip
+HARD = {"memory.update": "hard", "scheduler.start": 0.4, "dataset.name": "market1501"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["experiment=clip", "dataset=msmt17"], CLIP),
+        (["experiment=clip_market1501"], CLIP | HARD),
+        (["experiment=dccc_clip", "dataset=msmt17"], CLIP | DCCC_ON_CLIP),
+        (["experiment=transreid_ssl", "dataset=msmt17"], CLIP | TRANSREID_SSL),
+    ],
+)
+def test_the_recipes_of_transformers_are_those_of_their_code(overrides, expected):
+    settings = composed(*overrides)
+    for name, value in expected.items():
+        given = settings
+        for part in name.split("."):
+            given = given[part]
+        assert given == value, name
 
 
 def test_an_experiment_that_names_the_published_settings_is_the_published_run():

@@ -19,7 +19,11 @@ from dccc_lightning.models.pooling import GeneralizedMean, GlobalAverage, build_
 from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 
 RESNETS = {"resnet10": 512, "resnet18": 512, "resnet34": 512}
-TOKENS = {"vit_small": 384, "vit_small_ics": 384, "vit_base_ics": 768}
+TOKENS = {
+    "vit_small": 384, "vit_base": 768, "vit_small_ics": 384, "vit_base_ics": 768,
+    "vit_base_jpm": 5 * 768, "vit_small_pass": 2 * 384, "vit_base_pass": 2 * 768,
+    "clip_vit_base": 768 + 512,
+}  # fmt: skip
 OURS = {"resnet10", "resnet50_ibn_a", "resnet101_ibn_a", *OSNETS, *TOKENS}
 """Networks that torchvision does not have."""
 

@@ -124,6 +124,17 @@ def test_adamw_has_its_weight_decay_beside_the_gradient():
     np.testing.assert_allclose(weight.detach(), expected, rtol=1e-12)
 
 
+def test_sgd_can_be_plain():
+    weight = nn.Parameter(torch.tensor([2.0]))
+    settings = Optimization("sgd", lr=0.1, weight_decay=0.0, nesterov=False)
+    optimizer = settings.optimizer([weight])
+    weight.grad = torch.ones(1)
+    optimizer.step()
+    np.testing.assert_allclose(weight.item(), 1.9)  # Nesterov's first step is 1 + momentum longer
+    settings.renew(optimizer, 0)
+    assert optimizer.param_groups[0]["nesterov"] is False
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd_looks_ahead(momentum):
     weight = parameter([2.0], [0.5])

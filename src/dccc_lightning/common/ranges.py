@@ -85,6 +85,7 @@ def optimization(
     warmup_epochs: int = 10,
     warmup_start: float = 0.1,
     momentum: float = 0.9,
+    nesterov: bool = True,
     schedule: str = "constant",
     step_epochs: int = 20,
     step_factor: float = 0.1,
@@ -97,6 +98,7 @@ def optimization(
     checks.integer("warmup_epochs", warmup_epochs, 0)
     checks.real("warmup_start", warmup_start, 0.0, 1.0, open_low=True)
     checks.real("momentum", momentum, 0.0, 1.0, open_high=True)
+    checks.boolean("nesterov", nesterov)
     checks.choice("schedule", schedule, RATE_SCHEDULES)
     checks.integer("step_epochs", step_epochs, 1)
     checks.real("step_factor", step_factor, 0.0, 1.0, open_low=True)

@@ -30,7 +30,7 @@ FORMAT = 1
 """Newest version of the description that can be read."""
 
 _PREFIXES = {"teacher": "teacher.network.", "student": "student."}
-_NOT_BUILT = ("_target_", "weights", "dialect")
+_NOT_BUILT = ("_target_", "weights", "dialect", "freeze")
 _BUILDER = "dccc_lightning.models.embedder.build_embedder"
 BUNDLED_MODEL = {"backbone": "resnet10", "width": 0.5, "pooling": "avg", "bn_group_size": 64}
 _BUNDLED_FILE = resources.files("dccc_lightning") / "weights" / BUNDLED

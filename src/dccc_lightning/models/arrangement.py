@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _BLOCK = re.compile(r"(?:embedder\.)?(?:backbone\.)?NL_([1-4])\.(\d+)\.g\.weight$")
 _EMBEDDING = "embedding.0.weight"
 
+_STRIDES = (16, 12, 11)
+"""Distances of patches in published transformers, the most frequent first."""
+
 
 @dataclass(frozen=True)
 class Arrangement:
@@ -37,6 +40,7 @@ def arrangement(
     layout: Layout,
     embedder: "Embedder",
     chosen: Mapping[str, Any] | None = None,
+    overlaps: bool = False,
 ) -> Arrangement:
     """Return the parts to build for the tensors of a file.
 
@@ -45,11 +49,14 @@ def arrangement(
         layout: Options of the file's family.
         embedder: Embedder to be changed; its own options are kept.
         chosen: Options that override all others, also by a default.
+        overlaps: Patches may overlap, which the number of position embeddings tells.
     """
     held = {name.removeprefix("embedder."): value for name, value in tensors.items()}
     found: dict[str, object] = {}
     if counts := Counter(match[1] for name in held if (match := _BLOCK.match(name))):
         found["non_local"] = tuple(counts[str(stage)] for stage in range(1, 5))
+    if overlaps and "patch_stride" in getattr(embedder.backbone, "options", ()):
+        found |= _overlap(held, embedder.backbone)
     size = None
     if (weight := held.get(_EMBEDDING)) is not None:
         size = len(weight)
@@ -64,3 +71,12 @@ def arrangement(
     options = layout.options() | found | embedder.layout.options() | dict(chosen or {})
     maps = getattr(embedder.backbone, "ends_in_map", True)
     return Arrangement(Layout.of(options), maps and "pooling.p" in held, size)
+
+
+def _overlap(tensors: Mapping[str, Tensor], backbone: Any) -> dict[str, int]:
+    """Return the distance of patches that gives a file's number of position embeddings."""
+    embedding = next((v for name, v in tensors.items() if name.endswith("pos_embed")), None)
+    if embedding is None or embedding.dim() != 3:
+        return {}
+    fitting = [n for n in _STRIDES if backbone.grid(n).count == embedding.shape[1]]
+    return {"patch_stride": fitting[0]} if fitting else {}

@@ -37,7 +37,7 @@ def build_backbone(
 
         return build_mobile(name, bn_group_size)
     if name in TRANSFORMERS:  # timm is an extra
-        from dccc_lightning.models.vit import build_vit  # noqa: PLC0415
+        from dccc_lightning.models.vision_transformers import build_vit  # noqa: PLC0415
 
         return build_vit(name, size, bn_group_size)
     return build_timm(name, size, bn_group_size)

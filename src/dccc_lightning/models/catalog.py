@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.dialects.families import check_dialect
-from dccc_lightning.models.layout import Layout
+from dccc_lightning.models.layout import OF_CLIP, OF_RESNETS, OF_TRANSFORMERS, Layout
 from dccc_lightning.models.weight_formats import describe_folder
 
 
@@ -61,12 +61,32 @@ OSNETS = {
 }
 """Instance norm in the two blocks of each stage."""
 
+
+class TransformerPlan(NamedTuple):
+    """Architecture of a vision transformer of 12 blocks and patches of 16 x 16 pixels.
+
+    ``kind``: plain, with a convolution stem (ICS), of CLIP, of TransReID's JPM or of PASS.
+    """
+
+    dim: int
+    heads: int
+    kind: str = "plain"
+
+
 TRANSFORMERS = {
-    "vit_small": (384, 6, False),
-    "vit_small_ics": (384, 6, True),
-    "vit_base_ics": (768, 12, True),
+    "vit_small": TransformerPlan(384, 6),
+    "vit_base": TransformerPlan(768, 12),
+    "vit_small_ics": TransformerPlan(384, 6, "ics"),
+    "vit_base_ics": TransformerPlan(768, 12, "ics"),
+    "vit_base_jpm": TransformerPlan(768, 12, "jpm"),
+    "vit_small_pass": TransformerPlan(384, 6, "pass"),
+    "vit_base_pass": TransformerPlan(768, 12, "pass"),
+    "clip_vit_base": TransformerPlan(768, 12, "clip"),
 }
-"""Embedding size, heads and convolution stem of the networks with published LUP weights."""
+"""Vision transformers of published re-identification weights."""
+
+CLIP = "clip_vit_base"
+"""Backbone of the weights ``clip``."""
 
 IBN_STRIDE = 16
 """Stride of the last map with instance norm in the IBN-a networks."""
@@ -91,7 +111,7 @@ POOLINGS = ("avg", "gem")
 IMAGE_SIZE = (256, 128)
 """Published height and width of the images in pixels."""
 
-PACKAGED_WEIGHTS = ("imagenet", "bundled")
+PACKAGED_WEIGHTS = ("imagenet", "bundled", "clip")
 """Names of weights, as opposed to paths of files."""
 
 
@@ -169,6 +189,7 @@ def check_embedder(
     dialect: str = "auto",
     layout: Mapping[str, Any] | None = None,
     embedding_dim: int | None = None,
+    freeze: Sequence[str] = (),
 ) -> tuple[int, int]:
     """Check the arguments of ``build_embedder`` and return the size of the images.
 
@@ -182,6 +203,7 @@ def check_embedder(
         dialect: As in ``build_embedder``.
         layout: As in ``build_embedder``.
         embedding_dim: As in ``build_embedder``.
+        freeze: As in ``build_embedder``.
 
     Raises:
         ValueError: A name is unknown or a number out of range.
@@ -191,10 +213,11 @@ def check_embedder(
     check_dialect(dialect)
     if embedding_dim is not None:
         checks.integer("embedding_dim", embedding_dim, 0)
-    if Layout.of(layout).of_trunk().options() and not (
-        isinstance(backbone, str) and backbone in RESNETS
-    ):
-        raise ValueError(f"layout: only the ResNets of docs/models.md have options, not {backbone}")
+    lacking = Layout.of(layout).unsupported(_options(backbone))
+    if lacking.options():
+        raise ValueError(f"layout: {backbone} has no option {', '.join(lacking.options())}")
+    if isinstance(freeze, str) or not all(isinstance(part, str) for part in freeze):
+        raise ValueError(f"freeze must be a list of names of parts, got {freeze!r}")
     if isinstance(backbone, str):
         size = check_backbone(backbone, width, bn_group_size, image_size)
         check_pooling(pooling, ends_in_map=backbone not in TRANSFORMERS)
@@ -207,9 +230,32 @@ def check_embedder(
                 "weights must be a file for a custom backbone, or None to keep its weights, got "
                 f"{weights!r}"
             )
+    check_weights(backbone, weights)
+    return size
+
+
+def _options(backbone: object) -> tuple[str, ...]:
+    """Return the names of the options of ``Layout`` that a backbone has."""
+    if not isinstance(backbone, str):
+        return ()
+    if backbone in TRANSFORMERS:
+        return {"ics": (), "clip": OF_CLIP}.get(TRANSFORMERS[backbone].kind, OF_TRANSFORMERS)
+    return OF_RESNETS if backbone in RESNETS else ()
+
+
+def check_weights(backbone: object, weights: str | None) -> None:
+    """Check that weights exist, as far as that can be checked without a download.
+
+    Raises:
+        UserError: The file does not exist, or no weights of that name for the backbone.
+    """
     if weights is not None and weights not in PACKAGED_WEIGHTS:
         check_file(Path(str(weights)).expanduser())
-    return size
+    if weights == "clip" and backbone != CLIP:
+        raise UserError(f"model.weights=clip: they are for model.backbone={CLIP}, not {backbone}")
+    if weights == "imagenet" and isinstance(backbone, str) and backbone in TRANSFORMERS:
+        other = "clip or a file" if backbone == CLIP else "a file"
+        raise UserError(f"model.weights=imagenet: there are none for {backbone}; pass {other}")
 
 
 def check_pooling(pooling: str, ends_in_map: bool) -> None:
@@ -234,7 +280,7 @@ def check_file(path: Path) -> None:
     if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises for names that are too long
         raise UserError(f"{named}: {describe_folder(path)}")
     if not os.path.isfile(path):  # noqa: PTH113
-        raise UserError(f"{named}: no such file; pass imagenet, bundled or a file")
+        raise UserError(f"{named}: no such file; pass imagenet, bundled, clip or a file")
 
 
 def missing_timm(name: str) -> UserError:

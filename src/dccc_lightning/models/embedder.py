@@ -1,6 +1,6 @@
 """Embedding network: backbone, pooling, embedding layer and batch-norm neck."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,8 +11,9 @@ from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.catalog import OWN, check_embedder, check_pooling
 from dccc_lightning.models.embedding_layer import build_embedding_layer
+from dccc_lightning.models.frozen_parts import freeze_parts
 from dccc_lightning.models.input_normalization import input_layer
-from dccc_lightning.models.layout import PUBLISHED, Layout
+from dccc_lightning.models.layout import OF_RESNETS, PUBLISHED, Layout
 from dccc_lightning.models.pooling import GeneralizedMean, build_pooling
 from dccc_lightning.models.trunk import Trunk
 from dccc_lightning.models.weights import load_weights
@@ -78,12 +79,13 @@ class Embedder(nn.Module):
         """Check that the network supports a layout.
 
         Raises:
-            ValueError: Only ResNets of this package support the options.
+            ValueError: The backbone lacks an option.
         """
-        needed = layout.of_trunk()
-        if needed.options() and not hasattr(self.backbone, "arrange"):
+        lacking = layout.unsupported(getattr(self.backbone, "options", ()))
+        if lacking.options():
+            remedy = "a ResNet" if lacking.unsupported(OF_RESNETS) == PUBLISHED else "a transformer"
             raise ValueError(
-                f"the network of the file has {needed}; choose a ResNet of docs/models.md as "
+                f"the network of the file has {lacking}; choose {remedy} of docs/models.md as "
                 "model.backbone"
             )
 
@@ -98,14 +100,15 @@ class Embedder(nn.Module):
         Raises:
             ValueError: A stage has fewer blocks than non-local blocks.
         """
-        if hasattr(self.backbone, "arrange"):
-            cast(Any, self.backbone).arrange(layout)
+        if isinstance(self.backbone, Trunk):
+            self.backbone.arrange(layout)
         self.layout = layout
         self.normalization = input_layer(layout)
         if gem and not isinstance(self.pooling, GeneralizedMean):
             self.pooling = GeneralizedMean()
         if embedding_dim is not None:
             self.set_embedding(embedding_dim, layout.embedding)
+        cast(Tensor, self.neck.weight).requires_grad_(layout.neck == "after")
         if self.architecture:
             changed: dict[str, Any] = {"pooling": "gem"} if gem else {}
             if embedding_dim is not None:
@@ -127,7 +130,10 @@ class Embedder(nn.Module):
         Returns:
             (B, D) float32 embeddings of length 1.
         """
-        return F.normalize(self.neck(self.pool(images)).float(), dim=1)
+        features = self.pool(images)
+        if self.layout.neck == "after":
+            features = self.neck(features)
+        return F.normalize(features.float(), dim=1)
 
 
 def build_embedder(
@@ -140,6 +146,7 @@ def build_embedder(
     dialect: str = "auto",
     layout: Mapping[str, Any] | None = None,
     embedding_dim: int | None = None,
+    freeze: Sequence[str] = (),
 ) -> Embedder:
     """Build an embedder and load its weights.
 
@@ -151,8 +158,8 @@ def build_embedder(
         pooling: ``avg`` or ``gem``; backbones that return a vector, such as transformers, support
             ``avg`` only.
         weights: ``imagenet`` (of torchvision, IBN-Net or timm, by backbone), ``bundled`` (of this
-            package, for resnet10 at half width), path of a file, or None for random weights, or for
-            the weights of a custom module.
+            package, for resnet10 at half width), ``clip`` (OpenAI's, for clip_vit_base), path of a
+            file, or None for random weights, or for the weights of a custom module.
         bn_group_size: Number of images of the global batch that share batch-norm statistics.
         image_size: Height and width of the images in pixels, 256 x 128 if None; used by
             transformers and to check custom modules.
@@ -161,6 +168,8 @@ def build_embedder(
         layout: Options of ``Layout``, which override those of the file's family.
         embedding_dim: Size of a linear layer between pooling and neck, 0 for none; None for that of
             the file or, without one, of the published network (512 for OSNet).
+        freeze: Parts of the network that are not trained, by name, such as ``patch_embed`` or
+            ``layer1.0``, see ``freeze_parts``.
 
     Raises:
         ValueError: A name is unknown, a number out of range, or a module cannot process the images.
@@ -168,7 +177,7 @@ def build_embedder(
     """
     size = check_embedder(
         backbone, width, pooling, weights, bn_group_size, image_size, dialect, layout,
-        embedding_dim,
+        embedding_dim, freeze,
     )  # fmt: skip
     trunk: Trunk
     if isinstance(backbone, str):
@@ -187,5 +196,6 @@ def build_embedder(
     embedder.arrange(Layout.of(layout), embedding_dim=embedding_dim)
     if weights is not None:
         load_weights(embedder, weights, name, dialect, layout)
+    freeze_parts(embedder, freeze)
     embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     return embedder

@@ -1,6 +1,6 @@
 """Options in which published networks of one architecture differ, checked without torch."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -18,7 +18,19 @@ NORMALIZATIONS = {
 COLOURS = ("rgb", "bgr")
 INTERPOLATIONS = ("bicubic", "bilinear")
 EMBEDDINGS = ("linear", "unbiased", "fc")
-_BESIDE_TRUNK = {"normalization", "colour", "interpolation", "embedding"}
+NECKS = ("after", "before")
+ACTIVATIONS = ("quick_gelu", "gelu")
+
+OF_RESNETS = ("stem_pool", "stem_relu", "last_stride", "non_local")
+"""Options of the ResNets of this package."""
+
+OF_TRANSFORMERS = ("patch_stride",)
+"""Options of the vision transformers of this package that cut patches out of the images."""
+
+OF_CLIP = (*OF_TRANSFORMERS, "activation")
+"""Options of CLIP's image encoder."""
+
+_BESIDE_TRUNK = ("normalization", "colour", "interpolation", "embedding", "neck")
 
 _SAID = {
     ("stem_pool", "ceil"): "stem pooling 3 x 3 unpadded with ceil_mode",
@@ -32,6 +44,8 @@ _SAID = {
     ("normalization", "none"): "no normalisation",
     ("colour", "bgr"): "colours as BGR",
     ("interpolation", "bilinear"): "bilinear resizing",
+    ("neck", "before"): "embeddings before the neck",
+    ("activation", "gelu"): "the exact GELU",
 }
 
 
@@ -50,6 +64,10 @@ class Layout:
         interpolation: Filter of Pillow that resizes images, ``bicubic`` or ``bilinear``.
         embedding: Kind of the embedding layer, if there is one: ``linear``, ``unbiased``, or ``fc``
             with batch norm and ReLU behind it.
+        neck: Take embeddings ``after`` the neck, or ``before`` it.
+        patch_stride: Distance in pixels between the patches of a transformer, at most their side
+            of 16; below it, patches overlap.
+        activation: Activation of CLIP's image encoder: OpenAI's ``quick_gelu``, or ``gelu``.
         non_local: Number of non-local blocks in each of a ResNet's stages, behind its last blocks.
     """
 
@@ -60,6 +78,9 @@ class Layout:
     colour: str = "rgb"
     interpolation: str = "bicubic"
     embedding: str = "linear"
+    neck: str = "after"
+    patch_stride: int = 16
+    activation: str = "quick_gelu"
     non_local: tuple[int, ...] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
@@ -71,6 +92,9 @@ class Layout:
         checks.choice("layout.colour", self.colour, COLOURS)
         checks.choice("layout.interpolation", self.interpolation, INTERPOLATIONS)
         checks.choice("layout.embedding", self.embedding, EMBEDDINGS)
+        checks.choice("layout.neck", self.neck, NECKS)
+        checks.integer("layout.patch_stride", self.patch_stride, 1, 16)
+        checks.choice("layout.activation", self.activation, ACTIVATIONS)
         if not isinstance(self.non_local, tuple | list) or len(self.non_local) != 4:
             raise ValueError(f"layout.non_local must be four numbers, got {self.non_local!r}")
         counts = tuple(checks.integer("layout.non_local", n, 0) for n in self.non_local)
@@ -102,13 +126,20 @@ class Layout:
             changed["non_local"] = list(changed["non_local"])
         return changed
 
-    def of_trunk(self) -> "Layout":
-        """Return the options that need a ResNet different from the published method's."""
-        return Layout(**{k: v for k, v in self.options().items() if k not in _BESIDE_TRUNK})
+    def unsupported(self, supported: Collection[str]) -> "Layout":
+        """Return the options that a network with the options ``supported`` does not have.
+
+        >>> Layout(last_stride=2, neck="before").unsupported(()).options()
+        {'last_stride': 2}
+        """
+        known = (*supported, *_BESIDE_TRUNK)
+        return Layout(**{k: v for k, v in self.options().items() if k not in known})
 
     def __str__(self) -> str:
         """List the options that differ from the defaults."""
-        said = [_SAID[option] for option in self.options().items() if option[0] != "non_local"]
+        said = [_SAID[option] for option in self.options().items() if option in _SAID]
+        if self.patch_stride != PUBLISHED.patch_stride:
+            said.append(f"patches at a distance of {self.patch_stride}")
         if any(self.non_local):
             stages = " + ".join(str(count) for count in self.non_local)
             said.append(f"{stages} non-local blocks")

@@ -20,6 +20,11 @@ class PositionGrid:
     width: int
     prefix: int
 
+    @property
+    def count(self) -> int:
+        """Number of position embeddings."""
+        return self.prefix + self.height * self.width
+
 
 def grid_of(
     embedding: Tensor, prefix: int, image_size: tuple[int, int] | None = None

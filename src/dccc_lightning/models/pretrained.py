@@ -1,4 +1,4 @@
-"""Download of ImageNet weights by the name of the backbone, by torchvision, torch hub or timm."""
+"""Download of weights by the name of the backbone, by torchvision, torch hub or timm."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.catalog import TIMM
+from dccc_lightning.models.catalog import CLIP, TIMM
 from dccc_lightning.models.timm_trunk import import_timm
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ IBN_NET = {
 d167338); the eight digits are the prefix of their SHA-256. Not tested with the real files."""
 
 _IBN_NET_URL = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
+_CLIP_OF_TIMM = "vit_base_patch16_clip_quickgelu_224.openai"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 
@@ -54,8 +55,27 @@ def imagenet_state(backbone: str) -> Mapping[str, Tensor]:
     return _download(backbone, file, lambda: weights.get_state_dict(progress=True, check_hash=True))
 
 
+def clip_state() -> Mapping[str, Tensor]:
+    """Return OpenAI's weights of CLIP's image encoder ViT-B/16 and its projection, from timm.
+
+    Not tested with the real file.
+
+    Raises:
+        UserError: The download fails.
+    """
+
+    def download() -> Mapping[str, Tensor]:
+        network = import_timm(CLIP).create_model(_CLIP_OF_TIMM, pretrained=True)
+        state: dict[str, Tensor] = network.state_dict()
+        state["projection.weight"] = state.pop("head.weight")
+        del state["head.bias"]  # zeros: OpenAI's projection has none
+        return state
+
+    return _download(CLIP, _CLIP_OF_TIMM, download, "clip")
+
+
 def _download(
-    backbone: str, file: str, get: Callable[[], Mapping[str, Tensor]]
+    backbone: str, file: str, get: Callable[[], Mapping[str, Tensor]], weights: str = "imagenet"
 ) -> Mapping[str, Tensor]:
     try:
         return get()
@@ -64,7 +84,7 @@ def _download(
     except Exception as error:  # no network, an incomplete download, a damaged cached file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"model.weights=imagenet: the ImageNet weights of {backbone} could not be downloaded "
+            f"model.weights={weights}: the weights of {backbone} could not be downloaded "
             f"({reason}); download {file} on another machine and pass model.weights=PATH"
         ) from error
 

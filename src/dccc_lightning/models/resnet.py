@@ -10,7 +10,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.catalog import RESNETS
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
-from dccc_lightning.models.layout import PUBLISHED, Layout
+from dccc_lightning.models.layout import OF_RESNETS, PUBLISHED, Layout
 from dccc_lightning.models.non_local import NonLocal
 from dccc_lightning.models.trunk import Trunk
 
@@ -44,6 +44,7 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
         ibn: Build the variant IBN-a.
     """
 
+    options = OF_RESNETS
     conv1: nn.Module
     bn1: nn.Module
     relu: nn.Module

@@ -1,4 +1,4 @@
-"""Vision transformers of timm, with the convolution stem of TransReID-SSL.
+"""Vision transformer of timm, and the convolution stem of TransReID-SSL.
 
 Source of the stem and of the names of its weights: the repository damo-cv/TransReID-SSL, files
 ``transreid_pytorch/model/backbones/vit_pytorch.py`` and ``dino/ours_vit.py`` (commit fc39e88);
@@ -7,14 +7,15 @@ arXiv 2111.12084. Not tested with the real files.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from timm.models import vision_transformer
 from torch import Tensor, nn
 
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
-from dccc_lightning.models.catalog import PATCH, TRANSFORMERS, check_patches
+from dccc_lightning.models.catalog import PATCH, check_patches
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
+from dccc_lightning.models.layout import OF_TRANSFORMERS, Layout
 from dccc_lightning.models.position_grid import PositionGrid
 from dccc_lightning.models.trunk import Trunk
 
@@ -32,17 +33,35 @@ class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
     """
 
     ends_in_map = False
+    options: ClassVar[tuple[str, ...]] = OF_TRANSFORMERS
 
     def __init__(self, image_size: tuple[int, int], **options: Any) -> None:
         check_patches(image_size)
         super().__init__(image_size, PATCH, num_classes=0, **options)
         self.image_size = tuple(image_size)
-        height, width = self.patch_embed.grid_size
-        self.positions = PositionGrid(height, width, prefix=1)
+        self.positions = self.grid(PATCH)
         self.out_channels = self.embed_dim
 
+    def grid(self, stride: int) -> PositionGrid:
+        """Return the grid of patches at a distance of ``stride`` pixels."""
+        height, width = ((side - PATCH) // stride + 1 for side in self.image_size)
+        return PositionGrid(height, width, self.num_prefix_tokens)
+
+    def arrange(self, layout: Layout) -> None:
+        """Set the distance of the patches; new position embeddings are random."""
+        grid = self.grid(layout.patch_stride)
+        if grid == self.positions:
+            return
+        self.positions = grid
+        self.patch_embed.proj.stride = (layout.patch_stride, layout.patch_stride)
+        self.patch_embed.grid_size = (grid.height, grid.width)
+        self.patch_embed.num_patches = grid.height * grid.width
+        assert self.pos_embed is not None
+        self.pos_embed = nn.Parameter(self.pos_embed.new_empty(1, grid.count, self.embed_dim))
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        """Map (B, 3, H, W) normalised images to class tokens, (B, D, 1, 1).
+        """Map (B, 3, H, W) normalised images to embeddings, (B, D, 1, 1).
 
         Raises:
             ValueError: The size of the images differs from that of the position embeddings.
@@ -50,8 +69,27 @@ class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
         if images.shape[2:] != self.image_size:
             ours, theirs = (" x ".join(map(str, s)) for s in (self.image_size, images.shape[2:]))
             raise ValueError(f"the position embeddings are for images of {ours}, got {theirs}")
-        token: Tensor = super().forward(images)
-        return token[:, :, None, None]
+        return self.embed(images)[:, :, None, None]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the vectors (B, D) of images of the right size."""
+        tokens: Tensor = self.forward_features(images)
+        return tokens[:, 0]
+
+
+class ConvStemTransformer(VisionTransformer):
+    """Vision transformer whose patches are cut out of the maps of a convolution stem.
+
+    Args:
+        image_size: Height and width of the images in pixels, multiples of 16.
+        group_size: Number of images of the global batch that share batch-norm statistics.
+        **options: Arguments of timm's VisionTransformer.
+    """
+
+    options = ()
+
+    def __init__(self, image_size: tuple[int, int], group_size: int, **options: Any) -> None:
+        super().__init__(image_size, embed_layer=partial(ConvPatches, group_size), **options)
 
 
 class ConvPatches(nn.Module):
@@ -93,10 +131,3 @@ class ConvPatches(nn.Module):
         """Return the tokens (B, H / 16 * W / 16, D), row by row."""
         tokens: Tensor = self.proj(self.conv(images)).flatten(2).transpose(1, 2)
         return tokens
-
-
-def build_vit(name: str, image_size: tuple[int, int], group_size: int) -> VisionTransformer:
-    """Build one of ``TRANSFORMERS`` with random weights."""
-    dim, heads, conv_stem = TRANSFORMERS[name]
-    stem = {"embed_layer": partial(ConvPatches, group_size)} if conv_stem else {}
-    return VisionTransformer(image_size, embed_dim=dim, num_heads=heads, **stem)

@@ -18,7 +18,7 @@ from dccc_lightning.models.dialects.classifiers import classifiers
 from dccc_lightning.models.dialects.reading import Reading, read_dialect
 from dccc_lightning.models.naming import own_name, part
 from dccc_lightning.models.position_grid import PositionGrid, grid_of, resize_positions
-from dccc_lightning.models.pretrained import imagenet_state
+from dccc_lightning.models.pretrained import clip_state, imagenet_state
 from dccc_lightning.models.state_files import StateFile, read_state
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def load_weights(
 
     Args:
         embedder: Embedder, changed in place only if loading succeeds.
-        source: ``imagenet``, ``bundled`` or the path of a file for ``read_state``, as saved by
+        source: ``imagenet``, ``bundled``, ``clip``, or a path for ``read_state``, as saved by
             torchvision, timm, Lightning or the repositories of this field.
         backbone: Name of the network in torchvision or timm.
         dialect: Family of the file: ``auto``, ``none`` to match names and shapes only, or a name of
@@ -99,17 +99,21 @@ def load_weights(
     if source == "imagenet":
         file, dialect = StateFile(imagenet_state(backbone)), "imagenet"
         dialect = "torchvision_mobile" if backbone in MOBILE else dialect
+    elif source == "clip":
+        file = StateFile(clip_state(), {"normalization": "clip"})
     elif source == "bundled":
         file = read_state(Path(str(resources.files("dccc_lightning") / "weights" / BUNDLED)))
     else:
         file = read_state(Path(source).expanduser())
     try:
         reading = read_dialect(file, dialect)
-        wanted = arrangement(reading.tensors, reading.layout, embedder, layout_options)
+        wanted = arrangement(
+            reading.tensors, reading.layout, embedder, layout_options, reading.overlaps
+        )
         arranged = copy.deepcopy(embedder)
         arranged.arrange(wanted.layout, wanted.gem, wanted.embedding_dim)
         matched, report = _match(arranged, reading, file.image_size)
-        problems = _problems(arranged, report, reading)
+        problems = _problems(arranged, report, reading, backbone)
         if not problems:
             arranged.check_layout(wanted.layout)
     except (UserError, ValueError) as error:
@@ -176,7 +180,8 @@ def _match(
     # Files from before torch 0.4.1 lack the counters, which are not used.
     found = matched.keys() | misshapen.keys()
     missing = [n for n in own if n not in found and not n.endswith("num_batches_tracked")]
-    dropped = classifiers(rest, {embedder.feature_dim, embedder.pooled_dim})
+    parts = getattr(embedder.backbone, "parts", ())
+    dropped = classifiers(rest, {embedder.feature_dim, embedder.pooled_dim, *parts})
     unexpected = [k for k in rest if k not in dropped and not k.endswith("num_batches_tracked")]
     return matched, WeightsReport(
         tuple(matched),
@@ -190,8 +195,10 @@ def _match(
     )
 
 
-def _problems(embedder: "Embedder", report: WeightsReport, reading: Reading) -> str:
+def _problems(embedder: "Embedder", report: WeightsReport, reading: Reading, backbone: str) -> str:
     """Return the differences between a file and the embedder; empty if they match."""
+    if reading.backbones and backbone not in reading.backbones:
+        return f"{reading.family}; choose model.backbone={' or '.join(reading.backbones)}"
     parts = {part(name) for name in embedder.state_dict() if name.startswith("backbone.")}
     ours = {original: name for name, original in reading.originals.items()}
     unfit = [name for name in report.missing if name.startswith("backbone.")]

@@ -18,12 +18,13 @@ class Optimization:
     including batch norm), 3.5e-4, weight decay 5e-4, W = 10 from 0.1.
 
     Attributes:
-        algorithm: ``adam``, ``adamw`` or ``sgd`` (Nesterov).
+        algorithm: ``adam``, ``adamw`` or ``sgd``.
         lr: Learning rate after the warm-up.
         weight_decay: Weight of the L2 term (adam, sgd) or of the decay (adamw).
         warmup_epochs: W; 0 for no warm-up.
         warmup_start: Factor of ``lr`` in epoch 0.
         momentum: Momentum of sgd.
+        nesterov: Use Nesterov's momentum in sgd.
         schedule: Learning rate after the warm-up: ``constant``; ``step``, times ``step_factor``
             every ``step_epochs`` epochs, as StepLR; or ``cosine``, half a cosine from the end of
             the warm-up to 0 at ``epochs``.
@@ -41,6 +42,7 @@ class Optimization:
     warmup_epochs: int = 10
     warmup_start: float = 0.1
     momentum: float = 0.9
+    nesterov: bool = True
     schedule: str = "constant"
     step_epochs: int = 20
     step_factor: float = 0.1
@@ -71,7 +73,7 @@ class Optimization:
             return optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay, fused=True)
         return optim.SGD(
             trained, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum,
-            nesterov=self.momentum > 0, fused=True,
+            nesterov=self.nesterov and self.momentum > 0, fused=True,
         )  # fmt: skip
 
     def renew(self, optimizer: optim.Optimizer, epoch: int) -> None:
@@ -82,6 +84,7 @@ class Optimization:
             group["weight_decay"] = self.weight_decay
             if "momentum" in group:
                 group["momentum"] = self.momentum
+                group["nesterov"] = self.nesterov and self.momentum > 0
 
     def scheduler(self, optimizer: optim.Optimizer) -> optim.lr_scheduler.LambdaLR:
         """Return the learning rate schedule, to be stepped at the end of each epoch."""

@@ -28,6 +28,8 @@ class Dialect:
         leaves: Patterns of parts that its embedding does not use, with their names.
         refuses: Patterns of trained parts that cannot be built here, with their names.
         note: What the file cannot tell and the log line has to.
+        backbones: Backbones of this package that its files are for; empty for any.
+        overlaps: Its patches may overlap, which the number of its position embeddings tells.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Dialect:
     leaves: tuple[tuple[str, str], ...] = ()
     refuses: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    backbones: tuple[str, ...] = ()
+    overlaps: bool = False
 
     def recognizes(self, names: Collection[str]) -> bool:
         """Return True if tensors of these names are of this family."""

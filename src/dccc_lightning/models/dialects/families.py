@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection
 
+from dccc_lightning.models.dialects.clip_reid import CLIP_REID, OPENAI_CLIP, PCL_CLIP
 from dccc_lightning.models.dialects.cluster_contrast import CLUSTER_CONTRAST, MMT, PPLR
 from dccc_lightning.models.dialects.dialect import Dialect
 from dccc_lightning.models.dialects.fastreid import (
@@ -14,7 +15,8 @@ from dccc_lightning.models.dialects.fastreid import (
 )
 from dccc_lightning.models.dialects.imagenet import MOBILE_OF_TORCHVISION, RESNET_OF_IMAGENET
 from dccc_lightning.models.dialects.open_unreid import OPEN_UNREID
-from dccc_lightning.models.dialects.refused import CLIP_REID, PASS, SOLIDER
+from dccc_lightning.models.dialects.part_tokens import PASS, PASS_FINE_TUNED, PASS_USL
+from dccc_lightning.models.dialects.refused import SOLIDER
 from dccc_lightning.models.dialects.several_networks import (
     MOCO,
     MUTUAL_TEACHING,
@@ -31,7 +33,12 @@ from dccc_lightning.models.dialects.strong_baseline import (
     TRANSREID_SSL_RESNET,
 )
 from dccc_lightning.models.dialects.torchreid import OSNET, TORCHREID, TORCHREID_FC
-from dccc_lightning.models.dialects.transreid import DINO, TRANSREID, TRANSREID_JPM
+from dccc_lightning.models.dialects.transreid import (
+    DINO,
+    TRANSREID,
+    TRANSREID_JPM,
+    TRANSREID_SSL_USL,
+)
 
 SEVERAL = (OWN_CHECKPOINT, MUTUAL_TEACHING, OPEN_UNREID_PAIR, OPEN_UNREID_MEAN, MOCO)
 """Families whose files hold several networks; the one taken may be of another family."""
@@ -40,11 +47,11 @@ BY_NAME_ALONE = (TRANSREID_RESNET, TRANSREID_SSL_RESNET)
 """Families with the names of another; ``model.dialect`` has to name them."""
 
 FAMILIES = (
-    OWN_WEIGHTS, PASS, CLIP_REID, SOLIDER, OSNET, FASTREID_MGN, FASTREID_OSNET, FASTREID_0,
-    FASTREID_REDUCED, FASTREID, OPEN_UNREID,
+    OWN_WEIGHTS, PASS_FINE_TUNED, PASS_USL, PASS, CLIP_REID, PCL_CLIP, OPENAI_CLIP, SOLIDER, OSNET,
+    FASTREID_MGN, FASTREID_OSNET, FASTREID_0, FASTREID_REDUCED, FASTREID, OPEN_UNREID,
     AGW, STRONG_BASELINE_IBN, STRONG_BASELINE, PPLR, MMT, CLUSTER_CONTRAST,
-    TRANSREID_JPM, TRANSREID, DINO, TORCHREID_FC, TORCHREID, RESNET_OF_IMAGENET,
-    MOBILE_OF_TORCHVISION,
+    TRANSREID_JPM, TRANSREID, TRANSREID_SSL_USL, DINO, TORCHREID_FC, TORCHREID,
+    RESNET_OF_IMAGENET, MOBILE_OF_TORCHVISION,
 )  # fmt: skip
 
 OTHER = Dialect("other", "no known family", "", "", marks=())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
+from dccc_lightning.models.dialects.conversions import CONVERSIONS
 from dccc_lightning.models.dialects.dialect import Dialect
 from dccc_lightning.models.dialects.families import DIALECTS, OTHER, SEVERAL, recognize
 from dccc_lightning.models.layout import Layout
@@ -26,6 +27,8 @@ class Reading:
         left_out: Parts of the file that the embedding does not use.
         note: Remark of the family for the log.
         strict: Refuse tensors that the network has no place for.
+        backbones: Backbones that the file is for; empty for any.
+        overlaps: The patches may overlap.
     """
 
     family: str
@@ -35,6 +38,8 @@ class Reading:
     left_out: tuple[str, ...]
     note: str
     strict: bool
+    backbones: tuple[str, ...] = ()
+    overlaps: bool = False
 
 
 def read_dialect(file: StateFile, dialect: str) -> Reading:
@@ -71,14 +76,17 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
             continue
         ours = row.rename(name)
         tensors[ours], originals[ours] = file.tensors[original], original
+    tensors = CONVERSIONS.get(row.name, dict)(tensors)
     return Reading(
         family=_title(several, prefix, row),
         tensors=tensors,
-        originals=originals,
+        originals={name: originals.get(name, name) for name in tensors},
         layout=row.layout if dialect == "none" or not file.layout else _layout(file.layout),
         left_out=tuple(left),
         note=row.note,
         strict=dialect != "none",
+        backbones=row.backbones,
+        overlaps=row.overlaps and not file.layout,
     )
 
 

@@ -1,22 +1,12 @@
 """TransReID and TransReID-SSL: fine-tuned vision transformers, and their pretraining by DINO."""
 
+from dataclasses import replace
+
 from dccc_lightning.models.dialects.dialect import Dialect
 from dccc_lightning.models.layout import Layout
 
-_RENAMES = (("base.", "backbone."), ("bottleneck.", "neck."))
+_SIE = "camera embeddings (SIE), which other cameras do not have"
 _MARKS = (r"base\.(patch_embed|cls_token)", r"base\.blocks\.0\.", r"(bottleneck|classifier)\.")
-
-TRANSREID_JPM = Dialect(
-    "transreid_jpm",
-    "TransReID with JPM",
-    "damo-cv/TransReID dec5504",
-    "2024-04-06",
-    marks=(r"base\.blocks\.0\.", r"b1\.0\.", r"b2\.0\."),
-    refuses=(
-        (r"b1\.0\.", "the last blocks of JPM; base.blocks.11 was never trained"),
-        (r"base\.sie_embed", "camera embeddings (SIE)"),
-    ),
-)
 
 TRANSREID = Dialect(
     "transreid",
@@ -24,14 +14,44 @@ TRANSREID = Dialect(
     "damo-cv/TransReID dec5504, damo-cv/TransReID-SSL fc39e88",
     "2024-04-06",
     marks=_MARKS,
-    renames=_RENAMES,
-    layout=Layout(normalization="half", interpolation="bilinear"),
+    renames=(("base.", "backbone."), ("bottleneck.", "neck.")),
+    layout=Layout(normalization="half", interpolation="bilinear", neck="before"),
+    leaves=((r"base\.fc\.", "classifier of ImageNet"),),
     refuses=(
-        (r"base\.sie_embed", "camera embeddings (SIE)"),
-        (r"base\.part_token\d", "part tokens (PASS)"),
+        (r"base\.sie_embed", _SIE),
         (r"fcneck\.", "an embedding layer before the neck"),
     ),
-    note="patches that overlap (stride 12) cannot be recognised and are not built",
+    overlaps=True,
+)
+
+TRANSREID_JPM = replace(
+    TRANSREID,
+    name="transreid_jpm",
+    title="TransReID with JPM",
+    source="damo-cv/TransReID dec5504",
+    marks=(r"base\.blocks\.0\.", r"b1\.0\.", r"b2\.0\."),
+    renames=(
+        ("base.", "backbone."),
+        ("b1.", "backbone.b1."),
+        ("b2.", "backbone.b2."),
+        ("bottleneck.", "neck."),
+        ("bottleneck_", "neck_"),
+    ),
+    leaves=(
+        *TRANSREID.leaves,
+        (r"base\.(blocks\.11|norm)\.", "a last block that JPM does not train"),
+    ),
+    backbones=("vit_base_jpm",),
+)
+
+TRANSREID_SSL_USL = Dialect(
+    "transreid_ssl_usl",
+    "TransReID-SSL with Cluster Contrast",
+    "damo-cv/TransReID-SSL fc39e88",
+    "2021-12-01",
+    marks=(r"cls_token", r"blocks\.0\.", r"bottleneck\."),
+    renames=(("bottleneck.", "neck."),),
+    layout=Layout(normalization="half"),
 )
 
 DINO = Dialect(
@@ -41,5 +61,4 @@ DINO = Dialect(
     "2021-12-01",
     marks=(r"(backbone\.)?(cls_token|patch_embed|conv1\.weight)", r"head\.(mlp|last_layer)\."),
     leaves=((r"head\.", "projection head"),),
-    refuses=((r"(backbone\.)?part_token\d", "part tokens (PASS)"),),
 )

@@ -1,0 +1,95 @@
+"""Conversion of tensors where a family differs from this package in more than names."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+_OPENAI = (
+    ("conv1.", "patch_embed.proj."),
+    ("positional_embedding", "pos_embed"),
+    ("class_embedding", "cls_token"),
+    ("transformer.resblocks.", "blocks."),
+    ("ln_pre.", "norm_pre."),
+    ("ln_post.", "norm."),
+    (".ln_", ".norm"),
+    (".in_proj_", ".qkv."),
+    (".out_proj.", ".proj."),
+    (".c_fc.", ".fc1."),
+    (".c_proj.", ".fc2."),
+)
+"""Names of OpenAI's vision transformer, with timm's, in the order of their replacement."""
+
+_PASS_TOKENS = ("part_token1", "part_token2", "part_token3")
+_PASS_POSITIONS = ("cls_pos", "part1_pos", "part2_pos", "part3_pos", "pos_embed")
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def from_openai(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Convert OpenAI's image encoder with its two necks, if any, to one neck of both.
+
+    >>> sorted(from_openai({"class_embedding": torch.ones(4), "proj": torch.ones(4, 2)}))
+    ['cls_token', 'projection.weight']
+    """
+    converted: Tensors = {}
+    for name, value in tensors.items():
+        if name == "proj" and value.dim() == 2:
+            converted["projection.weight"] = value.T
+            continue
+        ours = name
+        for theirs, timms in _OPENAI:
+            ours = ours.replace(theirs, timms)
+        converted[ours] = value
+    for name, dims in (("cls_token", 1), ("pos_embed", 2)):
+        if name in converted and converted[name].dim() == dims:
+            converted[name] = converted[name].reshape(1, -1, converted[name].shape[-1])
+    return _joined_necks(converted, ("neck.", "neck_proj."))
+
+
+def from_jigsaw(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Join the five necks of TransReID's JPM; those of the groups see vectors divided by 4."""
+    necks = [f"neck_{i}." for i in range(1, 5)]
+    scaled = dict(tensors)
+    for neck in necks:
+        if not all(f"{neck}{value}" in scaled for value in _NORM):
+            continue
+        for value in ("weight", "bias", "running_mean"):
+            scaled[f"{neck}{value}"] = scaled[f"{neck}{value}"] / 4
+        eps = 1e-5
+        scaled[f"{neck}running_var"] = (scaled[f"{neck}running_var"] + eps) / 16 - eps
+    return _joined_necks(scaled, ("neck.", *necks))
+
+
+def from_pass(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Join the part tokens of PASS, and the positions of all its tokens."""
+    converted = dict(tensors)
+    for prefix in ("backbone.", ""):
+        for names, joined in ((_PASS_TOKENS, "reg_token"), (_PASS_POSITIONS, "pos_embed")):
+            if all(f"{prefix}{name}" in converted for name in names):
+                parts = [converted.pop(f"{prefix}{name}") for name in names]
+                converted[f"{prefix}{joined}"] = torch.cat(parts, dim=1)
+    return converted
+
+
+def _joined_necks(tensors: Tensors, necks: tuple[str, ...]) -> Tensors:
+    """Return the tensors with one neck in place of several, if all of them are there."""
+    if not all(f"{neck}{value}" in tensors for neck in necks for value in _NORM):
+        return tensors
+    joined = {
+        f"neck.{value}": torch.cat([tensors[f"{neck}{value}"] for neck in necks]) for value in _NORM
+    }
+    return {name: v for name, v in tensors.items() if not name.startswith(necks)} | joined
+
+
+CONVERSIONS: Mapping[str, Callable[[Mapping[str, Tensor]], Tensors]] = {
+    "clip": from_openai,
+    "clip_reid": from_openai,
+    "pcl_clip": from_openai,
+    "transreid_jpm": from_jigsaw,
+    "pass": from_pass,
+    "pass_fine_tuned": from_pass,
+    "pass_usl": from_pass,
+}
+"""Functions by the name of the family, applied after its ``renames``."""
