@@ -22,6 +22,7 @@ from dccc_lightning.models.layout import NORMALIZATIONS, Layout
 from dccc_lightning.models.weights import load_weights
 
 D, HEADS, DEPTH, PROJECTED = 24, 2, 12, 16
+BEFORE = {"normalization": "half", "interpolation": "bilinear", "neck": "before"}
 SIZE = (64, 32)
 PIXELS = torch.randint(0, 256, (3, 3, 96, 48), generator=torch.Generator().manual_seed(3))
 PIXELS = PIXELS.to(torch.uint8)
@@ -175,7 +176,7 @@ def test_clip_reid_embeds_before_its_two_necks(tmp_path, wrapper):
     }
     embedder, embeddings = loaded(names(content, wrapper), tmp_path, "clip_vit_base")
     assert_equal(embeddings, torch.cat(clip(pixels(SIZE, "half")), dim=1))
-    assert embedder.architecture["layout"] == {"normalization": "half", "neck": "before"}
+    assert embedder.architecture["layout"] == BEFORE
     _, embeddings = loaded(content, tmp_path, "clip_vit_base", layout={"neck": "after"})
     necks = [neck(5, D), neck(7, PROJECTED)]
     wanted = [after(norm, y) for norm, y in zip(necks, clip(pixels(SIZE, "half")), strict=True)]
@@ -265,7 +266,7 @@ def test_of_jpm_the_trained_last_blocks_are_taken(tmp_path, size, stride):
     first, *local = jigsaw(base, b1, b2, pixels(size, "half"))
     assert_equal(embeddings, torch.cat([first, *(y / 4 for y in local)], dim=1))
     assert embedder.feature_dim == 5 * D
-    assert embedder.layout == Layout(normalization="half", neck="before", patch_stride=stride)
+    assert embedder.layout == Layout(**BEFORE, patch_stride=stride)
     _, embeddings = loaded(
         content,
         tmp_path,
@@ -357,7 +358,7 @@ def test_pass_has_part_tokens(tmp_path, kind):
         content = names(state, "base.") | {"classifier.weight": torch.ones(7, 2 * D)}
         for i in ("", "_1", "_2", "_3"):
             content |= names(neck(3, D), f"bottleneck{i}.")
-        layout = Layout(normalization="half", neck="before")
+        layout = Layout(**BEFORE)
     embedder, embeddings = loaded(content, tmp_path, "vit_small_pass")
     assert embedder.layout == layout
     wanted = forward(pixels(SIZE, layout.normalization))

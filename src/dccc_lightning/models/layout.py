@@ -137,7 +137,8 @@ class Layout:
 
     def __str__(self) -> str:
         """List the options that differ from the defaults."""
-        said = [_SAID[option] for option in self.options().items() if option in _SAID]
+        counted = ("non_local", "patch_stride")
+        said = [_SAID[option] for option in self.options().items() if option[0] not in counted]
         if self.patch_stride != PUBLISHED.patch_stride:
             said.append(f"patches at a distance of {self.patch_stride}")
         if any(self.non_local):
