@@ -16,7 +16,6 @@ TRANSREID = Dialect(
     marks=_MARKS,
     renames=(("base.", "backbone."), ("bottleneck.", "neck.")),
     layout=Layout(normalization="half", interpolation="bilinear", neck="before"),
-    leaves=((r"base\.fc\.", "classifier of ImageNet"),),
     refuses=(
         (r"base\.sie_embed", _SIE),
         (r"fcneck\.", "an embedding layer before the neck"),
@@ -37,10 +36,7 @@ TRANSREID_JPM = replace(
         ("bottleneck.", "neck."),
         ("bottleneck_", "neck_"),
     ),
-    leaves=(
-        *TRANSREID.leaves,
-        (r"base\.(blocks\.11|norm)\.", "a last block that JPM does not train"),
-    ),
+    leaves=((r"base\.(blocks\.11|norm)\.", "a last block that JPM does not train"),),
     backbones=("vit_base_jpm",),
 )
 
