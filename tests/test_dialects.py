@@ -17,8 +17,10 @@ from dccc_lightning.data.augmentation import normalize
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.models.dialects.families import DIALECTS, recognize
+from dccc_lightning.models.dialects.reading import read_dialect
 from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.models.layout import Layout
+from dccc_lightning.models.state_files import StateFile
 from dccc_lightning.models.weights import load_weights
 from dccc_lightning.training.checkpointing import describe_network
 
@@ -284,9 +286,27 @@ def test_one_line_tells_the_family_and_what_it_asks(tmp_path):
 
 
 ZERO = torch.zeros(2)
+IBN_A = {"base.conv1.weight": ZERO, "base.layer1.0.bn1.IN.weight": ZERO, "base.layer4.0.a": ZERO}
+
+
+@pytest.mark.parametrize("pooling", ["bottleneck.weight", "global_pool.p"])
+def test_ibn_a_has_the_relu_that_the_others_of_its_repository_lack(pooling):
+    names_of_file = IBN_A | {"bottleneck.weight": ZERO, pooling: ZERO}
+    assert recognize(names_of_file).layout.stem_relu
+    del names_of_file["base.layer1.0.bn1.IN.weight"]
+    assert not recognize(names_of_file).layout.stem_relu
+
+
+@pytest.mark.parametrize(("channels", "pool"), [(64, "ceil"), (4, "padded")])
+def test_resnexts_of_fastreid_have_the_padded_stem(channels, pool):
+    tensors = FASTREID | {"backbone.layer1.0.conv2.weight": torch.zeros(64, channels, 3, 3)}
+    assert read_dialect(StateFile(tensors), "auto").layout.stem_pool == pool
+
+
 LAYER = {"0.weight": torch.ones(64, D), "1.running_mean": torch.ones(64)}
 REFUSED = {
     "the branches of MGN": names(TRUNK, "backbone.") | {"b1_head.a": ZERO, "b2_head.a": ZERO},
+    "neither a ResNet nor OSNet": {"backbone.stage1.0.a": ZERO, "heads.bottleneck.0.b": ZERO},
     "too few for 2 non-local blocks": STRONG
     | names(NL, "base.")
     | names(NON_LOCAL[2].state_dict(), "base.NL_2.1."),
@@ -408,10 +428,9 @@ def test_the_table_in_the_documentation_has_every_row():
 
 
 FILES_OF_BACKBONES = {
-    "resnet18": "model.backbone=resnet18", "resnet101": "model.backbone=resnet101",
-    "resnet50_ibn_a": "model.backbone=resnet50_ibn_a", "wide_resnet50_2": "model.backbone=wide",
+    "resnet34": "model.backbone=resnet34", "resnet50_ibn_a": "model.backbone=resnet50_ibn_a",
     "resnext101_64x4d": "model.backbone=resnext101_64x4d", "osnet_ain": "model.backbone=osnet_ain",
-    "osnet": "model.backbone=osnet", "mobilenet_v2": "the model of the file",
+    "mobilenet_v2": "the model of the file",
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ class Dialect:
         rewrites: Patterns anywhere in a name, with their replacements, before ``renames``.
         renames: Prefixes of names, with the prefixes of this package.
         layout: Options of its network.
+        grouped_layout: Options of its ResNeXts, by grouped convolutions; None for the same.
         takes: Prefixes of the networks in the file; the first that occurs is taken.
         leaves: Patterns of parts that its embedding does not use, with their names.
         refuses: Patterns of trained parts that cannot be built here, with their names.
@@ -41,6 +42,7 @@ class Dialect:
     rewrites: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     layout: Layout = PUBLISHED
+    grouped_layout: Layout | None = None
     takes: tuple[str, ...] = ()
     leaves: tuple[tuple[str, str], ...] = ()
     refuses: tuple[tuple[str, str], ...] = ()

@@ -26,8 +26,9 @@ FASTREID = Dialect(
     marks=(r"backbone\.conv1\.weight", _HEADS),
     without=(r"heads\.bnneck\.",),
     renames=_RENAMES,
-    # Since 42cadae (2020-11-06).
+    # Since 42cadae (2020-11-06), except in its ResNeXts.
     layout=Layout(stem_pool="ceil"),
+    grouped_layout=PUBLISHED,
     leaves=_LEAVES,
     refuses=_REFUSES,
     note="SBS was trained at 384 x 128",
@@ -52,6 +53,15 @@ FASTREID_OSNET = replace(
     marks=(r"backbone\.conv1\.conv\.", _HEADS),
     rewrites=OSNET_REWRITES,
     layout=PUBLISHED,
+    note="",
+)
+
+FASTREID_OTHER = replace(
+    FASTREID,
+    name="fastreid_other",
+    title="FastReID, another backbone",
+    marks=(r"backbone\.", r"heads\.(bottleneck\.0|pool_layer)\."),
+    refuses=((r"backbone\.", "neither a ResNet nor OSNet as backbone"),),
     note="",
 )
 

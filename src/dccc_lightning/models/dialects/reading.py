@@ -81,7 +81,7 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
         family=_title(several, prefix, row),
         tensors=tensors,
         originals={name: originals.get(name, name) for name in tensors},
-        layout=row.layout if dialect == "none" or not file.layout else _layout(file.layout),
+        layout=_layout(file.layout) if file.layout and dialect != "none" else _asked(row, tensors),
         left_out=tuple(left),
         note=row.note,
         strict=dialect != "none",
@@ -95,6 +95,13 @@ def _title(several: Dialect, prefix: str, row: Dialect) -> str:
     if row is not OTHER or not titles:
         titles.append(row.title)
     return ", ".join(titles)
+
+
+def _asked(row: Dialect, tensors: Mapping[str, Tensor]) -> Layout:
+    """Return the options of a family's network, which may differ for ResNeXts."""
+    kernel = tensors.get("backbone.layer1.0.conv2.weight")
+    is_grouped = kernel is not None and kernel.dim() == 4 and kernel.shape[1] < kernel.shape[0]
+    return row.grouped_layout if is_grouped and row.grouped_layout else row.layout
 
 
 def _layout(options: Mapping[str, object]) -> Layout:

@@ -39,6 +39,14 @@ AGW = replace(
     note="",
 )
 
+AGW_IBN = replace(
+    AGW,
+    name="agw_ibn",
+    title="AGW (ReID-Survey) with IBN-a",
+    marks=(r"base\.layer1\.0\.bn1\.IN\.", r"global_pool\.p"),
+    layout=Layout(interpolation="bilinear"),
+)
+
 TRANSREID_RESNET = replace(
     STRONG_BASELINE,
     name="transreid_resnet",

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from dccc_lightning.models.dialects.dialect import Dialect
-from dccc_lightning.models.layout import PUBLISHED, Layout
+from dccc_lightning.models.layout import Layout
 
 _SOURCE = ("KaiyangZhou/deep-person-reid f8cd150", "2026-01-09")
 
@@ -25,7 +25,7 @@ OSNET = Dialect(
     marks=(r"conv1\.conv\.", r"conv2\.0\.conv2(a|\.0)\."),
     rewrites=OSNET_REWRITES,
     renames=_FC,
-    note="torchreid resizes bilinearly to 256 x 128",
+    layout=Layout(interpolation="bilinear"),
 )
 
 TORCHREID = Dialect(
@@ -44,5 +44,5 @@ TORCHREID_FC = replace(
     marks=(r"conv1\.weight", r"layer4\.", r"fc\.0\.weight", r"fc\.1\.running_mean"),
     without=(),
     renames=_FC,
-    layout=PUBLISHED,  # resnet50_fc512 has last stride 1, its other ResNets 2
+    layout=Layout(interpolation="bilinear"),  # last stride 1, unlike its other ResNets
 )
