@@ -536,6 +536,23 @@ class TestSessions:
         assert splits.train.column("session").tolist() == [0, 0, UNKNOWN]
         assert set(splits.train.cameras) == {UNKNOWN}
 
+    @pytest.mark.parametrize(
+        ("head", "labels", "protocol"),
+        [
+            ("path,identity", "a", "leave_one_out"),
+            ("path,identity,split", "a,test", "leave_one_out"),
+            ("path,identity,camera", "a,{}", "market1501"),
+            ("path,identity,split", "a,{split}", "market1501"),
+        ],
+    )
+    def test_without_cameras_every_image_is_a_query(self, tmp_path, head, labels, protocol):
+        rows = [
+            f"{name}.jpg,{labels.format(i, split=['query', 'gallery'][i])}"
+            for i, name in enumerate(["a0", "a1"])
+        ]
+        text = "\n".join([head, *rows, ""])
+        assert self.dataset(tmp_path, text, test_share=1).splits().protocol == protocol
+
     def test_a_group_of_a_pattern(self, tmp_path):
         (tmp_path / "mon").mkdir()
         (tmp_path / "mon/a0.jpg").touch()

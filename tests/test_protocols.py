@@ -40,7 +40,7 @@ def alike(a, b, column):
 def leaves_out(name, query, image):
     """True if a gallery image is taken out of the ranking of a query."""
     hidden = name in ("cross_modality", "llcm") and alike(query, image, "modality")
-    hidden = hidden or (name.startswith("sysu") and (query["camera"], image["camera"]) == (3, 2))
+    hidden = hidden or (name.startswith("sysu") and (query["camera"], image["camera"]) == (2, 1))
     if hidden or not alike(query, image, "identity"):
         return hidden
     known = query["clothes"] != -1 != image["clothes"]
@@ -119,8 +119,8 @@ def pooled(images):
 def plain_protocol(name, queries, gallery, ranks):
     """Means over the draws, and standard deviations of protocols that draw."""
     if name.startswith("sysu"):
-        visible = (1, 2, 4, 5) if name == "sysu_all_search" else (1, 2)
-        queries = [image for image in queries if image["camera"] in (3, 6)]
+        visible = (0, 1, 3, 4) if name == "sysu_all_search" else (0, 1)
+        queries = [image for image in queries if image["camera"] in (2, 5)]
         gallery = [image for image in gallery if image["camera"] in visible]
     if name == "tracklets":
         queries, gallery = pooled(queries), pooled(gallery)
@@ -150,6 +150,11 @@ def plain_protocol(name, queries, gallery, ranks):
         return None
     names = ["mAP", "mINP", *(f"rank{k}" for k in ranks)]
     result = dict(zip(names, np.mean(found, axis=0), strict=True))
+    if name == "leave_one_out":
+        people = _mean_precisions(queries, gallery)
+        picks = np.random.default_rng(0).integers(len(people), size=(1000, len(people)))
+        averages = [np.mean([people[i] for i in pick]) for pick in picks]
+        result["mAP_low"], result["mAP_high"] = np.quantile(averages, [0.025, 0.975])
     if len(found) > 1:
         spread = dict(zip(names, np.std(found, axis=0, ddof=1), strict=True))
         drawn = names[2:] if name == "cuhk03_classic" else names  # only its ranks are drawn
@@ -157,12 +162,22 @@ def plain_protocol(name, queries, gallery, ranks):
     return result
 
 
+def _mean_precisions(queries, gallery):
+    """Mean average precision of each identity, query by query."""
+    found = {}
+    for query in queries:
+        scores = plain_scores("leave_one_out", [query], gallery, 0, (1,))
+        if scores is not None:
+            found.setdefault(query["identity"], []).append(scores[0])
+    return [np.mean(found[person]) for person in sorted(found)]
+
+
 def world(seed, count, ties=False):
     """Random images with all labels, some unknown."""
     rng = np.random.default_rng(seed)
     features = np.eye(3)[rng.integers(3, size=count)] if ties else rng.standard_normal((count, 4))
     labels = {
-        "identity": rng.integers(-1, 4, count), "camera": rng.integers(1, 7, count),
+        "identity": rng.integers(-1, 4, count), "camera": rng.integers(0, 6, count),
         "session": rng.integers(-1, 9, count), "tracklet": rng.integers(-1, 9, count),
         "clothes": rng.integers(-1, 3, count), "modality": rng.integers(0, 2, count),
     }  # fmt: skip
@@ -199,7 +214,8 @@ def test_scores_equal_the_plain_loop(name, seed, count, ties, block):
 
 def records(labels, part):
     columns = {name: labels[name][part] for name in COLUMNS}
-    paths = tuple(Path(f"{i}.jpg") for i in range(len(columns["session"])))
+    every = np.arange(len(labels["session"]))[part]
+    paths = tuple(Path(f"{i}.jpg") for i in every)
     return Records(paths, labels["identity"][part], labels["camera"][part], columns)
 
 
@@ -215,8 +231,8 @@ def test_queries_with_a_match_are_those_of_the_plain_loop(name, seed, count):
     if name == "tracklets":
         queries, gallery = pooled(queries), pooled(gallery)
     if name.startswith("sysu"):
-        visible = (1, 2, 4, 5) if name == "sysu_all_search" else (1, 2)
-        queries = [image for image in queries if image["camera"] in (3, 6)]
+        visible = (0, 1, 3, 4) if name == "sysu_all_search" else (0, 1)
+        queries = [image for image in queries if image["camera"] in (2, 5)]
         gallery = [image for image in gallery if image["camera"] in visible]
     expected = [
         any(
@@ -284,7 +300,7 @@ def test_leave_one_out_is_reranked_among_the_images_themselves():
     centred = evaluate_protocol("leave_one_out", features, labels, positions[:9], positions[9:],
                                 camera_center=True)  # fmt: skip
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    for camera in range(1, 7):
+    for camera in range(6):
         unit[labels["camera"] == camera] -= unit[labels["camera"] == camera].mean(axis=0)
     again = evaluate_protocol("leave_one_out", unit, labels, positions[:9], positions[9:])
     assert centred["mAP"].item() == pytest.approx(again["mAP"].item(), abs=1e-6)
@@ -309,6 +325,12 @@ def test_labels_that_a_protocol_needs_are_asked_for():
         without = splits({**labels, column: np.full(30, -1)}, 10)
         with pytest.raises(UserError, match=f"protocol={name}: mine in crops has no {column} of"):
             check_queries(without, PROTOCOLS[name])
+    both = Splits("mine", found.root, found.train, found.gallery, found.gallery)
+    with pytest.raises(
+        UserError, match="protocol=leave_one_out: 20 images of mine in crops are qu"
+    ):
+        check_queries(both, PROTOCOLS["leave_one_out"])
+    check_queries(both)
     apart = splits({**labels, "identity": np.arange(30)}, 10)
     with pytest.raises(UserError, match=r"none of 30 queries in crops .*protocol=leave_one_out"):
         check_queries(apart, PROTOCOLS["leave_one_out"])
@@ -330,6 +352,20 @@ def test_the_metric_scores_shards_in_any_order(name):
     assert actual.keys() == expected.keys()
     for key, value in expected.items():
         assert actual[key].item() == pytest.approx(value.item(), abs=1e-6), key
+
+
+def test_few_queries_are_said(caplog):
+    labels = {name: np.full(201, -1) for name in ("identity", "camera", *COLUMNS)}
+    labels["identity"] = np.arange(201) % 100
+    for queries, warned in ((99, True), (100, False)):
+        caplog.clear()
+        check_queries(splits(labels, queries))
+        said = [r.getMessage() for r in caplog.records if "queries with a match" in r.getMessage()]
+        assert bool(said) is warned
+    caplog.clear()
+    labels["camera"][:] = np.arange(201) // 100
+    check_queries(splits(labels, 99))
+    assert not caplog.records
 
 
 def test_the_metric_checks_its_labels():

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 DEVIATION = "_std"
 """Suffix of the standard deviation of a score over draws (n - 1)."""
 
+RESAMPLES = 1000
+"""Resamples of an interval by bootstrap."""
+
 
 def evaluate_protocol(
     protocol: str,
@@ -61,7 +64,8 @@ def evaluate_protocol(
 
     Returns:
         Scores as ``evaluate_retrieval``. Of a protocol that draws, means over the draws, with
-        their standard deviations under the names with ``_std``.
+        their standard deviations under the names with ``_std``. Of one that averages over
+        identities, also ``mAP_low`` and ``mAP_high``, a 95 % interval by bootstrap over identities.
 
     Raises:
         ValueError: As ``evaluate_retrieval``.
@@ -105,6 +109,10 @@ def evaluate_protocol(
         found.append(_scores(measures, weights, ap, ranks))
     scores = {name: torch.cat([part[name] for part in found]) for name in found[0]}
     result = {name: values.mean() for name, values in scores.items()}
+    if rules.average == "identity":
+        precision = measures.oxford if ap == "oxford" else measures.precision
+        people = sides[0].labels["identity"][measures.queries]
+        result["mAP_low"], result["mAP_high"] = _interval(precision, people)
     if rules.is_drawn:
         spread = {name: values.std() for name, values in scores.items() if len(values) > 1}
         result |= {f"{name}{DEVIATION}": value for name, value in spread.items()}
@@ -127,6 +135,16 @@ def _weights(measures: Measures, identities: Tensor, average: str) -> Tensor | N
     )
     weights: Tensor = 1 / (counts[codes].double() * len(counts))
     return weights
+
+
+def _interval(precision: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the 95 % interval of the mean over identities, which are drawn with replacement."""
+    _, codes, counts = torch.unique(identities, return_inverse=True, return_counts=True)
+    means = torch.zeros_like(counts, dtype=torch.float64).index_add(0, codes, precision) / counts
+    drawn = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
+    averages = means.cpu().numpy()[drawn].mean(axis=1)
+    low, high = torch.from_numpy(np.quantile(averages, [0.025, 0.975])).to(precision.device)
+    return low, high
 
 
 def _scores(

@@ -18,6 +18,9 @@ from dccc_lightning.metrics.protocols import MARKET1501, Protocol
 
 log = logging.getLogger(__name__)
 
+FEW = 100
+"""Queries with a match below which a warning is logged, if there are no cameras."""
+
 
 def has_match(
     query: Records, gallery: Records, protocol: Protocol = MARKET1501
@@ -72,6 +75,11 @@ def check_queries(splits: Splits, protocol: Protocol = MARKET1501) -> int:
         matched = has_match(splits.query, splits.gallery, protocol)
         scored = int(matched.sum())
         if scored:
+            if scored < FEW and (splits.gallery.cameras == UNKNOWN).all():
+                log.warning(
+                    "%s: %d queries with a match; below %d, scores differ by chance",
+                    *(splits.name, scored, FEW),
+                )
             if scored < len(matched):
                 log.warning(
                     "%s: %d of %d queries have no match in the gallery and do not count",
@@ -100,16 +108,23 @@ def check_queries(splits: Splits, protocol: Protocol = MARKET1501) -> int:
 
 
 def check_labels(splits: Splits, protocol: Protocol) -> None:
-    """Check that the test split has the labels of the protocol.
+    """Check that a protocol can be applied to a test split.
 
     Raises:
-        UserError: One is unknown for all images.
+        UserError: A label that it needs is unknown for all images, or an image is both query and
+            gallery where each is compared with all others.
     """
     known = {*known_labels(splits.query), *known_labels(splits.gallery)}
     if missing := [name for name in protocol.needs() if name not in known]:
         raise UserError(
             f"evaluate.protocol={protocol.name}: {splits.name} in {splits.root} has no "
             f"{missing[0]} of its images; choose another, such as auto"
+        )
+    shared = set(splits.query.paths) & set(splits.gallery.paths)
+    if shared and protocol.test != "split":
+        raise UserError(
+            f"evaluate.protocol={protocol.name}: {len(shared)} images of {splits.name} in "
+            f"{splits.root} are query and gallery, and would match themselves; choose another"
         )
 
 

@@ -43,14 +43,18 @@ def scale(results: Mapping[str, Any], unit: str) -> str:
 
 
 def cell(scores: Mapping[str, Any], score: str) -> str:
-    """Format a score in per cent, with its deviation over draws if it has one; empty if missing.
+    """Format a score in per cent, with its deviation or interval; empty if missing.
 
     >>> cell({"mAP": 57.125, "mAP_std": 0.41, "rank1": 80.0}, "mAP"), cell({}, "mAP")
     ('57.1 ± 0.4', '')
+    >>> cell({"mAP": 57.125, "mAP_low": 50.0, "mAP_high": 61.0}, "mAP")
+    '57.1 (50.0-61.0)'
     """
     if score not in scores:
         return ""
     deviation = f" ± {scores[f'{score}_std']:.1f}" if f"{score}_std" in scores else ""
+    if f"{score}_low" in scores:
+        deviation += f" ({scores[f'{score}_low']:.1f}-{scores[f'{score}_high']:.1f})"
     return f"{scores[score]:.1f}{deviation}"
 
 
@@ -125,7 +129,7 @@ def versions() -> dict[str, str]:
 def _scores(row: Row, prefix: str) -> dict[str, float] | None:
     if f"{prefix}/mAP" not in row:
         return None
-    names = [*SCORES, *(f"{name}_std" for name in SCORES)]
+    names = [*SCORES, *(f"{name}_std" for name in SCORES), "mAP_low", "mAP_high"]
     keys = {name: f"{prefix}/{name}" for name in names}
     return {name: round(100 * row[key], 4) for name, key in keys.items() if key in row}
 

@@ -128,6 +128,7 @@ class ImageFolder:
             identity_names=tuple(identities),
             column_names={name: tuple(names) for name, names in columns.items() if name != "frame"},
             layout=self._layout(),
+            protocol="market1501" if cameras or _is_divided(images) else "leave_one_out",
         )
         require_match(splits)
         return splits
@@ -192,3 +193,8 @@ class ImageFolder:
                 f"the first is {shared[0]!r}: metrics will be too optimistic",
                 stacklevel=1,
             )
+
+
+def _is_divided(images: Sequence[ImageLabels]) -> bool:
+    """Return True if pattern or table say which images are queries or the gallery."""
+    return any(image.split in (QUERY, GALLERY) for image in images)
