@@ -12,9 +12,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
-from dccc_lightning import GalleryIndex, cli
+from dccc_lightning import GalleryIndex, cli, load_embedder
 from dccc_lightning.data.image_list import ListedImage, write_table
 from dccc_lightning.errors import UserError
+from dccc_lightning.tasks import identify_inputs
 from dccc_lightning.tasks.identify import identify
 
 MODEL = "ab" * 8
@@ -268,7 +269,9 @@ def test_a_sorted_table_of_ones_own_output_is_matched_by_path(ask, tmp_path):
     assert Path("one/embeddings.npy").read_bytes() == Path("two/embeddings.npy").read_bytes()
 
 
-def test_images_are_embedded_and_an_unreadable_one_can_be_skipped(ask, tmp_path):
+def test_images_are_embedded_and_an_unreadable_one_can_be_skipped(ask, tmp_path, monkeypatch):
+    embedder = load_embedder("bundled", device="cpu")
+    monkeypatch.setattr(identify_inputs, "loaded_embedder", lambda _: embedder)
     rng = np.random.default_rng(0)
     (tmp_path / "people").mkdir()
     for person, colour in enumerate([(200, 30, 30), (30, 200, 30), (30, 30, 200)]):
@@ -292,3 +295,43 @@ def test_images_are_embedded_and_an_unreadable_one_can_be_skipped(ask, tmp_path)
     both = ask("input=people", "known=listed", "dataset.on_error=skip", "k1=3", output="both")
     assert both["new_images"] == 3
     assert len({by_path(both)[path] for path in ids}) == 3
+
+
+def test_tracklets_and_decisions_join_divide_and_name(ask, tmp_path):
+    embedded(tmp_path / "e", range(4))
+    names = [f"/images/p{person:02d}_{n}_0.jpg" for person in range(4) for n in range(6)]
+    free = by_path(ask("input=e", "k1=5", output="free"))
+    assert len(set(free.values())) == 4
+    # one tracklet over two people of the embeddings, and two at one time that look alike
+    cells = {names[0]: ("c", "T", "5"), names[6]: ("c", "T", "9"),
+             names[12]: ("c", "U", "7"), names[13]: ("c", "V", "7")}  # fmt: skip
+    lines = [",".join((name, *cells.get(name, ("c", "", "")))) for name in names]
+    (tmp_path / "t.csv").write_text("path,camera,tracklet,frame\n" + "\n".join(lines) + "\n")
+    found = by_path(ask("input=e", "table=t.csv", "k1=5", output="tracked"))
+    assert found[names[0]] == found[names[6]]
+    assert found[names[12]] != found[names[13]]
+
+    decisions = [(names[0], "same", names[18]), (names[1], "name", "0007"),
+                 (names[7], "different", names[8]), ("gone.jpg", "name", "x")]  # fmt: skip
+    rows = "".join(",".join(row) + "\n" for row in decisions)
+    (tmp_path / "d.csv").write_text("first,decision,second\n" + rows)
+    second = ask("known=free", "decisions=d.csv", "k1=5", output="decided")
+    own = by_path(second)
+    assert own[names[0]] == own[names[18]]
+    assert own[names[7]] != own[names[8]]
+    called = dict(zip(own.values(), second["table"]["name"], strict=True))
+    assert [name for name in called.values() if name] == ["0007"]
+    assert called[own[names[1]]] == "0007"
+    assert "1 decision of decisions=d.csv left out" in second["said"]
+    third = ask("known=decided", "k1=5", output="third")  # the name stays
+    assert dict(zip(by_path(third), third["table"]["name"], strict=True))[names[1]] == "0007"
+
+    for rows, expected in (
+        (f"{names[0]},different,{names[6]}", "different by row 1 of d.csv, and the same by trackl"),
+        (f"{names[12]},same,{names[13]}", "tracklets U and V, which overlap in time, and the same"),
+        (f"{names[1]},name,A\n{names[2]},name,B", "has two names, A and B"),
+    ):
+        (tmp_path / "d.csv").write_text(f"first,decision,second\n{rows}\n")
+        with pytest.raises(UserError, match=expected):
+            ask("input=e", "table=t.csv", "decisions=d.csv", "k1=5", output="no")
+    assert not Path("no").exists()

@@ -10,10 +10,10 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
+from dccc_lightning.data.image_table import read_image_table
 from dccc_lightning.errors import UserError
 from dccc_lightning.identities.identity_folders import link_folders
 from dccc_lightning.identities.identity_table import identity_table, read_known
-from dccc_lightning.identities.image_table import read_image_table
 from dccc_lightning.identities.stable_ids import continued
 from dccc_lightning.metrics.cluster_margins import cluster_margins
 from dccc_lightning.reports.cluster_table import write_cluster_table

@@ -6,7 +6,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_matrix
 from sklearn.metrics.cluster import contingency_matrix
 
-from dccc_lightning.clustering.average_linkage import Apart, average_linkage
+from dccc_lightning.clustering.average_linkage import average_linkage
+from dccc_lightning.clustering.constraints import Apart
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.identities.cosine_linkage import cosine_linkage
 from dccc_lightning.metrics.identified_images import identification_f1

@@ -5,51 +5,17 @@ pairs of groups that are each other's nearest can be joined at once, with the re
 pair after another (Murtagh, 1983), and a few rounds suffice.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.clustering.algorithms import check_eps, number_clusters
+from dccc_lightning.clustering.constraints import NONE_APART, Apart
 from dccc_lightning.clustering.jaccard import NeighborGraph
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-class Apart(NamedTuple):
-    """Pairs of groups that are never joined, each once.
-
-    Attributes:
-        first: (M,) groups, a group being the position of its first image.
-        second: (M,) groups above ``first``.
-    """
-
-    first: Ints
-    second: Ints
-
-    @classmethod
-    def of(cls, first: Ints, second: Ints) -> "Apart":
-        """Sort the pairs and drop repetitions."""
-        low, high = np.minimum(first, second), np.maximum(first, second)
-        pairs = np.unique(np.stack([low, high]), axis=1)
-        return cls(pairs[0], pairs[1])
-
-    def renamed(self, names: Ints) -> "Apart":
-        """Return the pairs after joins; ``names`` (N,) maps groups to their new names."""
-        return Apart.of(names[self.first], names[self.second])
-
-    def contains(self, first: Ints, second: Ints) -> NDArray[np.bool_]:
-        """Return True for each pair (``first`` below ``second``) that is among these."""
-        if not len(self.first):
-            return np.zeros(len(first), dtype=np.bool_)
-        own, asked = (low << 32 | high for low, high in (self, (first, second)))
-        places = np.minimum(np.searchsorted(own, asked), len(own) - 1)
-        found: NDArray[np.bool_] = own[places] == asked
-        return found
-
-
-NONE_APART = Apart(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 class Groups(Protocol):
@@ -122,21 +88,49 @@ def average_linkage(
     return linked(_SparseGroups(graph, limit, of_image, apart), of_image)
 
 
-class _SparseGroups:
-    """Groups with the sums of 1 - distance over the pairs of images between two of them."""
+def nearest_linkage(graph: NeighborGraph, start: Ints, apart: Apart) -> Ints:
+    """Join groups by the distance of their nearest images, all that are connected in ``graph``.
 
-    def __init__(self, graph: NeighborGraph, limit: np.float32, start: Ints, apart: Apart) -> None:
+    Single linkage with groups that stay apart: as Kruskal's algorithm, which takes the stored
+    distances from the shortest to the longest and leaves out those that would join such groups.
+
+    Args:
+        graph: Distances between N images.
+        start: (N,) first image of the group of each image.
+        apart: Groups of ``start`` that are never joined.
+
+    Returns:
+        (N,) int64, clusters numbered by their first image.
+    """
+    limit = check_eps(graph, graph.max_distance)
+    return linked(_SparseGroups(graph, limit, start, apart, nearest=True), start)
+
+
+class _SparseGroups:
+    """Groups with the sums of 1 - distance over the pairs of images between two of them.
+
+    With ``nearest`` there are distances of the nearest images instead of means.
+    """
+
+    def __init__(
+        self,
+        graph: NeighborGraph,
+        limit: np.float32,
+        start: Ints,
+        apart: Apart,
+        nearest: bool = False,
+    ) -> None:
         matrix = graph.distances
         rows = np.repeat(np.arange(len(graph)), np.diff(matrix.indptr))
         upper = rows < matrix.indices
         self.first, self.second = rows[upper], matrix.indices[upper].astype(np.int64)
         self.sums = 1 - matrix.data[upper].astype(np.float64)
         self.sizes = np.ones(len(graph), dtype=np.int64)
-        self.limit, self.apart = limit, apart
+        self.limit, self.apart, self.by_nearest = limit, apart, nearest
         self.join(start)
 
     def nearest(self) -> tuple[Ints, Ints]:
-        pairs = self.sizes[self.first] * self.sizes[self.second]
+        pairs = 1 if self.by_nearest else self.sizes[self.first] * self.sizes[self.second]
         distances = 1 - self.sums / pairs
         near = distances.astype(np.float32) <= self.limit
         near &= ~self.apart.contains(self.first, self.second)
@@ -155,6 +149,7 @@ class _SparseGroups:
         low, high = low[order], high[order]
         starts = np.flatnonzero((np.diff(low, prepend=-1) != 0) | (np.diff(high, prepend=-1) != 0))
         self.first, self.second = low[starts], high[starts]
-        self.sums = np.add.reduceat(self.sums[order], starts) if len(starts) else np.empty(0)
+        combine = np.maximum if self.by_nearest else np.add
+        self.sums = combine.reduceat(self.sums[order], starts) if len(starts) else np.empty(0)
         self.sizes = np.bincount(names, weights=self.sizes, minlength=len(names)).astype(np.int64)
         self.apart = self.apart.renamed(names)

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from dccc_lightning.clustering import outliers
 from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
 from dccc_lightning.clustering.ca_jaccard import ca_jaccard_graph
+from dccc_lightning.clustering.constrained import constrained
+from dccc_lightning.clustering.constraints import Constraints
 from dccc_lightning.clustering.dcps import Choice, GraphSchedule, Schedule
 from dccc_lightning.clustering.experimental import refinement
 from dccc_lightning.clustering.experimental.attachment import attach
@@ -92,6 +94,7 @@ class PseudoLabeler:
         refine: Least agreement of the neighbours with a label, see ``refine``; 0 keeps all labels.
         refine_neighbors: Number of these neighbours.
         features: Network whose embeddings to pass, one of ``ranges.FEATURES``.
+        constraints: Source of the constraints to pass, see ``constraint_file.constraints_of``.
     """
 
     k1: int = 30
@@ -111,6 +114,7 @@ class PseudoLabeler:
     refine: float = 0.0
     refine_neighbors: int = 10
     features: str = "student"
+    constraints: str | list[str] | None = None
 
     def __post_init__(self) -> None:
         ranges.labeler(**{item.name: getattr(self, item.name) for item in fields(self)})
@@ -122,6 +126,7 @@ class PseudoLabeler:
         epoch: int,
         cameras: ArrayLike | None = None,
         views: Sequence[Features] = (),
+        constraints: Constraints | None = None,
     ) -> PseudoLabels:
         """Cluster the embeddings of an epoch.
 
@@ -131,6 +136,7 @@ class PseudoLabeler:
             epoch: From 0.
             cameras: (N,) cameras, -1 where unknown; needed unless ``camera="none"``.
             views: Embeddings (N, D) by several networks; needed for ``refine``.
+            constraints: Of the images; applied last, see ``constrained``.
 
         Raises:
             ValueError: Neighbourhoods are larger than N, ``features`` is not finite, or cameras or
@@ -162,7 +168,13 @@ class PseudoLabeler:
                 epoch, scheduled, found.eps, found.num_clusters,
             )  # fmt: skip
         adapted = [points if view is features else self._points(view, cameras) for view in views]
-        return self._corrected(replace(found, choice=choice), points, adapted, epoch)
+        found = self._corrected(replace(found, choice=choice), points, adapted, epoch)
+        if constraints is None:
+            return found
+        labels = constrained(found.labels, graph, constraints)
+        if (clusters := cluster_quality.num_clusters(labels)) < 2:
+            raise NoClustersError("the constraints leave fewer than two clusters: check them")
+        return replace(found, labels=labels, num_clusters=clusters)
 
     def distances(
         self, features: Features, cameras: ArrayLike | None, reach: float, epoch: int

@@ -27,12 +27,6 @@ BACKENDS = ("auto", "faiss", "torch", "approximate")
 CAMERA_MODES = ("none", "center", "whiten", "penalty", "proxies", "ca_jaccard")
 """Treatments of cameras by ``PseudoLabeler``."""
 
-ABOVE_ALL = 1.01
-"""Highest minimum score; a cosine of 1 in single precision may be a little more."""
-
-LARGEST_MEAN = 0.95
-"""Largest mean Jaccard distance of two groups of images of one identity."""
-
 OUTLIERS = ("drop", "single", "attach")
 """Treatments of outliers by ``PseudoLabeler``."""
 
@@ -126,8 +120,9 @@ def labeler(
     refine: float = 0.0,
     refine_neighbors: int = 10,
     features: str = "student",
+    constraints: object = None,
 ) -> None:
-    """Check ``PseudoLabeler``; ``algorithm`` is checked separately."""
+    """Check ``PseudoLabeler``; ``algorithm`` and ``constraints`` are checked separately."""
     checks.integer("k1", k1, low=1)
     checks.integer("k2", k2, low=1, high=k1)
     checks.choice("backend", backend, BACKENDS)
@@ -331,23 +326,3 @@ def run_checkpoint(folder: object, every_n_steps: int | None = None, requeue: bo
     """Check ``RunCheckpoint``."""
     if every_n_steps is not None:
         checks.integer("every_n_steps", every_n_steps, 1)
-
-
-def identifier(
-    threshold: float, distance: str, k1: int, k2: int, camera: str, backend: str = "auto"
-) -> None:
-    """Check ``Identifier``."""
-    checks.choice("distance", distance, ("jaccard", "cosine"))
-    checks.choice("camera", camera, CAMERA_MODES[:3])
-    checks.choice("backend", backend, BACKENDS)
-    checks.integer("k1", k1, 1)
-    checks.integer("k2", k2, 1, k1)
-    if distance == "jaccard":
-        checks.real("threshold", threshold, 0, LARGEST_MEAN, open_low=True)
-        return
-    checks.real("threshold", threshold, -1, ABOVE_ALL)
-    if camera != "none":
-        raise ValueError(
-            f"camera must be none with a calibrated threshold, which is for embeddings as they "
-            f"are, got {camera!r}"
-        )

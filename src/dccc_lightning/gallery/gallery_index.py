@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dccc_lightning import __version__
 from dccc_lightning.common import checks
-from dccc_lightning.common.ranges import ABOVE_ALL
+from dccc_lightning.common.score_ranges import ABOVE_ALL
 from dccc_lightning.gallery.approximate_search import KINDS
 from dccc_lightning.gallery.exact_search import NONE
 from dccc_lightning.gallery.gallery_search import GallerySearch

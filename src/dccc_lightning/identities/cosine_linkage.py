@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.average_linkage import NONE_APART, Apart, Floats, Ints, linked
+from dccc_lightning.clustering.average_linkage import Floats, Ints, linked
+from dccc_lightning.clustering.constraints import NONE_APART, Apart
 from dccc_lightning.common import checks
 from dccc_lightning.gallery.exact_search import pair_scores
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings

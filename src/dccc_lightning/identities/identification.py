@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dccc_lightning.clustering.average_linkage import NONE_APART, Apart, Ints, average_linkage
+from dccc_lightning.clustering.average_linkage import Ints, average_linkage
+from dccc_lightning.clustering.constraints import NONE_APART, Apart
 from dccc_lightning.clustering.jaccard import jaccard_graph
-from dccc_lightning.common import ranges
+from dccc_lightning.common import score_ranges
 from dccc_lightning.identities.cosine_linkage import cosine_linkage
 from dccc_lightning.neighbors.camera_normalization import normalize_by_camera
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
@@ -20,8 +21,8 @@ class Identifier:
     """Identification by average linkage.
 
     Attributes:
-        threshold: Largest mean Jaccard distance, in (0, ``ranges.LARGEST_MEAN``], or lowest mean
-            cosine, of two groups of images that become one identity. A mean of exactly
+        threshold: Largest mean Jaccard distance, in (0, ``score_ranges.LARGEST_MEAN``], or lowest
+            mean cosine, of two groups of images that become one identity. A mean of exactly
             ``threshold`` joins.
         distance: "jaccard" or "cosine".
         k1: Size of a neighbourhood, the image itself included; at most all images are used.
@@ -38,7 +39,7 @@ class Identifier:
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        ranges.identifier(**asdict(self))
+        score_ranges.identifier(**asdict(self))
 
     def __call__(
         self,
@@ -59,7 +60,7 @@ class Identifier:
         if self.distance == "cosine":
             return cosine_linkage(unit, self.threshold, start, apart)
         points = normalize_by_camera(unit, cameras, self.camera)
-        k1, largest = min(self.k1, len(points)), ranges.LARGEST_MEAN
+        k1, largest = min(self.k1, len(points)), score_ranges.LARGEST_MEAN
         neighbors = knn(points, k1, self.backend)
         graph = jaccard_graph(points, k1, min(self.k2, k1), largest, neighbors)
         return average_linkage(graph, self.threshold, start, apart)

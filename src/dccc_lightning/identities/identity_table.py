@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dccc_lightning.common.overrides import path_argument
+from dccc_lightning.data.image_table import LABELS, ImageTable, read_columns, read_image_table
 from dccc_lightning.errors import UserError
-from dccc_lightning.identities.image_table import LABELS, ImageTable, read_columns, read_image_table
 from dccc_lightning.metrics.cluster_margins import Margins
 
 STEM = "identities"

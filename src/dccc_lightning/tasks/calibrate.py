@@ -117,10 +117,11 @@ def _pseudo_labels(
 ) -> NDArray[np.int64]:
     """Cluster the embeddings with the settings of the last epoch of a training.
 
-    Refinement is disabled, since it needs student and teacher.
+    Refinement is disabled, since it needs student and teacher; so are constraints, which are those
+    of the training images.
     """
     schedule = construct("scheduler", settings["scheduler"])
-    labeler = construct("clustering", settings["clustering"] | {"refine": 0.0})
+    labeler = construct("clustering", settings["clustering"] | {"refine": 0.0, "constraints": None})
     last = settings["epochs"] - 1
     with announced("clustering"):
         labels: NDArray[np.int64] = checked(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dccc_lightning.common import checks
-from dccc_lightning.common.ranges import ABOVE_ALL
+from dccc_lightning.common.score_ranges import ABOVE_ALL
 from dccc_lightning.errors import UserError
 
 

@@ -116,7 +116,7 @@ def check_identify(settings: Settings) -> None:
         raise UserError("remove= leaves out images of earlier identities: known= is needed")
     checked("settings", lambda: checks.boolean("folders", settings["folders"]))
     rule_of(settings)
-    for key in ("known", "table"):
+    for key in ("known", "table", "decisions"):
         if settings[key] is not None and not path_of(settings, key).exists():
             raise UserError(f"{key}={settings[key]}: no such file or folder")
     if index:

@@ -13,7 +13,6 @@ from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.files import replacing, write_atomically, write_json
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked
-from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.identities.identification import Identifier, between_cameras
 from dccc_lightning.identities.identity_folders import link_folders
 from dccc_lightning.identities.identity_table import EMBEDDINGS, STEM, identity_table, order_of
@@ -25,6 +24,7 @@ from dccc_lightning.reports.cluster_table import write_cluster_table
 from dccc_lightning.reports.identity_page import identity_page
 from dccc_lightning.reports.results import versions
 from dccc_lightning.tasks.early_checks import check_identify
+from dccc_lightning.tasks.identify_constraints import constraints_and_names, named, numbered
 from dccc_lightning.tasks.identify_inputs import WORK, Images, collect
 from dccc_lightning.tasks.identify_rule import Rule, rule_of
 
@@ -50,30 +50,33 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     check_identify(settings)
     images = collect(settings, output)
     rule = rule_of(settings, images.fingerprint)
-    cameras = _numbered(images.columns["camera"])
+    cameras = numbered(images.columns["camera"])
     unit = checked("input", lambda: UnitEmbeddings.of(images.rows))
+    constraints, decided = constraints_and_names(settings, images)
     with announced("finding identities"):
-        labels = checked("settings", lambda: Identifier(**rule.arguments)(unit, cameras))
+        identifier = Identifier(**rule.arguments)
+        labels = checked(
+            "settings",
+            lambda: identifier(unit, cameras, constraints.groups, constraints.apart),
+        )
         margins = cluster_margins(labels, unit)
     known = images.known
     before: dict[str, str] = {} if known is None else _by_path(known.images.paths, known.identities)
     earlier = [before.get(path) for path in images.paths]
     found = continued(labels, earlier, () if known is None else known.used)
-    names = _names({} if known is None else known.names, found.retired)
+    identities = [found.ids[label] for label in labels]
+    names = named(identities, _names({} if known is None else known.names, found.retired), decided)
     table = identity_table(
         images.paths,
         images.columns,
-        [found.ids[label] for label in labels],
+        identities,
         names,
         margins,
         [found.ids[label] if label >= 0 else None for label in margins.second],
         earlier,
     )
     pairs = between_cameras(cameras)
-    moved = sum(
-        old not in (None, own)
-        for old, own in zip(earlier, table["identity"].to_pylist(), strict=True)
-    )
+    moved = sum(old not in (None, own) for old, own in zip(earlier, identities, strict=True))
     results = {
         "images": len(labels),
         "new_images": images.new,
@@ -107,17 +110,9 @@ def _names(given: dict[str, str], retired: dict[str, str]) -> dict[str, str]:
     return names
 
 
-def _numbered(names: list[str | None]) -> Ints:
-    """Return numbers of names in sorted order; None is ``UNKNOWN``."""
-    numbers = {
-        name: n for n, name in enumerate(sorted({name for name in names if name is not None}))
-    }
-    return np.array([UNKNOWN if v is None else numbers[v] for v in names], dtype=np.int64)
-
-
 def _scores(images: Images, labels: Ints) -> dict[str, float]:
     """Return scores against the identities of the images, in fractions, if some are known."""
-    true = _numbered(images.columns["identity"])
+    true = numbered(images.columns["identity"])
     if (true >= 0).sum() < 2:
         return {}
     return {name: round(value, 6) for name, value in identification_scores(labels, true).items()}

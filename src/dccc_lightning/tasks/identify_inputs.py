@@ -15,10 +15,10 @@ from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.data.image_list import ListedImage
+from dccc_lightning.data.image_table import LABELS, SUFFIXES, ImageTable, read_image_table
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.identities.identity_table import Known, read_known
-from dccc_lightning.identities.image_table import LABELS, SUFFIXES, ImageTable, read_image_table
 from dccc_lightning.inference.bulk_embedding import BulkEmbedding
 from dccc_lightning.tasks.gallery_inputs import embedded_before, listed_images, loaded_embedder
 from dccc_lightning.tasks.inputs import batch_size_of, path_of, skips_unreadable, threads_of

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from dccc_lightning.common import checks, ranges
+from dccc_lightning.common import checks, ranges, score_ranges
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import find_checkpoint
@@ -92,7 +92,7 @@ def rule_of(settings: Settings, fingerprint: str | None = None) -> Rule:
     if settings["k2"] is None and type(own["k1"]) is int:
         own["k2"] = min(own["k2"], max(own["k1"], 1))
     arguments = {"threshold": value, "distance": distance, **own, "backend": backend}
-    checked("settings", lambda: ranges.identifier(**arguments), arguments)
+    checked("settings", lambda: score_ranges.identifier(**arguments), arguments)
     return Rule(arguments, origin, calibration)
 
 
@@ -123,7 +123,7 @@ def _last_eps(folder: Path) -> float:
         raise UserError(f"{folder / 'metrics.csv'}: cannot be read ({error})") from error
     if not found:
         raise UserError(f"threshold=run: no eps in {folder / 'metrics.csv'}; choose threshold=auto")
-    return min(found[-1], ranges.LARGEST_MEAN)
+    return min(found[-1], score_ranges.LARGEST_MEAN)
 
 
 def _clustering(folder: Path) -> dict[str, Any]:

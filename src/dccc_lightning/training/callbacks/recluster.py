@@ -13,6 +13,8 @@ from pytorch_lightning import Callback
 from torch import Tensor
 from torch.nn import functional as F
 
+from dccc_lightning.clustering.constraint_file import constraints_of
+from dccc_lightning.clustering.constraints import Constraints
 from dccc_lightning.clustering.dcps import Choice, Schedule
 from dccc_lightning.clustering.outliers import outliers_to_clusters
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
@@ -81,6 +83,7 @@ class Recluster(Callback):
         self.seconds: dict[str, float] = {}
         self.watchers: list[Watcher] = []
         self._warned = False
+        self._constraints: Constraints | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Register as the label source of the datamodule.
@@ -88,7 +91,8 @@ class Recluster(Callback):
         Raises:
             TypeError: The module or datamodule has the wrong type.
             ValueError: The trainer does not reload the loader every epoch, or replaces the sampler.
-            UserError: The labeler needs a teacher or cameras that do not exist.
+            UserError: The labeler needs a teacher or cameras that do not exist, or constraints are
+                invalid.
         """
         datamodule = getattr(trainer, "datamodule", None)
         if not isinstance(datamodule, ReIDDataModule) or not isinstance(pl_module, DCCCModule):
@@ -109,6 +113,7 @@ class Recluster(Callback):
                 f"clustering.camera={self.labeler.camera}: no camera has two training images; "
                 "choose clustering.camera=none"
             )
+        self._constraints = constraints_of(self.labeler.constraints, datamodule.splits.train)
         if stage == "fit" and trainer.is_global_zero:
             for alarm in schedule_alarms(self.schedule, trainer.max_epochs or 1):
                 log.warning("scheduler: %s", alarm)
@@ -179,6 +184,8 @@ class Recluster(Callback):
         context: dict[str, Any] = {}
         if self.labeler.camera != "none":
             context["cameras"] = records.cameras
+        if self._constraints is not None:
+            context["constraints"] = self._constraints
         chosen = self.labeler.features
         if chosen == "average":
             embeddings[chosen] = F.normalize(views[0] + views[1], dim=1)
