@@ -121,7 +121,9 @@ def grow_msmt(home, train="train", test="test", lists=None):
 @cache
 def preset(name):
     """Settings of a dataset, as in its file."""
-    return yaml.safe_load((PRESETS / f"{name}.yaml").read_text())["dataset"]
+    content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    assert content["defaults"] in ([{"override /model": "resnet50"}], ["base/untuned"])
+    return content["dataset"]
 
 
 def known(dataset, root, **changes):

@@ -17,12 +17,14 @@ class SplitImage(NamedTuple):
         name: Path relative to the dataset's folder, escaped for messages.
         identity: Number, or ``UNKNOWN``.
         camera: Number, or ``UNKNOWN``.
+        session: Number, or ``UNKNOWN``.
     """
 
     split: str
     name: str
     identity: int
     camera: int
+    session: int = UNKNOWN
 
 
 def split_images(splits: Splits) -> Iterator[SplitImage]:
@@ -30,15 +32,18 @@ def split_images(splits: Splits) -> Iterator[SplitImage]:
     for split in SPLITS:
         records = getattr(splits, split)
         rows = zip(
-            records.paths, records.identities.tolist(), records.cameras.tolist(), strict=True
-        )
-        for path, identity, camera in rows:
+            records.paths, records.identities.tolist(), records.cameras.tolist(),
+            records.column("session").tolist(), strict=True,
+        )  # fmt: skip
+        for path, identity, camera, session in rows:
             inside = path.is_relative_to(splits.root)
             name = shown(path.relative_to(splits.root) if inside else path)
-            yield SplitImage(split, name, identity, camera)
+            yield SplitImage(split, name, identity, camera, session)
 
 
 def is_match(query: SplitImage, other: SplitImage) -> bool:
     """Return True if evaluation counts a gallery image as a match of a query."""
-    is_filtered = query.camera == other.camera != UNKNOWN
+    is_filtered = (
+        query.camera == other.camera != UNKNOWN or query.session == other.session != UNKNOWN
+    )
     return query.identity == other.identity != UNKNOWN and not is_filtered

@@ -2,61 +2,27 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dccc_lightning.common import checks
 from dccc_lightning.data.datasets.file_names import find_dataset_folder, place, shown
 from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TEST, TRAIN, ImageLabels
 from dccc_lightning.data.datasets.label_numbers import CameraNumbers
+from dccc_lightning.data.datasets.layout_variant import (
+    ALL,
+    LayoutVariant,
+    merged_splits,
+    variant_of,
+)
 from dccc_lightning.data.datasets.numbered_splits import numbered_splits, require_images
 from dccc_lightning.data.datasets.official_counts import Facts
 from dccc_lightning.data.datasets.row_files import plain
 from dccc_lightning.data.datasets.split_assignment import assign_splits, divide_identities
-from dccc_lightning.data.datasets.split_source import READING, SplitSource
+from dccc_lightning.data.datasets.split_source import SplitSource
 from dccc_lightning.data.datasets.unknown_labels import words_of
 from dccc_lightning.data.image_formats import MisnamedImages
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
-
-ALL = "all"
-PARTS = (TRAIN, QUERY, GALLERY, TEST, ALL)
-"""Splits of a layout: ``test`` and ``all`` are divided by ``split_assignment``."""
-
-UNIQUE = "unique"
-"""Value of ``camera`` by which every image counts as a camera of its own."""
-
-OF_VARIANT = ("home", "splits", "facts", "layout", "protocol", "marks", "test_share", *READING)
-"""Settings that a variant may replace."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Settings of the chosen variant.
-
-    Attributes:
-        home: Folder of the variant below the dataset's; empty for the dataset's.
-        sources: Sources of each split.
-        text: Description for messages and reports.
-        facts: Official counts.
-        protocol: Name of the evaluation protocol.
-        test_share: See ``DeclaredLayout``.
-        unique_cameras: True if every image counts as a camera.
-        marks: Folders and files by which the dataset's folder is recognised.
-    """
-
-    home: str
-    sources: Mapping[str, Sequence[SplitSource]]
-    text: str
-    facts: Facts
-    protocol: str
-    test_share: float
-    unique_cameras: bool
-    marks: tuple[str, ...]
-
-    def folders(self) -> dict[str, str]:
-        """Return the folders that must exist, with the split of each."""
-        return {s.folder: split for split, sources in self.sources.items() for s in sources}
 
 
 class DeclaredLayout:
@@ -98,7 +64,7 @@ class DeclaredLayout:
         *,
         folders: Sequence[str] = (),
         variants: Mapping[str, Mapping[str, object]] | None = None,
-        variant: str | None = None,
+        variant: str | int | None = None,
         junk: object = ("-1",),
         distractors: object = (),
         cameras: object = None,
@@ -124,13 +90,15 @@ class DeclaredLayout:
             "splits": splits or {}, "facts": facts, "protocol": protocol, "layout": layout,
             "marks": marks, "test_share": test_share, **reading,
         }  # fmt: skip
-        self._layouts = {
-            key: _layout_of({**usual, **own, "splits": _merged(usual["splits"], own.get("splits"))})
+        self.layouts = {
+            key: variant_of(
+                {**usual, **own, "splits": merged_splits(usual["splits"], own.get("splits"))}
+            )
             for key, own in (variants or {"": {}}).items()
         }
-        if variant is not None:
-            checks.choice("variant", variant, tuple(self._layouts))
-        self.variant = variant
+        self.variant = None if variant is None else str(variant)
+        if self.variant is not None:
+            checks.choice("variant", self.variant, tuple(self.layouts))
 
     @property
     def facts(self) -> Facts:
@@ -149,13 +117,12 @@ class DeclaredLayout:
             UserError: A folder or list is missing or empty, or a name does not match.
         """
         layout, home, official = self._found()
-        possible = self._layouts.values() if self.variant is None else [layout]
+        possible = self.layouts.values() if self.variant is None else [layout]
         expected = f"{official}/{', or '.join(other.text for other in possible)}"
         for kind, names, exists in (
             ("folder", layout.folders(), Path.is_dir),
-            ("list", [f for ss in layout.sources.values() for s in ss for f in s.files()],
-             Path.is_file),
-        ):  # fmt: skip
+            ("list", layout.files(), Path.is_file),
+        ):
             for missing in (name for name in names if not exists(home / name)):
                 raise UserError(
                     f"{self.name}: {place(home, missing, kind)}; expected {expected}; "
@@ -183,25 +150,19 @@ class DeclaredLayout:
         layout.facts.warn_if_different(splits)
         return splits
 
-    def _found(self) -> tuple[_Layout, Path, Path]:
+    def _found(self) -> tuple[LayoutVariant, Path, Path]:
         """Return the variant's layout, its folder, and the folder to recommend in messages."""
         marks = [
             mark
-            for layout in self._layouts.values()
+            for layout in self.layouts.values()
             for mark in ([layout.home] if layout.home else layout.marks)
         ]
         home, official = find_dataset_folder(self.root, self.official_folders, marks)
-        if self.variant is None:
-            chosen = next(
-                (
-                    layout
-                    for layout in self._layouts.values()
-                    if any((home / layout.home / folder).is_dir() for folder in layout.folders())
-                ),
-                next(iter(self._layouts.values())),
-            )
+        if self.variant is not None:
+            chosen = self.layouts[self.variant]
         else:
-            chosen = self._layouts[self.variant]
+            possible = list(self.layouts.values())
+            chosen = max(possible, key=lambda layout: layout.is_in(home))
         if chosen.home and self.root.name == chosen.home and self.root.is_dir():
             return chosen, self.root, self.root
         if not chosen.home:
@@ -221,7 +182,7 @@ class DeclaredLayout:
             )
         return [image for image in images if plain(image.identity) not in self.junk]
 
-    def _refuse_distractors(self, layout: _Layout, queries: Sequence[ImageLabels]) -> None:
+    def _refuse_distractors(self, layout: LayoutVariant, queries: Sequence[ImageLabels]) -> None:
         strange = [image.path for image in queries if plain(image.identity) in self.distractors]
         if strange:
             where = " or ".join(source.folder for source in layout.sources.get(GALLERY, ()))
@@ -231,7 +192,7 @@ class DeclaredLayout:
             )
 
     def _divided(
-        self, layout: _Layout, images: Mapping[str, Sequence[ImageLabels]]
+        self, layout: LayoutVariant, images: Mapping[str, Sequence[ImageLabels]]
     ) -> dict[str, list[ImageLabels]]:
         """Return the images of training, query and gallery."""
         parts = {split: list(images.get(split, ())) for split in (TRAIN, QUERY, GALLERY)}
@@ -244,50 +205,3 @@ class DeclaredLayout:
             for image, chosen in zip(undivided, assigned, strict=True):
                 parts[chosen].append(image)
         return parts
-
-
-def _layout_of(settings: Mapping[str, object]) -> _Layout:
-    """Return the layout that settings describe."""
-    for key in settings:
-        if key not in OF_VARIANT:
-            raise ValueError(f"{key} is no such setting; valid: {', '.join(OF_VARIANT)}")
-    splits, marks = settings["splits"], settings["marks"]
-    if not isinstance(splits, Mapping) or not splits or not set(splits) <= set(PARTS):
-        raise ValueError(f"splits must be settings of some of {', '.join(PARTS)}, got {splits!r}")
-    usual = {key: value for key, value in settings.items() if key in READING}
-    unique = usual.get("camera") == UNIQUE
-    if unique:
-        del usual["camera"]
-    sources = {
-        split: [
-            SplitSource.of(
-                f"splits.{split}", usual | ({"folder": own} if isinstance(own, str) else own)
-            )
-            for own in (given if isinstance(given, (list, tuple)) else [given])
-        ]
-        for split, given in splits.items()
-    }
-    every = [source for parts in sources.values() for source in parts]
-    folders = list(dict.fromkeys(source.folder for source in every))
-    lists = list(dict.fromkeys(file for source in every for file in source.lists))
-    if not isinstance(marks, (list, tuple)):
-        marks = lists or [folder for folder in folders if folder] or ["."]
-    example = next((s.line_example if s.lists else s.example for s in every), "")
-    braces = "{" + ",".join([*folders, *lists]) + "}"
-    return _Layout(
-        home=str(settings.get("home") or ""),
-        sources=sources,
-        text=str(settings["layout"] or f"{braces} with names as {example}"),
-        facts=Facts.of(settings["facts"]),
-        protocol=str(settings["protocol"]),
-        test_share=checks.real("test_share", settings["test_share"], 0, 1),
-        unique_cameras=unique,
-        marks=tuple(marks),
-    )
-
-
-def _merged(usual: object, own: object) -> object:
-    """Return the splits of a variant: its own, and the others as they are."""
-    if isinstance(usual, Mapping) and isinstance(own, Mapping):
-        return {**usual, **own}
-    return usual if own is None else own

@@ -39,7 +39,8 @@ class SplitSource:
         line: Regular expression of a list's line.
         line_example: Line that follows it, for messages.
         path: Template of the path in a list, from the groups of the line.
-        join: List file and line of further groups by path, such as a table of cameras.
+        join: List file and line of further groups by path, such as a table of cameras; the
+            template of the path applies to both lists.
         tracklets: Files that divide the list into tracklets.
         pattern: Regular expression of a whole path without suffix, as many folders deep as
             ``example``; the number of folders in it is the depth at which images are listed.
@@ -162,6 +163,8 @@ class SplitSource:
     ) -> list[ImageLabels]:
         """Return the images of a list or table."""
         rows, strangers = read_rows(place, file, self.line)
+        if file.suffix == ".xml":  # other elements have attributes too
+            rows = [row for row in rows if _names_groups(self.path, row)]
         if self.tracklets:
             rows = self.tracklets.divided(place, home, file, rows)
         more = self._further(place, home)
@@ -169,7 +172,7 @@ class SplitSource:
         for row in rows:
             path = joined_text(self.path, row) if _names_groups(self.path, row) else ""
             inside = path and not Path(path).is_absolute() and ".." not in Path(path).parts
-            extra = {} if more is None else more.get(row.get("path") or "")
+            extra = {} if more is None else more.get(path)
             groups = None if extra is None or not inside else self.groups(path, {**row, **extra})
             if groups is None:
                 strangers.append(row.get("") or path)
@@ -198,7 +201,8 @@ class SplitSource:
         if self.join is None:
             return None
         rows, _ = read_rows(place, home / self.join[0], self.join[1])
-        return {row["path"] or "": {k: v for k, v in row.items() if k} for row in rows}
+        known = (row for row in rows if _names_groups(self.path, row))
+        return {joined_text(self.path, row): {k: v for k, v in row.items() if k} for row in known}
 
     def _image(self, path: str, groups: Row) -> ImageLabels:
         inner = f"{self.folder}/{path}" if self.folder else path

@@ -1,5 +1,6 @@
 """Lists of tracklets as ranges of a list of names, as MARS and MEVID have them."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,18 @@ def _numbers(place: str, file: Path) -> NDArray[np.int64]:
     """Return the numbers of a text file or of the largest array of a .mat file."""
     try:
         if file.suffix == ".mat":
-            from scipy.io import loadmat  # noqa: PLC0415  # slow to import
-
-            arrays = [v for v in loadmat(file).values() if isinstance(v, np.ndarray)]
-            return max(arrays, key=lambda array: array.size).astype(np.int64)
+            return _matlab_array(file)
         return np.loadtxt(file, ndmin=2, dtype=np.float64).astype(np.int64)
     except (OSError, ValueError, NotImplementedError) as error:
         raise UserError(f"{place}: cannot read {file}: {error}") from error
+
+
+def _matlab_array(file: Path) -> NDArray[np.int64]:
+    from scipy.io import loadmat  # noqa: PLC0415  # slow to import
+    from scipy.io.matlab import MatReadError  # noqa: PLC0415
+
+    try:
+        arrays = [v for v in loadmat(file).values() if isinstance(v, np.ndarray)]
+        return max(arrays, key=lambda array: array.size).astype(np.int64)
+    except (MatReadError, TypeError, IndexError, zlib.error) as error:
+        raise ValueError(str(error)) from error
