@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from dccc_lightning.data.audit.inspection import inspect
 from dccc_lightning.data.audit.split_images import is_match, split_images
+from dccc_lightning.data.audit.verification import compare_counts, run_checks
 from dccc_lightning.errors import UserError
+from dccc_lightning.tasks.train import _check_splits
 from trees import PRESETS, known, preset, touch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* images in .*, expected:UserWarning")
@@ -330,6 +333,23 @@ def test_every_preset_of_a_layout_has_a_tree():
 
 
 @pytest.mark.parametrize("name", TREES)
+def test_a_tiny_tree_is_verified(tmp_path, name):
+    splits = read(tmp_path, name)
+    facts = known(name, splits.root).facts
+    figures = list(compare_counts(splits, facts))
+    official = {(figure.split, figure.measure): figure.official for figure in figures}
+    for split in ("train", "query", "gallery", "total"):
+        for measure, count in vars(getattr(facts, split)).items():
+            assert official[split, measure] == count
+    parts = (splits.train, splits.query, splits.gallery)
+    looks = [inspect(path) for records in parts for path in records.paths]
+    found = {check.key: check.items for check in run_checks(splits, facts, looks)}
+    assert len(found["empty"]) == len(looks)
+    assert not found["unreadable"]
+    assert not found["unmatched"] or len(found["unmatched"]) < len(splits.query)
+
+
+@pytest.mark.parametrize("name", TREES)
 def test_a_missing_tree_is_one_line_with_the_layout(tmp_path, name):
     with pytest.raises(UserError) as caught:
         known(name, tmp_path / "nothing").splits()
@@ -514,6 +534,11 @@ def test_cityflow_is_an_xml_file_of_any_declared_encoding(tmp_path):
 def test_sensereid_has_two_names_of_a_folder(tmp_path):
     touch(tmp_path, "test_prob/00001_0.jpg", "test_gallery/00001_1.jpg")
     assert in_short(known("sensereid", tmp_path).splits()) == ("", "1@0", "1@1")
+
+
+def test_a_test_without_training_images_is_not_trained_with(tmp_path):
+    with pytest.raises(UserError, match="sensereid: no training images, only a test; use task="):
+        _check_splits(read(tmp_path, "sensereid"), {})
 
 
 def test_a_camera_that_the_dataset_does_not_have_is_told(tmp_path):

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dccc_lightning.data.datasets.folder import ImageFolder
-from dccc_lightning.data.datasets.image_labels import ImageLabels, PathPattern, read_table
+from dccc_lightning.data.datasets.image_labels import ImageLabels, PathPattern
 from dccc_lightning.data.datasets.image_tree import walk_images
 from dccc_lightning.data.datasets.label_rules import DISTRACTORS, JUNK, LabelRules
+from dccc_lightning.data.datasets.label_table import read_table
 from dccc_lightning.data.datasets.split_assignment import (
     assign_splits,
     choose_identities,
@@ -886,3 +887,48 @@ class TestFolder:
         assert "error: dataset.pattern must have named groups" in outcome.err
         assert "camera, person" in outcome.err
         assert not Path("p").exists()
+
+
+class TestJoinedLabels:
+    """Labels of several groups, and labels beside camera and identity."""
+
+    PATTERN = r"P(?P<P>\d+)T(?P<T>\d+)A(?P<A>\d)/.*C(?P<camera>\d)F(?P<frame>\d+)_(?P<outfit>\w)\."
+    FILES = (
+        "P0001T0404A0/P0001T0404A0C0F31_r.tif", "P0001T0404A0/P0001T0404A0C3F7_r.tif",
+        "P0001T0505A0/P0001T0505A0C0F9_b.tif", "P0001T0505A0/P0001T0505A0C3F10_r.tif",
+    )  # fmt: skip
+
+    def test_groups_are_joined(self, tmp_path):
+        touch(tmp_path, *self.FILES)
+        splits = ImageFolder(
+            root=tmp_path, pattern=self.PATTERN, identity="{P}{T}{A}",
+            clothes="{T}-{outfit}", tracklet="t", modality="rgb", test_share=0,
+        ).splits()  # fmt: skip
+        assert splits.identity_names == ("000104040", "000105050")
+        assert splits.train.identities.tolist() == [0, 0, 1, 1]
+        assert splits.camera_names == ("0", "3")
+        assert splits.column_names["clothes"] == ("0404-r", "0505-b", "0505-r")
+        assert splits.train.column("clothes").tolist() == [0, 0, 1, 2]
+        assert splits.train.column("frame").tolist() == [31, 7, 9, 10]
+        assert splits.column_names["modality"] == ("rgb",)
+
+    def test_columns_of_a_table_are_joined(self, tmp_path):
+        touch(tmp_path, "a.tiff", "b.tiff")
+        file = table(tmp_path, "path,Person,day,clothes\na.tiff,7,mon,x\nb.tiff,7,tue,\n")
+        splits = ImageFolder(root=tmp_path, table=file, identity="{person}@{day}").splits()
+        assert splits.identity_names == ("7@mon", "7@tue")
+        assert splits.train.column("clothes").tolist() == [0, UNKNOWN]
+        assert [path.suffix for path in splits.train.paths] == [".tiff", ".tiff"]
+        with pytest.raises(UserError, match=r"labels.csv': dataset.identity must name groups"):
+            ImageFolder(root=tmp_path, table=file, identity="{nobody}").splits()
+
+    def test_other_templates_are_refused(self, tmp_path):
+        for labels, message in (
+            ({"identity": "{X}"}, "identity must name groups in braces, some of P, T, A"),
+            ({"identity": "{P}{T}"}, "named groups .* got P, T, A"),
+            ({"person": "{P}"}, "labels are camera, identity, .* got person"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                ImageFolder(root=tmp_path, pattern=self.PATTERN, **labels)
+        with pytest.raises(ValueError, match="clothes needs a pattern or a table"):
+            ImageFolder(root=tmp_path, clothes="red")

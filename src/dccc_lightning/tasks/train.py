@@ -135,6 +135,10 @@ def _without_evaluation(settings: Settings) -> Settings:
 
 def _check_splits(splits: Splits, settings: Settings) -> Protocol:
     """Return the evaluation protocol; raise an error if the dataset does not match the settings."""
+    if not len(splits.train):
+        raise UserError(
+            f"{splits.name}: no training images, only a test; use task=evaluate, or another dataset"
+        )
     protocol = protocol_of(settings["evaluate"]["protocol"], splits)
     if splits.labelled:
         check_queries(splits, protocol)

@@ -11,11 +11,11 @@ from dccc_lightning.data.datasets.image_labels import (
     TRAIN,
     ImageLabels,
     PathPattern,
-    read_table,
 )
 from dccc_lightning.data.datasets.image_tree import walk_images
 from dccc_lightning.data.datasets.label_numbers import column_numbers, names_of, records_of
 from dccc_lightning.data.datasets.label_rules import DISTRACTORS, JUNK, LabelRules
+from dccc_lightning.data.datasets.label_table import read_table
 from dccc_lightning.data.datasets.numbered_splits import require_match
 from dccc_lightning.data.datasets.split_assignment import assign_splits
 from dccc_lightning.data.datasets.unknown_labels import UNKNOWN_WORDS
@@ -48,6 +48,8 @@ class ImageFolder:
             pattern or table.
         outside: Allow links and paths in the table that lead out of ``root``.
         name: Name of the dataset in logs and reports.
+        **labels: Labels joined from groups of the pattern or columns of the table, see
+            ``LabelTemplates``.
 
     Raises:
         UserError: ``root`` is None.
@@ -68,6 +70,7 @@ class ImageFolder:
         splits: Mapping[str, object] | None = None,
         outside: bool = False,
         name: str = "folder",
+        **labels: object,
     ) -> None:
         if root is None:
             raise UserError("dataset.root=PATH is needed: the folder of the images")
@@ -77,7 +80,10 @@ class ImageFolder:
             raise TypeError(f"outside must be true or false, got {outside!r}")
         self.name = name
         self.root = checks.path("root", root)
-        self.pattern = None if pattern is None else PathPattern(pattern)
+        self.labels = {label: text for label, text in labels.items() if text is not None}
+        if pattern is None and table is None and self.labels:
+            raise ValueError(f"{next(iter(self.labels))} needs a pattern or a table")
+        self.pattern = None if pattern is None else PathPattern(pattern, self.labels)
         self.table = None if table is None else checks.path("table", table)
         self.test_share = checks.real("test_share", test_share, 0, 1)
         self.rules = LabelRules(unknown, junk, distractors, splits)
@@ -143,7 +149,7 @@ class ImageFolder:
     def _labelled(self) -> list[ImageLabels]:
         """Return the images sorted by path, with their labels."""
         if self.table is not None:
-            return read_table(self.table, self.root, self.outside)
+            return read_table(self.table, self.root, self.outside, self.labels)
         paths = sorted(walk_images(self.root, self.outside))
         if self.pattern is None or not paths:
             return [ImageLabels(path) for path in paths]
