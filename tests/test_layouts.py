@@ -11,7 +11,10 @@ from scipy.io import savemat
 from dccc_lightning.data.audit.inspection import inspect
 from dccc_lightning.data.audit.split_images import is_match, split_images
 from dccc_lightning.data.audit.verification import compare_counts, run_checks
+from dccc_lightning.data.datasets.declared_layout import DeclaredLayout
 from dccc_lightning.errors import UserError
+from dccc_lightning.metrics.protocol_arrangement import arrange, split_labels
+from dccc_lightning.metrics.protocols import PROTOCOLS, protocol_of
 from dccc_lightning.tasks.train import _check_splits
 from trees import PRESETS, known, preset, touch
 
@@ -19,10 +22,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* images in .*, expected:UserWa
 
 
 ROOT = Path(__file__).parents[1]
-PROTOCOLS = (
-    "market1501", "single_shot", "cuhk03_classic", "clothes_changed", "same_clothes",
-    "cross_modality", "sysu_all_search", "sysu_indoor_search", "leave_one_out",
-)  # fmt: skip
 
 
 def several(template, *values):
@@ -88,7 +87,7 @@ TREES = {
     ),
     "ltcc": [
         "train/001_1_c12_015833.png", "query/005_1_c1_000001.png", "test/005_2_c1_000009.png",
-        "test/005_1_c2_000002.png",
+        "test/005_1_c2_000002.png", "test/005_3_c3_000003.png",
     ],
     "prcc": [
         *several("rgb/train/001/{}_cropped_rgb001.jpg", "A", "B", "C"),
@@ -225,6 +224,9 @@ ARRAYS = {
 }
 
 
+WITHOUT_TEST = ("uav_human", "randperson", "unrealperson", "cityflow")
+
+
 def plant(home, name):
     """Create a tree in a folder."""
     touch(home, *TREES[name])
@@ -278,9 +280,9 @@ EXPECTED = {
     "ilids_vid": ("3@cam1 3@cam1 3@cam2 3@cam2", "1@cam1 1@cam1", "1@cam2 1@cam2"),
     "dukemtmc_videoreid": ("1@5 1@5", "5@0", "5@11"),
     "sysu_mm01": (
-        "1@0 1@1 1@3 1@4 1@2 1@5 2@0 2@1 2@3 2@4 2@2 2@5",
-        "6@2 333@2 6@5 333@5",
-        "6@0 333@0 6@1 333@1 6@3 333@3 6@4 333@4",
+        "1@1 1@2 1@4 1@5 1@3 1@6 2@1 2@2 2@4 2@5 2@3 2@6",
+        "6@3 333@3 6@6 333@6",
+        "6@1 333@1 6@2 333@2 6@4 333@4 6@5 333@5",
     ),
     "regdb": ("0@-1 0@-1", "1@-1", "1@-1"),
     "llcm": ("0@0 0@1", "5@3", "5@2"),
@@ -288,7 +290,7 @@ EXPECTED = {
     "ag_reid_v2": ("0001040410@0 0001040411@1", "0001040420@2", "0001040420@0"),
     "cargo": ("2519@12", "7@1", "7@5"),
     "uav_human": ("00000@-1 00001@-1 00100@-1", "", ""),
-    "ltcc": ("1@11", "5@0", "5@1 5@0"),
+    "ltcc": ("1@11", "5@0", "5@1 5@0 5@2"),
     "prcc": ("1@A 1@B 1@C", "2@C", "2@A 2@A"),
     "celeb_reid": ("1@-1", "700@-1", "700@-1"),
     "celeb_reid_light": ("1@-1", "700@-1", "700@-1"),
@@ -305,7 +307,7 @@ EXPECTED = {
     "pes3d": ("2@-1 2@-1", "1@-1", "1@-1"),
     "airport": ("-1@camera1 11002@camera1 11002@camera2", "11001@camera1", "11001@camera2"),
     "veri_wild": ("1@6 1@173", "5@0", "5@1"),
-    "vehicleid": ("9@-1", "7@-1 7@-1 8@-1 8@-1", "7@-1 7@-1 8@-1 8@-1"),
+    "vehicleid": ("9@-1", "7@-1 8@-1", "7@-1 8@-1"),
     "cityflow": ("1@c036 2@c043", "", ""),
     "mars": ("1@0 1@0 1@5", "2@0", "0@1 2@0 2@2 2@2"),
     "mevid": ("201@C330 201@C330", "205@C508", "205@C329"),
@@ -377,7 +379,24 @@ def test_a_preset_says_its_source_and_its_trap(name):
     settings = preset(name)
     assert len(settings["source"]) > 10
     assert len(settings["remark"]) > 10
-    assert settings.get("protocol", "market1501") in PROTOCOLS
+    variants = (settings.get("variants") or {}).values()
+    named = [part["protocol"] for part in (settings, *variants) if "protocol" in part]
+    assert set(named) <= set(PROTOCOLS)
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name not in WITHOUT_TEST])
+def test_the_protocol_of_a_preset_has_queries_with_matches(tmp_path, name):
+    splits = read(tmp_path, name)
+    labels = split_labels(splits.query, splits.gallery)
+    protocol = protocol_of("auto", splits)
+    assert set(protocol.needs()) <= set(labels)
+    arranged = arrange(protocol, labels, len(splits.query))
+    for query, gallery in arranged.draws():
+        ours, theirs = (
+            {k: v[part] for k, v in arranged.labels.items()} for part in (query, gallery)
+        )
+        rows, columns = np.nonzero(ours["identity"][:, None] == theirs["identity"])
+        assert (~protocol.left_out(ours, theirs, rows, columns)).any()
 
 
 # Traps, one by one.
@@ -413,8 +432,10 @@ def test_prid_above_200_is_another_person_in_each_camera(tmp_path, variant):
 def test_ltcc_calls_the_gallery_test_and_its_images_are_no_queries(tmp_path):
     splits = read(tmp_path, "ltcc")
     assert names(splits, "query") == ["query/005_1_c1_000001.png"]
-    assert names(splits, "gallery") == ["test/005_1_c2_000002.png", "test/005_2_c1_000009.png"]
-    assert column(splits, "gallery", "clothes") == ["005_1", "005_2"]
+    assert names(splits, "gallery") == [
+        "test/005_1_c2_000002.png", "test/005_2_c1_000009.png", "test/005_3_c3_000003.png",
+    ]  # fmt: skip
+    assert column(splits, "gallery", "clothes") == ["005_1", "005_2", "005_3"]
     assert splits.protocol == "clothes_changed"
 
 
@@ -479,8 +500,8 @@ def test_deepchange_has_cameras_beside_its_tracklets(tmp_path):
 def test_sysu_indoor_search_has_a_gallery_of_two_cameras(tmp_path):
     splits = read(tmp_path, "sysu_mm01", variant="indoor")
     assert splits.protocol == "sysu_indoor_search"
-    assert set(splits.gallery.cameras) == {0, 1}
-    assert set(splits.query.cameras) == {2, 5}
+    assert set(splits.gallery.cameras) == {1, 2}
+    assert set(splits.query.cameras) == {3, 6}
     assert set(column(splits, "query", "modality")) == {"infrared"}
     assert set(column(splits, "gallery", "modality")) == {"visible"}
     assert not any("0009" in name for name in names(splits, "train")), "in none of the lists"
@@ -492,21 +513,27 @@ def test_prcc_asks_for_other_or_for_the_same_clothes(tmp_path):
     assert column(changed, "train", "clothes") == ["001", "001", "001C"]
     same = known("prcc", changed.root, variant="same")
     assert column(same.splits(), "query", "clothes") == ["002"]
-    assert (same.splits().protocol, same.facts.query.images) == ("same_clothes", 3_873)
+    assert (same.splits().protocol, same.facts.query.images) == ("prcc_same_clothes", 3_873)
     assert changed.gallery.cameras.tolist() == [0, 0]
 
 
-def test_vehicleid_has_sessions_so_that_no_image_matches_itself(tmp_path):
+def test_vehicleid_has_a_test_list_that_its_protocol_draws_from(tmp_path):
     splits = read(tmp_path, "vehicleid")
-    assert names(splits, "query") == names(splits, "gallery")
-    assert splits.query.column("session").tolist() == [2, 3, 4, 5]
-    queries, gallery = (
-        [image for image in split_images(splits) if image.split == split]
-        for split in ("query", "gallery")
-    )
-    assert not is_match(queries[0], gallery[0])
-    assert is_match(queries[0], gallery[1])
+    assert sorted(names(splits, "query") + names(splits, "gallery")) == [
+        f"image/000000{i}.jpg" for i in (2, 3, 4, 5)
+    ]
+    assert splits.protocol == "vehicleid"
     assert known("vehicleid", splits.root, variant=800).variant == "800"
+
+
+def test_an_image_of_the_same_session_is_no_match(tmp_path):
+    touch(tmp_path, "q/1_c1_s7.jpg", "g/1_c2_s7.jpg", "g/1_c2_s8.jpg", "t/2_c1_s1.jpg")
+    splits = DeclaredLayout(
+        tmp_path, "own", {"train": "t", "query": "q", "gallery": "g"}, example="1_c1_s1.jpg",
+        pattern=r"(?P<identity>\d)_c(?P<camera>\d)_s(?P<session>\d)",
+    ).splits()  # fmt: skip
+    query, *gallery = [image for image in split_images(splits) if image.split != "train"]
+    assert [is_match(query, image) for image in gallery] == [False, True]
 
 
 def test_veri_wild_needs_its_table_of_cameras(tmp_path):
