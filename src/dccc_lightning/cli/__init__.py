@@ -4,12 +4,14 @@ import sys
 
 from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import handling_stop_signals
+from dccc_lightning.common.allocator import keep_freed_memory
 
 __all__ = ["conf_dir", "main"]
 
 
 def main() -> None:
     """Run the command line, with signal handlers installed before slow imports."""
+    keep_freed_memory()
     try:
         with handling_stop_signals(sys.argv[1:]):
             from dccc_lightning.cli import command  # noqa: PLC0415
