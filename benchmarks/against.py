@@ -2,9 +2,10 @@
 
     python benchmarks/against.py BASE [--rounds 3] task=embed ckpt=bundled input=FOLDER
 
-BASE is checked out into a temporary folder. Both run ``python -m dccc_lightning ARGUMENTS`` by turns,
-each into an empty folder of its own; time, processor time and peak memory are those of the
-processes. The median of the rounds counts. Run it alone on the machine.
+BASE is checked out into a temporary folder. Both run ``python -m dccc_lightning ARGUMENTS`` by
+turns, each into an empty folder of its own; time, processor time and peak memory are those of the
+processes. A first round compiles kernels, the median of the others counts. Run it alone on the
+machine.
 """
 
 import argparse
@@ -25,11 +26,9 @@ def measured(source: Path, arguments: list[str]) -> tuple[float, ...]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "dccc_lightning", *arguments, f"output={folder}/output"]
         environment = os.environ | {"PYTHONPATH": str(source / "src")}
+        printed = (os.POSIX_SPAWN_OPEN, 1, f"{folder}/out", os.O_WRONLY | os.O_CREAT, 0o600)
         start = time.perf_counter()
-        pid = os.posix_spawn(
-            sys.executable, command, environment,
-            file_actions=[(os.POSIX_SPAWN_OPEN, 1, f"{folder}/out", os.O_WRONLY | os.O_CREAT, 0o600)],
-        )  # fmt: skip
+        pid = os.posix_spawn(sys.executable, command, environment, file_actions=[printed])
         _, status, usage = os.wait4(pid, 0)
         if status:
             raise SystemExit(f"{source}: exit status {os.waitstatus_to_exitcode(status)}")
@@ -50,8 +49,8 @@ def main() -> None:
         try:
             rounds = [
                 (measured(base, arguments), measured(ROOT, arguments))
-                for _ in range(options.rounds)
-            ]
+                for _ in range(options.rounds + 1)
+            ][1:]
         finally:
             subprocess.run([*git, "remove", "--force", str(base)], check=True)
     print(f"{'':16}{options.base[:12]:>14}{'this tree':>14}{'ratio':>8}")

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from dccc_lightning.common import collectives, ranges
 from dccc_lightning.data.augmentation import BatchAugmentation, normalize
-from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch
+from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch, images_per_step
 from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, identity_collate
 from dccc_lightning.data.mid_epoch import InterruptedEpoch
@@ -48,7 +48,8 @@ class ReIDDataModule(pl.LightningDataModule):
         iterations: Optimiser steps per epoch, independent of the number of images.
         augmentation: Transform that returns a random view of a batch.
         seed: Seed of the sampler.
-        eval_batch_size: Images per step of embedding, in each process.
+        eval_batch_size: Images per step of embedding, in each process; None for 256 on a GPU,
+            else 64.
         workers: Worker processes per loader; None uses no worker if the images are cached,
             otherwise up to 8.
         cache: ``auto``, ``ram`` or ``none``: keep decoded images in memory.
@@ -68,7 +69,7 @@ class ReIDDataModule(pl.LightningDataModule):
         iterations: int,
         augmentation: BatchAugmentation,
         seed: int = 0,
-        eval_batch_size: int = 256,
+        eval_batch_size: int | None = None,
         workers: int | None = None,
         cache: Literal["auto", "ram", "none"] = "auto",
         on_error: Literal["fail", "skip"] = "fail",
@@ -84,7 +85,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.iterations = int(iterations)
         self.augmentation = augmentation
         self.seed = int(seed)
-        self.eval_batch_size = int(eval_batch_size)
+        self.eval_batch_size = images_per_step(eval_batch_size)
         self.workers = None if workers is None else int(workers)
         self.cache, self.on_error = cache, on_error
         self.label_source: LabelSource | None = None
@@ -252,20 +253,7 @@ class ReIDDataModule(pl.LightningDataModule):
             )
         images, positions = batch
         records = self.splits.gallery if dataloader_idx else self.splits.query
-        chosen = positions.cpu().numpy()
-        device = images.device
-        return EvalBatch(
-            normalize(images),
-            torch.from_numpy(records.identities[chosen]).to(device),
-            torch.from_numpy(records.cameras[chosen]).to(device),
-            torch.full_like(positions, dataloader_idx == 0, dtype=torch.bool),
-            positions,
-            {
-                name: torch.from_numpy(values[chosen]).to(device)
-                for name, values in records.columns.items()
-                if name != "frame"
-            },
-        )
+        return EvalBatch.of(normalize(images), positions, records, is_query=dataloader_idx == 0)
 
     def _drawn_by(self) -> dict[str, int]:
         """Return the settings that determine the batches, by name."""

@@ -7,7 +7,7 @@ import platform
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """Numbers of mallopt's parameters (malloc.h)."""
 
-_LARGEST_KEPT = 1 << 30
+_LARGEST_KEPT = 256 << 20
 """Bytes of a block above which its memory is returned to the system when it is freed."""
 
 _CHOSEN = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
@@ -15,7 +15,7 @@ _CHOSEN = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES",
 
 
 def keep_freed_memory() -> bool:
-    """Keep freed blocks of up to 1 GiB in this process and its children, for the next allocation.
+    """Keep freed blocks of up to 256 MiB in this process and its children, for the next allocation.
 
     glibc maps every block above 32 MiB anew and unmaps it when it is freed, and the kernel clears
     the pages again each time. Networks on a processor allocate such blocks in every layer: with

@@ -244,7 +244,7 @@ def datamodule(
     instances: int,
     iterations: int,
     seed: int = 0,
-    eval_batch_size: int = 256,
+    eval_batch_size: int | None = None,
     workers: int | None = None,
     cache: str = "auto",
     on_error: str = "fail",
@@ -256,7 +256,8 @@ def datamodule(
     checks.integer("instances", instances, 2)
     checks.integer("iterations", iterations, 1)
     checks.integer("seed", seed, 0, 2**32 - 1)
-    checks.integer("eval_batch_size", eval_batch_size, 1)
+    if eval_batch_size is not None:
+        checks.integer("eval_batch_size", eval_batch_size, 1)
     if workers is not None:
         checks.integer("workers", workers, 0)
     checks.choice("cache", cache, CACHES)

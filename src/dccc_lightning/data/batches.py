@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from dccc_lightning.common import checks
+from dccc_lightning.data.records import Records
 
 
 class RawBatch(NamedTuple):
@@ -59,3 +63,31 @@ class EvalBatch(NamedTuple):
     is_query: Tensor
     indices: Tensor
     labels: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, images: Tensor, indices: Tensor, records: Records, is_query: bool) -> "EvalBatch":
+        """Return the batch of the images at ``indices`` of a split, with its labels."""
+        chosen, device = records.select(indices.cpu().numpy()), images.device
+        identities, cameras, *others = (
+            torch.from_numpy(values).to(device)
+            for values in (chosen.identities, chosen.cameras, *chosen.columns.values())
+        )
+        labels = dict(zip(chosen.columns, others, strict=True))
+        labels.pop("frame", None)
+        flags = torch.full_like(indices, is_query, dtype=torch.bool)
+        return cls(images, identities, cameras, flags, indices, labels)
+
+
+def images_per_step(chosen: int | None) -> int:
+    """Return the number of images per step of embedding; None for the fastest.
+
+    On a processor, 64 images keep the blocks of a layer small enough for the allocator to keep
+    (``keep_freed_memory``), and their embeddings are those of any other batch.
+
+    Raises:
+        TypeError: ``chosen`` is not an integer.
+        ValueError: ``chosen`` is below 1.
+    """
+    if chosen is not None:
+        return checks.integer("eval_batch_size", chosen, 1)
+    return 256 if torch.cuda.is_available() else 64

@@ -176,7 +176,8 @@ def check_protocol(settings: Settings) -> None:
 
     sections = {name: settings[name] for name in ("reranking", "ca_reranking")}
     checked("settings", check, sections)
-    batch_size_of(settings)
+    if settings["loader"]["eval_batch_size"] is not None:
+        batch_size_of(settings)
     threads_of(settings)
 
 

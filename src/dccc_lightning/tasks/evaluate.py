@@ -23,7 +23,7 @@ from dccc_lightning.reports.results import CAMERA_CENTERED, versions
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.tasks.early_checks import check_protocol, checkpoints_of
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
-from dccc_lightning.tasks.inputs import own_backbone
+from dccc_lightning.tasks.inputs import batch_size_of, own_backbone
 
 
 def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
                 list(networks.values()),
                 splits,
                 options,
-                settings["loader"]["eval_batch_size"],
+                batch_size_of(settings),
                 skip_unreadable=skips,
             )
         described[name] = {

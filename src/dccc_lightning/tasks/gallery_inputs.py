@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.progress import announced
-from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.config.instantiate import Settings, construct
 from dccc_lightning.data.datasets.market_layout import is_market_distractor
 from dccc_lightning.data.image_formats import has_image_suffix
 from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split, read_table
@@ -22,7 +21,13 @@ from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.bulk_embedding import MANIFEST, TABLE
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.tasks.embed import DEVICES
-from dccc_lightning.tasks.inputs import SPLITS, embedder_of, skips_unreadable, threads_of
+from dccc_lightning.tasks.inputs import (
+    SPLITS,
+    batch_size_of,
+    embedder_of,
+    skips_unreadable,
+    threads_of,
+)
 from dccc_lightning.tasks.path_labels import DISTRACTOR, PathLabels
 
 Floats = NDArray[np.float32]
@@ -113,11 +118,9 @@ def embed_images(
         UnreadableImageError: An image cannot be read.
         UserError: No image can be read, or the GPU is out of memory.
     """
-    loader, threads = settings["loader"], threads_of(settings)
+    threads = threads_of(settings)
     skips = skips_unreadable(settings["dataset"]["on_error"])
-    size = checked(
-        "loader", lambda: checks.integer("eval_batch_size", loader["eval_batch_size"], 1)
-    )
+    size = batch_size_of(settings)
     rows = np.empty((len(images), embedder.feature_dim), dtype=np.float32)
     kept: list[ListedImage] = []
     remaining = iter(images)

@@ -72,15 +72,15 @@ def skips_unreadable(on_error: object) -> bool:
 
 
 def batch_size_of(settings: Settings) -> int:
-    """Return ``loader.eval_batch_size``.
+    """Return ``loader.eval_batch_size``, or the default of the device.
 
     Raises:
-        UserError: The value is not a positive integer.
+        UserError: The value is neither null nor a positive integer.
     """
-    size = settings["loader"]["eval_batch_size"]
-    return checked(
-        "loader", lambda: checks.integer("eval_batch_size", size, 1), {"loader": settings["loader"]}
-    )
+    from dccc_lightning.data.batches import images_per_step
+
+    loader = settings["loader"]
+    return checked("loader", lambda: images_per_step(loader["eval_batch_size"]), {"loader": loader})
 
 
 def threads_of(settings: Settings) -> int | None:
