@@ -8,7 +8,7 @@ from dccc_lightning.clustering.dcps import (
     FixedSchedule,
     LinearSchedule,
 )
-from dccc_lightning.metrics.label_alarms import label_alarms, schedule_alarms
+from dccc_lightning.clustering.label_alarms import label_alarms, schedule_alarms
 
 
 def scores(largest: float, mean: float, silhouette: float = 0.2) -> dict[str, float]:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from dccc_lightning.clustering.constraint_file import constraints_of
 from dccc_lightning.clustering.constraints import Constraints
 from dccc_lightning.clustering.dcps import Choice, Schedule
+from dccc_lightning.clustering.label_alarms import label_alarms, schedule_alarms
 from dccc_lightning.clustering.outliers import outliers_to_clusters
 from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
 from dccc_lightning.common import collectives
@@ -26,7 +27,6 @@ from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.split_embedding import embed_split
 from dccc_lightning.metrics.cluster_summary import summarize
-from dccc_lightning.metrics.label_alarms import label_alarms, schedule_alarms
 from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.neighbors.camera_normalization import any_camera_repeats
