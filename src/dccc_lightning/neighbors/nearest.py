@@ -6,6 +6,7 @@ another exact search as a function in ``_SEARCHES``.
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common import checks, progress, ranges
 from dccc_lightning.common.tensors import full_precision
-from dccc_lightning.neighbors import candidate_ranking, inverted_file
+from dccc_lightning.neighbors import aligned_search, candidate_ranking, inverted_file
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -23,6 +24,9 @@ _log = logging.getLogger(__name__)
 
 EXACT_UP_TO = {"cpu": 400_000, "cuda": 2_000_000}
 """Most embeddings for which ``auto`` compares all N squared pairs, by device."""
+
+_DEARER = 3
+"""Divisor of ``EXACT_UP_TO`` for aligned comparison, whose time per pair is six times as long."""
 
 _QUERIES = 4096
 """Queries per call of faiss, which uses blocks of this size on a CPU itself."""
@@ -35,11 +39,15 @@ _BLOCK_BYTES = {"cpu": 1 << 26, "cuda": 1 << 30}
 def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     """Find the ``k`` nearest neighbours of each row, the row itself included.
 
+    An image that turns is R embeddings: (N, R, D) are compared at the best common turn, see
+    ``aligned_similarity``; the distance is sqrt(2 - 2 s). There "approximate" takes candidates from
+    the mean embeddings and is several times faster.
+
     Rows are L2-normalised first (a zero row stays zero). Column 0 is the row itself, also among
     duplicates; the others follow by Euclidean distance (not squared), then by index.
 
     Args:
-        features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``.
+        features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``; or (N, R, D).
         k: Neighbours per row, the row itself included; 1 to N.
         backend: "faiss" (on all visible GPUs, else on the CPU) and "torch" (on the device of
             ``features``) are exact and give the same answer. "approximate" may miss a neighbour,
@@ -51,7 +59,7 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
 
     Raises:
         TypeError: ``features`` or ``k`` of a wrong type.
-        ValueError: ``features`` not a finite non-empty (N, D) array, ``k`` outside [1, N], or an
+        ValueError: ``features`` not a finite non-empty (N, D) or (N, R, D) array, ``k`` outside [1, N], or an
             unknown backend.
 
     >>> distances, indices = knn(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.1]]), k=2)
@@ -59,6 +67,9 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     [[0, 2], [1, 2], [2, 0]]
     """
     checks.choice("backend", backend, ranges.BACKENDS)
+    if getattr(features, "ndim", 2) == 3:
+        assert not isinstance(features, UnitEmbeddings)
+        return _aligned(features, k, backend)
     embeddings = UnitEmbeddings.of(features)
     unit, device = embeddings.rows, embeddings.device
     k = checks.integer("k", k, low=1, high=len(unit))
@@ -72,6 +83,16 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     if len(distinct) == len(unit):
         return distances, nearest
     return candidate_ranking.expand_groups(distances, nearest, groups, members, starts, k, True)
+
+
+def _aligned(features: NDArray[Any] | torch.Tensor, k: int, backend: str) -> Neighbors:
+    """Search images that turn, by all pairs or with candidates from the mean embeddings."""
+    if backend == "auto":
+        gpu = isinstance(features, torch.Tensor) and features.device.type == "cuda"
+        limit = EXACT_UP_TO["cuda" if gpu else "cpu"] // _DEARER
+        backend = "torch" if len(features) <= limit else "approximate"
+        _log.info("kNN of %d x %d x %d embeddings, k = %d: %s", *features.shape, k, backend)
+    return aligned_search.search(features, k, knn if backend == "approximate" else None)
 
 
 def _search_distinct(

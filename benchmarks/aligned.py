@@ -1,0 +1,80 @@
+"""Neighbours of images that turn: aligned comparison beside plain embeddings.
+
+    python benchmarks/aligned.py                    # exact and from the mean, beside plain knn
+    python benchmarks/aligned.py --features turned.npy     # (N, R, D) of your own
+
+Made embeddings: an identity's centre, a part by orientation that all identities share, one of its
+own, and noise of each image and turn; images have a random orientation. Searches run in turn,
+``--turns`` times; printed are medians, the median ratio to plain knn on the first embeddings, and
+the share of the exact neighbours that the candidates from the mean contain.
+"""
+
+import argparse
+from statistics import median
+
+import numpy as np
+import torch
+from cameras import best
+from numpy.typing import NDArray
+
+from dccc_lightning.neighbors import knn
+from dccc_lightning.neighbors.inverted_file import recall
+
+
+def turned(n: int, turns: int, dim: int) -> NDArray[np.float32]:
+    """Return embeddings (N, R, D), as described above."""
+    rng = np.random.default_rng(0)
+    identities = rng.integers(0, max(1, n // 20), n)
+    people = identities.max() + 1
+    shared = rng.standard_normal((turns, dim), np.float32)
+    centres = rng.standard_normal((people, dim), np.float32)
+    own = rng.standard_normal((people, turns, dim), np.float32)
+    start = rng.integers(0, turns, n)
+    rows = np.empty((n, turns, dim), np.float32)
+    for turn in range(turns):
+        side = (start + turn) % turns
+        rows[:, turn] = centres[identities] + 0.7 * shared[side] + 0.7 * own[identities, side]
+        rows[:, turn] += rng.standard_normal((n, dim), np.float32)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=12_936)
+    parser.add_argument("--rotations", type=int, default=4)
+    parser.add_argument("--dim", type=int, default=1280)
+    parser.add_argument("--k", type=int, default=30)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--features", help="a .npy file (N, R, D) in place of made embeddings")
+    parser.add_argument("--device", default="cpu")
+    chosen = parser.parse_args()
+    rows = (
+        np.load(chosen.features)
+        if chosen.features
+        else turned(chosen.n, chosen.rotations, chosen.dim)
+    )
+    features = torch.from_numpy(rows).to(chosen.device)
+    first = features[:, 0].contiguous()
+    for backend in ("torch", "approximate"):
+        knn(features[:300], 10, backend)  # compiles
+    knn(first[:300], 10)
+    times = [
+        (
+            best(lambda: knn(first, chosen.k), 1),
+            best(lambda: knn(features, chosen.k, "torch"), 1),
+            best(lambda: knn(features, chosen.k, "approximate"), 1),
+        )
+        for _ in range(chosen.turns)
+    ]
+    plain, *others = zip(*times, strict=True)
+    print(f"{' x '.join(map(str, rows.shape))}, k = {chosen.k}, {chosen.device}")
+    print(f"{'plain':24} {median(plain):8.3f} s")
+    for name, seconds in zip(("aligned, exact", "aligned, from the mean"), others, strict=True):
+        ratio = median(a / b for a, b in zip(seconds, plain, strict=True))
+        print(f"{name:24} {median(seconds):8.3f} s   {ratio:5.2f} x plain")
+    exact, near = (knn(features, chosen.k, backend)[1] for backend in ("torch", "approximate"))
+    print(f"recall of the {chosen.k} nearest from the mean: {recall(near, exact):.4f}")
+
+
+if __name__ == "__main__":
+    main()
