@@ -289,6 +289,13 @@ def camera_reranking(
     checks.real("weight", weight, 0, 1)
 
 
+def rotations(number: object) -> int:
+    """Return the number of turns whose embeddings are averaged, 1 or 4."""
+    if (turns := checks.integer("rotations", number)) not in (1, 4):
+        raise ValueError(f"rotations must be 1 or 4, got {turns}")
+    return turns
+
+
 def supervised(label_smoothing: float = 0.1) -> None:
     """Check ``SupervisedModule``."""
     checks.real("label_smoothing", label_smoothing, 0, 1)

@@ -17,6 +17,8 @@ MAX_PIXELS = 2**26
 FORMATS = tuple(READ)
 """Formats that Pillow may detect in a file; some of its other readers run programs (EPS)."""
 
+_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+
 # Pillow's exceptions for damaged files; broken PNG chunks raise SyntaxError.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
@@ -69,7 +71,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def resize_image(
-    image: Image.Image, height: int, width: int, interpolation: str = "bicubic"
+    image: Image.Image,
+    height: int,
+    width: int,
+    interpolation: str = "bicubic",
+    turned: bool = False,
 ) -> NDArray[np.uint8]:
     """Convert an image to RGB and resize it (with antialiasing, as torchvision on PIL).
 
@@ -78,26 +84,35 @@ def resize_image(
         height: Height of the result.
         width: Width of the result.
         interpolation: Filter, ``bicubic`` or ``bilinear``.
+        turned: Return the image and its three quarter turns, counterclockwise. It is turned before
+            it is resized, so a file that is itself turned gives the same four images.
 
     Returns:
-        (3, height, width) uint8.
+        (3, height, width) uint8; with ``turned`` (4, 3, height, width).
 
     Raises:
         ValueError: The image has more than ``MAX_PIXELS`` pixels or none, or values that are not
             finite.
     """
     check_size(image)
-    resized = to_rgb(image).resize((width, height), Image.Resampling[interpolation.upper()])
-    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+    rgb, resampling = to_rgb(image), Image.Resampling[interpolation.upper()]
+    views = [rgb, *map(rgb.transpose, _TURNS)] if turned else [rgb]
+    resized = [np.asarray(view.resize((width, height), resampling)) for view in views]
+    pixels = np.stack(resized).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(pixels if turned else pixels[0])
 
 
 def decode_image(
-    path: str | os.PathLike[str], height: int, width: int, interpolation: str = "bicubic"
+    path: str | os.PathLike[str],
+    height: int,
+    width: int,
+    interpolation: str = "bicubic",
+    turned: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode a file with ``resize_image``.
 
     Returns:
-        (3, height, width) uint8.
+        (3, height, width) uint8; with ``turned`` (4, 3, height, width).
 
     Raises:
         UnreadableImageError: The file is missing, empty, truncated, not an image, or larger than
@@ -105,7 +120,7 @@ def decode_image(
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return resize_image(image, height, width, interpolation)
+            return resize_image(image, height, width, interpolation, turned)
     except DECODING_ERRORS as error:
         raise unreadable(path, error) from error
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ def decoded_batches(
     batch_size: int,
     threads: int | None = None,
     interpolation: str = "bicubic",
+    turned: bool = False,
 ) -> Iterator[list[Decoded]]:
     """Yield decoded images in order, in lists of ``batch_size`` (the last may be shorter).
 
@@ -43,8 +45,9 @@ def decoded_batches(
         batch_size: Number of images per list.
         threads: Number of decoding threads; by default one per available core.
         interpolation: Filter of ``resize_image``.
+        turned: Decode four quarter turns of each image, (4, 3, H, W).
     """
-    resizing = height, width, interpolation
+    resizing = height, width, interpolation, turned
     remaining = iter(sources)
     waiting: deque[list[Future[Decoded] | Image.Image]] = deque()
     threads = threads or len(os.sched_getaffinity(0))
@@ -72,17 +75,15 @@ def decoded_batches(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_file(
-    path: str | os.PathLike[str], height: int, width: int, interpolation: str
-) -> Decoded:
+def _decode_file(path: str | os.PathLike[str], *resizing: Any) -> Decoded:
     try:
-        return decode_image(path, height, width, interpolation)
+        return decode_image(path, *resizing)
     except UnreadableImageError as error:
         return error
 
 
-def _take(image: Image.Image, height: int, width: int, interpolation: str) -> Decoded:
+def _take(image: Image.Image, *resizing: Any) -> Decoded:
     try:
-        return resize_image(image, height, width, interpolation)
+        return resize_image(image, *resizing)
     except DECODING_ERRORS as error:
         return unreadable(getattr(image, "filename", "") or "in memory", error)

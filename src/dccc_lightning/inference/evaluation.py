@@ -150,7 +150,7 @@ def _embed(embedder: ImageEmbedder, pixels: Tensor, flip: bool) -> Tensor:
     """Embed (B, 3, H, W) uint8 images."""
     embeddings = embedder.embed(pixels, batch_size=len(pixels))
     if flip:
-        mirrored = embedder.embed(pixels.flip(dims=(3,)), batch_size=len(pixels))
+        mirrored = embedder.embed(pixels.flip(dims=(-1,)), batch_size=len(pixels))
         embeddings = F.normalize(embeddings + mirrored, dim=1)
     return embeddings
 

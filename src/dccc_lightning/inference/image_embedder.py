@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from dccc_lightning.common import checks
+from dccc_lightning.common import checks, ranges
 from dccc_lightning.common.console import progress_shown
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalize
@@ -56,6 +57,8 @@ class ImageEmbedder:
             disabled.
         origin: Description of the network, with the size of its images.
         device: Device of the network.
+        rotations: 4 to embed an image as the mean over its quarter turns, for subjects without an
+            upright position, such as animals from above; else 1.
 
     Attributes:
         network: Network that maps normalised images (B, 3, H, W) to unit embeddings (B, D).
@@ -65,9 +68,13 @@ class ImageEmbedder:
         height: Height in pixels to which images are resized.
         width: Width in pixels to which images are resized.
         interpolation: Filter with which they are resized.
+        rotations: Turns that are averaged.
     """
 
-    def __init__(self, network: Embedder, origin: Origin, device: torch.device) -> None:
+    def __init__(
+        self, network: Embedder, origin: Origin, device: torch.device, rotations: int = 1
+    ) -> None:
+        self.rotations = ranges.rotations(rotations)
         self.network = network.to(device).eval().requires_grad_(False)
         self.origin = origin
         self.device = device
@@ -92,6 +99,8 @@ class ImageEmbedder:
         digest.update(repr((self.height, self.width, IMAGENET_MEAN, IMAGENET_STD)).encode())
         if options := self.network.layout.options():
             digest.update(repr(sorted(options.items())).encode())
+        if self.rotations > 1:
+            digest.update(f"rotations={self.rotations}".encode())
         for name, value in sorted(self.network.state_dict().items()):
             if not name.endswith("num_batches_tracked"):  # does not affect embeddings
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -115,27 +124,37 @@ class ImageEmbedder:
     def decode(
         self, images: Iterable[Source], batch_size: int, threads: int | None = None
     ) -> Iterator[list[Decoded]]:
-        """Yield images at the network's size, resized with its filter, as ``decoded_batches``."""
-        return decoded_batches(
-            images, self.height, self.width, batch_size, threads, self.interpolation
-        )
+        """Yield images at the network's size, resized with its filter, as ``decoded_batches``.
+
+        With ``rotations`` each is four, (4, 3, H, W).
+        """
+        return self._decode(images, batch_size, threads, self.rotations > 1)
+
+    def _decode(
+        self, images: Iterable[Source], batch_size: int, threads: int | None, turned: bool
+    ) -> Iterator[list[Decoded]]:
+        size = self.height, self.width
+        return decoded_batches(images, *size, batch_size, threads, self.interpolation, turned)
 
     def embed(
         self,
         images: Source | Iterable[Source] | Tensor,
         batch_size: int = 128,
         progress: bool = False,
+        aligned: bool = False,
     ) -> Tensor:
         """Embed images.
 
         Args:
             images: File or Pillow image of any size and mode, or a list of these; or an RGB tensor
-                (B, 3, height, width) uint8.
+                (B, 3, height, width) uint8, or (B, 4, 3, height, width) with quarter turns.
             batch_size: Number of images per step.
             progress: Show a progress bar.
+            aligned: Return the embeddings of the four quarter turns, counterclockwise, as ``knn``
+                and ``aligned_similarity`` compare them.
 
         Returns:
-            (N, D) float32 unit vectors on the CPU.
+            (N, D) float32 unit vectors on the CPU; with ``aligned`` (N, 4, D).
 
         Raises:
             UnreadableImageError: A file cannot be decoded, or is larger than ``MAX_PIXELS``.
@@ -144,8 +163,9 @@ class ImageEmbedder:
                 another shape, or the batch size is below 1.
         """
         checks.integer("batch_size", batch_size, 1)
+        turned = checks.boolean("aligned", aligned) or self.rotations > 1
         if isinstance(images, Tensor):
-            return self._embed_tensor(images, batch_size)
+            return self._embed_tensor(images, batch_size, turned, aligned)
         if isinstance(images, (str, os.PathLike, Image.Image)):
             images = [images]
         if isinstance(images, np.ndarray):  # an empty array would be taken for an empty list
@@ -153,32 +173,45 @@ class ImageEmbedder:
         images = list(images)
         for position, image in enumerate(images):
             _check_source(position, image)
-        embeddings = torch.empty((len(images), self.feature_dim))
-        batches = self.decode(images, batch_size)
+        embeddings = torch.empty((len(images), *self._shape(aligned)))
+        batches = self._decode(images, batch_size, None, turned)
         start = 0
         with progress_shown(progress), announced("embedding", len(images)) as phase:
             for batch in batches:
                 pixels = torch.from_numpy(np.stack([_require(image) for image in batch]))
-                embeddings[start : start + len(batch)] = self._forward(pixels)
+                embeddings[start : start + len(batch)] = self._forward(pixels, aligned)
                 start += len(batch)
                 phase.advance(len(batch))
         return embeddings
 
-    def _embed_tensor(self, images: Tensor, batch_size: int) -> Tensor:
-        shape = (3, self.height, self.width)
+    def _shape(self, aligned: bool) -> tuple[int, ...]:
+        return (4, self.feature_dim) if aligned else (self.feature_dim,)
+
+    def _embed_tensor(self, images: Tensor, batch_size: int, turned: bool, aligned: bool) -> Tensor:
+        shape: tuple[int, ...] = (3, self.height, self.width)
+        if turned and images.shape[1:] == shape and self.height == self.width:
+            images = torch.stack([images.rot90(turn, (2, 3)) for turn in range(4)], dim=1)
+        shape = (4, *shape) if turned else shape
         if images.dtype != torch.uint8 or images.shape[1:] != shape:
             raise ValueError(
-                f"images must be (B, 3, {self.height}, {self.width}) uint8, got "
+                f"images must be ({', '.join(map(str, ('B', *shape)))}) uint8, got "
                 f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
             )
         starts = range(0, len(images), batch_size)
-        parts = [self._forward(images[start : start + batch_size]) for start in starts]
-        return torch.cat([torch.empty((0, self.feature_dim)), *parts])
+        parts = [self._forward(images[start : start + batch_size], aligned) for start in starts]
+        return torch.cat([torch.empty((0, *self._shape(aligned))), *parts])
 
-    def _forward(self, pixels: Tensor) -> Tensor:
+    def _forward(self, pixels: Tensor, aligned: bool) -> Tensor:
+        """Embed (B, 3, H, W), or (B, 4, 3, H, W) as the mean or, if ``aligned``, one by one."""
         with torch.inference_mode():
-            features: Tensor = self.network(normalize(pixels.to(self.device, non_blocking=True)))
-            return features.cpu()
+            if pixels.ndim == 4:
+                return self._network(pixels)
+            turns = torch.stack([self._network(turn) for turn in pixels.unbind(1)], dim=1)
+            return turns if aligned else F.normalize(turns.mean(dim=1), dim=1)
+
+    def _network(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.network(normalize(pixels.to(self.device, non_blocking=True)))
+        return features.cpu()
 
 
 def _check_source(position: int, image: object) -> None:

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dccc_lightning.common import checks
+from dccc_lightning.common import checks, ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
@@ -49,6 +49,7 @@ def load_embedder(
     network: str = "auto",
     device: str | torch.device = "auto",
     backbone: nn.Module | None = None,
+    rotations: int = 1,
 ) -> ImageEmbedder:
     """Load a trained network from a checkpoint, a file of weights or a run folder.
 
@@ -65,13 +66,17 @@ def load_embedder(
         device: Device as in torch; ``auto`` for the GPU if available.
         backbone: Module of the same architecture, for a checkpoint whose backbone is a custom
             module; a copy of it receives the weights.
+        rotations: 4 to embed an image as the mean over its four quarter turns, for subjects
+            without an upright position, such as animals from above. Such embeddings are another
+            kind: a gallery of them is searched with ``rotations=4`` only.
 
     Raises:
         UserError: The file is missing, damaged, not of this package, or does not contain the
             network, or ``backbone`` is missing or not needed.
-        ValueError: ``network`` or ``device`` is invalid.
+        ValueError: ``network``, ``device`` or ``rotations`` is invalid.
     """
     checks.choice("network", network, NETWORKS)
+    ranges.rotations(rotations)
     where = _device(device)
     bundled = os.fspath(path) == "bundled"
     file = Path(str(_BUNDLED_FILE)) if bundled else find_checkpoint(Path(path).expanduser())
@@ -81,7 +86,7 @@ def load_embedder(
     if chosen not in networks:
         raise UserError(f"{file}: contains no {chosen}; choose network={next(iter(networks))}")
     origin = _BUNDLED if bundled else _origin(file, content, chosen)
-    return ImageEmbedder(_build(origin, networks[chosen], backbone), origin, where)
+    return ImageEmbedder(_build(origin, networks[chosen], backbone), origin, where, rotations)
 
 
 def _device(device: str | torch.device) -> torch.device:

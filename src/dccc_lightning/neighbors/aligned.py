@@ -1,11 +1,11 @@
 """Similarity of images that turn: each is R embeddings, compared at the best common turn.
 
-    s(a, b) = max_r 1/R sum_s cos(a_s, b_(s + r)),   a_s the embedding of a turned by s 360/R degrees
+    s(a, b) = max_r 1/R sum_s cos(a_s, b_(s + r))
 
-The sums over s are a circular correlation. In the Fourier basis of the R turns, where frequencies k
-and R - k are conjugate, they cost one product of embeddings for k = 0 and k = R / 2 and three (as a
-complex product) for each other pair: five for R = 4, in place of R^2 = 16. The frequency 0 alone is
-the product of the mean embeddings.
+with a_s the embedding of a, turned by s 360/R degrees. The sums over s are a circular correlation.
+In the Fourier basis of the R turns, where frequencies k and R - k are conjugate, they cost one
+product of embeddings for k = 0 and k = R / 2 and three (as a complex product) for each other pair:
+five for R = 4, in place of R^2 = 16. The frequency 0 alone is the product of the mean embeddings.
 """
 
 from typing import Any, TypeVar
@@ -54,8 +54,10 @@ def aligned_similarity(a: FeaturesT, b: FeaturesT) -> FeaturesT:
         )
     with torch.no_grad(), full_precision(), torch.autocast(first.device.type, enabled=False):
         rows, columns = spectrum(first), Columns(spectrum(second))
-        parts = [columns.similarities(part).float() for part in rows.split(_ROWS)]
-        found = torch.cat([first.new_empty((0, len(second)), dtype=torch.float32), *parts])
+        found = torch.empty((len(rows), len(second)), device=first.device)
+        for start in range(0, len(rows), _ROWS):
+            part = slice(start, start + _ROWS)
+            found[part] = columns.similarities(rows[part])
     return found if isinstance(a, Tensor) else found.numpy()
 
 

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dccc_lightning.common import checks, progress
 from dccc_lightning.common.compiled import compiled, parallel, reduction
@@ -28,10 +29,10 @@ Neighbors = tuple[Floats, Ints]
 
 _log = logging.getLogger(__name__)
 
-CANDIDATES = 4
+CANDIDATES = 6
 """Candidates from the mean embeddings per neighbour, at least ``_FEWEST``."""
 
-_FEWEST = 128
+_FEWEST = 192
 _BLOCK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 29}
 
 _CLOSE = 1e-3
@@ -42,7 +43,7 @@ _SCANNED = 64
 
 
 def search(
-    features: NDArray[Any] | torch.Tensor,
+    features: NDArray[Any] | Tensor,
     k: int,
     from_mean: Callable[[UnitEmbeddings, int], Neighbors] | None,
 ) -> Neighbors:
@@ -64,12 +65,12 @@ def search(
     return candidate_ranking.expand_groups(*found, groups, members, starts, k, True)
 
 
-def _unit(features: NDArray[Any] | torch.Tensor) -> tuple[Floats, torch.device]:
+def _unit(features: NDArray[Any] | Tensor) -> tuple[Floats, torch.device]:
     """Return (N, R, D) embeddings of length 1 or 0, and their device."""
     shape = tuple(features.shape)
     if 0 in shape:
         raise ValueError(f"features must be a non-empty (N, R, D) array, got shape {shape}")
-    tensor = features.detach() if isinstance(features, torch.Tensor) else as_tensor(features)
+    tensor = features.detach() if isinstance(features, Tensor) else as_tensor(features)
     if tensor.is_floating_point():
         bad = ~tensor.isfinite().flatten(1).all(dim=1)
         checks.finite_rows("features", bad.nonzero()[:, 0].tolist())
@@ -112,24 +113,40 @@ def _search_distinct(
 def _candidates(
     spectra: Floats, norms: NDArray[np.float64], k: int, device: torch.device
 ) -> tuple[Ints, Floats]:
-    """Return candidates (N, M) from all pairs, and bounds (N,) of the squares of the others."""
+    """Return candidates (N, M) from all pairs, and bounds (N,) of the squares of the others.
+
+    The similarity is symmetric, so a block of rows is compared with the rows from its start on; the
+    nearest of its columns are merged with those found before.
+    """
     n = len(spectra)
     width = min(k + candidate_ranking.SPARE, n)
     error = candidate_ranking.rounding_error(spectra.reshape(n, -1))
     kind = device.type if device.type == "cuda" else "cpu"
     block = max(1, _BLOCK_BYTES[kind] // (4 * n))
-    indices, bounds = [], []
     with full_precision(), torch.no_grad(), torch.autocast(kind, enabled=False):
         points = torch.from_numpy(spectra).to(kind)
         lengths = torch.from_numpy(norms.astype(np.float32)).to(kind)
         columns = Columns(points)
+        squares = torch.full((n, width), torch.inf, device=kind)
+        indices = torch.full((n, width), -1, device=kind)
+
+        def merge(rows: slice, found: Tensor, first: int) -> None:
+            """Merge the columns (rows, M), which are the images from ``first`` on."""
+            near = found.topk(min(width, found.shape[1]), dim=1, largest=False)
+            both = torch.cat([squares[rows], near.values], dim=1)
+            names = torch.cat([indices[rows], near.indices + first], dim=1)
+            kept = both.topk(width, dim=1, largest=False)
+            squares[rows], indices[rows] = kept.values, names.gather(1, kept.indices)
+
         for part in progress.blocks("finding neighbours", n, block):
-            squares = columns.similarities(points[part]).mul_(-2).add_(lengths)
-            nearest = squares.topk(width, dim=1, largest=False)
-            indices.append(nearest.indices.cpu().numpy())
-            last = nearest.values[:, -1] + lengths[part]
-            bounds.append(last.cpu().numpy() - error)
-    return np.concatenate(indices), np.concatenate(bounds)
+            rest = slice(part.start, n)
+            found = columns.similarities(points[part], rest).mul_(-2)
+            found.add_(lengths[rest]).add_(lengths[part, None])
+            merge(part, found, part.start)
+            if part.stop < n:
+                after = found[:, part.stop - part.start :].T.contiguous()
+                merge(slice(part.stop, n), after, part.start)
+    return indices.cpu().numpy(), squares[:, -1].cpu().numpy() - error
 
 
 @reduction

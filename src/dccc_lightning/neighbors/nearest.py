@@ -59,8 +59,8 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
 
     Raises:
         TypeError: ``features`` or ``k`` of a wrong type.
-        ValueError: ``features`` not a finite non-empty (N, D) or (N, R, D) array, ``k`` outside [1, N], or an
-            unknown backend.
+        ValueError: ``features`` not a finite non-empty (N, D) or (N, R, D) array, ``k`` outside
+            [1, N], or an unknown backend.
 
     >>> distances, indices = knn(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.1]]), k=2)
     >>> indices.tolist()
