@@ -187,6 +187,13 @@ class Workshop:
     def table(self, file: Path) -> None:
         grow_table(file)
 
+    def boxes(self, file: Path) -> None:
+        file.write_text("".join(f"{n},1,{n},1,60,100,0.9\n" for n in range(1, 31)))
+
+    def clip(self, file: Path) -> None:
+        clips = pytest.importorskip("clips", reason="needs the extra video")
+        clips.draw(file)
+
     def crop(self, file: Path) -> None:
         save(file, 1, 2, 0)
 
@@ -203,13 +210,13 @@ PREPARED = {
     "exported/model.onnx": "exported", "exported/model.pt2": "exported",
     "exported/example.jpg": "exported",
     "data": "datasets", "market": "market", "crops": "crops", "queries": "crops", "many": "crops",
-    "labels.csv": "table",
+    "labels.csv": "table", "hall.txt": "boxes", "hall.mp4": "clip",
     "crops/0001_c2s1_064863_00.jpg": "crop", "crops/0001_c2s1_064888_01.jpg": "crop",
     "crop.jpg": "crop", "query.jpg": "crop",
 }  # fmt: skip
 """Files and folders that commands and snippets read, and what of the ``Workshop`` makes each."""
 
-DRAWN = ("datasets", "crops", "table", "crop")
+DRAWN = ("datasets", "crops", "table", "crop", "boxes", "clip")
 """What is made in no time, where it is needed; the others are made once for all tests."""
 
 WRITES = ("output", "index", "hydra.sweep.dir")

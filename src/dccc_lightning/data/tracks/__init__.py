@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from dccc_lightning.common.public_names import imported_lazily
 
 if TYPE_CHECKING:
+    from dccc_lightning.data.tracks.detections import tracks_of_detections as tracks_of_detections
     from dccc_lightning.data.tracks.track_reader import read_tracks as read_tracks
 
-__getattr__, __dir__ = imported_lazily(__name__, {"read_tracks": "track_reader"})
+_PUBLIC = {"read_tracks": "track_reader", "tracks_of_detections": "detections"}
+
+__getattr__, __dir__ = imported_lazily(__name__, _PUBLIC)

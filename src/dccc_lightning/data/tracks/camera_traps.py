@@ -19,13 +19,10 @@ def pixel_box(bbox: Sequence[float], size: tuple[int, int]) -> Box:
     return x * size[0], y * size[1], (x + w) * size[0], (y + h) * size[1]
 
 
-def frames_of_folder(
-    place: str, names: Sequence[str], request: Request, boxes: Boxes
-) -> dict[str, int]:
+def frames_of_folder(names: Sequence[str], request: Request, boxes: Boxes) -> dict[str, int]:
     """Return the frame of each image of one folder: its position in natural order.
 
     Args:
-        place: File, for messages.
         names: Paths of all images in the file.
         request: Its video is the folder.
         boxes: Receives the names of the frames and a note.
@@ -34,7 +31,7 @@ def frames_of_folder(
         UserError: The images are of several folders, and none is chosen.
     """
     folders = sorted({str(PurePosixPath(name).parent) for name in names})
-    folder = chosen_video(place, folders, request.video) if len(folders) > 1 else folders[0]
+    folder = chosen_video(boxes, folders, request.video) if len(folders) > 1 else folders[0]
     inside = [name for name in names if str(PurePosixPath(name).parent) == folder]
     inside.sort(key=natural_key)
     boxes.files = [PurePosixPath(name).name for name in inside]

@@ -49,7 +49,7 @@ def common_size(images: Sequence[Row]) -> tuple[int, int] | None:
     return None
 
 
-def images_of_video(source: TrackSource, request: Request) -> list[Row]:
+def images_of_video(source: TrackSource, boxes: Boxes, request: Request) -> list[Row]:
     """Return the images of the only or chosen video.
 
     Raises:
@@ -57,7 +57,7 @@ def images_of_video(source: TrackSource, request: Request) -> list[Row]:
     """
     videos = listed_rows(source, "videos")
     names = [str(video.get("name", video.get("file_name", video.get("id")))) for video in videos]
-    chosen = videos[names.index(chosen_video(source.name, names, request.video))]
+    chosen = videos[names.index(chosen_video(boxes, names, request.video))]
     return [i for i in listed_rows(source, "images") if i.get("video_id") == chosen.get("id")]
 
 
@@ -83,7 +83,7 @@ def numbered_frames(
 def add_video(source: TrackSource, boxes: Boxes, request: Request, column: str, first: int) -> None:
     """Add the annotations of the only or chosen video, with frames in a column of its images."""
     boxes.unit = "annotation"
-    images = images_of_video(source, request)
+    images = images_of_video(source, boxes, request)
     boxes.size = common_size(images)
     frames = numbered_frames(source, images, column, first)
     add_annotations(

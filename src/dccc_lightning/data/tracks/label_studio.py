@@ -27,7 +27,7 @@ def read(source: TrackSource, boxes: Boxes, request: Request) -> None:
     """
     tasks = source.json if isinstance(source.json, list) else [source.json]
     names = [str(next(iter((task.get("data") or {"": ""}).values()), "")) for task in tasks]
-    task = tasks[names.index(chosen_video(source.name, names, request.video))]
+    task = tasks[names.index(chosen_video(boxes, names, request.video))]
     done = [a for a in task["annotations"] if not a.get("was_cancelled")]
     if len(done) > 1:
         raise UserError(

@@ -36,14 +36,12 @@ def read(source: TrackSource, boxes: Boxes, request: Request) -> None:
     videos = [name for name in names if not has_image_suffix(name)]
     if videos:
         good = [name for name in videos if name not in failed]
-        chosen = chosen_video(
-            source.name, videos if request.video else good or videos, request.video
-        )
+        chosen = chosen_video(boxes, videos if request.video else good or videos, request.video)
         if chosen in failed:
             raise UserError(f"{source.name!r}: {chosen!r} failed: {failed[chosen]}; run it again")
         frames: dict[str, int | None] = {chosen: None}
     else:
-        frames = dict(camera_traps.frames_of_folder(source.name, names, request, boxes))
+        frames = dict(camera_traps.frames_of_folder(names, request, boxes))
     if failed:
         boxes.notes.append(f"{len(failed):,} failed, the first is {next(iter(failed))!r}")
     categories = source.object["detection_categories"]

@@ -16,7 +16,7 @@ def read(source: TrackSource, boxes: Boxes, request: Request) -> None:
     boxes.unit = "prediction"
     predictions = source.object["predictions"]
     names = [str(prediction.get("filepath", "")) for prediction in predictions]
-    frames = camera_traps.frames_of_folder(source.name, names, request, boxes)
+    frames = camera_traps.frames_of_folder(names, request, boxes)
     failed = 0
     for number, (name, prediction) in enumerate(zip(names, predictions, strict=True), 1):
         if name in frames:

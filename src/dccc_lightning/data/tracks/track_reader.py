@@ -1,5 +1,6 @@
 """Reading of boxes and tracks in any of the formats, with the reading taken in one line."""
 
+import json
 import logging
 import os
 from collections.abc import Collection, Sequence
@@ -66,6 +67,12 @@ def read_tracks(
     table = boxes.table(classes, {"format": name, "reading": reading})
     log.info("%s", reading)
     return table
+
+
+def frames_named(table: pa.Table) -> list[str] | None:
+    """Return the names of all frames, None if the file of boxes did not name them."""
+    names = (table.schema.metadata or {}).get(b"files")
+    return None if names is None else json.loads(names)
 
 
 def _fill(name: str, source: TrackSource, boxes: Boxes, request: Request) -> None:

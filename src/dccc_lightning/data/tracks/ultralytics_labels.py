@@ -56,7 +56,7 @@ def read_conf(source: TrackSource, boxes: Boxes, request: Request) -> None:
 
 def _read(source: TrackSource, boxes: Boxes, request: Request, sixth_is_id: bool) -> None:
     width, height = request.pixels(repr(source.name))
-    files = _files_of_video(source, request)
+    files = _files_of_video(source, boxes, request)
     boxes.where = lambda number: f"{str(files[number // LINES][1])!r}, line {number % LINES}"
     for position, (frame, path) in enumerate(files):
         seen: dict[str, int] = {}
@@ -84,7 +84,7 @@ def _read(source: TrackSource, boxes: Boxes, request: Request, sixth_is_id: bool
     boxes.notes.append(f"vid_stride={request.vid_stride}")
 
 
-def _files_of_video(source: TrackSource, request: Request) -> list[tuple[int, Path]]:
+def _files_of_video(source: TrackSource, boxes: Boxes, request: Request) -> list[tuple[int, Path]]:
     """Return the frame and the label file of each frame of one video, in order.
 
     Raises:
@@ -105,7 +105,7 @@ def _files_of_video(source: TrackSource, request: Request) -> list[tuple[int, Pa
         found.setdefault(match[1], []).append((frame, path))
     if not found:  # no file is written for a frame without boxes
         return []
-    return sorted(found[chosen_video(source.name, list(found), request.video)])
+    return sorted(found[chosen_video(boxes, list(found), request.video)])
 
 
 def _widths(source: TrackSource) -> set[int]:

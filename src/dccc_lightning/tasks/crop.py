@@ -1,0 +1,197 @@
+"""``task=crop``: crops of tracks in videos, with a table that ``dataset=folder`` reads."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from dccc_lightning.common import checks
+from dccc_lightning.common.console import CONSOLE, counted
+from dccc_lightning.common.faults import explain_failures
+from dccc_lightning.common.files import write_json
+from dccc_lightning.common.progress import announced
+from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.data.tracks import read_tracks
+from dccc_lightning.data.tracks.track_formats import FORMATS
+from dccc_lightning.data.tracks.track_reader import AUTO, frames_named
+from dccc_lightning.data.video.frame_sources import open_frames
+from dccc_lightning.data.video.frames import FrameSource
+from dccc_lightning.data.video.tracklet_crops import CropReport, check_fit, crop_tracks
+from dccc_lightning.errors import UserError
+from dccc_lightning.reports.cluster_table import write_cluster_table
+from dccc_lightning.reports.results import versions
+
+INPUTS = ("tracks", "video", "camera")
+
+
+class Camera(NamedTuple):
+    """Input of one camera.
+
+    Attributes:
+        name: Name.
+        source: Video.
+        tracks: Boxes.
+    """
+
+    name: str
+    source: FrameSource
+    tracks: pa.Table
+
+
+def crop(settings: Settings, output: Path) -> dict[str, Any]:
+    """Cut crops of the tracks of one or several cameras.
+
+    All boxes are read and all videos opened before anything is written.
+
+    Args:
+        settings: Composed configuration.
+        output: Folder to write the crops, crops.csv, crops.parquet and crops.json to.
+
+    Returns:
+        The content of crops.json.
+
+    Raises:
+        UserError: A setting, a file of boxes or a video is invalid, or there is no crop.
+    """
+    _check(settings)
+    cameras = [_opened(settings, *inputs) for inputs in _inputs(settings)]
+    reports: dict[str, CropReport] = {}
+    with explain_failures(output):
+        for camera in cameras:
+            with announced(f"cropping {camera.name}"):
+                reports[camera.name] = crop_tracks(
+                    camera.tracks,
+                    camera.source,
+                    output,
+                    camera.name,
+                    per_tracklet=settings["per_tracklet"],
+                    margin=settings["margin"],
+                )
+            _show(camera.name, reports[camera.name])
+        table = pa.concat_tables([report.table for report in reports.values()])
+        if settings["global_ids"]:
+            names = [_track_of(row) for row in table.select(["camera", "tracklet"]).to_pylist()]
+            table = table.append_column("identity", pa.array(names, pa.string()))
+        write_cluster_table(output / "crops", table)
+        results = {
+            "crops": len(table),
+            "margin": settings["margin"],
+            "cameras": {
+                camera.name: {
+                    "video": camera.source.name,
+                    "reading": camera.tracks.schema.metadata[b"reading"].decode(),
+                    **_described(reports[camera.name]),
+                }
+                for camera in cameras
+            },
+            "versions": versions(),
+        }
+        write_json(output / "crops.json", results)
+    CONSOLE.print(
+        f"{counted(len(table), 'crop')} with a margin of {settings['margin']:g}: train on them by "
+        f"dataset=folder dataset.root={output} dataset.table={output / 'crops.csv'}"
+    )
+    return results
+
+
+def _check(settings: Settings) -> None:
+    """Check the settings that are not files.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+
+    def check() -> None:
+        checks.choice("format", settings["format"], (AUTO, *FORMATS))
+        checks.integer("vid_stride", settings["vid_stride"], 1)
+        checks.integer("per_tracklet", settings["per_tracklet"], 1)
+        checks.real("margin", settings["margin"], 0, 1)
+        checks.boolean("global_ids", settings["global_ids"])
+
+    checked("settings", check, dict.fromkeys(settings, ""))
+
+
+def _inputs(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return tracks, video and name of each camera.
+
+    Raises:
+        UserError: One is missing, the lists differ in length, or two cameras have one name.
+    """
+    lists: dict[str, list[str]] = {}
+    for key in INPUTS:
+        value = settings[key]
+        if value is None:
+            raise UserError(
+                f"{key}= is needed: task=crop tracks=FILE video=FILE_OR_FOLDER camera=NAME"
+            )
+        lists[key] = [str(entry) for entry in (value if isinstance(value, list) else [value])]
+    if len({len(entries) for entries in lists.values()}) > 1:
+        found = ", ".join(f"{len(entries)} in {key}=" for key, entries in lists.items())
+        raise UserError(f"tracks=, video= and camera= need one entry per camera, got {found}")
+    names = lists["camera"]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"camera={twice} is named twice; two cameras need two names")
+    if "" in names:
+        raise UserError("camera= needs a name")
+    return list(zip(*lists.values(), strict=True))
+
+
+def _opened(settings: Settings, tracks: str, video: str, name: str) -> Camera:
+    """Read the boxes of a camera and open its video.
+
+    Raises:
+        UserError: One cannot be read, or they do not belong together.
+    """
+    source = open_frames(video)
+    table = read_tracks(
+        tracks,
+        settings["format"],
+        source.size,
+        classes=_classes(settings["classes"]),
+        video=video,
+        vid_stride=settings["vid_stride"],
+    )
+    CONSOLE.print(table.schema.metadata[b"reading"].decode())
+    if (files := frames_named(table)) is not None and Path(video).expanduser().is_dir():
+        source = open_frames(video, files)
+    check_fit(table, source)
+    return Camera(name, source, table)
+
+
+def _classes(value: object) -> Sequence[str] | None:
+    if value is None:
+        return None
+    return [str(entry) for entry in (value if isinstance(value, list) else [value])]
+
+
+def _track_of(row: dict[str, str | None]) -> str | None:
+    """Return the id of a tracklet without its camera."""
+    tracklet = row["tracklet"]
+    return None if tracklet is None else tracklet.removeprefix(f"{row['camera']}/")
+
+
+def _described(report: CropReport) -> dict[str, Any]:
+    return {
+        "frames": report.frames,
+        "boxes": report.boxes,
+        "tracklets": report.tracklets,
+        "crops": len(report.table),
+        "boxes_without_crop": report.counts,
+        "notes": report.notes,
+        **report.record,
+    }
+
+
+def _show(camera: str, report: CropReport) -> None:
+    """Print the counts of a camera, and remarks on its video."""
+    width, height = report.record["size"]
+    CONSOLE.print(
+        f"{camera}: {counted(report.frames, 'frame')} of {width} x {height}, "
+        f"{counted(report.tracklets, 'tracklet')}, {counted(report.boxes, 'box', 'boxes')}, "
+        f"{counted(len(report.table), 'crop')}"
+    )
+    for note in report.notes:
+        CONSOLE.print(f"{camera}: {note}", style="yellow")
+    for reason, count in report.counts.items():
+        CONSOLE.print(f"{camera}: {counted(count, 'box', 'boxes')} {reason}", style="yellow")
