@@ -68,7 +68,8 @@ def arrangement(
     if embedder.architecture.get("embedding_dim") not in (None, size):  # the user's own
         size = None
         found.pop("embedding", None)
-    options = layout.options() | found | embedder.layout.options() | dict(chosen or {})
+    shown = {name: found[name] for name in ("embedding", "non_local") if name in found}
+    options = layout.options() | found | embedder.layout.options() | shown | dict(chosen or {})
     maps = getattr(embedder.backbone, "ends_in_map", True)
     return Arrangement(Layout.of(options), maps and "pooling.p" in held, size)
 
