@@ -394,7 +394,7 @@ def test_auto_is_the_datasets_own_protocol_and_stays_that_of_a_run():
     module.on_validation_epoch_start()
     assert module.retrieval["val"].protocol == "tracklets"
     callback.load_state_dict(callback.state_dict())
-    with pytest.raises(UserError, match=r"protocol=market1501: earlier epochs of this run were"):
+    with pytest.raises(UserError, match=r"were evaluated with tracklets; set evaluate\.protocol=tracklets,"):
         EvaluationEvery(1, protocol="market1501").load_state_dict(callback.state_dict())
     EvaluationEvery(1, protocol="market1501").load_state_dict({"camera_center": False})
     with pytest.raises(ValueError, match=r"evaluate\.protocol must be one of auto, market1501,"):

@@ -55,8 +55,9 @@ class EvaluationEvery(Callback):
         saved = {"protocol": "market1501"} | state_dict
         for name, value in self.state_dict().items():
             if saved[name] != value:
-                now = str(value).lower()
+                now, before = str(value).lower(), str(saved[name]).lower()
                 raise UserError(
                     f"evaluate.{name}={now}: earlier epochs of this run were evaluated with "
-                    "another value; keep it, and evaluate the checkpoint with task=evaluate"
+                    f"{before}; set evaluate.{name}={before}, and evaluate the checkpoint with "
+                    "task=evaluate"
                 )
