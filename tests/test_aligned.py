@@ -6,8 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dccc_lightning import load_embedder
+from dccc_lightning import build_embedder, export_embedder, load_embedder
 from dccc_lightning.data.decoding import resize_image
+from dccc_lightning.data.records import Records
+from dccc_lightning.errors import UserError
+from dccc_lightning.inference.evaluation import embed_records
+from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.neighbors import aligned_search, aligned_similarity, knn
 from dccc_lightning.neighbors.inverted_file import recall
 
@@ -142,13 +146,15 @@ def test_candidates_from_the_mean_find_nearly_all(monkeypatch):
     assert recall(near, exact) > 0.99
     monkeypatch.setattr(aligned_search, "CANDIDATES", 1)
     monkeypatch.setattr(aligned_search, "_FEWEST", 1)
+    few = np.ones((50, 4, 8)) + np.where(np.arange(4) % 2, 1, -1)[:, None] * turning(50, 8)
+    assert knn(few, 1, "approximate")[1][:, 0].tolist() == list(range(50))  # means nearly equal
     assert 0.3 < recall(knn(rows, 12, "approximate")[1], exact) < 0.9  # scored again, or not found
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: aligned_similarity(np.ones((3, 4)), np.ones((3, 4))), "a must be .images, turns"),
+        (lambda: aligned_similarity(np.ones((3, 4)), np.ones((3, 4))), "images, turns"),
         (lambda: aligned_similarity(np.ones((3, 4, 2)), np.ones((3, 2, 2))), "same turns and size"),
         (
             lambda: aligned_similarity(np.full((3, 4, 2), np.nan), np.ones((3, 4, 2))),
@@ -209,3 +215,37 @@ def test_pixels_that_are_not_square_come_turned(photograph):
         embedder.embed(tensor[:, 0])
     with pytest.raises(ValueError, match="rotations must be 1 or 4, got 2"):
         load_embedder("bundled", rotations=2)
+
+
+def test_records_are_embedded_by_turns_and_mirrored(photograph, tmp_path):
+    photograph.save(tmp_path / "a.png")
+    photograph.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png")
+    records = Records((tmp_path / "a.png", tmp_path / "b.png"), np.zeros(2, int), np.zeros(2, int))
+    embedder = load_embedder("bundled", rotations=4)
+    for flip in (False, True):
+        _, (rows,) = embed_records([embedder], records, "query", flip, 2, False)
+        assert rows[0] @ rows[1] > 0.99999
+    assert rows[0] @ embedder.embed(photograph)[0] < 0.9999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_format", ["pt2", "onnx"])
+def test_exports_turn_square_images_inside_the_graph(photograph, tmp_path, file_format):
+    torch.manual_seed(0)
+    paths = [tmp_path / f"{turn}.png" for turn in range(2)]
+    for turn, path in enumerate(paths):
+        Image.fromarray(np.rot90(np.asarray(photograph), turn)).save(path)
+    network = build_embedder("resnet10", width=0.25, weights=None)
+    origin = Origin("here", "student", {}, 32, 32, "none")
+    embedder = ImageEmbedder(network, origin, torch.device("cpu"), rotations=4)
+    parity = export_embedder(embedder, tmp_path / f"model.{file_format}", paths)
+    assert parity.cosine > 0.99999
+
+
+def test_turns_of_images_that_are_not_square_are_not_exported(tmp_path, photograph):
+    photograph.save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="64 x 32 cannot be turned after resizing"):
+        export_embedder(
+            load_embedder("bundled", rotations=4), tmp_path / "model.pt2", [tmp_path / "a.png"] * 2
+        )
+    assert not (tmp_path / "model.pt2").exists()

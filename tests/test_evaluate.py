@@ -28,6 +28,7 @@ class Columns:
     origin = SimpleNamespace(network="columns", path="this test")
 
     interpolation = "bicubic"
+    rotations = 1
 
     def __init__(self, height=8, width=4):
         self.height, self.width = height, width

@@ -76,7 +76,7 @@ def evaluate_networks(
     check_queries(splits, rules)
     read = splits
     scores: dict[int, dict[str, Scores]] = {}
-    resizings = [(e.height, e.width, e.interpolation) for e in embedders]
+    resizings = [(e.height, e.width, e.interpolation, e.rotations) for e in embedders]
     for resizing in sorted(set(resizings)):
         group = [i for i, other in enumerate(resizings) if other == resizing]
         networks = [embedders[i] for i in group]
@@ -106,7 +106,7 @@ def embed_records(
     batch_size: int,
     skip_unreadable: bool,
 ) -> tuple[Records, list[Tensor]]:
-    """Embed images with networks of the same size and filter, decoding each image once.
+    """Embed images with networks of the same size, filter and rotations, decoding each image once.
 
     Returns:
         The readable records, and (N, D) unit embeddings for each network.
@@ -118,9 +118,8 @@ def embed_records(
     readable: list[bool] = []
     first_error: UnreadableImageError | None = None
     first = embedders[0]
-    batches = decoded_batches(
-        records.paths, first.height, first.width, batch_size, None, first.interpolation
-    )
+    resizing = first.interpolation, first.rotations > 1
+    batches = decoded_batches(records.paths, first.height, first.width, batch_size, None, *resizing)
     with announced(f"embedding the {split} images", len(records)) as phase:
         for batch in batches:
             images = []

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn import functional as F
 
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from dccc_lightning.errors import UserError
@@ -40,11 +41,12 @@ class WithNormalization(nn.Module):
 
     Args:
         network: Module that maps normalised images to embeddings.
+        rotations: Quarter turns whose embeddings are averaged; above 1 for square images only.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, rotations: int = 1) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.rotations = network, rotations
         mean, std = (
             torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
@@ -55,8 +57,13 @@ class WithNormalization(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit embeddings (B, D) float32 of RGB images (B, 3, H, W) uint8."""
-        embeddings: Tensor = self.network(images.float() * self.scale - self.shift)
-        return embeddings
+        pixels = images.float() * self.scale - self.shift
+        embeddings: Tensor = self.network(pixels)
+        if self.rotations == 1:
+            return embeddings
+        for turn in range(1, self.rotations):
+            embeddings = embeddings + self.network(pixels.rot90(turn, (2, 3)))
+        return F.normalize(embeddings, dim=1)
 
 
 def require_packages(formats: Sequence[str]) -> None:
@@ -78,8 +85,14 @@ def to_program(embedder: ImageEmbedder) -> ExportedProgram:
     """Export the network with its normalisation, for batches of any size.
 
     Raises:
-        UserError: The network has data-dependent control flow or an unsupported operation.
+        UserError: The network has data-dependent control flow or an unsupported operation, or
+            averages turns of images that are not square, which are turned before they are resized.
     """
+    if embedder.rotations > 1 and embedder.height != embedder.width:
+        raise UserError(
+            f"rotations={embedder.rotations}: images of {embedder.height} x {embedder.width} "
+            "cannot be turned after resizing; export with square images or rotations=1"
+        )
     # Contiguous memory format: saving a .pt2 warns about others.
     network = copy.deepcopy(embedder.network).cpu()
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub
@@ -87,7 +100,7 @@ def to_program(embedder: ImageEmbedder) -> ExportedProgram:
     try:
         with torch.no_grad():
             program = torch.export.export(
-                WithNormalization(network).eval(),
+                WithNormalization(network, embedder.rotations).eval(),
                 (example,),
                 dynamic_shapes={"images": {0: Dim("batch")}},
             )

@@ -29,10 +29,10 @@ Neighbors = tuple[Floats, Ints]
 
 _log = logging.getLogger(__name__)
 
-CANDIDATES = 6
+CANDIDATES = 5
 """Candidates from the mean embeddings per neighbour, at least ``_FEWEST``."""
 
-_FEWEST = 192
+_FEWEST = 160
 _BLOCK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 29}
 
 _CLOSE = 1e-3
@@ -45,14 +45,15 @@ _SCANNED = 64
 def search(
     features: NDArray[Any] | Tensor,
     k: int,
-    from_mean: Callable[[UnitEmbeddings, int], Neighbors] | None,
+    from_mean: Callable[[UnitEmbeddings, int], Ints] | None,
 ) -> Neighbors:
     """Find the ``k`` nearest neighbours of images (N, R, D); see ``nearest.knn``.
 
     Args:
         features: R embeddings of each image, turned by 0, 360/R, ... degrees.
         k: Neighbours per image, itself included.
-        from_mean: Search for the candidates among the mean embeddings; None compares all pairs.
+        from_mean: Search for candidates (N, M) among the mean embeddings, in any order; None
+            compares all pairs.
     """
     rows, device = _unit(features)
     k = checks.integer("k", k, low=1, high=len(rows))
@@ -81,7 +82,7 @@ def _unit(features: NDArray[Any] | Tensor) -> tuple[Floats, torch.device]:
 def _search_distinct(
     rows: Floats,
     k: int,
-    from_mean: Callable[[UnitEmbeddings, int], Neighbors] | None,
+    from_mean: Callable[[UnitEmbeddings, int], Ints] | None,
     device: torch.device,
 ) -> Neighbors:
     n, turns, dim = rows.shape
@@ -92,7 +93,9 @@ def _search_distinct(
     if from_mean is not None:
         width = min(n, max(CANDIDATES * k, _FEWEST))
         means = UnitEmbeddings.of(torch.from_numpy(rows.mean(axis=1)).to(device))
-        candidates = from_mean(means, width)[1]
+        candidates = from_mean(means, width)
+        lost = np.flatnonzero(~(candidates == np.arange(n)[:, None]).any(axis=1))
+        candidates[lost, -1] = lost  # many equal means
         bounds = np.full(n, np.inf, dtype=np.float32)
     else:
         candidates, bounds = _candidates(spectra, norms, k, device)

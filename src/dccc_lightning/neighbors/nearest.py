@@ -92,7 +92,16 @@ def _aligned(features: NDArray[Any] | torch.Tensor, k: int, backend: str) -> Nei
         limit = EXACT_UP_TO["cuda" if gpu else "cpu"] // _DEARER
         backend = "torch" if len(features) <= limit else "approximate"
         _log.info("kNN of %d x %d x %d embeddings, k = %d: %s", *features.shape, k, backend)
-    return aligned_search.search(features, k, knn if backend == "approximate" else None)
+    return aligned_search.search(features, k, _near_means if backend == "approximate" else None)
+
+
+def _near_means(means: UnitEmbeddings, width: int) -> NDArray[np.int64]:
+    """Return ``width`` near embeddings of each, not sorted by exact distance."""
+    centred = candidate_ranking.centred(means.rows)
+    backend = _pick(len(means), means.device)
+    if backend == "approximate":
+        return inverted_file.search(centred, width, width)[1]
+    return _SEARCHES[backend](centred, width, means.device)[1]
 
 
 def _search_distinct(
