@@ -121,12 +121,12 @@ class Protocol:
 MARKET1501 = Protocol("market1501")
 _SINGLE_SHOT = Protocol("single_shot", draw=("identity", "camera"))
 _PRCC = replace(_SINGLE_SHOT, draw=("identity",))
-# The infrared cameras 3 and 6 search the visible ones; 2 and 3 see the same place.
+# The infrared cameras 3 and 6 search the visible ones; 2 and 3 see the same place. Numbers from 0.
 _SYSU = Protocol(
     "sysu_all_search",
-    query_cameras=(3, 6),
-    gallery_cameras=(1, 2, 4, 5),
-    hidden=((3, 2),),
+    query_cameras=(2, 5),
+    gallery_cameras=(0, 1, 3, 4),
+    hidden=((2, 1),),
     draw=("identity", "camera"),
     cmc="identity",
 )
@@ -142,7 +142,7 @@ _ROWS = (
     Protocol("same_clothes", clothes="same"),
     Protocol("cross_modality", crosses_modalities=True),
     _SYSU,
-    replace(_SYSU, name="sysu_indoor_search", gallery_cameras=(1, 2)),
+    replace(_SYSU, name="sysu_indoor_search", gallery_cameras=(0, 1)),
     Protocol(
         "llcm", draw=("identity", "camera", "modality"), cmc="identity", crosses_modalities=True
     ),
