@@ -212,6 +212,9 @@ def test_the_threshold_of_a_run_is_its_last_eps_with_its_neighbourhoods(ask, tmp
     }  # fmt: skip
     assert "0.55 (last eps of run)" in found["said"]
     assert ask("input=e", "threshold=run", "ckpt=run", "k1=9", output="2")["rule"]["k1"] == 9
+    for own, camera in (("whiten", "center"), ("ca_jaccard", "none"), ("penalty", "none")):
+        (run / "config.yaml").write_text(f"clustering: {{k1: 5, camera: {own}}}")
+        assert ask("input=e", "threshold=run", "ckpt=run", output=own)["rule"]["camera"] == camera
     (run / "metrics.csv").write_text("epoch,step,val/mAP\n0,1,0.6\n")
     for ckpt in ("run", "bundled", "null"):
         with pytest.raises(UserError, match="threshold=run"):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from dccc_lightning.common import checks, ranges, score_ranges
+from dccc_lightning.common import checks, score_ranges
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import find_checkpoint
@@ -127,7 +127,10 @@ def _last_eps(folder: Path) -> float:
 
 
 def _clustering(folder: Path) -> dict[str, Any]:
-    """Return k1, k2 and camera of a run, as far as they are those of ``PseudoLabeler``."""
+    """Return k1 and k2 of a run, and ``center`` as camera if it removed cameras from embeddings.
+
+    eps as a mean is too strict for whitened embeddings, which are farther from each other.
+    """
     try:
         own = yaml.safe_load((folder / "config.yaml").read_text())["clustering"]
         found = {name: own[name] for name in ("k1", "k2", "camera") if name in own}
@@ -135,6 +138,6 @@ def _clustering(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder / 'config.yaml'}: cannot be read as the settings of a run"
         ) from error
-    if found.get("camera") not in ranges.CAMERA_MODES[:3]:
-        found.pop("camera", None)
+    removes = found.get("camera", "none") in ("center", "whiten", "proxies")
+    found["camera"] = "center" if removes else "none"
     return found
