@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from collections import OrderedDict
 from pathlib import Path, PosixPath, PureWindowsPath
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -29,6 +30,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 from dccc_lightning.models.state_files import read_state
 from dccc_lightning.models.weights import WeightsReport, load_weights
@@ -749,14 +751,20 @@ def test_the_weights_of_timm_are_asked_of_timm(monkeypatch, caplog):
     assert same(embedder.backbone.network.state_dict(), expected)
     assert "normalised" not in caplog.text
 
-    def otherwise(*args, **options):
-        network = pretrained(*args, **options)
-        network.pretrained_cfg = {"mean": (0.5, 0.5, 0.5)}
-        return network
+    def settings(*statistics):
+        found = SimpleNamespace(
+            mean=statistics[0], std=statistics[1], input_size=(3, 9, 9), notes=()
+        )
+        monkeypatch.setattr(timm.models, "get_pretrained_cfg", lambda name: found)
 
-    monkeypatch.setattr(timm, "create_model", otherwise)
+    settings((0.5,) * 3, (0.5,) * 3)
     load_weights(embedder, "imagenet", name)
-    assert "mobilenetv3_small_050 was trained on images normalised by the mean (0.5" in caplog.text
+    assert embedder.layout == Layout(normalization="half")
+    embedder.arrange(Layout())
+    settings((0.4,) * 3, (0.5,) * 3)
+    load_weights(embedder, "imagenet", name)
+    assert embedder.layout == Layout()
+    assert "mobilenetv3_small_050 was trained on images normalised by the mean (0.4" in caplog.text
 
     def offline(*args, **options):
         raise OSError("no route to the hub\nmore")

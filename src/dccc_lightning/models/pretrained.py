@@ -1,6 +1,5 @@
 """Download of weights by the name of the backbone, by torchvision, torch hub or timm."""
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,8 +10,6 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.models.catalog import CLIP, TIMM
 from dccc_lightning.models.timm_trunk import import_timm
 
-log = logging.getLogger(__name__)
-
 IBN_NET = {
     "resnet50_ibn_a": "resnet50_ibn_a-d9d0bb7b.pth",
     "resnet101_ibn_a": "resnet101_ibn_a-59ea0ac6.pth",
@@ -22,7 +19,6 @@ d167338); the eight digits are the prefix of their SHA-256. Not tested with the 
 
 _IBN_NET_URL = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 _CLIP_OF_TIMM = "vit_base_patch16_clip_quickgelu_224.openai"
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 
 def imagenet_state(backbone: str) -> Mapping[str, Tensor]:
@@ -93,12 +89,5 @@ def _timm_state(backbone: str) -> Mapping[str, Tensor]:
     network: Any = import_timm(backbone).create_model(
         backbone.removeprefix(TIMM), pretrained=True, num_classes=0
     )
-    mean = tuple(network.pretrained_cfg.get("mean", _IMAGENET_MEAN))
-    if mean != _IMAGENET_MEAN:
-        log.warning(
-            "weights imagenet: %s was trained on images normalised by the mean %s, not %s as used "
-            "here; embeddings are worse before training",
-            backbone, mean, _IMAGENET_MEAN,
-        )  # fmt: skip
     state: Mapping[str, Tensor] = network.state_dict()
     return state

@@ -12,14 +12,17 @@ from torch import Tensor
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.arrangement import arrangement
-from dccc_lightning.models.catalog import MOBILE
+from dccc_lightning.models.catalog import MOBILE, TIMM
 from dccc_lightning.models.dialects.architectures import backbone_settings, named
 from dccc_lightning.models.dialects.classifiers import classifiers
+from dccc_lightning.models.dialects.clip_reid import OPENAI_CLIP
 from dccc_lightning.models.dialects.reading import Reading, read_dialect
+from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.naming import own_name, part
 from dccc_lightning.models.position_grid import PositionGrid, grid_of, resize_positions
 from dccc_lightning.models.pretrained import clip_state, imagenet_state
 from dccc_lightning.models.state_files import StateFile, read_state
+from dccc_lightning.models.timm_trunk import timm_image_size, timm_layout
 
 if TYPE_CHECKING:
     from dccc_lightning.models.embedder import Embedder
@@ -97,22 +100,24 @@ def load_weights(
             match the embedder, or have trained parts that cannot be built.
     """
     if source == "imagenet":
-        file, dialect = StateFile(imagenet_state(backbone)), "imagenet"
+        size = timm_image_size(backbone) if backbone.startswith(TIMM) else None
+        file, dialect = StateFile(imagenet_state(backbone), image_size=size), "imagenet"
         dialect = "torchvision_mobile" if backbone in MOBILE else dialect
     elif source == "clip":
-        file = StateFile(clip_state(), {"normalization": "clip"})
+        file = StateFile(clip_state(), {"normalization": "clip"}, OPENAI_CLIP.image_size)
     elif source == "bundled":
         file = read_state(Path(str(resources.files("dccc_lightning") / "weights" / BUNDLED)))
     else:
         file = read_state(Path(source).expanduser())
     try:
         reading = read_dialect(file, dialect)
-        wanted = arrangement(
-            reading.tensors, reading.layout, embedder, layout_options, reading.overlaps
-        )
+        layout = reading.layout
+        if backbone.startswith(TIMM) and not reading.is_own:
+            layout = Layout.of(timm_layout(backbone) | layout.options())
+        wanted = arrangement(reading.tensors, layout, embedder, layout_options, reading.overlaps)
         arranged = copy.deepcopy(embedder)
         arranged.arrange(wanted.layout, wanted.gem, wanted.embedding_dim)
-        matched, report = _match(arranged, reading, file.image_size)
+        matched, report = _match(arranged, reading, file.image_size or reading.image_size)
         problems = _problems(arranged, report, reading, backbone)
         if not problems:
             arranged.check_layout(wanted.layout)

@@ -43,6 +43,7 @@ OPENAI_CLIP = Dialect(
     marks=(r"visual\.conv1\.", r"visual\.(proj|attnpool)"),
     renames=(("visual.", ""),),
     layout=Layout(normalization="clip"),
+    image_size=(224, 224),
     backbones=_CLIP,
     leaves=((r"(?!visual\.)", "text encoder"),),
     refuses=((r"visual\.(layer1|attnpool)\.", _RESNET),),

@@ -31,6 +31,7 @@ class Dialect:
         note: What the file cannot tell and the log line has to.
         backbones: Backbones of this package that its files are for; empty for any.
         overlaps: Its patches may overlap, which the number of its position embeddings tells.
+        image_size: Height and width of its images, if they are always the same.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Dialect:
     note: str = ""
     backbones: tuple[str, ...] = ()
     overlaps: bool = False
+    image_size: tuple[int, int] | None = None
 
     def recognizes(self, names: Collection[str]) -> bool:
         """Return True if tensors of these names are of this family."""

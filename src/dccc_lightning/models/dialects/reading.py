@@ -9,6 +9,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.models.dialects.conversions import CONVERSIONS
 from dccc_lightning.models.dialects.dialect import Dialect
 from dccc_lightning.models.dialects.families import DIALECTS, OTHER, SEVERAL, recognize
+from dccc_lightning.models.dialects.several_networks import OWN_CHECKPOINT, OWN_WEIGHTS
 from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.state_files import StateFile
 
@@ -29,6 +30,8 @@ class Reading:
         strict: Refuse tensors that the network has no place for.
         backbones: Backbones that the file is for; empty for any.
         overlaps: The patches may overlap.
+        is_own: This package wrote the file.
+        image_size: Height and width of the images of the family, if they are always the same.
     """
 
     family: str
@@ -40,6 +43,8 @@ class Reading:
     strict: bool
     backbones: tuple[str, ...] = ()
     overlaps: bool = False
+    is_own: bool = False
+    image_size: tuple[int, int] | None = None
 
 
 def read_dialect(file: StateFile, dialect: str) -> Reading:
@@ -87,6 +92,8 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
         strict=dialect != "none",
         backbones=row.backbones,
         overlaps=row.overlaps and not file.layout,
+        image_size=row.image_size,
+        is_own=OWN_WEIGHTS is row or several is OWN_CHECKPOINT,
     )
 
 
