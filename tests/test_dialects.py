@@ -314,7 +314,6 @@ REFUSED = {
         "base.patch_embed.proj.weight": ZERO, "base.blocks.0.a": ZERO, "bottleneck.weight": ZERO,
         "base.sie_embed": ZERO,
     },
-    "Swin transformer by mmcv's names": {"teacher": {"backbone.semantic_embed_w.0.weight": ZERO}},
     "batch norms of two domains": SPCL | {"module.base.1.BN_S.weight": ZERO},
     "batch norms of several domains": OPEN | {"backbone.bn1.dsbn.0.weight": ZERO},
 }  # fmt: skip

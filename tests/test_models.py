@@ -12,7 +12,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.models.backbones import build_backbone
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.batchnorm_conversion import group_batch_norms
-from dccc_lightning.models.catalog import BACKBONES, MOBILE, OSNETS
+from dccc_lightning.models.catalog import BACKBONES, MOBILE, OSNETS, SWINS
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
 from dccc_lightning.models.pooling import GeneralizedMean, GlobalAverage, build_pooling
@@ -24,7 +24,7 @@ TOKENS = {
     "vit_base_jpm": 5 * 768, "vit_small_pass": 2 * 384, "vit_base_pass": 2 * 768,
     "clip_vit_base": 768 + 512,
 }  # fmt: skip
-OURS = {"resnet10", "resnet50_ibn_a", "resnet101_ibn_a", *OSNETS, *TOKENS}
+OURS = {"resnet10", "resnet50_ibn_a", "resnet101_ibn_a", *OSNETS, *SWINS, *TOKENS}
 """Networks that torchvision does not have."""
 
 FAMILIES = {  # one of each; where the last reduction is, by torchvision's names

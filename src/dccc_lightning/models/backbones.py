@@ -1,6 +1,13 @@
 """Backbones by name."""
 
-from dccc_lightning.models.catalog import MOBILE, OSNETS, RESNETS, TRANSFORMERS, check_backbone
+from dccc_lightning.models.catalog import (
+    MOBILE,
+    OSNETS,
+    RESNETS,
+    SWINS,
+    TRANSFORMERS,
+    check_backbone,
+)
 from dccc_lightning.models.osnet import OSNetTrunk
 from dccc_lightning.models.timm_trunk import build_timm
 from dccc_lightning.models.trunk import Trunk
@@ -40,4 +47,8 @@ def build_backbone(
         from dccc_lightning.models.vision_transformers import build_vit  # noqa: PLC0415
 
         return build_vit(name, size, bn_group_size)
+    if name in SWINS:
+        from dccc_lightning.models.swin import build_swin  # noqa: PLC0415
+
+        return build_swin(name, size)
     return build_timm(name, size, bn_group_size)

@@ -73,6 +73,16 @@ class TransformerPlan(NamedTuple):
     kind: str = "plain"
 
 
+SWINS = {
+    "solider_swin_tiny": (96, (2, 2, 6, 2), (3, 6, 12, 24)),
+    "solider_swin_small": (96, (2, 2, 18, 2), (3, 6, 12, 24)),
+    "solider_swin_base": (128, (2, 2, 18, 2), (4, 8, 16, 32)),
+}
+"""Channels of the first stage, blocks and heads of SOLIDER's Swin transformers."""
+
+SWIN_REDUCTION = 32
+"""Side of a position of a Swin transformer's last map in pixels."""
+
 TRANSFORMERS = {
     "vit_small": TransformerPlan(384, 6),
     "vit_base": TransformerPlan(768, 12),
@@ -103,7 +113,7 @@ TIMM = "timm/"
 OWN = "own/"
 """Prefix of the name of a custom backbone; the rest is the name of its class."""
 
-BACKBONES = (*RESNETS, *OSNETS, *MOBILE, *TRANSFORMERS)
+BACKBONES = (*RESNETS, *OSNETS, *MOBILE, *TRANSFORMERS, *SWINS)
 """Names of backbones, without those of timm."""
 
 POOLINGS = ("avg", "gem")
@@ -138,7 +148,7 @@ def check_backbone(
         )
     if width != 1.0 and not (name in OSNETS or (name in RESNETS and RESNETS[name].basic)):
         raise ValueError(f"width must be 1 for {name}, got {width}")
-    if (is_of_timm or name in TRANSFORMERS) and find_spec("timm") is None:
+    if (is_of_timm or name in (*TRANSFORMERS, *SWINS)) and find_spec("timm") is None:
         raise missing_timm(name)
     if name in RESNETS and RESNETS[name].ibn and max(size) <= IBN_STRIDE:
         raise ValueError(
@@ -148,7 +158,9 @@ def check_backbone(
     if name in OSNETS:
         _check_osnet(name, size)
     if name in TRANSFORMERS:
-        check_patches(size)
+        check_multiple(size, PATCH)
+    if name in SWINS:
+        check_multiple(size, SWIN_REDUCTION)
     return size
 
 
@@ -169,14 +181,14 @@ def _check_sizes(bn_group_size: int, image_size: tuple[int, int] | None) -> tupl
     return checks.integer("image_size", height, 1), checks.integer("image_size", across, 1)
 
 
-def check_patches(size: tuple[int, int]) -> None:
+def check_multiple(size: tuple[int, int], side: int) -> None:
     """Check that the size of images is a multiple of a transformer's patches.
 
     Raises:
         ValueError: It is not.
     """
-    if size[0] % PATCH or size[1] % PATCH:
-        raise ValueError(f"image_size must be multiples of {PATCH}, got {size[0]} x {size[1]}")
+    if size[0] % side or size[1] % side:
+        raise ValueError(f"image_size must be multiples of {side}, got {size[0]} x {size[1]}")
 
 
 def check_embedder(
@@ -253,7 +265,7 @@ def check_weights(backbone: object, weights: str | None) -> None:
         check_file(Path(str(weights)).expanduser())
     if weights == "clip" and backbone != CLIP:
         raise UserError(f"model.weights=clip: they are for model.backbone={CLIP}, not {backbone}")
-    if weights == "imagenet" and isinstance(backbone, str) and backbone in TRANSFORMERS:
+    if weights == "imagenet" and isinstance(backbone, str) and backbone in (*TRANSFORMERS, *SWINS):
         other = "clip or a file" if backbone == CLIP else "a file"
         raise UserError(f"model.weights=imagenet: there are none for {backbone}; pass {other}")
 

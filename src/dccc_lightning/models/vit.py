@@ -13,7 +13,7 @@ from timm.models import vision_transformer
 from torch import Tensor, nn
 
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
-from dccc_lightning.models.catalog import PATCH, check_patches
+from dccc_lightning.models.catalog import PATCH, check_multiple
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
 from dccc_lightning.models.layout import OF_TRANSFORMERS, Layout
 from dccc_lightning.models.position_grid import PositionGrid
@@ -36,7 +36,7 @@ class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
     options: ClassVar[tuple[str, ...]] = OF_TRANSFORMERS
 
     def __init__(self, image_size: tuple[int, int], **options: Any) -> None:
-        check_patches(image_size)
+        check_multiple(image_size, PATCH)
         super().__init__(image_size, PATCH, num_classes=0, **options)
         self.image_size = tuple(image_size)
         self.positions = self.grid(PATCH)

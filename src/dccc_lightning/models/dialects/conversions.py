@@ -24,6 +24,7 @@ _OPENAI = (
 
 _PASS_TOKENS = ("part_token1", "part_token2", "part_token3")
 _PASS_POSITIONS = ("cls_pos", "part1_pos", "part2_pos", "part3_pos", "pos_embed")
+_SEMANTIC = torch.tensor([0.2, 0.8])
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -73,6 +74,28 @@ def from_pass(tensors: Mapping[str, Tensor]) -> Tensors:
     return converted
 
 
+def from_solider(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Replace SOLIDER's semantic embeddings by scale and shift at the semantic weight 0.2.
+
+    Without embeddings, as in files of networks that have none, they are 1 and 0.
+    """
+    converted = {k: v for k, v in tensors.items() if not k.startswith("semantic_embed_")}
+    for stage in range(3):
+        reduction = tensors.get(f"stages.{stage}.downsample.reduction.weight")
+        if reduction is None:
+            continue
+        scale, shift = torch.ones(len(reduction)), torch.zeros(len(reduction))
+        if f"semantic_embed_w.{stage}.weight" in tensors:
+            weight, bias = (
+                tensors[f"semantic_embed_{part}.{stage}.weight"].float() @ _SEMANTIC
+                + tensors[f"semantic_embed_{part}.{stage}.bias"].float()
+                for part in ("w", "b")
+            )
+            scale, shift = torch.nn.functional.softplus(weight), bias
+        converted |= {f"scale{stage}": scale, f"shift{stage}": shift}
+    return converted
+
+
 def _joined_necks(tensors: Tensors, necks: tuple[str, ...]) -> Tensors:
     """Return the tensors with one neck in place of several, if all of them are there."""
     if not all(f"{neck}{value}" in tensors for neck in necks for value in _NORM):
@@ -89,6 +112,8 @@ CONVERSIONS: Mapping[str, Callable[[Mapping[str, Tensor]], Tensors]] = {
     "pcl_clip": from_openai,
     "transreid_jpm": from_jigsaw,
     "pass": from_pass,
+    "solider": from_solider,
+    "solider_fine_tuned": from_solider,
     "pass_fine_tuned": from_pass,
     "pass_usl": from_pass,
 }

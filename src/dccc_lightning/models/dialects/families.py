@@ -17,7 +17,6 @@ from dccc_lightning.models.dialects.fastreid import (
 from dccc_lightning.models.dialects.imagenet import MOBILE_OF_TORCHVISION, RESNET_OF_IMAGENET
 from dccc_lightning.models.dialects.open_unreid import OPEN_UNREID
 from dccc_lightning.models.dialects.part_tokens import PASS, PASS_FINE_TUNED, PASS_USL
-from dccc_lightning.models.dialects.refused import SOLIDER
 from dccc_lightning.models.dialects.several_networks import (
     MOCO,
     MUTUAL_TEACHING,
@@ -26,6 +25,7 @@ from dccc_lightning.models.dialects.several_networks import (
     OWN_CHECKPOINT,
     OWN_WEIGHTS,
 )
+from dccc_lightning.models.dialects.solider import SOLIDER, SOLIDER_FINE_TUNED
 from dccc_lightning.models.dialects.strong_baseline import (
     AGW,
     AGW_IBN,
@@ -49,7 +49,8 @@ BY_NAME_ALONE = (TRANSREID_RESNET, TRANSREID_SSL_RESNET)
 """Families with the names of another; ``model.dialect`` has to name them."""
 
 FAMILIES = (
-    OWN_WEIGHTS, PASS_FINE_TUNED, PASS_USL, PASS, CLIP_REID, PCL_CLIP, OPENAI_CLIP, SOLIDER, OSNET,
+    OWN_WEIGHTS, PASS_FINE_TUNED, PASS_USL, PASS, CLIP_REID, PCL_CLIP, OPENAI_CLIP, SOLIDER,
+    SOLIDER_FINE_TUNED, OSNET,
     FASTREID_MGN, FASTREID_OSNET, FASTREID_0, FASTREID_REDUCED, FASTREID, FASTREID_OTHER,
     OPEN_UNREID, AGW_IBN, AGW, STRONG_BASELINE_IBN, STRONG_BASELINE, PPLR, MMT, CLUSTER_CONTRAST,
     TRANSREID_JPM, TRANSREID, TRANSREID_SSL_USL, DINO, TORCHREID_FC, TORCHREID,
