@@ -361,10 +361,11 @@ def test_verify_of_nothing_leaves_nothing(command: Command, tmp_path: Path) -> N
 def test_the_page_has_every_dataset_and_its_commands_compose(command: Command) -> None:
     options = {path.stem for path in (conf_dir() / "dataset").glob("*.yaml")}
     assert options <= set(re.findall(r"`dataset=(\w+)`", PAGE))
-    commands = re.findall(r"(?m)^python -m dccc_lightning (.*)$", PAGE)
+    commands = re.findall(r"(?m)^python -m dccc_lightning ((?:.*\\\n)*.*)$", PAGE)
     assert commands
     for text in commands:
-        arguments = [a.partition(",")[0] for a in shlex.split(text) if a != "-m"]
+        words = shlex.split(text.replace("\\\n", " "))
+        arguments = [a.partition(",")[0] for a in words if a != "-m"] if "-m" in words else words
         outcome = command("--cfg", "job", *arguments)
         assert outcome.code == 0, outcome
 

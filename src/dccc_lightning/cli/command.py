@@ -34,7 +34,7 @@ from dccc_lightning.cli.terminal_warnings import quiet
 from dccc_lightning.common import lock, ranks
 from dccc_lightning.common.console import CONSOLE, PRINTED, progress_shown
 from dccc_lightning.common.files import write_atomically
-from dccc_lightning.common.overrides import config_dir_flags, path_argument
+from dccc_lightning.common.overrides import config_dir_flags, path_argument, several_datasets
 from dccc_lightning.common.ranks import is_first_process, started_from_outside
 from dccc_lightning.errors import UserError, is_misconfiguration
 from dccc_lightning.reports.objective import OBJECTIVES, folder_objective
@@ -53,6 +53,7 @@ def main() -> None:
         if "--version" in sys.argv[1:]:
             print(f"dccc-lightning {__version__}")
             return
+        sys.argv[1:] = several_datasets(sys.argv[1:])
         check_arguments(sys.argv[1:], conf_dir())
         start = resumed(sys.argv[1:])
         sys.argv[1:] = start.arguments

@@ -65,3 +65,17 @@ def config_dir_of(flags: Sequence[str]) -> str | None:
         if name in ("--config-dir", "-cd"):
             return value or word
     return None
+
+
+def several_datasets(arguments: Sequence[str]) -> list[str]:
+    """Replace a list of datasets by ``dataset=several``, since Hydra would merge their settings.
+
+    >>> several_datasets(["dataset=[market1501,msmt17]", "seed=2"])
+    ['dataset=several', 'dataset.of=[market1501,msmt17]', 'seed=2']
+    """
+    found = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        is_list = name == "dataset" and value.startswith("[") and value.endswith("]")
+        found += ["dataset=several", f"dataset.of={value}"] if is_list else [argument]
+    return found

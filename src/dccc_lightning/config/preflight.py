@@ -6,7 +6,9 @@ from typing import Any
 
 from dccc_lightning.common import ranges
 from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.config.named_datasets import dataset_settings
 from dccc_lightning.config.trainer_checks import check_trainer
+from dccc_lightning.data.datasets.several import SeveralDatasets
 from dccc_lightning.data.records import ReIDDataset
 from dccc_lightning.data.synthetic.drawn_dataset import DrawnDataset
 from dccc_lightning.errors import UserError
@@ -36,6 +38,8 @@ CHECKS: Mapping[str, Check] = {
 """Checks of the classes that need torch, by name within the package."""
 
 PACKAGE = "dccc_lightning."
+
+SEVERAL = f"{PACKAGE}data.datasets.several.SeveralDatasets"
 
 LIGHT = ("clustering.dcps.", "data.")
 """Prefixes of modules without torch, whose classes are instantiated as a check."""
@@ -141,5 +145,26 @@ def check_dataset(dataset: ReIDDataset) -> None:
 def build_dataset(settings: Settings) -> ReIDDataset:
     """Build a dataset from its group, without the settings that belong to the datamodule."""
     own = {name: value for name, value in settings.items() if name not in ("on_error", "cache")}
+    if own.get("_target_") == SEVERAL:
+        return _several(own)
     dataset: ReIDDataset = construct("dataset", own)
     return dataset
+
+
+def _several(settings: Settings) -> ReIDDataset:
+    """Build the datasets that ``dataset.of`` names, in ``dataset.root``, and join them."""
+    entries = settings["of"]
+    if not isinstance(entries, (list, tuple)) or not entries:
+        raise UserError(
+            f"dataset.of={entries}: give the datasets to train with, as dataset=[market1501,msmt17]"
+        )
+    root = settings["root"]
+    named = [entry if isinstance(entry, Mapping) else {"dataset": entry} for entry in entries]
+    parts = [
+        build_dataset(dataset_settings({"root": root, **entry}, "dataset.of")) for entry in named
+    ]
+    return checked(
+        "dataset",
+        lambda: SeveralDatasets(parts, settings["name"], settings["test"]),
+        {"dataset": settings},
+    )

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.progress import announced
-from dccc_lightning.config.instantiate import Settings, construct
+from dccc_lightning.config.instantiate import Settings
+from dccc_lightning.config.preflight import build_dataset
 from dccc_lightning.data.datasets.market_layout import is_market_distractor
 from dccc_lightning.data.image_formats import has_image_suffix
 from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split, read_table
@@ -69,9 +70,7 @@ def listed_images(
 
 def _listed(settings: Settings, key: str, entry: str, labels: PathLabels) -> Iterator[ListedImage]:
     if entry in SPLITS:
-        dataset = dict(settings["dataset"])
-        del dataset["on_error"], dataset["cache"]
-        splits = construct("dataset", dataset).splits()
+        splits = build_dataset(settings["dataset"]).splits()
         yield from map(_without_zero, listed_split(splits, entry))
         return
     place = Path(entry).expanduser().absolute()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dccc_lightning.common import checks
 from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.config.preflight import build_dataset
 from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
@@ -138,7 +139,5 @@ def images_of(settings: Settings) -> Iterator[ListedImage]:
     """
     source = str(settings["input"])
     if source in SPLITS:
-        dataset = dict(settings["dataset"])
-        del dataset["on_error"], dataset["cache"]
-        return listed_split(construct("dataset", dataset).splits(), source)
+        return listed_split(build_dataset(settings["dataset"]).splits(), source)
     return listed_folder(checks.path("input", source))
