@@ -280,9 +280,9 @@ EXPECTED = {
     "ilids_vid": ("3@cam1 3@cam1 3@cam2 3@cam2", "1@cam1 1@cam1", "1@cam2 1@cam2"),
     "dukemtmc_videoreid": ("1@5 1@5", "5@0", "5@11"),
     "sysu_mm01": (
-        "1@1 1@2 1@4 1@5 1@3 1@6 2@1 2@2 2@4 2@5 2@3 2@6",
-        "6@3 333@3 6@6 333@6",
-        "6@1 333@1 6@2 333@2 6@4 333@4 6@5 333@5",
+        "1@0 1@1 1@3 1@4 1@2 1@5 2@0 2@1 2@3 2@4 2@2 2@5",
+        "6@2 333@2 6@5 333@5",
+        "6@0 333@0 6@1 333@1 6@3 333@3 6@4 333@4",
     ),
     "regdb": ("0@-1 0@-1", "1@-1", "1@-1"),
     "llcm": ("0@0 0@1", "5@3", "5@2"),
@@ -500,8 +500,8 @@ def test_deepchange_has_cameras_beside_its_tracklets(tmp_path):
 def test_sysu_indoor_search_has_a_gallery_of_two_cameras(tmp_path):
     splits = read(tmp_path, "sysu_mm01", variant="indoor")
     assert splits.protocol == "sysu_indoor_search"
-    assert set(splits.gallery.cameras) == {1, 2}
-    assert set(splits.query.cameras) == {3, 6}
+    assert set(splits.gallery.cameras) == {0, 1}
+    assert set(splits.query.cameras) == {2, 5}
     assert set(column(splits, "query", "modality")) == {"infrared"}
     assert set(column(splits, "gallery", "modality")) == {"visible"}
     assert not any("0009" in name for name in names(splits, "train")), "in none of the lists"
