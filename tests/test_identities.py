@@ -107,6 +107,7 @@ def test_the_page_has_every_image_and_escapes_names():
     assert "file:///i/%3Cb%3E.jpg" in page
     assert "a<b" not in page
     assert page.count("<figure>") == 2
+    assert "2.jpg<br>camera c" in page
 
 
 TABLES = {
