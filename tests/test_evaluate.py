@@ -116,7 +116,7 @@ class TestEvaluation:
         real = evaluation.decoded_batches
 
         def spy(paths, *rest):
-            calls.append((len(paths), *rest[:2], rest[-1]))
+            calls.append((len(paths), *rest[:2], rest[4]))
             return real(paths, *rest)
 
         monkeypatch.setattr(evaluation, "decoded_batches", spy)
