@@ -15,7 +15,7 @@ from dccc_lightning.data.synthetic.tracker import (
     erring_tracks,
     perfect_tracks,
 )
-from dccc_lightning.data.synthetic.video import PERFECT, TRACKS, TRUTH, VideoFiles, draw_camera
+from dccc_lightning.data.synthetic.video import TRACKERS, TRUTH, SyntheticVideo, draw_camera
 from dccc_lightning.data.synthetic.video_frames import TrueBox
 from dccc_lightning.data.synthetic.walks import plan_walks
 
@@ -25,7 +25,7 @@ RNG = partial(np.random.default_rng, 5)
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return VideoFiles(root=tmp_path_factory.mktemp("video"), **TINY).drawn()  # type: ignore[arg-type]
+    return SyntheticVideo(root=tmp_path_factory.mktemp("video"), **TINY).drawn()  # type: ignore[arg-type]
 
 
 def rows(path: Path) -> np.ndarray:
@@ -73,18 +73,18 @@ def test_boxes_enclose_what_moves(video: Path) -> None:
 
 def test_truth_has_one_number_a_person_and_tracks_their_own(video: Path) -> None:
     for camera in ("c1", "c2"):
-        truth, tracks = rows(video / camera / TRUTH), rows(video / camera / PERFECT)
+        truth, tracks = rows(video / camera / TRUTH), rows(video / camera / TRACKERS["perfect"])
         assert set(truth[:, 1]) <= {1, 2, 3}
         assert sorted(set(tracks[:, 1])) == list(range(1, len(set(tracks[:, 1])) + 1))
         assert len(tracks) == (truth[:, 8] >= VISIBLE - 5e-4).sum()
-        assert rows(video / camera / TRACKS).shape[1] == 10
-        assert (rows(video / camera / TRACKS)[:, 0] <= TINY["frames"]).all()
+        assert rows(video / camera / TRACKERS["erring"]).shape[1] == 10
+        assert (rows(video / camera / TRACKERS["erring"])[:, 0] <= TINY["frames"]).all()
 
 
 def test_a_camera_is_drawn_the_same_again(video: Path, tmp_path: Path) -> None:
-    files = VideoFiles(root=tmp_path, **TINY)  # type: ignore[arg-type]
+    files = SyntheticVideo(root=tmp_path, **TINY)  # type: ignore[arg-type]
     draw_camera(files.world, tmp_path, 1)
-    for path in (TRUTH, TRACKS, "img1/000099.jpg"):
+    for path in (TRUTH, TRACKERS["erring"], "img1/000099.jpg"):
         assert (tmp_path / "c2" / path).read_bytes() == (video / "c2" / path).read_bytes()
 
 

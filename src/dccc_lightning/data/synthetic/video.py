@@ -3,7 +3,8 @@
 One folder a camera, in the layout of MOT17: ``img1/`` holds the frames, ``seqinfo.ini`` their rate
 and size, ``gt/gt.txt`` the true boxes with the numbers of the people, which are the same in all
 cameras. ``tracks.txt`` has the tracks of a tracker that errs, ``perfect.txt`` those of one that
-does not; their numbers begin at 1 in every camera, as those of trackers do.
+does not; their numbers begin at 1 in every camera, as those of trackers do. ``crops/`` has crops of
+the tracks and a table of them.
 """
 
 import os
@@ -15,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from dccc_lightning.common import checks, progress
+from dccc_lightning.data.records import Splits
 from dccc_lightning.data.synthetic.camera import cameras
 from dccc_lightning.data.synthetic.drawn_dataset import DrawnDataset, in_processes, write_manifest
 from dccc_lightning.data.synthetic.tracker import TrackedBox, erring_tracks, perfect_tracks
+from dccc_lightning.data.synthetic.video_crops import FOLDER, read_crops, write_crops
 from dccc_lightning.data.synthetic.video_frames import TrueBox, film
 from dccc_lightning.data.synthetic.walks import FPS, NEAR, TALL, plan_walks
 
@@ -25,7 +28,8 @@ RENDERER_VERSION = 1
 """Version in the cache key; increase it with every change of the drawing code."""
 
 JPEG_QUALITY = 90
-FRAMES, TRUTH, TRACKS, PERFECT = "img1", "gt/gt.txt", "tracks.txt", "perfect.txt"
+FRAMES, TRUTH = "img1", "gt/gt.txt"
+TRACKERS = {"erring": "tracks.txt", "perfect": "perfect.txt"}
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,17 @@ class VideoWorld:
     camera_shift: float
     height: int
     width: int
+    tracks: str
+    per_tracklet: int
+    margin: float
 
 
-class VideoFiles(DrawnDataset):
-    """Frames, tracks and truth of a synthetic video.
+class SyntheticVideo(DrawnDataset):
+    """Dataset of a synthetic video whose people are both trained on and searched for.
+
+    The training split has crops of all tracklets, as a video of the user's would. Query and gallery
+    are other frames of the same tracklets, so scores are of the people trained on. Identities come
+    from the true boxes and are used for scores only.
 
     Args:
         root: Folder of drawn datasets; None for the user's cache folder.
@@ -53,6 +64,9 @@ class VideoFiles(DrawnDataset):
         camera_shift: Strength of the differences between the cameras' responses.
         height: Height of the frames.
         width: Width of the frames.
+        tracks: Tracker, ``erring`` or ``perfect``.
+        per_tracklet: Largest number of crops of a tracklet.
+        margin: Share of the width and height of a box added on each side of a crop.
         name: Name of the dataset in logs and reports; not part of the cache key.
 
     Raises:
@@ -75,6 +89,9 @@ class VideoFiles(DrawnDataset):
         camera_shift: float = 1.0,
         height: int = 288,
         width: int = 480,
+        tracks: str = "erring",
+        per_tracklet: int = 8,
+        margin: float = 0.05,
         name: str = "synthetic_video",
     ) -> None:
         super().__init__(root, name)
@@ -86,6 +103,33 @@ class VideoFiles(DrawnDataset):
             camera_shift=checks.real("camera_shift", camera_shift, 0, 2),
             height=checks.integer("height", height, 144, 1080),
             width=checks.integer("width", width, 144, 1920),
+            tracks=checks.choice("tracks", tracks, tuple(TRACKERS)),
+            per_tracklet=checks.integer("per_tracklet", per_tracklet, 1),
+            margin=checks.real("margin", margin, 0, 1),
+        )
+
+    def splits(self) -> Splits:
+        """Draw the video unless it is cached, and read its crops.
+
+        Raises:
+            UserError: The cache cannot be written, or crops are missing.
+        """
+        train, query, gallery, cameras = read_crops(self.drawn())
+        self.check_manifest(crops=len(list(self.folder.glob(f"{FOLDER}/*/*.jpg"))))
+        # Numbered apart, as test identities are; all of them are in the training split.
+        shift = self.world.identities + 1
+        query, gallery = (
+            replace(part, identities=part.identities + shift) for part in (query, gallery)
+        )
+        return Splits(
+            self.name,
+            self.folder,
+            train,
+            query,
+            gallery,
+            camera_names=cameras,
+            layout="crops of a synthetic video",
+            shared_identities=tuple(np.unique(query.identities - shift).tolist()),
         )
 
     def draw(self, folder: Path) -> None:
@@ -95,7 +139,11 @@ class VideoFiles(DrawnDataset):
             parts = range(world.cameras)
             workers = len(os.sched_getaffinity(0))
             in_processes(partial(draw_camera, world, folder), parts, workers, phase.advance)
-        write_manifest(folder, self.renderer, world, cameras=world.cameras)
+        with progress.announced("cropping video"):
+            names = camera_names(world)
+            write_crops(folder, names, TRACKERS[world.tracks], world.per_tracklet, world.margin)
+        crops = len(list(folder.glob(f"{FOLDER}/*/*.jpg")))
+        write_manifest(folder, self.renderer, world, crops=crops)
 
 
 def camera_names(world: VideoWorld) -> list[str]:
@@ -127,8 +175,8 @@ def draw_camera(world: VideoWorld, folder: Path, number: int) -> int:
     (place / TRUTH).write_text(_mot(truth))
     rng = np.random.default_rng([world.seed, 45, number])
     erring = [box for box in erring_tracks(boxes, size, rng) if box.frame < world.frames]
-    for name, tracks in ((TRACKS, erring), (PERFECT, perfect_tracks(boxes))):
-        (place / name).write_text(_mot(map(_result, tracks)))
+    for tracker, tracks in (("erring", erring), ("perfect", perfect_tracks(boxes))):
+        (place / TRACKERS[tracker]).write_text(_mot(map(_result, tracks)))
     (place / "seqinfo.ini").write_text(
         f"[Sequence]\nname={place.name}\nimDir={FRAMES}\nframeRate={FPS}\nseqLength={world.frames}\n"
         f"imWidth={world.width}\nimHeight={world.height}\nimExt=.jpg\n"
