@@ -493,6 +493,10 @@ def fakes(records, teacher=None):
     datamodule._splits = SimpleNamespace(train=records)
     datamodule.labels_epoch = -1
     trainer = SimpleNamespace(
-        datamodule=datamodule, reload_dataloaders_every_n_epochs=1, world_size=1, current_epoch=0
+        datamodule=datamodule,
+        reload_dataloaders_every_n_epochs=1,
+        world_size=1,
+        current_epoch=0,
+        max_epochs=1,
     )
     return trainer, module, datamodule

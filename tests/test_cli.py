@@ -21,7 +21,7 @@ from dccc_lightning.common import ranks
 
 MISTAKES = {
     "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
-    "dataset=mars": ["dataset=mars", "market1501", "synthetic"],
+    "dataset=zebras": ["dataset=zebras", "market1501", "synthetic"],
     "schedular=fixed": ["schedular=fixed", "did you mean", "scheduler"],
     "scheduler.strat=0.5": ["scheduler.strat", "scheduler.start"],
     "epoch=3": ["epoch=3", "epochs"],
@@ -62,7 +62,7 @@ MISTAKES = {
     "model.bn_group_size=21": ["bn_group_size=21", "one image, which has no variance"],
     "seed=5000000000": ["seed", "at most"],
     "seed=-1": ["seed", "at least 0"],
-    "clustering.k1=5000": ["clustering.k1=5000", "training images"],
+    "clustering.k1=5000": ["clustering.k1 must be at most 1519", "lower clustering.k1"],
     "callbacks.recluster=null": ["callbacks.recluster"],
     "scheduler=null": ["scheduler=null", "option"],
     "logger=null": ["logger=null", "option"],
@@ -93,7 +93,10 @@ MISTAKES = {
     "logger.wandb.mode=offline": ["logger.wandb.mode=offline: no such setting; with logger=wandb"],
     "optimizer.momentum=0.9": ["optimizer.momentum=0.9: no such setting; with optimizer=sgd"],
     "logger.wandb.entity=me": ["logger.wandb.entity=me: no such setting; with logger=wandb"],
-    "dataset.variant=labeled": ["dataset.variant=labeled: no such setting; with dataset=cuhk03_np"],
+    "dataset.variant=labeled": [
+        "dataset.variant=labeled: no such setting; with dataset=",
+        "others",
+    ],
     "scheduler.epochs=40": ["scheduler.epochs=40: no such setting; with scheduler=cosine"],
     "--epochs=3": ["--epochs=3: settings have no dashes: epochs=3"],
     "ckpt_path=other.ckpt": ["ckpt_path=other.ckpt: must be last or previous", "model.weights="],

@@ -53,6 +53,10 @@ def keys(places: Sequence[Path], arguments: Sequence[str]) -> list[str]:
     return [*known, *flatten(OmegaConf.to_container(config, resolve=False), "")]
 
 
+_MOST_NAMED = 4
+"""Options that advice names; of more the number."""
+
+
 def flatten(node: object, prefix: str) -> list[str]:
     """Return the dotted keys of a configuration."""
     if not isinstance(node, dict):
@@ -74,6 +78,8 @@ def elsewhere(key: str, places: Sequence[Path]) -> str:
         is_global = "@package _global_" in file.read_text()
         if (key if is_global else inner) in flatten(settings, ""):
             having.append(f"{group}={file.stem}")
+    if len(having) > _MOST_NAMED:
+        having = [", ".join(having[:_MOST_NAMED]), f"{len(having) - _MOST_NAMED} others"]
     return f"with {' or '.join(having)}" if having else ""
 
 

@@ -96,10 +96,10 @@ def optimization(
     checks.choice("schedule", schedule, RATE_SCHEDULES)
     checks.integer("step_epochs", step_epochs, 1)
     checks.real("step_factor", step_factor, 0.0, 1.0, open_low=True)
-    if epochs is not None:
+    if schedule == "cosine":
+        if epochs is None:
+            raise ValueError("schedule=cosine needs epochs")
         checks.integer("epochs", epochs, 1)
-    elif schedule == "cosine":
-        raise ValueError("schedule=cosine needs epochs")
 
 
 def labeler(

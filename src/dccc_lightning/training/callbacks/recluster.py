@@ -114,7 +114,7 @@ class Recluster(Callback):
                 "choose clustering.camera=none"
             )
         self._constraints = constraints_of(self.labeler.constraints, datamodule.splits.train)
-        if stage == "fit" and trainer.is_global_zero:
+        if stage == "fit" and collectives.world()[0] == 0:
             for alarm in schedule_alarms(self.schedule, trainer.max_epochs or 1):
                 log.warning("scheduler: %s", alarm)
         if stage == "fit" and datamodule.labels_epoch >= trainer.current_epoch:
