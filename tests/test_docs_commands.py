@@ -57,7 +57,7 @@ SMALL = (
 
 SMALLER = {
     r"resume=\S+ epochs=32": ["epochs=2"],
-    r"task=export ckpt=runs/shop": ["formats=[pt2]"],
+    r"task=export ckpt=runs/shop": ["format=pt2"],
     r"task=dashboard dashboard\.entity": ["dashboard.upload=false"],
     r"logger\.wandb\.mode=online": ["logger.wandb.mode=offline"],
     r"model\.weights=imagenet": ["model=resnet10", "model.weights=null"],

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from dccc_lightning.config.build import build_plain
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import evaluation
@@ -18,7 +19,6 @@ from dccc_lightning.metrics.queries import count_queries
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.reports.score_matrix import ScoreMatrix
-from dccc_lightning.tasks.evaluate import _plain_network
 
 
 class Columns:
@@ -238,12 +238,12 @@ def test_a_network_without_a_checkpoint_is_built_for_the_images_that_it_gets(hei
     model = {"_target_": "dccc_lightning.models.embedder.build_embedder",
              "backbone": "vit_small", "weights": None}  # fmt: skip
     settings = {"model": model, "image": {"height": height, "width": width}}
-    embedder = _plain_network(settings, torch.device("cpu"))
+    embedder = build_plain(settings, torch.device("cpu"))
     images = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     assert embedder.embed(images).shape == (2, 384)
     settings["image"]["height"] = 40
     with pytest.raises(UserError, match="image_size must be multiples of 16, got 40 x"):
-        _plain_network(settings, torch.device("cpu"))
+        build_plain(settings, torch.device("cpu"))
 
 
 class TestCommand:

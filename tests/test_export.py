@@ -14,25 +14,26 @@ from PIL import Image
 
 from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.errors import UserError
-from dccc_lightning.inference import checked_export, exporting
-from dccc_lightning.inference.checked_export import export_embedder
+from dccc_lightning.inference import checked_export, exporting, runtimes
+from dccc_lightning.inference.checked_export import Parity, export_embedder
 from dccc_lightning.inference.export_example import ExportExample
-from dccc_lightning.inference.exporting import ABOUT, Parity, runner, to_onnx, to_program, to_pt2
+from dccc_lightning.inference.exporting import ABOUT, to_onnx, to_program, to_pt2
 from dccc_lightning.inference.image_embedder import Origin
 from dccc_lightning.inference.loading import FORMAT, KEY, load_embedder
 from dccc_lightning.inference.model_card import model_card
+from dccc_lightning.inference.runtimes import runner
 from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.reports.label_free import RULE, summarize_label_free
 from dccc_lightning.reports.results import SCORES, summarize_run
-from dccc_lightning.tasks import export as task
 
 MODEL = {"backbone": "resnet10", "width": 0.125, "pooling": "gem", "bn_group_size": 16}
+PARITY = {"mean": 0, "worst": 0, "length": 0}
 ABOUT_IT = {"fingerprint": "abc", "height": 32}
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
-    monkeypatch.setattr(exporting, "MEASURE_SECONDS", 0)
+    monkeypatch.setattr(runtimes, "MEASURE_SECONDS", 0)
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +93,11 @@ def crops(tmp_path):
 
 @pytest.mark.parametrize("file_format", ["onnx", "pt2"])
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_bytes_in_embeddings_out_at_any_batch_size(embedder, contents, file_format, size):
+def test_bytes_in_embeddings_out_at_any_batch_size(embedder, contents, file_format, size, tmp_path):
     pixels = np.random.default_rng(size).integers(0, 256, (size, 3, 32, 16), dtype=np.uint8)
-    theirs = runner(contents[file_format], file_format)(pixels)
+    file = tmp_path / f"model.{file_format}"
+    file.write_bytes(contents[file_format])
+    theirs = runner(file)(pixels)
     ours = embedder.embed(torch.from_numpy(pixels)).numpy()
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
     assert theirs.dtype == np.float32
@@ -134,13 +137,17 @@ def test_the_network_itself_stays_as_it_was(embedder):
 
 def test_parity_sees_direction_and_length():
     ours = np.array([[1, 0], [0.6, 0.8]], np.float32)
-    assert Parity.between(ours, ours).cosine == pytest.approx(1)
+    assert Parity.between(ours, ours).worst == pytest.approx(0, abs=1e-9)
     turned = Parity.between(ours, np.array([[1, 0], [0.8, 0.6]], np.float32))
-    assert turned.cosine == pytest.approx(0.96)
+    assert (turned.mean, turned.worst) == (pytest.approx(0.02), pytest.approx(0.04))
     longer = Parity.between(ours, 2 * ours)
-    assert longer.cosine == pytest.approx(1)
-    assert longer.difference == pytest.approx(1)
-    assert np.isnan(Parity.between(ours, np.full((2, 2), np.nan, np.float32)).cosine)
+    assert (longer.worst, longer.length) == (pytest.approx(0), pytest.approx(1))
+    for wrong in (longer, Parity.between(ours, np.full((2, 2), np.nan, np.float32))):
+        with pytest.raises(UserError, match="disagrees with the module"):
+            wrong.check("model.onnx", "int8", None)
+    turned.check("model.onnx", "f32", 0.05)
+    with pytest.raises(UserError, match=r"limit of int8 is 0\.02 \(limit= sets another\)"):
+        turned.check("model.onnx", "int8", None)
 
 
 def test_the_command_writes_both_with_a_card(command, run_folder, crops):
@@ -154,9 +161,14 @@ def test_the_command_writes_both_with_a_card(command, run_folder, crops):
     assert set(report["files"]) == {"model.onnx", "model.pt2"}
     for name, size in report["files"].items():
         assert Path("out", name).stat().st_size == size
-        assert report["parity"][name]["cosine"] >= 0.9999
+        assert report["parity"][name]["worst"] <= 1e-6
     assert set(report["speed"]) == {"torch", "onnxruntime", "torch.export"}
-    assert all(rate > 0 for rates in report["speed"].values() for rate in rates.values())
+    for times in report["speed"].values():
+        assert list(times) == [
+            "batch 1, 1 thread", "batch 5, 1 thread", "batch 1, 2 threads", "batch 5, 2 threads"
+        ]  # fmt: skip
+        assert min(times.values()) > 0
+    assert report["mAP"] is None
     embedder = load_embedder(run_folder, device="cpu")
     assert report["fingerprint"] == embedder.fingerprint
     loaded = torch.export.load("out/model.pt2", extra_files=(extra := {ABOUT: ""}))
@@ -195,7 +207,7 @@ def exported(embedder, contents, tmp_path_factory):
     (folder / "example.npy").write_bytes(example.embedding_file)
     known = facts() | {"height": 32, "width": 16, "example": {"bgr_cost": example.bgr_cost}}
     known["files"] = {f"model.{name}": len(content) for name, content in contents.items()}
-    known["parity"] = {name: {"cosine": 1, "difference": 0} for name in known["files"]}
+    known["parity"] = dict.fromkeys(known["files"], PARITY)
     (folder / "MODEL_CARD.md").write_text(model_card(embedder.origin, known))
     return folder
 
@@ -253,11 +265,15 @@ def test_an_export_that_disagrees_is_not_written(command, run_folder, crops, mon
         program.state_dict["network.neck.weight"][:9].neg_()
         return to_pt2(program, about)
 
-    monkeypatch.setattr(task, "to_pt2", wrong)
-    outcome = command("task=export", f"ckpt={run_folder}", f"input={crops}", "output=out")
+    monkeypatch.setattr(checked_export, "to_pt2", wrong)
+    arguments = ("task=export", f"ckpt={run_folder}", f"input={crops}", "output=out", "format=pt2")
+    outcome = command(*arguments)
     assert outcome.code == 2
-    assert "model.pt2 disagrees with the module: Parity(cosine=0." in outcome.err
+    assert "model.pt2 disagrees with the module: 1 - cosine is" in outcome.err
     assert not Path("out").exists()
+    outcome = command(*arguments, "limit=1")  # the remedy
+    assert outcome.code == 0, outcome.err
+    assert json.loads(Path("out/export.json").read_text())["parity"]["model.pt2"]["worst"] > 0.01
 
 
 def test_without_the_extra_onnx_is_refused_and_pt2_is_not(command, run_folder, crops, monkeypatch):
@@ -265,8 +281,8 @@ def test_without_the_extra_onnx_is_refused_and_pt2_is_not(command, run_folder, c
     arguments = ("task=export", f"ckpt={run_folder}", f"input={crops}", "output=out")
     outcome = command(*arguments)
     assert outcome.code == 2
-    assert "pip install 'dccc-lightning[export]', or formats=[pt2]" in outcome.err
-    outcome = command(*arguments, "formats=[pt2]")
+    assert "pip install 'dccc-lightning[export]', or format=pt2" in outcome.err
+    outcome = command(*arguments, "format=pt2")
     assert outcome.code == 0, outcome.err
     assert not Path("out/model.onnx").exists()
     assert Path("out/model.pt2").exists()
@@ -276,34 +292,40 @@ def test_without_the_extra_onnx_is_refused_and_pt2_is_not(command, run_folder, c
 def test_an_embedder_is_exported_without_a_run(embedder, crops, tmp_path, file_format):
     images = sorted(crops.iterdir())
     parity = export_embedder(embedder, tmp_path / f"shop.{file_format}", images)
-    assert parity.cosine >= 0.9999
+    assert parity.worst <= 1e-6
     content = (tmp_path / f"shop.{file_format}").read_bytes()
     pixels = np.stack([decode_image(path, 32, 16) for path in images])
-    np.testing.assert_allclose(
-        runner(content, file_format)(pixels), embedder.embed(images), rtol=1e-4, atol=1e-5
-    )
+    theirs = runner(tmp_path / f"shop.{file_format}")(pixels)
+    np.testing.assert_allclose(theirs, embedder.embed(images), rtol=1e-4, atol=1e-5)
     assert embedder.fingerprint.encode() in content
 
 
 def test_an_embedder_is_exported_whole_or_not_at_all(embedder, crops, tmp_path, monkeypatch):
     images, file = sorted(crops.iterdir()), tmp_path / "out.pt2"
     for path, given, message in (
-        (tmp_path / "out.tflite", images, r"path must end in \.onnx or \.pt2"),
+        (tmp_path / "out.tflite", images, r"path must end in \.onnx, \.pt2, \.xml"),
         (file, images[:1], "number of images must be at least 2"),
     ):
         with pytest.raises(ValueError, match=message):
             export_embedder(embedder, path, given)
-    monkeypatch.setattr(checked_export, "LEAST_COSINE", 1.1)
     with pytest.raises(UserError, match="disagrees with the module"):
-        export_embedder(embedder, file, images)
+        export_embedder(embedder, file, images, limit=-1)
+    with pytest.raises(ValueError, match="pt2 is f32 only; choose format=onnx or openvino"):
+        export_embedder(embedder, file, images, "f16")
+    with pytest.raises(ValueError, match="int8: needs calibration images"):
+        export_embedder(embedder, tmp_path / "out.onnx", images, "int8")
     assert not file.exists()
 
 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("formats=tflite", "formats must be one of onnx, pt2, got 'tflite'"),
-        ("formats=[]", "formats must be one or several of onnx, pt2"),
+        ("format=tflite", "format must be one of onnx, pt2, openvino, got 'tflite'"),
+        ("format=[]", "format must be one or several of onnx, pt2, openvino"),
+        ("precision=f64", "precision must be one of f32, f16, int8"),
+        ("precision=f16", "pt2 is f32 only; choose format=onnx or openvino"),
+        ("precision=int8", "calibration= is needed"),
+        ("limit=3", "limit must be at most 2"),
         ("images=1", "images must be at least 2"),
         ("input=elsewhere", "input=elsewhere: neither a folder nor"),
         ("ckpt=null", "ckpt= is needed"),
@@ -323,7 +345,8 @@ def test_mistakes_are_one_line(command, run_folder, crops, argument, message):
 def facts():
     return {
         "fingerprint": "f00", "height": 64, "width": 32, "feature_dim": 8, "parameters": 12,
-        "files": {"model.pt2": 10**6}, "parity": {"model.pt2": {"cosine": 1, "difference": 0}},
+        "files": {"model.pt2": 10**6}, "parity": {"model.pt2": PARITY}, "mAP": None,
+        "precision": "f32", "notes": [],
         "compared": "9 images", "speed": {"torch": {"1": 2.0}}, "machine": "a machine",
         "example": {"bgr_cost": 0.5},
         "preprocessing": {

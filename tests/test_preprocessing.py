@@ -16,9 +16,9 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.inference.bulk_embedding import BulkEmbedding
 from dccc_lightning.inference.checked_export import about, export_embedder
-from dccc_lightning.inference.exporting import runner
 from dccc_lightning.inference.loading import KEY, load_embedder
 from dccc_lightning.inference.model_card import model_card
+from dccc_lightning.inference.runtimes import runner
 from dccc_lightning.models.dialects.families import DIALECTS
 from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.models.layout import NORMALIZATIONS, Layout
@@ -129,7 +129,7 @@ def test_an_export_holds_mean_and_std_of_one_half(run, photographs, tmp_path, fi
     file = tmp_path / f"out.{file_format}"
     export_embedder(embedder, file, photographs)
     pixels = np.stack([decode_image(p, *SIZE, "bilinear") for p in photographs])
-    found = torch.from_numpy(runner(file.read_bytes(), file_format)(pixels))
+    found = torch.from_numpy(runner(file)(pixels))
     torch.testing.assert_close(found, by_hand(network, photographs), atol=1e-5, rtol=1e-4)
     assert about(embedder)["preprocessing"] == embedder.preprocessing
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dccc_lightning.datamodule import ReIDDataModule as ReIDDataModule
     from dccc_lightning.errors import UserError as UserError
     from dccc_lightning.gallery.gallery_index import GalleryIndex as GalleryIndex
+    from dccc_lightning.gallery.store_export import export_gallery as export_gallery
     from dccc_lightning.inference.checked_export import export_embedder as export_embedder
     from dccc_lightning.inference.loading import load_embedder as load_embedder
     from dccc_lightning.losses import ClusterContrastLoss as ClusterContrastLoss
@@ -66,6 +67,7 @@ _PUBLIC = {
     "UserError": "errors",
     "build_embedder": "models.embedder",
     "export_embedder": "inference.checked_export",
+    "export_gallery": "gallery.store_export",
     "jaccard_graph": "clustering.jaccard",
     "knn": "neighbors.nearest",
     "load_embedder": "inference.loading",

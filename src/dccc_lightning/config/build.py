@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
@@ -16,6 +17,8 @@ from dccc_lightning.config.trainer_checks import PROFILERS, check_processes, che
 from dccc_lightning.data.augmentation import BatchAugmentation
 from dccc_lightning.data.records import ReIDDataset
 from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
+from dccc_lightning.inference.loading import usable_device
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.module import DCCCModule
@@ -56,6 +59,20 @@ def build_student(settings: Settings) -> Embedder:
         "model", settings["model"], image_size=(image["height"], image["width"])
     )
     return embedder
+
+
+def build_plain(settings: Settings, device: str | torch.device) -> ImageEmbedder:
+    """Build the network of ``model=`` with its initial weights, for the images of ``image``."""
+    image, student = settings["image"], build_student(settings)
+    origin = Origin(
+        path=str(settings["model"]["weights"]),
+        network="student",
+        model=student.architecture,
+        height=image["height"],
+        width=image["width"],
+        dataset="unknown",
+    )
+    return checked("image", lambda: ImageEmbedder(student, origin, usable_device(device)))
 
 
 def build_module(settings: Settings) -> DCCCModule:

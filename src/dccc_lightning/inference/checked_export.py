@@ -1,7 +1,10 @@
-"""Export of an embedder to a file, verified against the module."""
+"""Export of an embedder to files, compared with the module after saving."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,52 +17,154 @@ from dccc_lightning.common.files import write_atomically
 from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.exporting import (
-    FORMATS,
-    Parity,
-    Run,
+    PRECISIONS,
     require_packages,
-    runner,
     to_onnx,
     to_program,
     to_pt2,
 )
 from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.inference.precision import LIMITS, to_f16, to_int8, to_openvino
+from dccc_lightning.inference.runtimes import Run, runner
 
-LEAST_COSINE = 0.9999
-LARGEST_DIFFERENCE = 0.01
-"""Maximum difference of a component, which unlike the cosine detects wrong lengths."""
+LARGEST_LENGTH = 0.01
+"""Largest difference of an embedding's length from 1, which a cosine does not show."""
+
+SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
+"""Suffix of the file to load, by format."""
+
+Contents = dict[str, dict[str, bytes]]
+"""Contents of files by name, by the name of the file to load."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Agreement of an exported network with the module, over all images.
+
+    Attributes:
+        mean: Mean of 1 - cosine of the two embeddings of an image.
+        worst: Its maximum.
+        length: Largest difference of a length from that of the module's embedding.
+    """
+
+    mean: float
+    worst: float
+    length: float
+
+    @classmethod
+    def between(cls, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> "Parity":
+        """Compare (N, D) with (N, D).
+
+        >>> Parity.between(np.eye(2, dtype=np.float32), 3 * np.eye(2, dtype=np.float32))
+        Parity(mean=0.0, worst=0.0, length=2.0)
+        """
+        a, b = ours.astype(np.float64), theirs.astype(np.float64)
+        lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+        apart = 1 - (a * b).sum(axis=1) / (lengths[0] * lengths[1])
+        length = float(np.abs(lengths[1] - lengths[0]).max())
+        return cls(float(apart.mean()), float(apart.max()), length)
+
+    def check(self, file: str, precision: str, limit: float | None) -> None:
+        """Raise if the worst image is above ``limit``, by default that of the precision.
+
+        Raises:
+            UserError: It is, or the lengths differ.
+        """
+        largest = LIMITS[precision] if limit is None else limit
+        if not (self.worst <= largest and self.length <= LARGEST_LENGTH):
+            raise UserError(
+                f"{file} disagrees with the module: 1 - cosine is {self.mean:.1e} on average and "
+                f"{self.worst:.1e} for the worst image, lengths differ by {self.length:.1e}; the "
+                f"limit of {precision} is {largest:g} (limit= sets another); nothing was written"
+            )
 
 
 def export_embedder(
     embedder: ImageEmbedder,
     path: str | os.PathLike[str],
     images: Sequence[str | os.PathLike[str]],
+    precision: str = "f32",
+    calibration: Sequence[str | os.PathLike[str]] = (),
+    limit: float | None = None,
 ) -> Parity:
-    """Export an embedder to ONNX or ``torch.export``, and return the agreement with the module.
+    """Export an embedder to a file, and return the agreement with the module.
 
     Args:
         embedder: Embedder from ``load_embedder``.
-        path: Path ending in ``.onnx`` or ``.pt2``; an existing file is replaced.
+        path: Path ending in ``.onnx``, ``.pt2`` or, for OpenVINO, ``.xml``, which gets a ``.bin``
+            beside it; existing files are replaced.
         images: At least two image files for the comparison.
+        precision: ``f32``, ``f16`` or ``int8``; a ``.pt2`` is always ``f32``.
+        calibration: Image files from which the ranges of ``int8`` are taken.
+        limit: Largest 1 - cosine of an image; None for that of the precision in ``LIMITS``.
 
     Raises:
         UserError: A package is missing, the network cannot be exported, an image cannot be read, or
             the file disagrees with the module; nothing is written then.
-        ValueError: The path has another ending, or there are less than two images.
+        ValueError: The path has another ending, there are less than two images, or the precision
+            does not fit.
     """
     file = checks.path("path", path)
-    file_format = file.suffix.removeprefix(".")
-    if file_format not in FORMATS:
-        raise ValueError(f"path must end in {' or '.join(f'.{n}' for n in FORMATS)}, got {path}")
+    formats = [name for name, suffix in SUFFIXES.items() if suffix == file.suffix]
+    if not formats:
+        raise ValueError(f"path must end in {', '.join(SUFFIXES.values())}, got {path}")
     checks.integer("the number of images", len(images), 2)
-    require_packages([file_format])
+    check_precision(formats, precision, len(calibration))
+    require_packages(formats, precision)
     pixels = decoded(images, embedder)
-    write = {"onnx": to_onnx, "pt2": to_pt2}[file_format]
-    content = write(to_program(embedder), about(embedder))
-    ours = embedder.embed(torch.from_numpy(pixels)).numpy()
-    _, parity = compared(content, file_format, pixels, ours)
-    write_atomically(file, content)
+    ranges = decoded(calibration, embedder) if calibration else None
+    (contents,) = written(embedder, formats, precision, ranges).values()
+    with TemporaryDirectory() as folder:
+        saved = [Path(folder) / f"{file.stem}{Path(name).suffix}" for name in contents]
+        for place, content in zip(saved, contents.values(), strict=True):
+            place.write_bytes(content)
+        run = runner(saved[0])
+        ours = embedder.embed(torch.from_numpy(pixels)).numpy()
+        parity = Parity.between(ours, embedded(run, pixels))
+        parity.check(file.name, precision, limit)
+        for place in reversed(saved):
+            write_atomically(file.parent / place.name, place.read_bytes())
     return parity
+
+
+def check_precision(formats: Sequence[str], precision: str, calibration: int) -> None:
+    """Check a precision.
+
+    Raises:
+        ValueError: It is unknown, not available in a format, or lacks images.
+    """
+    checks.choice("precision", precision, PRECISIONS)
+    if precision != "f32" and "pt2" in formats:
+        raise ValueError(f"precision={precision}: pt2 is f32 only; choose format=onnx or openvino")
+    if precision == "int8" and not calibration:
+        raise ValueError("precision=int8: needs calibration images of the cameras in question")
+
+
+def written(
+    embedder: ImageEmbedder,
+    formats: Sequence[str],
+    precision: str,
+    calibration: NDArray[np.uint8] | None,
+) -> Contents:
+    """Export a network in one precision to several formats.
+
+    Raises:
+        UserError: The network cannot be exported.
+    """
+    described = about(embedder) | {"precision": precision}
+    program = to_program(embedder)
+    contents: Contents = {}
+    if "pt2" in formats:
+        contents["model.pt2"] = {"model.pt2": to_pt2(program, described)}
+    if {"onnx", "openvino"} & set(formats):
+        full = to_onnx(program, described)
+        reduced = full if calibration is None else to_int8(full, calibration)
+        if "openvino" in formats:
+            contents["model.xml"] = to_openvino(reduced, described, halves=precision == "f16")
+        if "onnx" in formats:
+            half = to_f16(full) if precision == "f16" else reduced
+            contents["model.onnx"] = {"model.onnx": half}
+    return {name: contents[name] for name in sorted(contents)}
 
 
 def about(embedder: ImageEmbedder) -> dict[str, Any]:
@@ -82,19 +187,13 @@ def decoded(paths: Sequence[str | os.PathLike[str]], embedder: ImageEmbedder) ->
     return np.stack([decode_image(path, *resizing) for path in paths])
 
 
-def compared(
-    content: bytes, file_format: str, pixels: NDArray[np.uint8], ours: NDArray[np.float32]
-) -> tuple[Run, Parity]:
-    """Load an exported network and compare its embeddings with ``ours``.
+def embedded(run: Run, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Embed images in two batch sizes."""
+    return np.concatenate([run(pixels[:1]), run(pixels[1:])])
 
-    Raises:
-        UserError: They disagree.
-    """
-    run = runner(content, file_format)
-    theirs = np.concatenate([run(pixels[:1]), run(pixels[1:])])  # two batch sizes
-    parity = Parity.between(ours, theirs)
-    if not (parity.cosine >= LEAST_COSINE and parity.difference <= LARGEST_DIFFERENCE):
-        raise UserError(
-            f"model.{file_format} disagrees with the module: {parity}; nothing was written"
-        )
-    return run, parity
+
+def save(folder: Path, contents: Mapping[str, Mapping[str, bytes]]) -> None:
+    """Write the files of an export into a folder."""
+    for files in contents.values():
+        for name, content in reversed(list(files.items())):
+            write_atomically(folder / name, content)

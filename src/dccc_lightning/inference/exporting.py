@@ -3,16 +3,11 @@
 import copy
 import io
 import json
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
@@ -21,16 +16,12 @@ from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 
-FORMATS = ("onnx", "pt2")
+FORMATS = ("onnx", "pt2", "openvino")
 INPUT, OUTPUT = "images", "embeddings"
 ABOUT = "dccc_lightning.json"
 """Name of the extra file in a ``.pt2`` that describes the network."""
 
-MEASURE_SECONDS = 1.0
-"""Minimum duration of each measurement of throughput."""
-
-Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Function that runs an exported network: (B, 3, H, W) to (B, D)."""
+PRECISIONS = ("f32", "f16", "int8")
 
 
 class WithNormalization(nn.Module):
@@ -66,18 +57,21 @@ class WithNormalization(nn.Module):
         return F.normalize(embeddings, dim=1)
 
 
-def require_packages(formats: Sequence[str]) -> None:
+def require_packages(formats: Sequence[str], precision: str = "f32") -> None:
     """Check that the packages for writing and checking ``formats`` are installed.
 
     Raises:
         UserError: A package is missing.
     """
-    needed = ("onnx", "onnxscript", "onnxruntime") if "onnx" in formats else ()
-    missing = [name for name in needed if find_spec(name) is None]
+    needed = [] if set(formats) <= {"pt2"} else ["onnx", "onnxscript", "onnxruntime"]
+    further = ["openvino"] if "openvino" in formats else []
+    further += ["onnxconverter_common"] if precision == "f16" and "onnx" in formats else []
+    missing = [name for name in (*needed, *further) if find_spec(name) is None]
     if missing:
+        extra = "runtimes" if set(missing) & set(further) else "export"
         raise UserError(
-            f"formats: onnx needs {', '.join(missing)}: pip install 'dccc-lightning[export]', or "
-            "formats=[pt2]"
+            f"format: needs {', '.join(missing)}: pip install 'dccc-lightning[{extra}]', or "
+            "format=pt2"
         )
 
 
@@ -140,62 +134,3 @@ def to_onnx(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     content: bytes = model.SerializeToString()
     return content
-
-
-def runner(content: bytes, file_format: str) -> Run:
-    """Load an exported network without this package's code, on the CPU with torch's threads."""
-    if file_format == "pt2":
-        network = torch.export.load(io.BytesIO(content)).module()
-
-        def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            with torch.no_grad():
-                embeddings: NDArray[np.float32] = network(torch.from_numpy(images)).numpy()
-            return embeddings
-
-        return run
-    import onnxruntime  # noqa: PLC0415  # of the export extra
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-    def run_onnx(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        embeddings: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
-        return embeddings
-
-    return run_onnx
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Agreement of an exported network with the module, over all images.
-
-    Attributes:
-        cosine: Minimum cosine of the two embeddings of an image.
-        difference: Maximum absolute difference of components, which includes lengths.
-    """
-
-    cosine: float
-    difference: float
-
-    @classmethod
-    def between(cls, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> "Parity":
-        """Compare (N, D) with (N, D).
-
-        >>> Parity.between(np.eye(2, dtype=np.float32), 3 * np.eye(2, dtype=np.float32))
-        Parity(cosine=1.0, difference=2.0)
-        """
-        a, b = ours.astype(np.float64), theirs.astype(np.float64)
-        cosines = (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-        return cls(float(cosines.min()), float(np.abs(a - b).max()))
-
-
-def images_per_second(run: Run, images: NDArray[np.uint8]) -> float:
-    """Measure the throughput as the median over repeated runs, without the first."""
-    run(images)
-    times: list[float] = []
-    while sum(times) < MEASURE_SECONDS or len(times) < 3:
-        start = time.perf_counter()
-        run(images)
-        times.append(time.perf_counter() - start)
-    return len(images) / statistics.median(times)

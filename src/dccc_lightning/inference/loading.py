@@ -18,7 +18,7 @@ from dccc_lightning.models.catalog import OWN
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.foreign_objects import ForeignObjectError, load_tensors
 from dccc_lightning.models.state_files import KEY
-from dccc_lightning.models.weight_formats import describe_file
+from dccc_lightning.models.weight_formats import describe_file, is_safetensors
 from dccc_lightning.models.weights import BUNDLED
 
 __all__ = ["ImageEmbedder", "Origin", "load_embedder"]
@@ -28,6 +28,11 @@ BETTER = "network"
 
 FORMAT = 1
 """Newest version of the description that can be read."""
+
+
+class ForeignFileError(UserError):
+    """A file of weights of another repository, which does not describe its network."""
+
 
 _PREFIXES = {"teacher": "teacher.network.", "student": "student."}
 _NOT_BUILT = ("_target_", "weights", "dialect", "freeze")
@@ -71,13 +76,13 @@ def load_embedder(
             kind: a gallery of them is searched with ``rotations=4`` only.
 
     Raises:
-        UserError: The file is missing, damaged, not of this package, or does not contain the
-            network, or ``backbone`` is missing or not needed.
+        UserError: The file is missing, damaged, not of this package (``ForeignFileError``), or
+            does not contain the network, or ``backbone`` is missing or not needed.
         ValueError: ``network``, ``device`` or ``rotations`` is invalid.
     """
     checks.choice("network", network, NETWORKS)
     ranges.rotations(rotations)
-    where = _device(device)
+    where = usable_device(device)
     bundled = os.fspath(path) == "bundled"
     file = Path(str(_BUNDLED_FILE)) if bundled else find_checkpoint(Path(path).expanduser())
     content = _read(file)
@@ -85,11 +90,17 @@ def load_embedder(
     chosen = _better(content, networks) if network == "auto" else network
     if chosen not in networks:
         raise UserError(f"{file}: contains no {chosen}; choose network={next(iter(networks))}")
+    _check_own(file, content, networks[chosen])
     origin = _BUNDLED if bundled else _origin(file, content, chosen)
     return ImageEmbedder(_build(origin, networks[chosen], backbone), origin, where, rotations)
 
 
-def _device(device: str | torch.device) -> torch.device:
+def usable_device(device: str | torch.device) -> torch.device:
+    """Return a device, for ``auto`` the GPU if available.
+
+    Raises:
+        ValueError: It cannot be used.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -101,6 +112,8 @@ def _device(device: str | torch.device) -> torch.device:
 
 
 def _read(file: Path) -> Mapping[Any, Any]:
+    if is_safetensors(file):
+        raise ForeignFileError(f"{file}: safetensors have no description of a network")
     try:
         content, _ = load_tensors(file, mmap=True)
     except ForeignObjectError as error:
@@ -128,6 +141,14 @@ def _networks(content: Mapping[Any, Any]) -> dict[str, dict[str, Tensor]]:
         for network, prefix in _PREFIXES.items()
     }
     return {name: held for name, held in networks.items() if held} or {"student": tensors}
+
+
+def _check_own(file: Path, content: Mapping[Any, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise for a file that is not of this package: neither a description nor its neck."""
+    if not content.get(KEY) and not any(name.startswith("neck.") for name in tensors):
+        raise ForeignFileError(
+            f"{file}: has no description of its network, so it is not of this package"
+        )
 
 
 def _better(content: Mapping[Any, Any], networks: Mapping[str, Any]) -> str:

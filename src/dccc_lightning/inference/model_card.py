@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from dccc_lightning.inference.image_embedder import Origin
+from dccc_lightning.inference.usage_code import RUNS
 from dccc_lightning.reports.label_free import FIGURES
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, cell, noted
 
@@ -49,27 +50,6 @@ _LIMITS = """\
 - A cosine is not a probability: choose a threshold on images of the cameras in question.
 - Crops of several people, of body parts, or without people get an embedding like any other.
 """
-
-
-_RUNS = {
-    "model.onnx": """\
-```python
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx")
-(embeddings,) = session.run(["embeddings"], {"images": images})
-```
-""",
-    "model.pt2": """\
-```python
-import torch
-
-network = torch.export.load("model.pt2").module()
-embeddings = network(torch.from_numpy(images)).detach().numpy()
-```
-""",
-}
-"""Code that runs each file."""
 
 
 def model_card(
@@ -134,7 +114,7 @@ def _usage(facts: Mapping[str, Any]) -> str:
     mean, std = (" ".join(f"{value:g}" for value in given[key]) for key in ("mean", "std"))
     order = ", after reversing the channels to BGR" if given["colour"] == "bgr" else ""
     bgr_cost = facts["example"]["bgr_cost"]
-    runs = "\n".join(code for name, code in _RUNS.items() if name in facts["files"])
+    runs = "\n".join(code for name, code in RUNS.items() if name in facts["files"])
     return f"""\
 {_table(("file", "size"), rows)}
 Input `images`: (B, 3, {facts["height"]}, {facts["width"]}) uint8, RGB, any B. Output `embeddings`:
@@ -255,19 +235,26 @@ def _one_run(origin: Origin, results: Mapping[str, Any]) -> str:
 
 def _agreement(facts: Mapping[str, Any]) -> str:
     compared = [
-        (name, f"{found['cosine']:.7f}", f"{found['difference']:.1e}")
+        (name, f"{found['mean']:.1e}", f"{found['worst']:.1e}", *_change(facts, name))
         for name, found in facts["parity"].items()
     ]
     speed = [
-        (name, *(f"{rate:,.0f}" for rate in rates.values()))
-        for name, rates in facts["speed"].items()
+        (name, *(f"{time:.2f}" for time in times.values()))
+        for name, times in facts["speed"].items()
     ]
-    batches = [f"images/s, batch {size}" for size in next(iter(facts["speed"].values()))]
+    batches = [f"ms an image, {size}" for size in next(iter(facts["speed"].values()))]
+    heads = ["", "1 - cosine, mean", "worst", *(["change of mAP, points"] if facts["mAP"] else [])]
     return (
-        f"Compared with the module of dccc-lightning on {facts['compared']}:\n\n"
-        f"{_table(('', 'smallest cosine', 'largest difference'), compared)}\n"
+        f"Precision {facts['precision']}. Compared with the module of dccc-lightning on "
+        f"{facts['compared']}:\n\n{_table(heads, compared)}\n"
         f"Measured on {facts['machine']}:\n\n{_table(('', *batches), speed)}"
+        + "".join(f"\n{note}.\n" for note in facts["notes"])
     )
+
+
+def _change(facts: Mapping[str, Any], name: str) -> list[str]:
+    scores = facts["mAP"]
+    return [f"{100 * (scores[name] - scores['module']):+.2f}"] if scores else []
 
 
 def _licence(origin: Origin, licence: str | None) -> str:

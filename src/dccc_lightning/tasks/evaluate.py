@@ -11,11 +11,11 @@ import torch
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.files import write_atomically, write_json
-from dccc_lightning.config.build import build_student
+from dccc_lightning.config.build import build_plain
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.config.processes import check_devices
 from dccc_lightning.inference.evaluation import EvaluationOptions, evaluate_networks
-from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
+from dccc_lightning.inference.image_embedder import ImageEmbedder
 from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.metrics.queries import count_queries
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
@@ -107,7 +107,7 @@ def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
     device = torch.device("cuda" if on_gpu else "cpu")
     paths = checkpoints_of(settings)
     if not paths:
-        plain = _plain_network(settings, device)
+        plain = build_plain(settings, device)
         name = plain.origin.model.get("backbone", "network")
         return {f"{name}, {settings['model']['weights'] or 'random'} weights": plain}
     backbone = own_backbone(settings)
@@ -115,20 +115,6 @@ def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
         path: checked("ckpt", partial(load_embedder, path, settings["network"], device, backbone))
         for path in paths
     }
-
-
-def _plain_network(settings: Settings, device: torch.device) -> ImageEmbedder:
-    """Build the network of ``model=`` with its initial weights."""
-    image, student = settings["image"], build_student(settings)
-    origin = Origin(
-        path=str(settings["model"]["weights"]),
-        network="student",
-        model=student.architecture,
-        height=image["height"],
-        width=image["width"],
-        dataset="unknown",
-    )
-    return checked("image", lambda: ImageEmbedder(student, origin, device))
 
 
 def _described(embedder: ImageEmbedder) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dccc_lightning.common import checks
+from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.preflight import build_dataset
 from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split
@@ -23,17 +24,31 @@ SPLITS = ("train", "query", "gallery", "all")
 def embedder_of(settings: Settings, device: str) -> "ImageEmbedder":
     """Load the network of ``ckpt`` and ``network``.
 
+    A file of another repository is loaded into the network of ``model``, by the rules of
+    ``model.weights``, for images of the size ``image``.
+
     Raises:
         UserError: ``ckpt`` is not set, or the network cannot be loaded.
     """
     check_checkpoint(settings)
 
-    from dccc_lightning.inference.loading import load_embedder
+    from dccc_lightning.inference.loading import ForeignFileError, load_embedder
 
-    backbone = own_backbone(settings)
-    return checked(
-        "ckpt", lambda: load_embedder(str(settings["ckpt"]), settings["network"], device, backbone)
-    )
+    path, backbone = str(settings["ckpt"]), own_backbone(settings)
+    try:
+        return checked("ckpt", lambda: load_embedder(path, settings["network"], device, backbone))
+    except ForeignFileError:
+        from dccc_lightning.config.build import build_plain
+
+        embedder = build_plain(
+            {**settings, "model": {**settings["model"], "weights": path}}, device
+        )
+        CONSOLE.print(
+            f"{path}: a file of another repository, with images of {embedder.height} x "
+            f"{embedder.width} by image.height and image.width; compare its preprocessing with "
+            "task=verify"
+        )
+        return embedder
 
 
 def own_backbone(settings: Settings) -> "nn.Module | None":

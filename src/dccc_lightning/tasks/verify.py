@@ -19,6 +19,8 @@ from dccc_lightning.data.datasets.file_names import shown
 from dccc_lightning.data.datasets.official_counts import CountWarning, Facts
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
+from dccc_lightning.tasks.inputs import check_checkpoint
+from dccc_lightning.tasks.preprocessing_check import check_preprocessing
 
 RESULT = "verify.json"
 EXAMPLES = 3
@@ -29,7 +31,8 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
     """Examine a dataset and write verify.json.
 
     Args:
-        settings: Composed configuration; only ``dataset`` is used.
+        settings: Composed configuration; ``dataset``, and ``ckpt`` for a comparison of the
+            preprocessing of its network.
         output: Folder to write verify.json to.
 
     Returns:
@@ -40,6 +43,8 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
             layout, or a split is empty.
     """
     start = time.perf_counter()
+    if settings["ckpt"] is not None:
+        check_checkpoint(settings)
     dataset = build_dataset(settings["dataset"])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -52,6 +57,9 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
     results = summarize(splits, report, time.perf_counter() - start)
     write_json(output / RESULT, results)
     show(splits, report)
+    if settings["ckpt"] is not None:
+        results["preprocessing"] = check_preprocessing(settings, splits)
+        write_json(output / RESULT, results)
     if report.errors:
         raise UserError(
             f"{splits.name} in {shown(splits.root)} is not fit: {'; '.join(report.errors)}; "

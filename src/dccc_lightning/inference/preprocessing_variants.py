@@ -1,0 +1,153 @@
+"""Comparison of plausible preprocessings of a network, to make a wrong one visible."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.metrics.mean_ap_among import mean_ap_among
+from dccc_lightning.models.input_normalization import input_layer
+from dccc_lightning.models.layout import COLOURS, NORMALIZATIONS
+from dccc_lightning.neighbors.collapse import mean_cosine
+
+NEIGHBORS = 5
+"""Number of nearest images that are compared with those of the mirror image."""
+
+SIZES = ((256, 128), (384, 128), (224, 224))
+"""Usual sizes of images, height and width."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Preprocessing of a network, and statistics of its embeddings.
+
+    Attributes:
+        normalization: Mean and std, a name of ``NORMALIZATIONS``.
+        colour: ``rgb`` or ``bgr``.
+        height: Height of the images.
+        width: Width of the images.
+        in_use: The network's own preprocessing.
+        spread: Effective number of dimensions: (tr C)^2 / tr C^2 of the covariance C.
+        mean_cosine: Mean cosine of two images.
+        flips: Share of the nearest images that an image and its mirror image have in common.
+        mean_ap: mAP, each image a query among the others; None without identities.
+    """
+
+    normalization: str
+    colour: str
+    height: int
+    width: int
+    in_use: bool = False
+    spread: float = 0.0
+    mean_cosine: float = 0.0
+    flips: float = 0.0
+    mean_ap: float | None = None
+
+
+def variants(embedder: ImageEmbedder) -> list[Variant]:
+    """List the preprocessings to compare, the network's own first."""
+    layout, size = embedder.network.layout, (embedder.height, embedder.width)
+    own = Variant(layout.normalization, layout.colour, *size, in_use=True)
+    rows = [Variant(name, colour, *size) for colour in COLOURS for name in NORMALIZATIONS]
+    others = [r for r in rows if (r.normalization, r.colour) != (own.normalization, own.colour)]
+    is_fixed = getattr(embedder.network.backbone, "positions", None) is not None
+    sizes = [] if is_fixed else [s for s in SIZES if s != size]
+    return [own, *others, *(replace(own, height=h, width=w, in_use=False) for h, w in sizes)]
+
+
+def compare_preprocessings(
+    embedder: ImageEmbedder,
+    paths: Sequence[Path],
+    identities: NDArray[np.int64],
+    cameras: NDArray[np.int64],
+    batch_size: int = 128,
+) -> list[Variant]:
+    """Embed images with each of ``variants`` and measure the embeddings.
+
+    Args:
+        embedder: Network with its own preprocessing; unchanged afterwards.
+        paths: N images, more than ``NEIGHBORS`` + 1.
+        identities: (N,) identities, negative if unknown.
+        cameras: (N,) cameras, negative if unknown.
+        batch_size: Number of images per step.
+    """
+    found = []
+    pixels: dict[tuple[int, int], Tensor] = {}
+    for variant in variants(embedder):
+        size = variant.height, variant.width
+        if size not in pixels:
+            pixels = {size: _decoded(embedder, paths, size, batch_size)}
+        with _preprocessed(embedder, variant):
+            rows = embedder.embed(pixels[size], batch_size)
+            mirrored = embedder.embed(pixels[size].flip(3), batch_size)
+        found.append(
+            replace(
+                variant,
+                spread=effective_dimensions(rows),
+                mean_cosine=mean_cosine(rows),
+                flips=shared_neighbors(rows, mirrored),
+                mean_ap=mean_ap_among(rows, identities, cameras),
+            )
+        )
+    return found
+
+
+def effective_dimensions(rows: Tensor) -> float:
+    """Return the participation ratio of the covariance of (N, D) rows.
+
+    >>> round(effective_dimensions(torch.eye(3).repeat(5, 1)), 3)
+    2.0
+    """
+    centered = rows.double() - rows.double().mean(dim=0)
+    covariance = centered.T @ centered
+    total = float(covariance.square().sum())
+    return float(covariance.trace()) ** 2 / total if total else 0.0
+
+
+def shared_neighbors(rows: Tensor, mirrored: Tensor) -> float:
+    """Return the mean share of nearest rows common to a row and the same row of ``mirrored``."""
+    k = min(NEIGHBORS, len(rows) - 1)
+    nearest = []
+    for queries in (rows, mirrored):
+        cosines = queries @ rows.T
+        cosines.fill_diagonal_(-2)
+        nearest.append(cosines.topk(k, dim=1).indices)
+    common = (nearest[0][:, :, None] == nearest[1][:, None, :]).any(dim=2)
+    return float(common.float().mean())
+
+
+def _decoded(
+    embedder: ImageEmbedder, paths: Sequence[Path], size: tuple[int, int], batch_size: int
+) -> Tensor:
+    images = []
+    own = embedder.height, embedder.width
+    embedder.height, embedder.width = size
+    try:
+        for batch in embedder.decode(paths, batch_size):
+            for image in batch:
+                if isinstance(image, Exception):
+                    raise image
+                images.append(torch.from_numpy(image))
+    finally:
+        embedder.height, embedder.width = own
+    return torch.stack(images)
+
+
+@contextmanager
+def _preprocessed(embedder: ImageEmbedder, variant: Variant) -> Iterator[None]:
+    """Give a network another preprocessing for a while."""
+    network = embedder.network
+    own = network.normalization, embedder.height, embedder.width
+    layout = replace(network.layout, normalization=variant.normalization, colour=variant.colour)
+    network.normalization = input_layer(layout).to(embedder.device)
+    embedder.height, embedder.width = variant.height, variant.width
+    try:
+        yield
+    finally:
+        network.normalization, embedder.height, embedder.width = own
