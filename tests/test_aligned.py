@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dccc_lightning import build_embedder, export_embedder, load_embedder
+from dccc_lightning import GalleryIndex, build_embedder, export_embedder, load_embedder
 from dccc_lightning.data.decoding import resize_image
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
@@ -249,3 +249,12 @@ def test_turns_of_images_that_are_not_square_are_not_exported(tmp_path, photogra
             load_embedder("bundled", rotations=4), tmp_path / "model.pt2", [tmp_path / "a.png"] * 2
         )
     assert not (tmp_path / "model.pt2").exists()
+
+
+def test_a_gallery_of_other_rotations_is_refused(photograph):
+    turned, plain = load_embedder("bundled", rotations=4), load_embedder("bundled")
+    for own, other in ((turned, plain), (plain, turned)):
+        gallery = GalleryIndex.build(own.embed(photograph), ["a.png"], fingerprint=own.fingerprint)
+        gallery.search(own.embed(photograph), 1, fingerprint=own.fingerprint)
+        with pytest.raises(UserError, match="the gallery was embedded by the model"):
+            gallery.search(other.embed(photograph), 1, fingerprint=other.fingerprint)

@@ -29,10 +29,10 @@ Neighbors = tuple[Floats, Ints]
 
 _log = logging.getLogger(__name__)
 
-CANDIDATES = 5
+CANDIDATES = 10
 """Candidates from the mean embeddings per neighbour, at least ``_FEWEST``."""
 
-_FEWEST = 160
+_FEWEST = 256
 _BLOCK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 29}
 
 _CLOSE = 1e-3
