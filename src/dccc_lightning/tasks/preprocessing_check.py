@@ -133,7 +133,7 @@ def verdict(rows: "Sequence[Variant]", images: int) -> str:
             )
         return (
             f"verdict: {name_of(best)} ranks {100 * gain:.1f} points of mAP better than the "
-            f"preprocessing in use, which is probably wrong; {remedy(best)}"
+            f"preprocessing in use; of few identities this can be chance; to try it, {remedy(best)}"
         )
     best = max(rows, key=lambda row: row.spread / max(row.mean_cosine, 0.01))
     hint = (
