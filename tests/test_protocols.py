@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dccc_lightning.common import ranges
+from dccc_lightning.common import callback_ranges
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.protocol_arrangement import random_order
@@ -265,7 +265,7 @@ def test_market1501_is_bit_for_bit_what_it_was():
 
 
 def test_names_are_those_of_the_settings():
-    assert tuple(PROTOCOLS) == ranges.PROTOCOLS
+    assert tuple(PROTOCOLS) == callback_ranges.PROTOCOLS
     with pytest.raises(ValueError, match="protocol must be one of market1501, single_shot"):
         evaluate_protocol("market", np.eye(2), {}, [0], [1])
     with pytest.raises(ValueError, match=r"labels must be \(2,\)"):

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dccc_lightning.common import ranges
+from dccc_lightning.common import callback_ranges, ranges
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.named_datasets import dataset_settings
 from dccc_lightning.config.trainer_checks import check_trainer
@@ -17,11 +17,11 @@ from dccc_lightning.models.catalog import check_embedder
 Check = Callable[..., object]
 
 CHECKS: Mapping[str, Check] = {
-    "training.callbacks.cluster_files.ClusterFiles": ranges.cluster_files,
-    "training.callbacks.evaluation_interval.EvaluationEvery": ranges.evaluation,
-    "training.callbacks.loss_guard.LossGuard": ranges.loss_guard,
-    "training.callbacks.epoch_panels.Panels": ranges.panels,
-    "training.callbacks.run_checkpoint.RunCheckpoint": ranges.run_checkpoint,
+    "training.callbacks.cluster_files.ClusterFiles": callback_ranges.cluster_files,
+    "training.callbacks.evaluation_interval.EvaluationEvery": callback_ranges.evaluation,
+    "training.callbacks.loss_guard.LossGuard": callback_ranges.loss_guard,
+    "training.callbacks.epoch_panels.Panels": callback_ranges.panels,
+    "training.callbacks.run_checkpoint.RunCheckpoint": callback_ranges.run_checkpoint,
     "clustering.experimental.adaptive.AdaptiveSchedule": ranges.adaptive_schedule,
     "clustering.algorithms.DBSCAN": ranges.cluster_size,
     "clustering.experimental.hdbscan.HDBSCAN": ranges.hdbscan,

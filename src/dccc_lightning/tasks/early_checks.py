@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dccc_lightning.common import checks, ranges
+from dccc_lightning.common import callback_ranges, checks, ranges
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.config.preflight import (
     build_dataset,
@@ -170,7 +170,7 @@ def check_protocol(settings: Settings) -> None:
             raise ValueError(
                 f"rerank must be true, false or ca_jaccard, got {settings['rerank']!r}"
             )
-        ranges.evaluated(**settings["evaluate"])
+        callback_ranges.evaluated(**settings["evaluate"])
         ranges.reranking(**settings["reranking"])
         ranges.camera_reranking(**settings["ca_reranking"])
 

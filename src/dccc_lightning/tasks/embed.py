@@ -42,9 +42,9 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
     file_format, source = settings["format"], source_of(settings)
     checked("settings", lambda: checks.choice("format", file_format, FORMATS), {"format": ""})
     threads, skips = threads_of(settings), skips_unreadable(settings["dataset"]["on_error"])
-    size = batch_size_of(settings)
     check_checkpoint(settings)
     check_devices(settings["trainer"])
+    size = batch_size_of(settings)
 
     from dccc_lightning.inference.bulk_embedding import BulkEmbedding
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.common import ranges
+from dccc_lightning.common import callback_ranges
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.files import write_atomically, write_json
@@ -49,7 +49,9 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     start = time.perf_counter()
     check_training(settings)
     own = settings["pretrain"]
-    checked("pretrain", lambda: ranges.supervised(own["label_smoothing"]), {"pretrain": own})
+    checked(
+        "pretrain", lambda: callback_ranges.supervised(own["label_smoothing"]), {"pretrain": own}
+    )
     dataset = build_dataset(settings["dataset"])
     splits = dataset.splits()
     _identities(splits)

@@ -5,7 +5,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dccc_lightning.common import ranges
+from dccc_lightning.common import callback_ranges
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.models.batchnorm import broadcast_running_statistics
 from dccc_lightning.models.embedder import Embedder
@@ -57,7 +57,7 @@ class SupervisedModule(EvaluatedModule):
         self.embedder = embedder
         self.classifier = nn.Linear(embedder.feature_dim, identities, bias=False)
         self.optimization = optimization
-        ranges.supervised(label_smoothing)
+        callback_ranges.supervised(label_smoothing)
         self.label_smoothing = float(label_smoothing)
 
     def networks(self) -> dict[str, nn.Module]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
 
-from dccc_lightning.common import ranges
+from dccc_lightning.common import callback_ranges
 from dccc_lightning.common.progress import announced
 from dccc_lightning.metrics.cluster_margins import cluster_margins
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
@@ -27,7 +27,7 @@ class ClusterFiles(pl.Callback):
     """
 
     def __init__(self, folder: str | Path, every: int | None = None) -> None:
-        ranges.cluster_files(folder, every)
+        callback_ranges.cluster_files(folder, every)
         self.folder = Path(folder)
         self.every = every
         self._watches = False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from dccc_lightning.common import collectives, ranges
+from dccc_lightning.common import callback_ranges, collectives
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import Splits
 from dccc_lightning.datamodule import ReIDDataModule
@@ -46,7 +46,7 @@ class Panels(EpochRow):
 
     def __init__(self, folder: str | Path, every: int | None = None) -> None:
         self.folder = Path(folder) / "panels"
-        ranges.panels(folder, every)
+        callback_ranges.panels(folder, every)
         self.every = None if every is None else int(every)
         self.latest: list[Panel] = []
         self.latest_epoch = -1

@@ -5,7 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import Callback
 
-from dccc_lightning.common import ranges
+from dccc_lightning.common import callback_ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.training.retrieval_module import EvaluatedModule
 
@@ -22,7 +22,7 @@ class EvaluationEvery(Callback):
     """
 
     def __init__(self, epochs: int, camera_center: bool = False, protocol: str = "auto") -> None:
-        ranges.evaluation(epochs, camera_center, protocol)
+        callback_ranges.evaluation(epochs, camera_center, protocol)
         self.epochs, self.camera_center, self.protocol = int(epochs), camera_center, protocol
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from dccc_lightning.common import collectives, ranges
+from dccc_lightning.common import callback_ranges, collectives
 from dccc_lightning.common.faults import LostProcessError
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.data.batches import TrainBatch
@@ -46,7 +46,7 @@ class LossGuard(Callback):
 
     def __init__(self, folder: str | Path, policy: str = "stop") -> None:
         self.folder = Path(folder)
-        ranges.loss_guard(folder, policy)
+        callback_ranges.loss_guard(folder, policy)
         self.policy = policy
         self._waiting: deque[Outcome] = deque()
 

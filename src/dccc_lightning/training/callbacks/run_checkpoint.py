@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from dccc_lightning.common import ranges
+from dccc_lightning.common import callback_ranges
 from dccc_lightning.common.files import remove_temporaries
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.ranks import requeue_job
@@ -41,7 +41,7 @@ class RunCheckpoint(Checkpoint):
     ) -> None:
         self.run = Path(folder)
         self.folder = self.run / "checkpoints"
-        ranges.run_checkpoint(folder, every_n_steps)
+        callback_ranges.run_checkpoint(folder, every_n_steps)
         self.every = None if every_n_steps is None else int(every_n_steps)
         self.requeue = requeue
         self._signals = StopSignals()
