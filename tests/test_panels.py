@@ -5,7 +5,6 @@ import html as html_module
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from pytorch_lightning.trainer.states import TrainerFn
 from scipy.sparse import csr_matrix
 
+from browser import CHROMIUM, chromium
 from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.common import progress
@@ -53,7 +53,6 @@ from dccc_lightning.reports.run_page import Report, run_page, write_report
 from dccc_lightning.training.callbacks.epoch_panels import Panels
 from environment import with_modules
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = "</script><img src=x onerror=console.error(1)>"
 BOARDS = {f"clusters/{kind}" for kind in ("largest", "tightest", "loosest", "outliers")}
 ALWAYS = BOARDS | {"map", "distances", "sizes", "flow", "thumbnails/boards", "thumbnails/map"}
@@ -585,18 +584,6 @@ def test_names_of_the_user_stay_text(made):
                           differences=[(EVIL, EVIL, EVIL)], environment={EVIL: EVIL}))  # fmt: skip
     assert "<img src=x" not in page
     assert page.count("</script>") == 2
-
-
-def chromium(tmp_path, page, *more):
-    """Open a page as a browser does; return what it became and what it complained of."""
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             "--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]  # fmt: skip
-    done = subprocess.run(
-        [CHROMIUM, *flags, *more, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
-        capture_output=True, text=True, timeout=200, check=True,
-    )  # fmt: skip
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

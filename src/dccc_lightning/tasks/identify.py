@@ -11,20 +11,23 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.files import replacing, write_atomically, write_json
+from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.identities.identification import Identifier, between_cameras
 from dccc_lightning.identities.identity_folders import link_folders
 from dccc_lightning.identities.identity_table import EMBEDDINGS, STEM, identity_table, order_of
 from dccc_lightning.identities.stable_ids import continued
-from dccc_lightning.metrics.cluster_margins import cluster_margins
+from dccc_lightning.identities.suggestions import doubts, suggestions
+from dccc_lightning.metrics.cluster_margins import Margins, cluster_margins
 from dccc_lightning.metrics.identified_images import identification_scores
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.reports.cluster_table import write_cluster_table
 from dccc_lightning.reports.identity_page import identity_page
 from dccc_lightning.reports.results import versions
+from dccc_lightning.reports.review_page import MOST_IDENTITIES, review_page
 from dccc_lightning.tasks.early_checks import check_identify
-from dccc_lightning.tasks.identify_constraints import constraints_and_names, named, numbered
+from dccc_lightning.tasks.identify_constraints import Decided, decided, named, numbered
 from dccc_lightning.tasks.identify_inputs import WORK, Images, collect
 from dccc_lightning.tasks.identify_rule import Rule, rule_of
 
@@ -33,13 +36,17 @@ Ints = NDArray[np.int64]
 FOLDERS = "folders"
 """Folder of the folders of the identities."""
 
+REVIEW = "review.html"
+"""Page of questions about the identities."""
+
 
 def identify(settings: Settings, output: Path) -> dict[str, Any]:
     """Find the identity of every image of ``input`` or ``index`` and of ``known``.
 
     Args:
         settings: Composed configuration.
-        output: Folder to write identities.parquet, .csv, .html, .json and embeddings.npy to.
+        output: Folder to write identities.parquet, .csv, .html, .json, review.html and
+            embeddings.npy to.
 
     Returns:
         The content of identities.json, which is written last.
@@ -52,12 +59,13 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     rule = rule_of(settings, images.fingerprint)
     cameras = numbered(images.columns["camera"])
     unit = checked("input", lambda: UnitEmbeddings.of(images.rows))
-    constraints, decided = constraints_and_names(settings, images)
+    decisions = decided(settings, images)
+    given = decisions.constraints
     with announced("finding identities"):
         identifier = Identifier(**rule.arguments)
         labels = checked(
             "settings",
-            lambda: identifier(unit, cameras, constraints.groups, constraints.apart),
+            lambda: identifier(unit, cameras, given.groups, given.apart),
         )
         margins = cluster_margins(labels, unit)
     known = images.known
@@ -65,7 +73,9 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     earlier = [before.get(path) for path in images.paths]
     found = continued(labels, earlier, () if known is None else known.used)
     identities = [found.ids[label] for label in labels]
-    names = named(identities, _names({} if known is None else known.names, found.retired), decided)
+    names = named(
+        identities, _names({} if known is None else known.names, found.retired), decisions.names
+    )
     table = identity_table(
         images.paths,
         images.columns,
@@ -92,7 +102,9 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
         "ids_without_images": sorted(set(() if known is None else known.used) - set(found.ids)),
         "versions": versions(),
     }
-    _write(output, table, unit, results, f"identities of {output.name}", settings["folders"])
+    with announced("choosing questions"):
+        review = _review(output, table, unit, labels, margins, decisions, cameras)
+    _write(output, table, unit, results, review, settings["folders"])
     CONSOLE.print(_summary(results, rule, pairs))
     return results
 
@@ -118,12 +130,37 @@ def _scores(images: Images, labels: Ints) -> dict[str, float]:
     return {name: round(value, 6) for name, value in identification_scores(labels, true).items()}
 
 
+def _review(
+    output: Path,
+    table: pa.Table,
+    unit: UnitEmbeddings,
+    labels: Ints,
+    margins: Margins,
+    decisions: Decided,
+    cameras: Ints,
+) -> str:
+    """Return the page of questions."""
+    sessions, frames = table["session"].to_pylist(), table["frame"].to_pylist()
+    moments = [
+        None if frame is None else (session, frame)
+        for session, frame in zip(sessions, frames, strict=True)
+    ]
+    found = suggestions(unit, labels, margins, decisions.constraints, cameras, moments)
+    first = np.unique(labels, return_index=True)[1]
+    most_doubtful = doubts(labels, margins, cameras, moments)[:MOST_IDENTITIES]
+    again = f"task=identify {path_argument('known', output)} decisions=decisions.csv output=NEW"
+    return review_page(
+        table, f"review of {output.name}", again, found, first[most_doubtful].tolist(),
+        decisions.constraints, decisions.rows,
+    )  # fmt: skip
+
+
 def _write(
     output: Path,
     table: pa.Table,
     unit: UnitEmbeddings,
     results: dict[str, Any],
-    title: str,
+    review: str,
     folders: bool,
 ) -> None:
     """Write all files, each complete or as it was, and the summary last."""
@@ -131,7 +168,9 @@ def _write(
         with replacing(output / EMBEDDINGS) as file:
             np.save(file, unit.rows, allow_pickle=False)
         write_cluster_table(output / STEM, table)
-        write_atomically(output / f"{STEM}.html", identity_page(table, title).encode())
+        page = identity_page(table, f"identities of {output.name}")
+        write_atomically(output / f"{STEM}.html", page.encode())
+        write_atomically(output / REVIEW, review.encode())
         if folders:
             link_folders(output / FOLDERS, table["path"].to_pylist(), table["identity"].to_pylist())
         write_json(output / f"{STEM}.json", results)

@@ -1,9 +1,11 @@
 """Constraints of ``task=identify``: tracklets of the images, and decisions of a person."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.constraint_file import read_decisions
+from dccc_lightning.clustering.constraint_file import DIFFERENT, NAME, SAME, read_decisions
 from dccc_lightning.clustering.constraints import Constraints
 from dccc_lightning.clustering.tracklets import tracklet_links
 from dccc_lightning.common.console import CONSOLE, counted
@@ -16,8 +18,22 @@ from dccc_lightning.tasks.inputs import path_of
 Ints = NDArray[np.int64]
 
 
-def constraints_and_names(settings: Settings, images: Images) -> tuple[Constraints, dict[int, str]]:
-    """Return the constraints, and names by image.
+class Decided(NamedTuple):
+    """Constraints of images, and the decisions among them.
+
+    Attributes:
+        constraints: Of tracklets and decisions.
+        names: Names by image.
+        rows: Decisions (image, decision, image or name).
+    """
+
+    constraints: Constraints
+    names: dict[int, str]
+    rows: list[tuple[int, str, int | str]]
+
+
+def decided(settings: Settings, images: Images) -> Decided:
+    """Return the constraints and names that tracklets and decisions give.
 
     Raises:
         UserError: The decisions are invalid, about other images, or contradict each other.
@@ -33,7 +49,7 @@ def constraints_and_names(settings: Settings, images: Images) -> tuple[Constrain
         names=sorted({name for name in tracklets if name is not None}),
     )
     if settings["decisions"] is None:
-        return Constraints.of(images.paths, same, different), {}
+        return Decided(Constraints.of(images.paths, same, different), {}, [])
     decisions = read_decisions(path_of(settings, "decisions"), images.paths)
     if decisions.absent:
         CONSOLE.print(
@@ -41,7 +57,13 @@ def constraints_and_names(settings: Settings, images: Images) -> tuple[Constrain
             "left out, about images that are not here"
         )
     links = same.joined(decisions.same), different.joined(decisions.different)
-    return Constraints.of(images.paths, *links), decisions.names
+    rows: list[tuple[int, str, int | str]] = [
+        (int(first), kind, int(second))
+        for kind, pairs in ((SAME, decisions.same), (DIFFERENT, decisions.different))
+        for first, second in zip(pairs.first, pairs.second, strict=True)
+    ]
+    rows += [(image, NAME, name) for image, name in decisions.names.items()]
+    return Decided(Constraints.of(images.paths, *links), decisions.names, rows)
 
 
 def named(identities: list[str], given: dict[str, str], decided: dict[int, str]) -> dict[str, str]:
