@@ -49,6 +49,12 @@ def boxes(video: SyntheticVideo, file: str, names: Mapping[str, str] | None = No
         if names is not None:
             tracks = [names.get(track) for track in tracks]
         table = table.append_column("camera", pa.array([camera] * len(table)))
+        frames = table["frame"].to_pylist()
+        seen: set[tuple[int, str]] = set()
+        for at, here in enumerate(zip(frames, tracks, strict=True)):
+            if here in seen:  # nobody is there twice: the second box is of an identity of its own
+                tracks[at] = None
+            seen.add(here)
         tables.append(table.append_column("identity", pa.array(tracks, pa.string())))
     return pa.concat_tables([table.select(COLUMNS) for table in tables])
 

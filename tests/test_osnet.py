@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.inference.exporting import runner, to_onnx, to_program, to_pt2
+from dccc_lightning.inference.exporting import to_onnx, to_program, to_pt2
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
+from dccc_lightning.inference.runtimes import runner
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.dialects.families import recognize
 from dccc_lightning.models.embedder import build_embedder
@@ -195,5 +196,7 @@ def test_it_is_exported(tmp_path):
     pixels = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
     wanted = embedder.embed(pixels).numpy()
     for file_format, content in (("onnx", to_onnx(program, {})), ("pt2", to_pt2(program, {}))):
-        theirs = runner(content, file_format)(pixels.numpy())
+        file = tmp_path / f"model.{file_format}"
+        file.write_bytes(content)
+        theirs = runner(file)(pixels.numpy())
         assert abs(theirs - wanted).max() < 1e-4
