@@ -44,7 +44,7 @@ NOT_RUN = {
 PLACEHOLDERS = {
     "DATA": "data", "PATH": "data", "CROPS": "crops", "QUERIES": "queries", "FOLDER": "started",
     "FILE": "weights.pth", "PROJECT": "people", "A": "runs/first", "B": "runs/second",
-    "PARTITION": "a100", "MARKET": "market",
+    "PARTITION": "a100", "MARKET": "market", "VISITS": "visits",
     "PATH/0101_c2s1_010824_01.jpg": "2",  # an image of the world that is not drawn here, by its id
 }  # fmt: skip
 """Words that the reader replaces, by what is here."""
@@ -109,6 +109,13 @@ def grow_crops(folder: Path) -> None:
     """Save crops of one's own, with cameras and identities in their names."""
     for identity, camera, shot in itertools.product(range(10), range(1, 4), range(3)):
         save(folder / f"cam{camera}" / f"{identity:04d}_{shot:03d}.jpg", identity, camera, shot)
+
+
+def grow_visits(folder: Path) -> None:
+    """Save crops whose names hold a number, a day and a camera."""
+    for identity, camera, shot in itertools.product(range(10), range(1, 4), range(3)):
+        name = f"P{identity // 2}T{identity % 2}C{camera}_{shot}.jpg"
+        save(folder / name, identity, camera, shot)
 
 
 def grow_table(file: Path) -> None:
@@ -184,6 +191,9 @@ class Workshop:
     def crops(self, folder: Path) -> None:
         grow_crops(folder)
 
+    def visits(self, folder: Path) -> None:
+        grow_visits(folder)
+
     def table(self, file: Path) -> None:
         grow_table(file)
 
@@ -210,13 +220,14 @@ PREPARED = {
     "exported/model.onnx": "exported", "exported/model.pt2": "exported",
     "exported/example.jpg": "exported",
     "data": "datasets", "market": "market", "crops": "crops", "queries": "crops", "many": "crops",
+    "visits": "visits",
     "labels.csv": "table", "hall.txt": "boxes", "hall.mp4": "clip",
     "crops/0001_c2s1_064863_00.jpg": "crop", "crops/0001_c2s1_064888_01.jpg": "crop",
     "crop.jpg": "crop", "query.jpg": "crop",
 }  # fmt: skip
 """Files and folders that commands and snippets read, and what of the ``Workshop`` makes each."""
 
-DRAWN = ("datasets", "crops", "table", "crop", "boxes", "clip")
+DRAWN = ("datasets", "crops", "visits", "table", "crop", "boxes", "clip")
 """What is made in no time, where it is needed; the others are made once for all tests."""
 
 WRITES = ("output", "index", "hydra.sweep.dir")
