@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from dccc_lightning.clustering.constraints import Constraints
-from dccc_lightning.metrics.cluster_margins import Margins
+from dccc_lightning.metrics.cluster_margins import Margins, cluster_margins
+from dccc_lightning.neighbors.camera_normalization import any_camera_repeats, center
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 
@@ -40,7 +41,7 @@ class Question(NamedTuple):
 
 
 class Suggestions(NamedTuple):
-    """The first questions, merges and splits in turn.
+    """The first questions, merges before splits: they bring more (docs/identities.md).
 
     Attributes:
         questions: At most as many of a kind as were wanted.
@@ -54,16 +55,17 @@ class Suggestions(NamedTuple):
 def suggestions(
     unit: UnitEmbeddings,
     labels: Ints,
-    margins: Margins,
     constraints: Constraints,
     cameras: Ints,
     moments: Sequence[object],
     most: int = 30,
-    tiles: int = 4,
+    tiles: int = 6,
 ) -> Suggestions:
     """Choose questions about identities.
 
-    Merges: an identity and one of its three nearest, by the cosine of their centres. Splits: one
+    The mean of its camera is subtracted from each embedding, for otherwise the nearest identities
+    are those of one camera. Merges: an identity and one of its three nearest, by the cosine of
+    their centres; each identity is in one merge at most, so that answers are spread. Splits: one
     for each identity, of an image that is in one frame with another one, else of the image with
     the lowest margin; its side are the images that are nearer to it than to the typical image.
     Pairs that the constraints decide are left out. A group shows one image of each tracklet or
@@ -72,13 +74,14 @@ def suggestions(
     Args:
         unit: Embeddings (N, D).
         labels: (N,) identities from 0.
-        margins: Of ``labels``.
         constraints: Images known to be the same or different.
-        cameras: (N,) cameras.
+        cameras: (N,) cameras, -1 where unknown.
         moments: N session and frame of each image, None where unknown.
         most: Questions of a kind.
         tiles: Images of a group.
     """
+    unit = center(unit, cameras) if any_camera_repeats(cameras) else unit
+    margins = cluster_margins(labels, unit)
     typical = _typical(labels, margins)
     members = _members(labels)
     groups = constraints.groups
@@ -93,7 +96,7 @@ def suggestions(
     pairs = _nearest_pairs(unit, labels, constraints)
     merges = [
         Question(MERGE, shown(typical[a], members[a]), shown(typical[b], members[b]))
-        for a, b in pairs[:most]
+        for a, b in _spread(pairs)[:most]
     ]
     frames = [
         None if moment is None else (camera, moment)
@@ -107,9 +110,8 @@ def suggestions(
         near = near & (groups[own] != groups[other])
         rest = own[~np.isin(groups[own], groups[own[near]])]
         splits.append(Question(SPLIT, shown(one, own[near]), shown(other, rest)))
-    order = sorted([*enumerate(merges), *enumerate(splits)], key=lambda entry: entry[0])
-    left_out = len(pairs) + len(doubtful) - len(order)
-    return Suggestions([question for _, question in order], left_out)
+    questions = merges + splits
+    return Suggestions(questions, len(pairs) + len(doubtful) - len(questions))
 
 
 def doubts(labels: Ints, margins: Margins, cameras: Ints, moments: Sequence[object]) -> Ints:
@@ -165,6 +167,17 @@ def _nearest_pairs(
     for one, other in zip(labels[apart.first].tolist(), labels[apart.second].tolist(), strict=True):
         pairs.pop((min(one, other), max(one, other)), None)
     return list(pairs)
+
+
+def _spread(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the first pairs whose identities are in no pair before."""
+    taken: set[int] = set()
+    kept = []
+    for pair in pairs:
+        if taken.isdisjoint(pair):
+            taken.update(pair)
+            kept.append(pair)
+    return kept
 
 
 def _doubtful(

@@ -145,7 +145,7 @@ def _review(
         None if frame is None else (session, frame)
         for session, frame in zip(sessions, frames, strict=True)
     ]
-    found = suggestions(unit, labels, margins, decisions.constraints, cameras, moments)
+    found = suggestions(unit, labels, decisions.constraints, cameras, moments)
     first = np.unique(labels, return_index=True)[1]
     most_doubtful = doubts(labels, margins, cameras, moments)[:MOST_IDENTITIES]
     again = f"task=identify {path_argument('known', output)} decisions=decisions.csv output=NEW"

@@ -136,9 +136,9 @@
       const button = element("button", "", { type: "button" });
       button.append(picture(image));
       if (n) {
-        button.append(element("kbd", String(start + n)));
+        button.append(element("kbd", String((start + n) % 10)));
         button.title = "shows someone else";
-        button.dataset.digit = start + n;
+        button.dataset.digit = (start + n) % 10;
         button.setAttribute("aria-pressed", String(marked.has(image)));
         button.addEventListener("click", () => {
           if (!marked.delete(image)) marked.add(image);
@@ -164,7 +164,7 @@
     document.querySelector(".sides").hidden = !question;
     if (question) {
       by("ask").textContent = question.kind === "merge" ?
-        "Are these two one individual?" : "Is the left the same individual as the right?";
+        "Are these two one individual?" : "Is the doubtful one the same individual as the others?";
       group("first", question, 0);
       group("second", question, question.first.length - 1);
     } else by("ask").textContent = data.questions.length ? "No more questions" : "No questions";
