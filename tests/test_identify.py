@@ -152,7 +152,7 @@ def test_a_removed_person_is_in_no_file_and_the_id_is_not_used_again(ask, tmp_pa
         if left:
             assert ask("known=one", f"remove={entry}", "k1=5", output=f"l{left}")["images"] == left
         else:
-            with pytest.raises(UserError, match="no images"):
+            with pytest.raises(UserError, match="would be left"):
                 ask("known=one", f"remove={entry}", output="none")
 
 
@@ -223,6 +223,7 @@ def test_the_threshold_of_a_run_is_its_last_eps_with_its_neighbourhoods(ask, tmp
 
 MISTAKES = {
     "input=e index=g": "not both",
+    "known=one table=short.csv": "table= labels the images of input= or index=",
     "": "input= is needed",
     "input=e remove=x": "known= is needed",
     "input=e threshold=0": "threshold must be",
@@ -242,6 +243,12 @@ MISTAKES = {
     "known=short": "no identities.parquet",
     "known=torn": "do not belong together",
     "input=missing.csv": "no such file",
+    "input=e table=capital.csv": "a column 'Camera', not 'camera'; rename it",
+    "input=e table=spaced.csv": "a column ' camera', not 'camera'; rename it",
+    "input=e known=two_names.csv": "id1 has two names, Ann and Bo; keep one of them",
+    "known=one remove=/images": "remove=/images: no image of known=one would be left",
+    "input=unseen camera=center": "camera=center: no camera of these images is known; give them",
+    "known=one decisions=itself.csv": "itself.csv, row 1: /images/p00_0_0.jpg is one image",
     "index=nowhere": "no gallery there",
 }
 
@@ -255,12 +262,42 @@ def test_mistakes_are_one_line_and_leave_nothing(ask, tmp_path):
     (tmp_path / "short").mkdir()
     (tmp_path / "short.csv").write_text("path\n/images/p00_0_0.jpg\n")
     (tmp_path / "anonymous.csv").write_text("path,identity\n/images/a.jpg,1\n/images/b.jpg,\n")
+    write_table(
+        embedded(tmp_path / "unseen", [4]) / "images.parquet",
+        [ListedImage(f"/images/{n}.jpg") for n in range(6)],
+    )
+    (tmp_path / "capital.csv").write_text("path,Camera\n/images/p00_0_0.jpg,1\n")
+    (tmp_path / "spaced.csv").write_text("path, camera\n/images/p00_0_0.jpg,1\n")
+    (tmp_path / "two_names.csv").write_text("path,identity,name\na.jpg,id1,Ann\nb.jpg,id1,Bo\n")
+    itself = "/images/p00_0_0.jpg"
+    (tmp_path / "itself.csv").write_text(f"first,decision,second\n{itself},different,{itself}\n")
     for words, expected in MISTAKES.items():
         with pytest.raises(UserError) as caught:
             ask(*words.split(), output="no")
         assert expected in str(caught.value), (words, str(caught.value))
         assert len(str(caught.value).splitlines()) == 1
         assert not Path("no").exists(), words
+
+
+def test_large_neighbourhoods_and_known_images_that_are_absent_are_noted(ask, tmp_path):
+    embedded(tmp_path / "e", range(8))
+    found = ask("input=e", output="large")
+    assert "k1=20 for 48 images: different individuals may become one" in found["said"]
+    assert found["identities"] < 8
+    (tmp_path / "known.csv").write_text("path,identity\n/images/p00_0_0.jpg,a\n/images/x.jpg,b\n")
+    said = ask("input=e", "known=known.csv", "k1=6", output="small")["said"]
+    assert "neighbourhoods of k1" not in said  # chosen
+    assert "1 of 2 images of known=known.csv are not in input= or index=" in said
+
+
+def test_removed_images_do_not_come_back_with_the_input(ask, tmp_path):
+    embedded(tmp_path / "e", range(4))
+    first = ask("input=e", "k1=6", output="first")
+    gone = first["table"]["identity"][0]
+    for known in ("first", "first/identities.csv"):
+        found = ask("input=e", "k1=6", f"known={known}", f"remove={gone}", output="later")
+        assert found["images"] == 18
+        assert gone not in found["table"]["identity"]
 
 
 def test_a_sorted_table_of_ones_own_output_is_matched_by_path(ask, tmp_path):

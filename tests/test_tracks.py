@@ -400,6 +400,8 @@ def test_arguments_are_checked(tmp_path):
         read_tracks(path, size=(640,))
     with pytest.raises(ValueError, match="vid_stride"):
         read_tracks(path, vid_stride=0)
+    with pytest.raises(UserError, match="vid_stride=2: is for label files of ultralytics"):
+        read_tracks(path, vid_stride=2)
     with pytest.raises(UserError, match="no box of the classes"):
         read_tracks(path, classes=["person"])
 
@@ -454,7 +456,7 @@ def test_nothing_found_is_no_mistake(tmp_path, caplog):
     assert "is empty: 0 boxes" in caplog.text
     (tmp_path / "labels").mkdir()
     assert len(read_tracks(tmp_path, "ultralytics", SIZE)) == 0
-    with pytest.raises(UserError, match="no known format"):
+    with pytest.raises(UserError, match="no boxes in this folder"):
         read_tracks(tmp_path)
 
 

@@ -349,6 +349,13 @@ def test_global_ids_are_identities(two_cameras, tmp_path):
     assert splits.identity_names == ("0", "1")
 
 
+def test_a_repeated_run_leaves_no_crops_of_the_earlier_one(two_cameras, tmp_path):
+    out = tmp_path / "out"
+    for number in (2, 1):
+        results = crop({**DEFAULTS, **two_cameras, "per_tracklet": number}, out)
+        assert len(list(out.rglob("*.jpg"))) == results["crops"] == 4 * number
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -361,6 +368,16 @@ def test_global_ids_are_identities(two_cameras, tmp_path):
         ({"margin": 2}, "margin must be in [0, 1]"),
         ({"per_tracklet": 0}, "per_tracklet"),
         ({"global_ids": 1}, "global_ids"),
+        ({"tracks": [], "video": [], "camera": []}, "tracks= is needed"),
+        ({"camera": ["hall", 1e5]}, "camera=100000.0: is no text here; quote it"),
+        ({"camera": ["hall", True]}, "camera=True: is no text here; quote it"),
+        ({"camera": ["hall", "crops.csv"]}, "camera=crops.csv: a file of the output has this name"),
+        ({"tracks": ["hall.txt", "pictures"]}, "'pictures': no boxes in this folder"),
+        (
+            {"tracks": ["late.txt"] * 2},
+            "no crops: 2 boxes in tracks=['late.txt', 'late.txt'], none",
+        ),
+        ({"tracks": ["empty.txt"] * 2}, "no crops: there are no boxes in tracks=['empty.txt'"),
         ({"tracks": ["hall.txt", "bad.txt"]}, "'bad.txt', line 1: a negative box"),
         ({"tracks": ["hall.txt", "twice.txt"]}, "'twice.txt', line 2: track 4 is in frame 0"),
     ],
@@ -368,6 +385,9 @@ def test_global_ids_are_identities(two_cameras, tmp_path):
 def test_a_mistake_is_one_line_and_writes_nothing(change, said, two_cameras, tmp_path):
     mot(tmp_path / "bad.txt", [(0, 1, 50, 50, -20, 40)])
     mot(tmp_path / "twice.txt", [(0, 4, 0, 0, 5, 5), (0, 4, 9, 0, 5, 5)])
+    mot(tmp_path / "late.txt", [(90, 4, 0, 0, 5, 5)])
+    mot(tmp_path / "empty.txt", [])
+    (tmp_path / "pictures").mkdir()
     with pytest.raises(UserError) as caught:
         crop({**DEFAULTS, **two_cameras, **change}, tmp_path / "out")
     assert said in str(caught.value)

@@ -46,7 +46,8 @@ def read_decisions(file: Path, paths: Sequence[str]) -> Decisions:
         paths: Absolute paths of the images; decisions about others are left out and counted.
 
     Raises:
-        UserError: The file cannot be read, a row is incomplete, or an image has two names.
+        UserError: The file cannot be read, a row is incomplete, an image is different from
+            itself, or has two names.
     """
     table = read_columns(file, _COLUMNS, ())
     places = {path: place for place, path in enumerate(paths)}
@@ -70,6 +71,11 @@ def read_decisions(file: Path, paths: Sequence[str]) -> Decisions:
         other = places.get(_absolute(file, second))
         if one is None or other is None:
             absent += 1
+        elif one == other and decision == DIFFERENT:
+            raise UserError(
+                f"{file}, row {number}: {first} is one image, not two different ones; correct or "
+                "remove the row"
+            )
         else:
             pairs[decision].append((one, other, place))
     return Decisions(Links.of(pairs[SAME]), Links.of(pairs[DIFFERENT]), names, absent)

@@ -57,7 +57,8 @@ def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str]) -> 
     Nothing is taken for a number or a missing value: ``0007``, ``NA`` and ``1e5`` stay as they are.
 
     Raises:
-        UserError: The file cannot be read, or a needed column is absent.
+        UserError: The file cannot be read, a needed column is absent, or a name differs from that
+            of a column in capitals or spaces.
     """
     try:
         if file.suffix.lower() == ".parquet":
@@ -84,6 +85,9 @@ def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str]) -> 
     for name in (*needed, *optional):
         if table.column_names.count(name) > 1:
             raise UserError(f"{file}: two columns {name}")
+        alike = [own for own in table.column_names if own.strip().lower() == name]
+        if alike and name not in alike:
+            raise UserError(f"{file}: a column {alike[0]!r}, not {name!r}; rename it")
     kept = [name for name in (*needed, *optional) if name in table.column_names]
     try:
         return table.select(kept).cast(pa.schema([(name, pa.string()) for name in kept]))

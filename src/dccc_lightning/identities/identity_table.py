@@ -94,7 +94,8 @@ def read_known(place: Path) -> Known:
     """Read an output folder of ``task=identify``, or a table with the columns path and identity.
 
     Raises:
-        UserError: The folder or table is missing or damaged, or a row has no identity.
+        UserError: The folder or table is missing or damaged, a row has no identity, or an
+            identity has two names.
     """
     is_folder = place.is_dir()
     file = place / f"{STEM}.parquet" if is_folder else place
@@ -113,7 +114,12 @@ def read_known(place: Path) -> Known:
     ids = [str(cell) for cell in cells]
     table = read_columns(file, ("path", "identity"), ("name",))
     given = table["name"].to_pylist() if "name" in table.column_names else [None] * len(ids)
-    names = {identity: name for identity, name in zip(ids, given, strict=True) if name}
+    names: dict[str, str] = {}
+    for identity, name in zip(ids, given, strict=True):
+        if name and names.setdefault(identity, name) != name:
+            raise UserError(
+                f"{file}: {identity} has two names, {names[identity]} and {name}; keep one of them"
+            )
     if not is_folder:
         return Known(place, images, names, frozenset(ids))
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE, counted
@@ -23,6 +24,9 @@ from dccc_lightning.reports.cluster_table import write_cluster_table
 from dccc_lightning.reports.results import versions
 
 INPUTS = ("tracks", "video", "camera")
+
+TAKEN = (".hydra", "config.yaml", "crops.csv", "crops.json", "crops.parquet", "run.log")
+"""Names in the output that no folder of a camera can have."""
 
 
 class Camera(NamedTuple):
@@ -70,9 +74,12 @@ def crop(settings: Settings, output: Path) -> dict[str, Any]:
                 )
             _show(camera.name, reports[camera.name])
         table = pa.concat_tables([report.table for report in reports.values()])
+        if not len(table):
+            raise UserError(_without_crops(settings, sum(len(own.tracks) for own in cameras)))
         if settings["global_ids"]:
             names = [_track_of(row) for row in table.select(["camera", "tracklet"]).to_pylist()]
             table = table.append_column("identity", pa.array(names, pa.string()))
+        _remove_earlier(output, set(table["path"].to_pylist()))
         write_cluster_table(output / "crops", table)
         results = {
             "crops": len(table),
@@ -116,16 +123,18 @@ def _inputs(settings: Settings) -> list[tuple[str, str, str]]:
     """Return tracks, video and name of each camera.
 
     Raises:
-        UserError: One is missing, the lists differ in length, or two cameras have one name.
+        UserError: One is missing or no text, the lists differ in length, two cameras have one name,
+            or a name is taken by a file of the output.
     """
     lists: dict[str, list[str]] = {}
     for key in INPUTS:
         value = settings[key]
-        if value is None:
+        if value is None or value == []:
             raise UserError(
                 f"{key}= is needed: task=crop tracks=FILE video=FILE_OR_FOLDER camera=NAME"
             )
-        lists[key] = [str(entry) for entry in (value if isinstance(value, list) else [value])]
+        entries = value if isinstance(value, list) else [value]
+        lists[key] = [_text(key, entry) for entry in entries]
     if len({len(entries) for entries in lists.values()}) > 1:
         found = ", ".join(f"{len(entries)} in {key}=" for key, entries in lists.items())
         raise UserError(f"tracks=, video= and camera= need one entry per camera, got {found}")
@@ -134,7 +143,39 @@ def _inputs(settings: Settings) -> list[tuple[str, str, str]]:
         raise UserError(f"camera={twice} is named twice; two cameras need two names")
     if "" in names:
         raise UserError("camera= needs a name")
+    if taken := next((name for name in names if name in TAKEN), None):
+        raise UserError(f"camera={taken}: a file of the output has this name; choose another one")
     return list(zip(*lists.values(), strict=True))
+
+
+def _remove_earlier(output: Path, kept: set[str]) -> None:
+    """Remove the crops of an earlier run in the output, as ``resume=`` with other settings."""
+    table = output / "crops.parquet"
+    if table.is_file():
+        for path in pq.ParquetFile(table).read(["path"], use_threads=False)["path"].to_pylist():
+            if path not in kept:
+                (output / path).unlink(missing_ok=True)
+
+
+def _text(key: str, entry: object) -> str:
+    """Return a path or name; YAML reads ``1e5`` and ``true`` as something else.
+
+    Raises:
+        UserError: It is neither text nor a whole number.
+    """
+    if isinstance(entry, bool) or not isinstance(entry, (str, int)):
+        raise UserError(f"{key}={entry}: is no text here; quote it, as in '{key}=\"1e5\"'")
+    return str(entry)
+
+
+def _without_crops(settings: Settings, boxes: int) -> str:
+    """Return the error of cameras without any crop."""
+    if not boxes:
+        return f"no crops: there are no boxes in tracks={settings['tracks']}"
+    return (
+        f"no crops: {counted(boxes, 'box', 'boxes')} in tracks={settings['tracks']}, none of them "
+        f"in a picture of video={settings['video']}; do they belong together?"
+    )
 
 
 def _opened(settings: Settings, tracks: str, video: str, name: str) -> Camera:

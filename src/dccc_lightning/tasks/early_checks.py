@@ -114,6 +114,8 @@ def check_identify(settings: Settings) -> None:
         raise UserError("input= is needed: a folder of images; or index=, or known=")
     if settings["remove"] is not None and known is None:
         raise UserError("remove= leaves out images of earlier identities: known= is needed")
+    if settings["table"] is not None and not (given or index):
+        raise UserError("table= labels the images of input= or index=; known images keep theirs")
     checked("settings", lambda: checks.boolean("folders", settings["folders"]))
     rule_of(settings)
     for key in ("known", "table", "decisions"):

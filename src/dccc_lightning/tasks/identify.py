@@ -1,7 +1,6 @@
 """``task=identify``: one identity per individual over all cameras."""
 
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from dccc_lightning.common.files import replacing, write_atomically, write_json
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.errors import UserError
 from dccc_lightning.identities.identification import Identifier, between_cameras
 from dccc_lightning.identities.identity_folders import link_folders
 from dccc_lightning.identities.identity_table import EMBEDDINGS, STEM, identity_table, order_of
@@ -39,6 +39,9 @@ FOLDERS = "folders"
 REVIEW = "review.html"
 """Page of questions about the identities."""
 
+LARGE_SHARE = 0.25
+"""Share of all images above which a neighbourhood is noted as too large."""
+
 
 def identify(settings: Settings, output: Path) -> dict[str, Any]:
     """Find the identity of every image of ``input`` or ``index`` and of ``known``.
@@ -58,6 +61,7 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     images = collect(settings, output)
     rule = rule_of(settings, images.fingerprint)
     cameras = numbered(images.columns["camera"])
+    _check_extent(rule, cameras, settings["k1"] is None)
     unit = checked("input", lambda: UnitEmbeddings.of(images.rows))
     decisions = decided(settings, images)
     given = decisions.constraints
@@ -107,6 +111,26 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     _write(output, table, unit, results, review, settings["folders"])
     CONSOLE.print(_summary(results, rule, pairs))
     return results
+
+
+def _check_extent(rule: Rule, cameras: Ints, is_default: bool) -> None:
+    """Check that needed cameras are known; note a default k1 that is large for so few images.
+
+    Raises:
+        UserError: The rule removes cameras, and none is known.
+    """
+    camera, k1 = rule.arguments["camera"], rule.arguments["k1"]
+    if camera != "none" and len(cameras) and (cameras < 0).all():
+        raise UserError(
+            f"camera={camera}: no camera of these images is known; give them by pattern= or a "
+            "column camera in table=, or choose camera=none"
+        )
+    if is_default and rule.calibration is None and k1 > LARGE_SHARE * len(cameras) > LARGE_SHARE:
+        CONSOLE.print(
+            f"note: neighbourhoods of k1={k1} for {counted(len(cameras), 'image')}: different "
+            "individuals may become one; set k1= to the images to expect of an individual",
+            style="yellow",
+        )
 
 
 def _by_path(paths: list[str], identities: list[str | None]) -> dict[str, str]:
@@ -185,11 +209,11 @@ def _summary(results: dict[str, Any], rule: Rule, pairs: int) -> str:
         rule.sentence(pairs),
     ]
     if results["changed_images"]:
-        joined = Counter(results["retired"].values())
-        lines.append(
-            f"{counted(results['changed_images'], 'image')} changed identity, "
-            f"{counted(len(results['retired']), 'identity', 'identities')} joined "
-            f"{counted(len(joined), 'other', 'others')}"
+        lines.append(f"{counted(results['changed_images'], 'image')} changed identity")
+    if results["retired"]:
+        lines[-1] += (
+            f", {counted(len(results['retired']), 'identity', 'identities')} joined "
+            f"{counted(len(set(results['retired'].values())), 'other', 'others')}"
         )
     if scores := results.get("scores"):
         lines.append(

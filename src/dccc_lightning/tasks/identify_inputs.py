@@ -59,13 +59,12 @@ def collect(settings: Settings, output: Path) -> Images:
     """
     known = None if settings["known"] is None else read_known(path_of(settings, "known"))
     kept = _kept(known, settings["remove"])
-    carried = (
-        set()
-        if known is None or known.embeddings is None
-        else {known.images.paths[i] for i in kept}
-    )
+    paths_known = [] if known is None else known.images.paths
+    left = {paths_known[i] for i in kept}
+    removed = set(paths_known) - left
+    skipped = removed | (set() if known is None or known.embeddings is None else left)
     table = None if settings["table"] is None else read_image_table(path_of(settings, "table"))
-    fingerprint, listed, rows, listed_in = _new_images(settings, output, carried)
+    fingerprint, listed, rows, listed_in = _new_images(settings, output, skipped)
     if (
         known is not None
         and known.embeddings is not None
@@ -77,7 +76,7 @@ def collect(settings: Settings, output: Path) -> Images:
             f"by {fingerprint}; use that model, or give known= the identities.csv and all images"
         )
     paths = [os.path.abspath(image.path) for image in listed]  # noqa: PTH100  (without ..)
-    fresh = [n for n, path in enumerate(paths) if path not in carried]
+    fresh = [n for n, path in enumerate(paths) if path not in skipped]
     if len(fresh) < len(paths):
         CONSOLE.print(f"already in known: {counted(len(paths) - len(fresh), 'image')}")
     columns: dict[str, list[str | None]] = {
@@ -95,6 +94,15 @@ def collect(settings: Settings, output: Path) -> Images:
         for name, cells in columns.items():
             own = known.images.columns.get(name) if name != "identity" else None
             cells += [own[i] if own else None for i in kept]
+    elif known is not None and (absent := len(left - set(paths))):
+        CONSOLE.print(
+            f"note: {absent:,} of {counted(len(known.images.paths), 'image')} of "
+            f"known={settings['known']} are not in input= or index=, and are left out"
+        )
+    if not paths and settings["remove"] is not None:
+        raise UserError(
+            f"remove={settings['remove']}: no image of known={settings['known']} would be left"
+        )
     if not paths:
         raise UserError("no images: input= names new ones, index= those of a gallery")
     order = sorted(range(len(paths)), key=paths.__getitem__)

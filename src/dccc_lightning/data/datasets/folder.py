@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from dccc_lightning.common import checks
+from dccc_lightning.common.console import counted
 from dccc_lightning.data.datasets.image_labels import (
     GALLERY,
     QUERY,
@@ -175,9 +176,9 @@ class ImageFolder:
         if known < SMALL_CAMERA * cameras:
             warnings.warn(
                 f"{self.name}: cameras have {known / cameras:.1f} images on average "
-                f"({cameras:,} cameras), under {SMALL_CAMERA}; if they are sightings or days, call "
-                "the group or column session: evaluation leaves out the matches within one, and "
-                "clustering ignores it",
+                f"({counted(cameras, 'camera')}), under {SMALL_CAMERA}; if they are sightings or "
+                "days, call the group or column session: evaluation leaves out the matches within "
+                "one, and clustering ignores it",
                 stacklevel=1,
             )
 

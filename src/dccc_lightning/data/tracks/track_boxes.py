@@ -237,7 +237,7 @@ class Boxes:
             found = self.class_counts() or "none"
             raise UserError(
                 f"{self.path!r}: no box of the classes {', '.join(map(str, classes))}; "
-                f"classes of the file: {found}"
+                f"classes of the file: {found}; classes=null keeps all boxes"
             )
         return np.array(kept, dtype=np.int64)
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 
 from dccc_lightning.common import checks
+from dccc_lightning.common.console import counted
 from dccc_lightning.data.tracks.track_boxes import Boxes, Request
 from dccc_lightning.data.tracks.track_formats import FORMATS
 from dccc_lightning.data.tracks.track_source import TrackSource
@@ -62,6 +63,11 @@ def read_tracks(
         name, reading = format, f"{source.name!r} is empty: 0 boxes"
     else:
         name = _format_of(source) if format == AUTO else format
+        if vid_stride > 1 and not name.startswith("ultralytics"):
+            raise UserError(
+                f"vid_stride={vid_stride}: is for label files of ultralytics, but {source.name!r} "
+                f"is read as {FORMATS[name].title}; omit it"
+            )
         _fill(name, source, boxes, request)
         reading = _reading(name, boxes)
     table = boxes.table(classes, {"format": name, "reading": reading})
@@ -116,6 +122,11 @@ def _format_of(source: TrackSource) -> str:
             "ultralytics' label files give the folder, and format=ultralytics_id or "
             "format=ultralytics_conf"
         )
+    if source.is_folder:
+        raise UserError(
+            f"{source.name!r}: no boxes in this folder, neither gt/gt.txt nor NAME_1.txt, ... of "
+            "ultralytics; give the file of boxes"
+        )
     columns = f", {source.width} columns of numbers" if source.width else ""
     raise UserError(
         f"{source.name!r}: no known format of tracks{columns}; format= is one of "
@@ -124,7 +135,12 @@ def _format_of(source: TrackSource) -> str:
 
 
 def _reading(name: str, boxes: Boxes) -> str:
-    parts = [f"{boxes.path!r} read as {FORMATS[name].title}", *boxes.notes, f"{len(boxes):,} boxes"]
+    parts = [
+        f"{boxes.path!r} read as {FORMATS[name].title}",
+        *boxes.notes,
+        counted(len(boxes), "box", "boxes"),
+    ]
+
     if counts := boxes.class_counts():
         parts.append(f"classes: {counts}")
     return "; ".join(parts)
