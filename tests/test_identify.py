@@ -363,6 +363,9 @@ def test_tracklets_and_decisions_join_divide_and_name(ask, tmp_path):
     assert [name for name in called.values() if name] == ["0007"]
     assert called[own[names[1]]] == "0007"
     assert "1 decision of decisions=d.csv left out" in second["said"]
+    page = Path("decided/review.html").read_text().split('id="review-data">')[1]
+    saved = [row["row"] for row in json.loads(page.split("</script>")[0])["earlier"]]
+    assert sorted(saved) == sorted(list(row) for row in decisions if row[2] in {*names, "0007"})
     third = ask("known=decided", "k1=5", output="third")  # the name stays
     assert dict(zip(by_path(third), third["table"]["name"], strict=True))[names[1]] == "0007"
 

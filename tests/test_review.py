@@ -2,14 +2,16 @@
 
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from browser import CHROMIUM, chromium
-from dccc_lightning.clustering.constraint_file import read_decisions
+from dccc_lightning.clustering.constraint_file import constraints_of, read_decisions
 from dccc_lightning.clustering.constraints import Constraints, Links
+from dccc_lightning.data.records import Records
 from dccc_lightning.identities.identity_table import identity_table
 from dccc_lightning.identities.suggestions import doubts, suggestions
 from dccc_lightning.metrics.cluster_margins import cluster_margins
@@ -176,7 +178,6 @@ class Body(HTMLParser):
             self.data = dict(attrs)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_a_merge_a_split_and_a_name_are_saved_and_read_back(tmp_path):
     rows = np.repeat(np.eye(8)[[0, 1, 2, 3]], 4, axis=0)
@@ -196,6 +197,11 @@ def test_a_merge_a_split_and_a_name_are_saved_and_read_back(tmp_path):
         field.value = text; field.dispatchEvent(new Event("change")); field.blur(); };
       const state = () => document.getElementById("state").textContent;
       document.body.dataset.missing = document.querySelectorAll(".missing").length;
+      press("s");                    // merge: all, image 7 too
+      for (let n = 0; n < SKIPPED; n++) press("k");
+      press("d");                    // split: not image 7 after that
+      document.body.dataset.clash = state();
+      for (let n = 0; n <= SKIPPED; n++) press("u");
       press("d"); press("u");        // an answer, taken back
       press("DIGIT"); press("s");    // merge: all but image 7
       for (let n = 0; n < SKIPPED; n++) press("k");
@@ -220,6 +226,8 @@ def test_a_merge_a_split_and_a_name_are_saved_and_read_back(tmp_path):
     body = Body()
     body.feed(dom)
     read = body.data
+    assert read["data-clash"].startswith("That contradicts an earlier decision")
+    assert read["data-missing"] != "0"
     assert read["data-state"].endswith("2 answered, 3 names, not saved yet")
     assert read["data-after"].endswith("2 answered, 3 names, saved")
     assert (read["data-wide"], read["data-file"]) == ("false", "decisions.csv")
@@ -227,6 +235,9 @@ def test_a_merge_a_split_and_a_name_are_saved_and_read_back(tmp_path):
     file.write_text(read["data-saved"], encoding="utf-8")
     decisions = read_decisions(file, paths)
     assert decisions.absent == 0
+    records = Records.from_rows([(Path(image), 0, 0) for image in paths])
+    known = constraints_of(str(file), records)
+    assert known.groups[12:14].tolist() == [12, 12]
     lead = merge.first[0]
     kept = {image for image in merge.first[1:] + merge.second if image != 7}
     same = set(zip(decisions.same.first.tolist(), decisions.same.second.tolist(), strict=True))
