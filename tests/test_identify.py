@@ -81,6 +81,7 @@ def test_images_of_one_individual_have_one_id(ask, tmp_path):
     assert found["table"]["camera"][:2] == ["00", "01"]
     assert min(found["table"]["margin"]) > 0
     assert "mean Jaccard distance 0.7 (label-free rule)" in found["said"]
+    assert "review.html asks about the most doubtful" in found["said"]
     assert {path.name for path in Path("out").iterdir()} == {
         "identities.parquet", "identities.csv", "identities.html", "identities.json",
         "embeddings.npy", "review.html",

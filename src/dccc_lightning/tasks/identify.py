@@ -220,4 +220,5 @@ def _summary(results: dict[str, Any], rule: Rule, pairs: int) -> str:
             f"beside the identities of the images: F1 {100 * scores['idf1']:.1f} %, ARI "
             f"{scores['ari']:.3f}, purity {100 * scores['purity']:.1f} %"
         )
+    lines.append(f"{REVIEW} asks about the most doubtful")
     return "\n".join(lines)
