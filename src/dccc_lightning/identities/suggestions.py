@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 
 MERGE, SPLIT = "merge", "split"
 
+_BLOCK = 4096
+
 _NEAREST = 4
 """Identities that are compared with each, itself included."""
 
@@ -155,7 +157,9 @@ def _nearest_pairs(
     """Return near pairs of identities, the nearest first, without those that are kept apart."""
     count = int(labels.max()) + 1
     sums = torch.zeros(count, unit.rows.shape[1], dtype=torch.float64)
-    sums.index_add_(0, torch.from_numpy(labels), torch.from_numpy(unit.rows).double())
+    for start in range(0, len(labels), _BLOCK):
+        own, rows = (part[start : start + _BLOCK] for part in (labels, unit.rows))
+        sums.index_add_(0, torch.from_numpy(own), torch.from_numpy(rows).double())
     distances, nearest = knn(F.normalize(sums, dim=1).float(), min(_NEAREST, count))
     low = np.repeat(np.arange(count), nearest.shape[1] - 1)
     high = nearest[:, 1:].ravel()
