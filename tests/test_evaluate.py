@@ -315,6 +315,7 @@ class TestCommand:
             (["ckpt=bundled", "datasets=[synthetic,synthetic]"], "two are named synthetic"),
             (["ckpt=bundled", "datasets=[{root:x}]"], "does not name a dataset"),
             (["ckpt=bundled", "flip=perhaps"], "flip=perhaps: must be true or false"),
+            (["ckpt=bundled", "rerank=camera"], "must be true or false, or ca_jaccard"),
             (["ckpt=bundled", "reranking.k1=0"], "k1 must be at least 1"),
             (["ckpt=bundled", "reranking={k1:20,k2:6}", "datasets=[{dataset:folder}]"],
              "dataset.root=PATH is needed"),

@@ -402,6 +402,8 @@ def test_arguments_are_checked(tmp_path):
         read_tracks(path, vid_stride=0)
     with pytest.raises(UserError, match="vid_stride=2: is for label files of ultralytics"):
         read_tracks(path, vid_stride=2)
+    with pytest.raises(UserError, match="no box of the classes dog;"):
+        read_tracks(path, classes="dog")
     with pytest.raises(UserError, match="no box of the classes"):
         read_tracks(path, classes=["person"])
 

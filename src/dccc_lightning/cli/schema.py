@@ -83,7 +83,8 @@ def compare(usual: Mapping[str, Any], settings: Mapping[str, Any], place: str = 
         elif (
             given is not None and given != WORDS.get(name) and (wanted := mismatch(given, standard))
         ):
-            raise UserError(f"{name}={shown(given)}: must be {wanted}")
+            word = f", or {WORDS[name]}" if name in WORDS else ""
+            raise UserError(f"{name}={shown(given)}: must be {wanted}{word}")
 
 
 def mismatch(given: Any, standard: Any) -> str:

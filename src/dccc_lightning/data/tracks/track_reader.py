@@ -36,7 +36,7 @@ def read_tracks(
         path: File, or folder of ultralytics' label files.
         format: Key of ``track_formats.FORMATS``; ``auto`` tells the format from the content.
         size: Width and height of the upright picture in pixels, for formats with relative boxes.
-        classes: Classes to keep, as the file names them; None keeps all.
+        classes: Class or classes to keep, as the file names them; None keeps all.
         video: Name of the video, if the file has boxes of several.
         vid_stride: Value of ultralytics' argument of this name when the file was written.
 
@@ -52,6 +52,7 @@ def read_tracks(
         ValueError: An argument is out of range.
     """
     checks.choice("format", format, (AUTO, *FORMATS))
+    classes = [classes] if isinstance(classes, str) else classes
     request = Request(
         None if size is None else _checked_size(size),
         None if video is None else os.fspath(video),
