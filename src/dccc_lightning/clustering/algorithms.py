@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.common import checks, ranges
 from dccc_lightning.common.compiled import compiled
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dccc_lightning.clustering.algorithms import check_eps, number_clusters
 from dccc_lightning.clustering.constraints import NONE_APART, Apart
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

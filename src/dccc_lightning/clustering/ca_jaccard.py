@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dccc_lightning.clustering import jaccard
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.common import checks
 from dccc_lightning.neighbors.camera_normalization import check_cameras
 from dccc_lightning.neighbors.camera_ranking import camera_neighborhoods

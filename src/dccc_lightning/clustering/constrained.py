@@ -7,7 +7,7 @@ from scipy.sparse.csgraph import connected_components
 from dccc_lightning.clustering.algorithms import OUTLIER, number_clusters
 from dccc_lightning.clustering.average_linkage import nearest_linkage
 from dccc_lightning.clustering.constraints import Apart, Constraints, Ints
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 
 
 def constrained(labels: Ints, graph: NeighborGraph, constraints: Constraints) -> Ints:

@@ -16,7 +16,7 @@ from dccc_lightning.common import checks
 
 if TYPE_CHECKING:
     from dccc_lightning.clustering.algorithms import ClusteringAlgorithm
-    from dccc_lightning.clustering.jaccard import NeighborGraph
+    from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 
 _FINEST = 1e-5
 """Smallest change of eps per epoch; with less, a descent takes 100,000 epochs."""

@@ -17,7 +17,8 @@ from dccc_lightning.clustering.experimental import refinement
 from dccc_lightning.clustering.experimental.attachment import attach
 from dccc_lightning.clustering.experimental.camera_penalty import penalize
 from dccc_lightning.clustering.experimental.proxies import LinkedProxies, camera_graph
-from dccc_lightning.clustering.jaccard import DenseGraphError, NeighborGraph, jaccard_graph
+from dccc_lightning.clustering.jaccard import DenseGraphError, jaccard_graph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics import cluster_quality

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from dccc_lightning.clustering.algorithms import ClusteringAlgorithm
 from dccc_lightning.clustering.dcps import Choice
 from dccc_lightning.clustering.experimental.core_distances import core_distances
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.clustering.outliers import outliers_to_clusters
 from dccc_lightning.common import checks, ranges
 from dccc_lightning.metrics import cluster_quality

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.common import checks
 
 

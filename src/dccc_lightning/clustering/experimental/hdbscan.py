@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from dccc_lightning.clustering.algorithms import check_eps, number_clusters
 from dccc_lightning.clustering.experimental.cluster_tree import densest_clusters
 from dccc_lightning.clustering.experimental.core_distances import core_distances
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.common import ranges
 
 _APART = 2.0

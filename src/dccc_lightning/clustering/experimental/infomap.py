@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dccc_lightning.clustering.algorithms import OUTLIER, check_eps, number_clusters
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 

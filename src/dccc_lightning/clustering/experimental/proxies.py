@@ -16,7 +16,8 @@ from scipy.sparse import csr_matrix
 
 from dccc_lightning.clustering.algorithms import DBSCAN, OUTLIER, ClusteringAlgorithm
 from dccc_lightning.clustering.experimental.attachment import centroids
-from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
+from dccc_lightning.clustering.jaccard import jaccard_graph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.clustering.outliers import number_without_gaps, outliers_to_clusters
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn

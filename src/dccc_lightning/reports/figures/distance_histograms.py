@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, triu
 
-from dccc_lightning.clustering.jaccard import NeighborGraph
+from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.reports.figures.chart import DIM, Chart, set_tooltips
 
