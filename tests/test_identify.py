@@ -236,6 +236,7 @@ MISTAKES = {
     "input=e known=nowhere": "known=nowhere: no such file or folder",
     "input=e known=e": "no identities.parquet",
     "input=e table=nowhere.csv": "table=nowhere.csv: no such file",
+    "input=e table=short": "short: a folder; give a .csv or .parquet file",
     "input=e table=short.csv": "no row for 17 of 18 images",
     "input=e known=anonymous.csv": "no identity in row 2",
     "input=e known=short.csv": "no column identity",

@@ -60,6 +60,9 @@ def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str]) -> 
         UserError: The file cannot be read, a needed column is absent, or a name differs from that
             of a column in capitals or spaces.
     """
+    if file.is_dir() or not file.exists():
+        what = "a folder" if file.is_dir() else "no such file"
+        raise UserError(f"{file}: {what}; give a .csv or .parquet file")
     try:
         if file.suffix.lower() == ".parquet":
             # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
