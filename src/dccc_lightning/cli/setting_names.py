@@ -78,7 +78,7 @@ def elsewhere(key: str, places: Sequence[Path]) -> str:
         is_global = "@package _global_" in file.read_text()
         if (key if is_global else inner) in flatten(settings, ""):
             having.append(f"{group}={file.stem}")
-    if len(having) > _MOST_NAMED:
+    if len(having) > _MOST_NAMED + 1:
         having = [", ".join(having[:_MOST_NAMED]), f"{len(having) - _MOST_NAMED} others"]
     return f"with {' or '.join(having)}" if having else ""
 
