@@ -94,16 +94,18 @@ def test_every_argument_of_the_study_is_a_setting_that_there_is(plan):
 def test_an_experiment_is_planned_as_the_parts_that_it_chooses(plan):
     contrast = plan.changes({"experiment": "cluster_contrast"})
     parts = ("loss=cluster_contrast", "memory=instance", "scheduler=fixed")
-    assert contrast == tuple(sorted((*parts, "optimizer.warmup_epochs=0")))
-    for warmup, changes in (("3", parts), ("0", contrast)):  # what is said itself wins
+    others = ("optimizer.schedule=step", "optimizer.warmup_epochs=0")
+    assert contrast == tuple(sorted((*parts, *others)))
+    for warmup, schedule, changes in (("3", "constant", parts), ("0", "step", contrast)):
         row = {"experiment": "cluster_contrast", "optimizer.warmup_epochs": warmup}
+        row["optimizer.schedule"] = schedule  # what is said itself wins
         assert plan.changes(row) == changes
     for experiment in ("cluster_contrast", "dccc_plus"):
         by_name, by_parts = (
-            plan.leaves(plan.compose_all(["sweep=study", *arguments]))
-            for arguments in (
-                [f"experiment={experiment}"],
-                plan.changes({"experiment": experiment}),
+            {key: str(OmegaConf.select(settings, key)) for key in plan.leaves(settings)}
+            for settings in (
+                plan.compose_all(["sweep=study", f"experiment={experiment}"]),
+                plan.compose_all(["sweep=study", *plan.changes({"experiment": experiment})]),
             )
         )
         assert by_name == by_parts

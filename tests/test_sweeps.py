@@ -155,7 +155,7 @@ def test_a_trial_below_the_median_ends_after_its_share_of_the_epochs(tmp_path):
         trial = source.draw()
         pruning = Pruning(path, trial.number, "mAP", after=0.4)
         trainer = SimpleNamespace(
-            is_global_zero=True, max_epochs=10, should_stop=False,
+            is_global_zero=True, max_epochs=10, should_stop=False, lightning_module=None,
             strategy=SimpleNamespace(broadcast=lambda value: value),
         )  # fmt: skip
         for epoch in range(-1, 10):

@@ -157,7 +157,12 @@ def parts_of(experiment: str) -> list[str]:
     usual, choices = shared.hydra.runtime.choices, chosen.hydra.runtime.choices
     parts = {key: value for key, value in choices.items() if value != usual.get(key)}
     values = leaves(chosen).items() - leaves(shared).items()
-    other = {key: value for key, value in values if key.partition(".")[0] not in parts}
+    other = {
+        key: str(OmegaConf.select(chosen, key))
+        for key, _ in values
+        if key.partition(".")[0] not in parts
+        and OmegaConf.select(chosen, key) != OmegaConf.select(shared, key)
+    }
     return [f"{key}={value}" for key, value in (parts | other).items() if key != "experiment"]
 
 

@@ -238,7 +238,7 @@ def _table(facts: Mapping[str, Any]) -> Table:
     heads += ["mAP"] if facts["mAP"] else []
     times = next(iter(facts["speed"].values()))
     for head in (*heads, *(f"ms an image, {size}" for size in times)):
-        table.add_column(head, justify="right" if head else "left")
+        table.add_column(head, justify="right" if head else "left", no_wrap=not head)
     for name, runtime in ((None, "torch"), *RUNTIMES.items()):
         if runtime in facts["speed"]:
             speed = [f"{time:.2f}" for time in facts["speed"][runtime].values()]
