@@ -314,6 +314,10 @@ REFUSED = {
         "base.patch_embed.proj.weight": ZERO, "base.blocks.0.a": ZERO, "bottleneck.weight": ZERO,
         "base.sie_embed": ZERO,
     },
+    "timm's EfficientNetV2 with a last map at 1 / 32": {
+        "backbone.conv_stem.weight": ZERO, "backbone.bn2.running_mean": ZERO, "pooling.p": ZERO,
+        "bn.running_mean": ZERO,
+    },
     "batch norms of two domains": SPCL | {"module.base.1.BN_S.weight": ZERO},
     "batch norms of several domains": OPEN | {"backbone.bn1.dsbn.0.weight": ZERO},
 }  # fmt: skip

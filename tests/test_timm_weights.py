@@ -13,8 +13,9 @@ import timm
 from dccc_lightning.errors import UserError
 from dccc_lightning.models import catalog, timm_trunk
 from dccc_lightning.models.backbones import build_backbone
+from dccc_lightning.models.dialects.families import recognize
 from dccc_lightning.models.embedder import build_embedder
-from dccc_lightning.models.layout import Layout
+from dccc_lightning.models.layout import NORMALIZATIONS, Layout
 from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 from dccc_lightning.models.timm_trunk import timm_image_size, timm_layout
 
@@ -152,3 +153,23 @@ def test_resized_positions_stay_in_the_checkpoint(tmp_path, caplog):
     again = embedder_of({"state_dict": own, "dccc_lightning": described}, tmp_path, VIT)
     assert torch.equal(again.backbone.network.pos_embed, first.backbone.network.pos_embed)
     assert "1 resized" not in caplog.text
+
+
+@pytest.mark.slow
+def test_mega_descriptor_is_timms_swin_with_mean_and_std_one_half(tmp_path):
+    name = "swin_tiny_patch4_window7_224"
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, num_classes=0).eval()
+    path = tmp_path / "mega.pth"
+    torch.save(theirs.state_dict(), path)
+    ours = build_embedder(
+        f"timm/{name}", weights=str(path), image_size=(224, 224), dialect="mega_descriptor"
+    ).eval()
+    images = torch.rand(3, 3, 224, 224)
+    mean, std = (torch.tensor(row)[:, None, None] for row in NORMALIZATIONS["imagenet"])
+    with torch.inference_mode():
+        wanted = F.normalize(theirs((images - 0.5) / 0.5))
+        found = ours((images - mean) / std)
+    assert ours.layout.interpolation == "bilinear"
+    assert (1 - (wanted * found).sum(dim=1)).max() < 1e-5
+    assert recognize(theirs.state_dict()).name == "other"  # of the names many networks have

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection
 
+from dccc_lightning.models.dialects.animals import MEGA_DESCRIPTOR, MIEW_ID
 from dccc_lightning.models.dialects.clip_reid import CLIP_REID, OPENAI_CLIP, PCL_CLIP
 from dccc_lightning.models.dialects.cluster_contrast import CLUSTER_CONTRAST, MMT, PPLR
 from dccc_lightning.models.dialects.dialect import Dialect
@@ -45,12 +46,12 @@ from dccc_lightning.models.dialects.transreid import (
 SEVERAL = (OWN_CHECKPOINT, MUTUAL_TEACHING, OPEN_UNREID_PAIR, OPEN_UNREID_MEAN, MOCO)
 """Families whose files hold several networks; the one taken may be of another family."""
 
-BY_NAME_ALONE = (TRANSREID_RESNET, TRANSREID_SSL_RESNET)
+BY_NAME_ALONE = (TRANSREID_RESNET, TRANSREID_SSL_RESNET, MEGA_DESCRIPTOR)
 """Families with the names of another; ``model.dialect`` has to name them."""
 
 FAMILIES = (
     OWN_WEIGHTS, PASS_FINE_TUNED, PASS_USL, PASS, CLIP_REID, PCL_CLIP, OPENAI_CLIP, SOLIDER,
-    SOLIDER_FINE_TUNED, OSNET,
+    SOLIDER_FINE_TUNED, OSNET, MIEW_ID,
     FASTREID_MGN, FASTREID_OSNET, FASTREID_0, FASTREID_REDUCED, FASTREID, FASTREID_OTHER,
     OPEN_UNREID, AGW_IBN, AGW, STRONG_BASELINE_IBN, STRONG_BASELINE, PPLR, MMT, CLUSTER_CONTRAST,
     TRANSREID_JPM, TRANSREID, TRANSREID_SSL_USL, DINO, TORCHREID_FC, TORCHREID,
