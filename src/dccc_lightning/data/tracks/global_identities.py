@@ -1,0 +1,119 @@
+"""Tracks of several cameras with the identities of ``task=identify``, as MOT and CocoVID files."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dccc_lightning.common.files import write_atomically, write_json
+from dccc_lightning.data.image_table import read_columns
+from dccc_lightning.errors import UserError
+
+NUMBERS = "identities.txt"
+"""File beside the MOT files: number and identity."""
+
+
+def with_identities(tracks: pa.Table, camera: str, identities: str | os.PathLike[str]) -> pa.Table:
+    """Return tracks with the columns ``camera`` and ``identity``.
+
+    Args:
+        tracks: Result of ``read_tracks``.
+        camera: Name of the camera, as in ``task=crop``.
+        identities: identities.csv or identities.parquet of ``task=identify`` on the crops.
+
+    Returns:
+        The table; the identity is null where a box has no track, or a track no crop.
+
+    Raises:
+        UserError: The table of identities cannot be read, or has no tracklet of the camera.
+    """
+    place = Path(identities)
+    known = read_columns(place, ("tracklet", "identity"), ())
+    found = dict(zip(known["tracklet"].to_pylist(), known["identity"].to_pylist(), strict=True))
+    names = [None if t is None else found.get(f"{camera}/{t}") for t in tracks["track"].to_pylist()]
+    if len(tracks) and not any(names):
+        raise UserError(f"{place}: no tracklet of camera {camera!r}; identify crops of its tracks")
+    table = tracks.append_column("camera", pa.array([camera] * len(tracks), pa.string()))
+    return table.append_column("identity", pa.array(names, pa.string()))
+
+
+def write_mot(folder: str | os.PathLike[str], cameras: Mapping[str, pa.Table]) -> dict[str, int]:
+    """Write ``CAMERA.txt`` in the format of MOT results, with one number an identity everywhere.
+
+    Frames and pixels begin at 1. Boxes without identity have the number -1. ``identities.txt`` has
+    the identity of each number.
+
+    Args:
+        folder: Folder to write to, created if missing.
+        cameras: Results of ``with_identities`` by camera.
+
+    Returns:
+        The number of each identity, from 1 in the order of their names.
+    """
+    place, numbers = Path(folder), _numbers(cameras)
+    place.mkdir(parents=True, exist_ok=True)
+    for camera, table in cameras.items():
+        lines = [
+            f"{row['frame'] + 1},{numbers.get(row['identity'], -1)},{row['x1'] + 1:.10g},"
+            f"{row['y1'] + 1:.10g},{row['x2'] - row['x1']:.10g},{row['y2'] - row['y1']:.10g},"
+            f"{1 if row['score'] is None else row['score']:.10g},-1,-1,-1\n"
+            for row in table.sort_by("frame").to_pylist()
+        ]
+        write_atomically(place / f"{camera}.txt", "".join(lines).encode())
+    listed = "".join(f"{number},{name}\n" for name, number in numbers.items())
+    write_atomically(place / NUMBERS, listed.encode())
+    return numbers
+
+
+def write_cocovid(
+    path: str | os.PathLike[str],
+    cameras: Mapping[str, pa.Table],
+    sizes: Mapping[str, tuple[int, int]],
+) -> None:
+    """Write one CocoVID file: a video a camera, and the same ``instance_id`` for one identity.
+
+    Frames are from 0, and every frame up to the last box is listed. Annotations also have the
+    identity as text. Boxes without identity get an instance of their own.
+
+    Args:
+        path: File to write.
+        cameras: Results of ``with_identities`` by camera.
+        sizes: Width and height of the upright picture by camera.
+    """
+    numbers = _numbers(cameras)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    videos = [{"id": at, "name": camera} for at, camera in enumerate(cameras, start=1)]
+    following = len(numbers)
+    for video, (camera, table) in zip(videos, cameras.items(), strict=True):
+        rows, before = table.sort_by("frame").to_pylist(), len(images) + 1
+        width, height = sizes[camera]
+        images += [
+            {
+                "id": before + frame, "video_id": video["id"], "frame_id": frame,
+                "file_name": f"{camera}/{frame + 1:06d}.jpg", "width": width, "height": height,
+            }
+            for frame in range(rows[-1]["frame"] + 1 if rows else 0)
+        ]  # fmt: skip
+        for row in rows:
+            following += row["identity"] is None
+            sides = row["x2"] - row["x1"], row["y2"] - row["y1"]
+            annotation = {
+                "id": len(annotations) + 1, "image_id": before + row["frame"],
+                "video_id": video["id"], "category_id": 1,
+                "instance_id": numbers.get(row["identity"], following),
+                "bbox": [row["x1"], row["y1"], *sides], "area": sides[0] * sides[1], "iscrowd": 0,
+                "identity": row["identity"],
+            }  # fmt: skip
+            annotations.append(annotation)
+    categories = [{"id": 1, "name": "person"}]
+    content = {"videos": videos, "images": images, "annotations": annotations}
+    write_json(Path(path), {**content, "categories": categories})
+
+
+def _numbers(cameras: Mapping[str, pa.Table]) -> dict[str, int]:
+    """Return a number for each identity of any camera, from 1."""
+    names = {name for table in cameras.values() for name in table["identity"].to_pylist()}
+    return {name: at for at, name in enumerate(sorted(names - {None}), start=1)}
