@@ -112,7 +112,10 @@ def test_two_processes_train_the_same_model_as_one(
     two = pair(bn_group_size, epochs)
     assert_same_results(alone(bn_group_size, epochs), two / "run", epochs)
     assert (two / "out.txt").read_text().count("outputs:") == 1
-    assert "warning" not in (two / "err.txt").read_text().lower()
+    warned = [line for line in (two / "err.txt").read_text().splitlines() if "arning" in line]
+    # Of this tiny world a quarter may be in one cluster, which one process says.
+    assert [line for line in warned if "images are in one cluster" not in line] == []
+    assert len(warned) <= 1
     first, second = (torch.load(two / "notes" / f"centroids_{rank}.pt") for rank in (0, 1))
     assert len(first) == len(second) == 3 * epochs
     for ours, theirs in zip(first, second, strict=True):
