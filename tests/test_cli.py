@@ -76,7 +76,9 @@ MISTAKES = {
     "clustering.k1=many": ["clustering.k1=many: must be a number"],
     "recipe.tau_w=small": ["recipe.tau_w=small: must be a number"],
     "batch=64": ["batch=64: is a section; set batch.clusters, batch.instances"],
-    "evaluate=false": ["evaluate=false: is a section; set evaluate.protocol, evaluate.camera_center"],
+    "evaluate=false": [
+        "evaluate=false: is a section; set evaluate.protocol, evaluate.camera_center"
+    ],
     "image=[256,128]": ["image=[256,128]: is a section; set image.height, image.width"],
     "augmentation=null": ["augmentation=null: is a section; set augmentation.padding"],
     "~teacher": ["~teacher: cannot be removed"],
