@@ -30,6 +30,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 from dccc_lightning import cli  # noqa: E402
 from dccc_lightning.cli.run_folder import OutputGuard  # noqa: E402
 
+# OpenVINO imports absl, whose handler closes the stream of its import when Hydra sets up logging.
+with suppress(ImportError):
+    from absl import logging as absl_logging
+
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
 # The same examples every time, so that what passed once passes; `make fuzz` looks for others.
 hypothesis.settings.register_profile("fuzz", derandomize=False)
 hypothesis.settings.register_profile("same", derandomize=True)
