@@ -8,6 +8,7 @@ little below the floor.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -87,7 +88,7 @@ class FixedSchedule:
         return float(self.start), float(self.start)
 
 
-class _Descent:
+class _Descent(ABC):
     """Base of schedules that fall from one epoch to the next, until at or below their floor."""
 
     def __call__(self, epoch: int) -> float:
@@ -100,8 +101,9 @@ class _Descent:
         return self._values[-1], self(0)
 
     @property
+    @abstractmethod
     def _values(self) -> tuple[float, ...]:
-        raise NotImplementedError
+        """Every eps from ``start`` to the first one at or below the floor."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def images_per_step(chosen: int | None) -> int:
     """Return the number of images per step of embedding; None for the fastest.
 
     On a processor, 64 images keep the blocks of a layer small enough for the allocator to keep
-    (``keep_freed_memory``), and their embeddings are those of any other batch.
+    (``keep_freed_memory``).
 
     Raises:
         TypeError: ``chosen`` is not an integer.

@@ -48,7 +48,7 @@ class Records:
         return len(self.paths)
 
     def column(self, name: str) -> NDArray[np.int64]:
-        """Return a column (N,), all ``UNKNOWN`` if the dataset has none of that name."""
+        """Return a column (N,), filled with ``UNKNOWN`` if the dataset lacks it."""
         if name in self.columns:
             return self.columns[name]
         return np.full(len(self), UNKNOWN, dtype=np.int64)

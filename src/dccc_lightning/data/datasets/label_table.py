@@ -1,12 +1,12 @@
 """Labels of images from a CSV file."""
 
-import codecs
 import csv
 import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dccc_lightning.common.text_files import read_utf8
 from dccc_lightning.data.datasets.image_labels import LABELS, ImageLabels, LabelTemplates
 from dccc_lightning.data.datasets.image_tree import is_inside
 from dccc_lightning.data.image_formats import READ, has_image_suffix
@@ -70,7 +70,8 @@ def read_table(
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the line number and the cells of each non-empty row."""
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    text = read_utf8(file, "dataset.table=", "save it as UTF-8")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns: list[str] | None = None
     try:
         for row in reader:
@@ -88,22 +89,6 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise UserError(f"{os.fspath(file)!r}, line {reader.line_num}: {error}") from error
     if columns is None:
         raise UserError(f"{os.fspath(file)!r}, line 1: no header; it must name the column path")
-
-
-def _text(file: Path) -> str:
-    try:
-        content = file.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"dataset.table={os.fspath(file)!r} cannot be read: {reason}") from error
-    content = content.removeprefix(codecs.BOM_UTF8)
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{os.fspath(file)!r}, line {line}: not UTF-8 ({error.reason}); save it as UTF-8"
-        ) from error
 
 
 def _check_columns(columns: list[str], place: str) -> None:

@@ -1,6 +1,5 @@
 """File or folder of tracks, opened once, as the formats look at it."""
 
-import codecs
 import csv
 import io
 import json
@@ -10,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dccc_lightning.common.text_files import read_utf8
 from dccc_lightning.errors import UserError
 
 SUPERVISION = ("x_min", "y_min", "x_max", "y_max")
@@ -124,21 +124,5 @@ def _is_number(text: str) -> bool:
 
 
 def text_of(path: Path) -> str:
-    """Return the text of a UTF-8 file.
-
-    Raises:
-        UserError: The file cannot be read, or is not text.
-    """
-    try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"tracks {os.fspath(path)!r} cannot be read: {reason}") from error
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{os.fspath(path)!r}, line {line}: not UTF-8 text; give the file of boxes, not the "
-            "video"
-        ) from error
+    """Return the text of a UTF-8 file of boxes; see ``read_utf8``."""
+    return read_utf8(path, "tracks ", "give the file of boxes, not the video")

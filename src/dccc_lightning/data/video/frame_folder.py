@@ -45,8 +45,8 @@ class FrameFolder:
         if files is not None:
             if not set(names) & set(files):
                 raise UserError(
-                    f"{self.name!r} has none of the {len(files):,} frames that the boxes name, "
-                    f"such as {files[0]!r}; is it another folder?"
+                    f"{self.name!r} lacks the frames that the boxes name, such as {files[0]!r}; "
+                    "is it another folder?"
                 )
             self._places = {name: place for place, name in enumerate(files)}
             self._names = sorted(set(names) & set(files), key=self._places.__getitem__)
