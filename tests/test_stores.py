@@ -6,11 +6,16 @@ import pytest
 import documents
 from dccc_lightning import GalleryIndex, export_gallery
 from dccc_lightning.errors import UserError
-from dccc_lightning.gallery import store_export
+from dccc_lightning.gallery import store_export, vector_stores
+from dccc_lightning.gallery.vector_stores import STORES
+from postgres import postgres_server
 
 D, K = 24, 7
-RECIPES = "".join(code for code in documents.snippets("docs/stores.md") if "def search_" in code)
-PACKAGES = {"lancedb": "lancedb", "qdrant": "qdrant_client", "duckdb": "duckdb"}
+PACKAGES = {
+    "lancedb": "lancedb", "qdrant": "qdrant_client", "duckdb": "duckdb",
+    "sqlite_vec": "sqlite_vec", "pgvector": "psycopg",
+}  # fmt: skip
+CAMERA = "gate d'or"
 
 
 def vectors(number, seed):
@@ -19,31 +24,64 @@ def vectors(number, seed):
 
 
 def some_cameras(number):
-    return [("c1", "c2", None)[i % 3] for i in range(number)]
+    return [(CAMERA, "c2", None)[i % 3] for i in range(number)]
+
+
+def gallery_of(number, fingerprint="x"):
+    return GalleryIndex.build(
+        vectors(number, 0), [f"{i:04}.jpg" for i in range(number)], kind="flat",
+        cameras=some_cameras(number), identities=["0007", *["NA"] * (number - 1)],
+        fingerprint=fingerprint,
+    )  # fmt: skip
 
 
 @pytest.fixture
 def gallery():
-    paths = [f"{i:04}.jpg" for i in range(90)]
-    return GalleryIndex.build(
-        vectors(90, 0), paths, cameras=some_cameras(90), identities=["0007", *["NA"] * 89],
-        fingerprint="x", kind="flat",
-    )  # fmt: skip
+    return gallery_of(90)
+
+
+@pytest.fixture(scope="module")
+def place_of(made_once, tmp_path_factory):
+    """Return a function that gives the place of a new store."""
+    servers = []
+
+    def place(store):
+        if store != "pgvector":
+            return str(tmp_path_factory.mktemp("store") / f"gallery.{store}")
+        psycopg = pytest.importorskip("psycopg")
+        if not servers:
+            servers.append(postgres_server(made_once))
+            servers.append(servers[0].__enter__())
+        with psycopg.connect(servers[1], autocommit=True) as connection:
+            connection.execute(f"DROP TABLE IF EXISTS {vector_stores.TABLE}")
+        return servers[1]
+
+    yield place
+    if servers:
+        servers[0].__exit__(None, None, None)
+
+
+def recipe(store):
+    names = {}
+    pieces = [code for code in documents.snippets("docs/stores.md") if f"search_{store}(" in code]
+    exec(pieces[0], names)
+    return names[f"search_{store}"]
+
+
+def test_every_store_is_tested():
+    assert list(STORES) == list(PACKAGES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", PACKAGES)
-def test_a_store_finds_the_neighbours_of_the_exact_search(gallery, store, tmp_path):
+def test_a_store_finds_the_neighbours_of_the_exact_search(gallery, store, place_of):
     pytest.importorskip(PACKAGES[store])
-    names = {}
-    pieces = [code for code in documents.snippets("docs/stores.md") if f"search_{store}(" in code]
-    exec(pieces[0], names)
-    search, place = names[f"search_{store}"], str(tmp_path / f"gallery.{store}")
+    search, place = recipe(store), place_of(store)
 
     def check():
         for query in vectors(5, 1):
-            found = search(place, query, "c1", K)
-            wanted = gallery.search(query[None], K, exclude_camera="c1")[0]
+            found = search(place, query, CAMERA, K)
+            wanted = gallery.search(query[None], K, exclude_camera=CAMERA)[0]
             assert [row[0] for row in found] == [hit.id for hit in wanted]
             np.testing.assert_allclose([r[1] for r in found], [h.score for h in wanted], atol=1e-5)
             assert {hit.camera for hit in wanted} >= {""}  # unknown cameras are among them
@@ -57,26 +95,137 @@ def test_a_store_finds_the_neighbours_of_the_exact_search(gallery, store, tmp_pa
     gallery.remove(range(0, 40))
     assert export_gallery(gallery, store, place) == 80
     check()
+    with pytest.raises(UserError, match=f"store={store}: .* embeddings of another network"):
+        export_gallery(gallery_of(60, "y"), store, place)
+    check()
 
 
-def test_what_a_store_cannot_hold_is_refused(gallery, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="store must be one of lancedb, qdrant, duckdb"):
+@pytest.mark.slow
+@pytest.mark.parametrize("store", PACKAGES)
+def test_a_store_is_the_gallery_after_every_export(store, place_of):
+    pytest.importorskip(PACKAGES[store])
+    place = place_of(store)
+    for number in (20, 20, 0, 9):
+        gallery = gallery_of(max(1, number))
+        if number == 0:
+            gallery.remove([0])
+        assert export_gallery(gallery, store, place) == number
+    held = vector_stores.open_store(store, place, D)
+    rows = sorted(map(tuple, held.rows()))
+    held.close()
+    assert rows[:3] == [
+        (0, "0000.jpg", CAMERA, "0007", "x"),
+        (1, "0001.jpg", "c2", "NA", "x"),
+        (2, "0002.jpg", None, "NA", "x"),
+    ]
+
+
+@pytest.fixture
+def place(tmp_path):
+    pytest.importorskip("apsw")
+    pytest.importorskip("sqlite_vec")
+    return str(tmp_path / "gallery.db")
+
+
+def found_paths(place):
+    store = vector_stores.open_store("sqlite_vec", place, D)
+    try:
+        return {row[0]: row[1:4] for row in store.rows()}
+    finally:
+        store.close()
+
+
+def test_a_gallery_that_was_built_anew_replaces_what_changed(place):
+    """Ids begin with 0 in each gallery, so an id alone does not tell an image."""
+    assert export_gallery(gallery_of(9), "sqlite_vec", place) == 9
+    anew = GalleryIndex.build(
+        vectors(5, 4), ["0000.jpg", "b.jpg", "0002.jpg", "0003.jpg", "0004.jpg"], fingerprint="x",
+        cameras=[CAMERA, "c2", "c5", CAMERA, "c2"], identities=["0007", *["NA"] * 4], kind="flat",
+    )  # fmt: skip
+    assert export_gallery(anew, "sqlite_vec", place) == 5
+    assert found_paths(place) == {
+        0: ("0000.jpg", CAMERA, "0007"), 1: ("b.jpg", "c2", "NA"), 2: ("0002.jpg", "c5", "NA"),
+        3: ("0003.jpg", CAMERA, "NA"), 4: ("0004.jpg", "c2", "NA"),
+    }  # fmt: skip
+    with pytest.raises(UserError, match="embeddings of another network; write to another place"):
+        export_gallery(gallery_of(9, "y"), "sqlite_vec", place)
+    assert len(found_paths(place)) == 5
+    assert export_gallery(gallery_of(9, "y"), "sqlite_vec", f"{place}2") == 9  # the remedy
+
+
+def test_what_a_store_cannot_hold_is_refused(gallery, place, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=f"store must be one of {', '.join(STORES)}"):
         export_gallery(gallery, "milvus", tmp_path)
+    (tmp_path / "text.db").write_text("not a database, but long enough to be one " * 50)
+    with pytest.raises(UserError, match=r"store=sqlite_vec: cannot be written: .*not a database"):
+        export_gallery(gallery, "sqlite_vec", tmp_path / "text.db")
+    gallery.embeddings[3] = np.nan
+    with pytest.raises(ValueError, match="must have length 1"):
+        export_gallery(gallery, "sqlite_vec", place)
+    gallery.embeddings[3] = 0
+    with pytest.raises(ValueError, match="must have length 1"):
+        export_gallery(gallery, "sqlite_vec", place)
 
-    def missing(gallery, path):
+    def missing(place, width):
         raise ImportError("none", name="lancedb")
 
-    monkeypatch.setattr(store_export, "STORES", {"lancedb": missing, "duckdb": lambda *_: 3})
+    monkeypatch.setattr(vector_stores, "STORES", {"lancedb": missing})
     with pytest.raises(UserError, match=r"needs lancedb: pip install 'dccc-lightning\[stores\]'"):
-        export_gallery(gallery, "lancedb", tmp_path)
-    with pytest.raises(UserError, match="holds 3 images, the gallery 90"):
-        export_gallery(gallery, "duckdb", tmp_path)
+        export_gallery(gallery_of(3), "lancedb", tmp_path)
+
+
+def test_rows_are_counted_after_writing(gallery, place, monkeypatch):
+    monkeypatch.setattr(vector_stores.SqliteStore, "replace", lambda *_: None)
+    with pytest.raises(UserError, match="holds 0 images, the gallery 90"):
+        export_gallery(gallery, "sqlite_vec", place)
 
 
 def test_rows_have_text_ids_and_nulls(gallery):
-    rows, gone = store_export._rows(gallery, np.array([1, 2, 999]))
-    assert (len(rows), gone) == (88, [999])
-    assert rows["identity"][0].as_py() == "0007"
-    assert rows["identity"][1].as_py() == "NA"
-    assert rows["camera"].null_count == 29
-    np.testing.assert_array_equal(rows["vector"][0].as_py(), gallery.embeddings[0])
+    rows = store_export._columns(gallery, [(1, "a", None, "0007", "x")], np.arange(90) == 1)
+    assert rows.drop_columns("vector").to_pylist() == [
+        {"id": 1, "path": "a", "camera": None, "identity": "0007", "model": "x"}
+    ]
+    np.testing.assert_array_equal(rows["vector"][0].as_py(), gallery.embeddings[1])
+
+
+@pytest.mark.slow
+def test_what_the_page_says_of_sqlite_vec(place):
+    apsw = pytest.importorskip("apsw")
+    export_gallery(gallery_of(30), "sqlite_vec", place)
+    search = recipe("sqlite_vec")
+    with pytest.raises(apsw.SQLError, match="4096"):
+        search(place, vectors(1, 1)[0], CAMERA, 4097)
+    connection = vector_stores.SqliteStore(place, D).connection
+    row = (99, vectors(1, 5).tobytes(), None)
+    with pytest.raises(apsw.SQLError, match="camera"):
+        connection.execute("INSERT INTO images (id, vector, camera) VALUES (?, ?, ?)", row)
+    rows = {}
+    for condition in ("camera != ?", "NOT camera = ?"):
+        statement = f"SELECT id FROM images WHERE vector MATCH ? AND k = 9 AND {condition}"
+        given = (vectors(1, 1).tobytes(), CAMERA)
+        rows[condition] = len(connection.execute(statement, given).fetchall())
+    assert rows["camera != ?"] == 9 > rows["NOT camera = ?"]
+
+
+@pytest.mark.slow
+def test_what_the_page_says_of_pgvectors_index(place_of):
+    place = place_of("pgvector")
+    import psycopg
+
+    number = 3000
+    gallery = gallery_of(number)
+    export_gallery(gallery, "pgvector", place)
+    query = vectors(1, 1)[0]
+    statement = """SELECT id FROM images WHERE camera = 'c2'
+        ORDER BY vector <=> %s::vector LIMIT 60"""
+    with psycopg.connect(place) as connection:
+        connection.execute("CREATE INDEX ON images USING hnsw (vector vector_cosine_ops)")
+        connection.execute("SET LOCAL enable_seqscan = off")
+        connection.execute("SET LOCAL enable_sort = off")
+
+        def count():
+            return len(connection.execute(statement, [str(query.tolist())]).fetchall())
+
+        assert 0 < count() < 40  # of the 40 best, those of the camera
+        connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+        assert count() == 60
