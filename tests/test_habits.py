@@ -39,7 +39,7 @@ HABITS = {
     "--config-name=experiment/dccc_plus": "experiment=dccc_plus",
     "-cn dccc": "experiment=dccc",
     "fit": "task=train",
-    "verify": "task=verify",
+    "epochs=3 verify": "task=verify",
     "train.py epochs=3": "omit the script",
     "experiment=cluster-contrast": "did you mean experiment=cluster_contrast?",
     "dataset=Market1501": "did you mean dataset=market1501?",

@@ -50,6 +50,13 @@ def check_arguments(arguments: Sequence[str], conf_dir: Path) -> None:
         check_additions(added, arguments, places)
 
 
+def with_verb(arguments: Sequence[str], conf_dir: Path) -> list[str]:
+    """Return the arguments with ``task=NAME`` in place of a first argument that names a task."""
+    tasks = setting_names.options(setting_names.folders(conf_dir, arguments), "task")
+    is_verb = bool(arguments) and arguments[0] in tasks
+    return [f"task={arguments[0]}", *arguments[1:]] if is_verb else list(arguments)
+
+
 def check_flags(arguments: Sequence[str], places: Sequence[Path]) -> None:
     """Refuse settings that are written as options, and another root of the configuration.
 

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,13 +20,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import __version__, sweeps
 from dccc_lightning.cli import messages
-from dccc_lightning.cli.argument_checks import check_arguments
+from dccc_lightning.cli.argument_checks import check_arguments, with_verb
 from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import Stopped, set_requeue
 from dccc_lightning.cli.exit_codes import EXIT_INTERRUPTED, EXIT_TERMINATED, fail
 from dccc_lightning.cli.foreign_code import check_code, check_hydra
 from dccc_lightning.cli.resume import Start, resumed
-from dccc_lightning.cli.run_folder import RUN_LOG, OutputGuard, discard, has_started, lock_run
+from dccc_lightning.cli.run_folder import (
+    ERROR_FILE,
+    RUN_LOG,
+    OutputGuard,
+    discard,
+    has_started,
+    is_refused,
+    lock_run,
+)  # fmt: skip
 from dccc_lightning.cli.saved_settings import take_over, write_settings
 from dccc_lightning.cli.schema import check_types
 from dccc_lightning.cli.sweep_preview import is_preview, preview
@@ -53,7 +61,7 @@ def main() -> None:
         if "--version" in sys.argv[1:]:
             print(f"dccc-lightning {__version__}")
             return
-        sys.argv[1:] = several_datasets(sys.argv[1:])
+        sys.argv[1:] = several_datasets(with_verb(sys.argv[1:], conf_dir()))
         check_arguments(sys.argv[1:], conf_dir())
         start = resumed(sys.argv[1:])
         sys.argv[1:] = start.arguments
@@ -126,11 +134,7 @@ def _job(start: Start, config: DictConfig) -> float | None:
             print(f"stopped; {path_argument('resume', output)} continues", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except Exception as error:
-        if is_sweep:
-            _record_failure(output, error)
-        elif isinstance(error, (UserError, OmegaConfBaseException)) or is_misconfiguration(error):
-            discard(output)
-            fail(str(error))
+        _record_failure(output, error, is_sweep)
         raise
     finally:
         lock.release(output / RUN_LOG)
@@ -165,15 +169,29 @@ def _begin(
         lock_run(output)
     if is_first_process():
         write_settings(output, config, settings, start.own)
+        (output / ERROR_FILE).unlink(missing_ok=True)  # of an earlier attempt
     return settings, task
 
 
-def _record_failure(output: Path, error: Exception) -> None:
-    """Write the error of a failed job of a sweep to its folder; other jobs continue."""
-    text = str(error) if isinstance(error, UserError) else traceback.format_exc()
-    write_atomically(output / "error.txt", f"{text}\n".encode())
-    number = HydraConfig.get().job.num + 1
-    print(f"job {number} failed: {text.strip().splitlines()[-1]}", file=sys.stderr, flush=True)
+def _record_failure(output: Path, error: Exception, is_sweep: bool) -> None:
+    """Write the error to the folder of its run, and end a single run whose error is a line.
+
+    A run that did not start is removed, and a refused resume leaves its folder as it was. Other
+    jobs of a sweep continue.
+    """
+    is_line = isinstance(error, (UserError, OmegaConfBaseException)) or is_misconfiguration(error)
+    text = str(error) if is_line else traceback.format_exc()
+    if is_line and not is_sweep:
+        discard(output)
+    if is_first_process() and (is_sweep or (has_started(output) and not is_refused(output))):
+        with nullcontext() if is_sweep else suppress(UserError):  # the disk may be full
+            write_atomically(output / ERROR_FILE, f"{text}\n".encode())
+    if is_sweep:
+        number = HydraConfig.get().job.num + 1
+        line = text.strip().splitlines()[-1]
+        print(f"job {number} failed: {line}", file=sys.stderr, flush=True)
+    elif is_line:
+        fail(text)
 
 
 @contextmanager

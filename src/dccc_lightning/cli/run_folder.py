@@ -18,7 +18,8 @@ from dccc_lightning.common.ranks import is_first_process
 
 RUN_MARKER = ".hydra"
 RUN_LOG = "run.log"
-OWN_FILES = {RUN_LOG, "config.yaml", "multirun.yaml", "error.txt", "wandb_run.txt"}
+ERROR_FILE = "error.txt"
+OWN_FILES = {RUN_LOG, "config.yaml", "multirun.yaml", ERROR_FILE, "wandb_run.txt"}
 
 
 class OutputGuard(Callback):
@@ -49,7 +50,7 @@ class OutputGuard(Callback):
             return
         lock_run(folder)
         marks = [folder / RUN_MARKER / f"{n}.yaml" for n in ("config", "hydra", "overrides")]
-        saved = (*marks, folder / "config.yaml")
+        saved = (*marks, folder / "config.yaml", folder / ERROR_FILE)
         OutputGuard.earlier = {path: path.read_bytes() for path in saved if path.is_file()}
         OutputGuard.progress = _progress(folder)
 
@@ -112,8 +113,7 @@ def _fail_to_write(place: str, error: OSError) -> NoReturn:
 
 def discard(output: Path) -> None:
     """Remove the files and created parents of a run or sweep that did not start."""
-    is_refused = OutputGuard.continues and OutputGuard.progress == _progress(output)
-    if is_refused and is_first_process():
+    if is_refused(output) and is_first_process():
         for path, content in OutputGuard.earlier.items():
             write_atomically(path, content)
     if OutputGuard.continues or has_started(output) or not is_first_process():
@@ -123,6 +123,11 @@ def discard(output: Path) -> None:
     for path in OutputGuard.absent:
         if path.exists() and not any(path.iterdir()):
             path.rmdir()
+
+
+def is_refused(output: Path) -> bool:
+    """Return True for a run that was to be resumed and made no progress."""
+    return OutputGuard.continues and OutputGuard.progress == _progress(output)
 
 
 def _progress(output: Path) -> list[int]:

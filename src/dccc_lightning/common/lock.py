@@ -41,6 +41,18 @@ def take(path: Path, without_locks: bool = True) -> bool:
         file.close()  # removed between open and lock by a run that could not start
 
 
+def is_held(path: Path) -> bool:
+    """Return True if another process holds the lock on a file; False without file or locks."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def release(path: Path | None = None) -> None:
     """Release the lock on a file, or all locks of this process."""
     for taken in list(_held) if path is None else [path]:

@@ -76,7 +76,7 @@ def _read_job(folder: Path) -> SweepJob:
         rows = read_rows(folder / "metrics.csv")
         is_searched = any("callbacks.pruning." in override for override in overrides)
         is_short = is_searched and _epochs(folder) > (results or {}).get("epochs", 0)
-        measures = _measures(results, rows) if results else {}
+        measures = measures_of(results, rows) if results else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"{folder}: not a job of a sweep that can be read ({error})") from error
     return SweepJob(
@@ -84,7 +84,7 @@ def _read_job(folder: Path) -> SweepJob:
         _arguments(overrides),
         rows,
         measures,
-        _error(folder),
+        last_error(folder),
         bool(is_short),
         str((results or {}).get("note", "")),
         str((results or {}).get("protocol", "market1501")) if "mAP" in measures else "",
@@ -104,20 +104,27 @@ def _epochs(folder: Path) -> int:
     return int(yaml.safe_load((folder / "config.yaml").read_text())["epochs"])
 
 
-def _error(folder: Path) -> str | None:
-    """Return the last line of a failed job's error.txt."""
+def last_error(folder: Path) -> str | None:
+    """Return the last line of a failed run's error.txt; None if there is none."""
     path = folder / "error.txt"
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     return lines[-1] if lines else None
 
 
-def _measures(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, float]:
-    """Return the measures of a finished job; scores of the better network, last evaluation."""
+def measures_of(results: Mapping[str, Any] | None, rows: Sequence[Row]) -> dict[str, float]:
+    """Return the measures of a run; scores of the better network, last evaluation.
+
+    Args:
+        results: Content of results.json; None for an unfinished run, of which mAP is known.
+        rows: Of metrics.csv.
+    """
     measures: dict[str, float] = {}
-    scores = [results[n] for n in ("student", "teacher") if results.get(n)]
+    scores = [results[n] for n in ("student", "teacher") if results.get(n)] if results else []
     if scores:
         best = max(scores, key=lambda score: score["mAP"])
         measures |= {name: float(best[name]) for name in ("mAP", "rank1", "rank10")}
+    elif (score := run_objective(rows, "mAP")) is not None:
+        measures["mAP"] = score
     silhouette = run_objective(rows, "overall_silhouette")
     if silhouette is not None:
         measures["overall_silhouette"] = silhouette
@@ -126,4 +133,6 @@ def _measures(results: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, floa
         measures["clusters"] = clustered[-1]["cluster/num_clusters"]
         if "cluster/ari" in clustered[-1]:
             measures["ari"] = clustered[-1]["cluster/ari"]
-    return measures | {"seconds": float(results["seconds"])}
+    if results and "seconds" in results:
+        measures["seconds"] = float(results["seconds"])
+    return measures
