@@ -1,5 +1,6 @@
 """Every layout of conf/dataset on a tiny tree, with the trap that the set is known for."""
 
+import json
 import runpy
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from dccc_lightning.data.audit.inspection import inspect
 from dccc_lightning.data.audit.split_images import is_match, split_images
 from dccc_lightning.data.audit.verification import compare_counts, run_checks
 from dccc_lightning.data.datasets.declared_layout import DeclaredLayout
+from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TRAIN
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.protocol_arrangement import arrange, split_labels
 from dccc_lightning.metrics.protocols import PROTOCOLS, protocol_of
@@ -26,6 +28,16 @@ ROOT = Path(__file__).parents[1]
 
 def several(template, *values):
     return [template.format(*(value if isinstance(value, tuple) else (value,))) for value in values]
+
+
+def partitions(*trained):
+    """Cells of one struct each, whose third field has the people of training, as GRID has them."""
+    cells = np.empty((1, len(trained)), dtype=object)
+    for place, people in enumerate(trained):
+        struct = np.empty((1, 1), dtype=[(name, object) for name in ("x", "y", "z")])
+        struct[0, 0] = (np.zeros((1, 2)), np.zeros((1, 3)), np.array([people]))
+        cells[0, place] = struct
+    return cells
 
 
 TREES = {
@@ -214,13 +226,17 @@ TEXTS = {
 }  # fmt: skip
 
 ARRAYS = {
+    "ilids_vid": {
+        "train-test people splits/train_test_splits_ilidsvid.mat": {"ls_set": [[1, 2], [2, 1]]}
+    },
+    "grid": {"features_and_partitions.mat": {"trainIdxAll": partitions([1], [2])}},
     "mars": {
         "info/tracks_train_info.mat": {"track_train_info": [[1, 2, 1, 1], [3, 3, 1, 6]]},
         "info/tracks_test_info.mat": {
             "track_test_info": [[1, 1, -1, 1], [2, 2, 0, 2], [3, 3, 2, 1], [4, 5, 2, 3]]
         },
         "info/query_IDX.mat": {"query_IDX": [[3]]},
-    }
+    },
 }
 
 
@@ -235,7 +251,7 @@ def plant(home, name):
         (home / path).write_text(text)
     for path, arrays in ARRAYS.get(name, {}).items():
         touch(home, path)
-        savemat(home / path, {key: np.array(value) for key, value in arrays.items()})
+        savemat(home / path, {key: np.asarray(value) for key, value in arrays.items()})
     return home
 
 
@@ -271,11 +287,11 @@ EXPECTED = {
     "cuhk03": ("1_001@0 1_002@0 2_001@0 1_001@1 1_002@1 2_001@1", "2_002@0", "2_002@1"),
     "grid": ("1@0 1@4", "2@1", "0@2 0@3 2@5"),
     "prid2011": (
-        "0001@a a0201@a a0385@a 0001@b",
+        "0001@a 0001@b",
         "0002@a 0200@a",
         "0002@b 0200@b b0201@b b0749@b",
     ),
-    "viper": ("1@cam_a 1@cam_b", "0@cam_a", "0@cam_b"),
+    "viper": ("0@cam_a 0@cam_b", "1@cam_a", "1@cam_b"),
     "qmul_ilids": ("1@-1 1@-1", "2@-1", "2@-1 2@-1"),
     "ilids_vid": ("3@cam1 3@cam1 3@cam2 3@cam2", "1@cam1 1@cam1", "1@cam2 1@cam2"),
     "dukemtmc_videoreid": ("1@5 1@5", "5@0", "5@11"),
@@ -427,6 +443,154 @@ def test_prid_above_200_is_another_person_in_each_camera(tmp_path, variant):
     assert sorted(splits.identity_names[i] for i in both) == ["0199", "0200"]
     tracklets = len(set(splits.gallery.column("tracklet")))
     assert tracklets == (5 if variant == "multi_shot" else 1)
+
+
+def the_three(splits):
+    return [names(splits, part) for part in ("train", "query", "gallery")]
+
+
+# The first test people by torchreid's own code, run on whole trees (November 2026).
+TORCHREID = {
+    ("viper", 0): "1 7 8 10 12 14 15", ("viper", 18): "3 4 5 6 7 8 10",
+    ("cuhk01", 0): "2 5 8 11 16 19 21", ("cuhk01", 18): "2 3 11 14 16 21 23",
+    ("prid2011", 0): "2 5 10 11 12 13 15", ("prid2011", 9): "1 2 3 7 9 20 22",
+}  # fmt: skip
+WHOLE = {
+    "viper": (range(632), ("cam_a/{:03d}_0.bmp", "cam_b/{:03d}_90.bmp")),
+    "cuhk01": (range(1, 972), ("campus/{:04d}001.png", "campus/{:04d}003.png")),
+    "prid2011": (range(1, 201),
+                 ("single_shot/cam_a/person_{:04d}.png", "single_shot/cam_b/person_{:04d}.png")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "split"), TORCHREID)
+def test_divisions_without_a_file_are_drawn_as_torchreid_draws_them(name, split):
+    """On labels alone: whole trees have thousands of files."""
+    people, (ours, theirs) = WHOLE[name]
+    own = known(name, "data", split=split)
+    layout = own.layouts[own.variant or ""]
+    parts = {}
+    for part, text in ((QUERY, ours), (GALLERY, theirs)):
+        source = layout.sources[part][0]
+        inner = [text.format(person).removeprefix(f"{source.folder}/") for person in people]
+        parts[part] = [source._image(path, source.groups(path, {})) for path in inner]
+    divided, origin = layout.divisions.divided(name, Path("data"), split, parts, ())
+    found = [str(int(image.identity)) for image in divided[QUERY]]
+    assert " ".join(found[:7]) == TORCHREID[name, split]
+    assert len(divided[TRAIN]) == 2 * (len(people) // 2)
+    assert f"division {split} of {10 if name == 'prid2011' else 20} drawn by" in origin
+
+
+def test_an_odd_division_of_viper_exchanges_query_and_gallery(tmp_path):
+    first = read(tmp_path, "viper")
+    second = known("viper", first.root, split=1).splits()
+    assert the_three(second) == [names(first, part) for part in ("train", "gallery", "query")]
+    assert first.layout.endswith("; division 0 of 20 drawn by numpy from seed 1")
+
+
+def test_a_file_of_divisions_is_read_before_any_is_drawn(tmp_path):
+    home = plant(tmp_path / "VIPeR", "viper")
+    a, b = ([f"elsewhere/{i}", 0, 0] for i in ("cam_a/001_0.bmp", "cam_b/000_90.bmp"))
+    c, d = ([f"elsewhere\\{i}", 0, 1] for i in ("cam_a\\000_45.bmp", "cam_b\\001_180.bmp"))
+    lists = [{"train": [a, d], "query": [c], "gallery": [b]},
+             {"train": [c, b], "query": [d], "gallery": [a]}]  # fmt: skip
+    (tmp_path / "splits.json").write_text(json.dumps(lists))
+    assert the_three(known("viper", home, split=0).splits()) == [
+        ["cam_a/001_0.bmp", "cam_b/001_180.bmp"], ["cam_a/000_45.bmp"], ["cam_b/000_90.bmp"],
+    ]  # fmt: skip
+    assert the_three(known("viper", home, split=1).splits()) == [
+        ["cam_a/000_45.bmp", "cam_b/000_90.bmp"], ["cam_b/001_180.bmp"], ["cam_a/001_0.bmp"],
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"viper: dataset.split must be in \[0, 1\], a division of"):
+        known("viper", home, split=2).splits()
+
+
+@pytest.mark.parametrize("content", [
+    "", "{}", "[]", "[3]", "[{}]", '[{"train": ["900_1.bmp"], "test": []}]', '[{"train": 3}]',
+    '[{"train": [[]], "test": [null]}]',
+])  # fmt: skip
+def test_divisions_that_do_not_fit_are_one_line(tmp_path, content):
+    home = plant(tmp_path, "viper")
+    (home / "splits.json").write_text(content)
+    with pytest.raises(UserError, match=r"viper: cannot read the divisions of .*splits.json") as e:
+        known("viper", home).splits()
+    assert len(str(e.value).splitlines()) == 1
+    (home / "splits.json").unlink()
+    assert len(known("viper", home).splits().query) == 1, "as the message says"
+
+
+def test_prid_has_lists_of_people_or_folders(tmp_path):
+    single = read(tmp_path, "prid2011").root
+    (single / "splits_single_shot.json").write_text('[{"train": [200, 1], "test": [2]}]')
+    assert in_short(known("prid2011", single).splits()) == (
+        "0001@a 0200@a 0001@b 0200@b", "0002@a", "0002@b b0201@b b0749@b",
+    )  # fmt: skip
+    home = tmp_path / "prid_2011"
+    people = ("0001", "0002", "0003", "0300")
+    touch(
+        home,
+        *several("multi_shot/cam_{}/person_{}/0001.png", *((c, p) for c in "ab" for p in people)),
+    )
+    lists = [{"train": ["person_0003"], "test": ["person_0001"]}]
+    (tmp_path / "splits_prid2011.json").write_text(json.dumps(lists))
+    splits = known("prid2011", home, variant="multi_shot").splits()
+    assert in_short(splits) == ("0003@a 0003@b", "0001@a", "0001@b"), "178 of the 200 people"
+
+
+@pytest.mark.parametrize("name", ["grid", "ilids_vid"])
+def test_official_divisions_of_matlab_files(tmp_path, name):
+    first = read(tmp_path, name)
+    second = known(name, first.root, split=1).splits()
+    assert set(in_short(first)[1].split()[0]) != set(in_short(second)[1].split()[0])
+    assert first.layout.split("; ")[1].startswith("division 0 of 2 of ")
+    with pytest.raises(UserError, match=rf"{name}: dataset.split must be in \[0, 1\]"):
+        known(name, first.root, split=2).splits()
+    file = next(first.root.rglob("*.mat"))
+    for broken in (b"MATLAB?", b""):
+        file.write_bytes(broken)
+        with pytest.raises(UserError, match=f"{name}: cannot read the divisions of .*{file.name}"):
+            known(name, first.root).splits()
+    savemat(file, {"ls_set": np.array([[7, 8]]), "other": 1})
+    with pytest.raises(UserError, match="people in each row"):
+        known(name, first.root).splits()
+    file.unlink()
+    with pytest.warns(UserWarning, match=f"{name}: no .*, the file of the official divisions: the"):
+        assert known(name, first.root).splits().layout.endswith("; divided by this package")
+    with pytest.raises(UserError, match=rf"{name}: dataset.split=1 needs .*{file.name}"):
+        known(name, first.root, split=1).splits()
+
+
+def test_a_division_contradicts_a_share_of_the_people():
+    with pytest.raises(ValueError, match="split must be 0 without official divisions, got 3"):
+        known("viper", "data", split=3, test_share=0.5)
+    with pytest.raises(ValueError, match="split must be 0 without"):
+        known("cargo", "data", split=3)
+
+
+def test_cuhk03_has_twenty_divisions_beside_its_images(tmp_path):
+    home = read(tmp_path, "cuhk03").root
+    train, test = (several("x/{}_{:03d}_{}_01.png", *c) for c in (
+        [(2, 1, 1), (1, 2, 1)], [(1, 1, 1), (1, 1, 2)],
+    ))  # fmt: skip
+    listed = [{"train": [[i, 0, 0] for i in train], "query": [[i, 0, 0] for i in test]}]
+    (home / "splits_classic_detected.json").write_text(json.dumps(listed))
+    assert in_short(known("cuhk03", home).splits()) == (
+        "1_002@0 2_001@0 1_002@1 2_001@1", "1_001@0", "1_001@1"
+    )  # fmt: skip
+
+
+def test_all_of_randperson_is_read_without_its_subset_and_deleted_images(tmp_path):
+    touch(tmp_path, *several(
+        "images/{}/000000_s0{}_c00_f000264.jpg",
+        ("scene00/camera0_1", 0), ("scene00/delete_camera0_1", 0), ("scene01", 1), ("subset", 2),
+    ))  # fmt: skip
+    splits = known("randperson", tmp_path).splits()
+    assert names(splits, "train") == [
+        "images/scene00/camera0_1/000000_s00_c00_f000264.jpg",
+        "images/scene01/000000_s01_c00_f000264.jpg",
+    ]
+    assert in_short(splits)[0] == "0@s00_c00 0@s01_c00"
+    assert in_short(known("randperson", tmp_path / "images").splits())[0] == "0@s02_c00"
 
 
 def test_ltcc_calls_the_gallery_test_and_its_images_are_no_queries(tmp_path):

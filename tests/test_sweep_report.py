@@ -84,6 +84,16 @@ def test_jobs_that_differ_in_the_seed_alone_make_one_row_and_the_best_comes_firs
     assert table.rows[0].spread("rank1").mean == 75
 
 
+def test_divisions_of_the_people_make_one_row_too(tmp_path):
+    for split, value in enumerate((60, 66, 63)):
+        write_job(tmp_path / str(split), ["dataset=viper", f"dataset.split={split}"], value)
+    jobs = read_jobs(tmp_path)
+    [row] = tabulate(jobs).rows
+    assert row.spread("mAP") == (63, 3)
+    lines = list(csv.DictReader(io.StringIO(jobs_to_csv(jobs))))
+    assert [line["dataset.split"] for line in lines] == ["0", "1", "2"]
+
+
 def test_scores_by_statistics_of_the_test_images_are_called_so(sweep, command):
     for path in sweep.glob("*/results.json"):
         results = json.loads(path.read_text()) | {"note": CAMERA_CENTERED}

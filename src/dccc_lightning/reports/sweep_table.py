@@ -1,4 +1,4 @@
-"""Table of a sweep: jobs that differ only in the seed make one row."""
+"""Table of a sweep: jobs that differ only in seed or division of people make one row."""
 
 import csv
 import io
@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 from dccc_lightning.reports.sweep_jobs import MEASURES, SweepJob
 
-SEED = "seed"
+REPEATED = ("seed", "dataset.split")
+"""Arguments over whose values a row is the mean."""
 
 _LONG = 8
 """Characters from which a number is taken for a computed one, and rounded."""
 
 
 class Spread(NamedTuple):
-    """Mean of a measure over seeds, and standard deviation (n - 1); None for a single seed."""
+    """Mean of a measure over jobs, and standard deviation (n - 1); None for a single job."""
 
     mean: float
     deviation: float | None
@@ -64,7 +65,7 @@ class SweepTable:
     """Table of a sweep.
 
     Attributes:
-        varying: The arguments that differ between jobs, the seed aside.
+        varying: The arguments that differ between jobs, those of ``REPEATED`` aside.
         objective: Orders the rows: mAP if there are scores, else the silhouette.
         rows: Best first; pruned ones after the others. Rows of one protocol follow each other.
         without_results: The jobs that failed or are not finished.
@@ -119,7 +120,7 @@ def shown(value: str) -> str:
 
 
 def tabulate(jobs: Sequence[SweepJob]) -> SweepTable:
-    """Group the jobs of a sweep by their arguments except the seed."""
+    """Group the jobs of a sweep by their arguments except those of ``REPEATED``."""
     varying = varying_arguments(jobs)
     objective = "mAP" if any("mAP" in job.measures for job in jobs) else "overall_silhouette"
     groups: dict[tuple[str, tuple[str, ...]], list[SweepJob]] = {}
@@ -142,7 +143,7 @@ def tabulate(jobs: Sequence[SweepJob]) -> SweepTable:
 
 def varying_arguments(jobs: Sequence[SweepJob]) -> tuple[str, ...]:
     """Return the arguments in which jobs differ, in the order of the command line."""
-    names = dict.fromkeys(name for job in jobs for name in job.arguments if name != SEED)
+    names = dict.fromkeys(name for job in jobs for name in job.arguments if name not in REPEATED)
     return tuple(n for n in names if len({job.arguments.get(n) for job in jobs}) > 1)
 
 
@@ -168,9 +169,9 @@ def to_markdown(table: SweepTable, title: str) -> str:
 
 
 _NOTE = (
-    "Mean ± standard deviation over the seeds (n - 1; one job has none). Scores are per cent, of "
-    "the better network at the last evaluation; the silhouette is the highest of the run, with "
-    "outliers as 0."
+    "Mean ± standard deviation over seeds and divisions of people (n - 1; one job has none). "
+    "Scores are per cent, of the better network at the last evaluation; the silhouette is the "
+    "highest of the run, with outliers as 0."
 )
 
 
@@ -184,7 +185,7 @@ def note(table: SweepTable) -> str:
 
 def excuses(table: SweepTable) -> list[list[str]]:
     """Return job, arguments and reason of each job without results."""
-    named = (*table.varying, SEED)
+    named = (*table.varying, *REPEATED)
     return [
         [
             job.name,
@@ -219,7 +220,8 @@ def to_csv(table: SweepTable) -> str:
 
 def jobs_to_csv(jobs: Sequence[SweepJob]) -> str:
     """Return a line for each job, failed ones included."""
-    arguments = list(dict.fromkeys([*varying_arguments(jobs), SEED]))
+    arguments = [*varying_arguments(jobs), REPEATED[0]]
+    arguments += [name for name in REPEATED[1:] if any(name in job.arguments for job in jobs)]
     lines = [["job", "state", *arguments, *MEASURES, "error"]]
     for job in jobs:
         figures = [str(job.measures.get(name, "")) for name in MEASURES]

@@ -88,7 +88,9 @@ def summarize(jobs: list[SweepJob], table: SweepTable) -> dict[str, Any]:
 
 def show(table: SweepTable) -> None:
     """Print the table."""
-    grid = Table(title="mean ± standard deviation over seeds (n - 1)", title_justify="left")
+    grid = Table(
+        title="mean ± standard deviation over seeds and divisions (n - 1)", title_justify="left"
+    )
     names = len(table.varying) + (len(table.protocols) > 1)
     shown = names + 1 + TERMINAL_MEASURES
     for place, title in enumerate(table.header()[:shown]):

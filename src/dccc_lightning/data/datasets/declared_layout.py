@@ -1,6 +1,7 @@
 """Dataset whose layout is declared by settings: folders or lists of each split, and names."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dccc_lightning.data.datasets.layout_variant import (
 )
 from dccc_lightning.data.datasets.numbered_splits import numbered_splits, require_images
 from dccc_lightning.data.datasets.official_counts import Facts
+from dccc_lightning.data.datasets.official_divisions import Divisions
 from dccc_lightning.data.datasets.row_files import plain
 from dccc_lightning.data.datasets.split_assignment import assign_splits, divide_identities
 from dccc_lightning.data.datasets.split_source import SplitSource
@@ -41,7 +43,10 @@ class DeclaredLayout:
         cameras: See ``CameraNumbers``.
         one_numbering: True if an identity means the same in training and test.
         test_share: Share of the identities used for query and gallery, if there is no split for
-            training; see ``split_assignment``.
+            training; see ``split_assignment``. None for the official division, or half.
+        divisions: Official divisions of people, if there is no split for training; see
+            ``Divisions``.
+        split: Number of the official division.
         facts: Official counts, see ``Facts.of``.
         protocol: Name of the evaluation protocol of the dataset's authors.
         layout: Description of the folder's layout; None for one from the other settings.
@@ -69,7 +74,9 @@ class DeclaredLayout:
         distractors: object = (),
         cameras: object = None,
         one_numbering: bool = True,
-        test_share: float = 0.5,
+        test_share: float | None = None,
+        divisions: Mapping[str, object] | None = None,
+        split: int = 0,
         facts: Mapping[str, object] | None = None,
         protocol: str = "market1501",
         layout: str | None = None,
@@ -88,7 +95,7 @@ class DeclaredLayout:
         self.source, self.remark = source, remark
         usual = {
             "splits": splits or {}, "facts": facts, "protocol": protocol, "layout": layout,
-            "marks": marks, "test_share": test_share, **reading,
+            "marks": marks, "test_share": test_share, "divisions": divisions, **reading,
         }  # fmt: skip
         self.layouts = {
             key: variant_of(
@@ -96,6 +103,11 @@ class DeclaredLayout:
             )
             for key, own in (variants or {"": {}}).items()
         }
+        self.split = checks.integer("split", split, 0)
+        if self.split and (test_share is not None or not any(
+            layout.divisions for layout in self.layouts.values()
+        )):  # fmt: skip
+            raise ValueError(f"split must be 0 without official divisions, got {split}")
         self.variant = None if variant is None else str(variant)
         if self.variant is not None:
             checks.choice("variant", self.variant, tuple(self.layouts))
@@ -134,17 +146,18 @@ class DeclaredLayout:
         }
         others.warn(self.name)
         self._refuse_distractors(layout, images.get(QUERY, []))
+        divided, origin = self._divided(layout, home, images)
         splits = numbered_splits(
-            self.name, home, self._divided(layout, images), self.cameras,
+            self.name, home, divided, self.cameras,
             one_numbering=self.one_numbering, unique_cameras=layout.unique_cameras,
             keeps_numbers=all(
                 source.templates.is_one_group("identity")
                 for sources in layout.sources.values() for source in sources
             ),
-            layout=layout.text, protocol=layout.protocol,
+            layout=layout.text + origin, protocol=layout.protocol,
         )  # fmt: skip
         needed = [TRAIN, QUERY, GALLERY] if not {ALL, TEST} & set(images) else [TRAIN]
-        if not layout.test_share < 1:
+        if layout.test_share == 1:
             needed = [QUERY, GALLERY]
         require_images(splits, expected, [s for s in needed if s in images or TRAIN not in images])
         layout.facts.warn_if_different(splits)
@@ -192,16 +205,40 @@ class DeclaredLayout:
             )
 
     def _divided(
-        self, layout: LayoutVariant, images: Mapping[str, Sequence[ImageLabels]]
-    ) -> dict[str, list[ImageLabels]]:
-        """Return the images of training, query and gallery."""
+        self, layout: LayoutVariant, home: Path, images: Mapping[str, Sequence[ImageLabels]]
+    ) -> tuple[dict[str, list[ImageLabels]], str]:
+        """Return the images of training, query and gallery, and the origin of a division."""
         parts = {split: list(images.get(split, ())) for split in (TRAIN, QUERY, GALLERY)}
-        if TRAIN not in images and layout.test_share < 1 and QUERY in images:
-            return divide_identities(parts, layout.test_share, self.distractors)
+        share = 0.5 if layout.test_share is None else layout.test_share
+        if TRAIN not in images and share < 1 and QUERY in images:
+            if layout.test_share is None and layout.divisions is not None:
+                return self._officially_divided(layout.divisions, home, parts)
+            return divide_identities(parts, share, self.distractors), ""
         for split in (ALL, TEST):
             undivided = [image._replace(split="" if split == ALL else TEST)
                          for image in images.get(split, ())]  # fmt: skip
-            assigned = assign_splits(undivided, layout.test_share)
+            assigned = assign_splits(undivided, share)
             for image, chosen in zip(undivided, assigned, strict=True):
                 parts[chosen].append(image)
-        return parts
+        return parts, ""
+
+    def _officially_divided(
+        self, divisions: Divisions, home: Path, parts: Mapping[str, Sequence[ImageLabels]]
+    ) -> tuple[dict[str, list[ImageLabels]], str]:
+        """Return the splits of the official division, or with a warning those of this package."""
+        found = divisions.divided(self.name, home, self.split, parts, self.distractors)
+        if found is not None:
+            return found[0], f"; {found[1]}"
+        files = " or ".join(divisions.files)
+        if self.split:
+            raise UserError(
+                f"{self.name}: dataset.split={self.split} needs {files} in {home}, the file of the "
+                "official divisions"
+            )
+        warnings.warn(
+            f"{self.name}: no {files} in {home}, the file of the official divisions: the test "
+            "people are chosen by this package, and results are comparable with its own alone",
+            stacklevel=1,
+        )
+        chosen = divide_identities(parts, divisions.test_share, self.distractors)
+        return chosen, "; divided by this package"

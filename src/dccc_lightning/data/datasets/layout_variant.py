@@ -7,6 +7,7 @@ from pathlib import Path
 from dccc_lightning.common import checks
 from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TEST, TRAIN
 from dccc_lightning.data.datasets.official_counts import Facts
+from dccc_lightning.data.datasets.official_divisions import Divisions
 from dccc_lightning.data.datasets.split_source import READING, SplitSource
 
 ALL = "all"
@@ -16,7 +17,8 @@ PARTS = (TRAIN, QUERY, GALLERY, TEST, ALL)
 UNIQUE = "unique"
 """Value of ``camera`` by which every image counts as a camera of its own."""
 
-OF_VARIANT = ("home", "splits", "facts", "layout", "protocol", "marks", "test_share", *READING)
+OF_VARIANT = ("home", "splits", "facts", "layout", "protocol", "marks", "test_share", "divisions",
+              *READING)  # fmt: skip
 """Settings that a variant may replace."""
 
 
@@ -30,7 +32,8 @@ class LayoutVariant:
         text: Description for messages and reports.
         facts: Official counts.
         protocol: Name of the evaluation protocol.
-        test_share: See ``DeclaredLayout``.
+        test_share: See ``DeclaredLayout``; None for the default.
+        divisions: Official divisions of people, see ``DeclaredLayout``.
         unique_cameras: True if every image counts as a camera.
         marks: Folders and files by which the dataset's folder is recognised.
     """
@@ -40,7 +43,8 @@ class LayoutVariant:
     text: str
     facts: Facts
     protocol: str
-    test_share: float
+    test_share: float | None
+    divisions: Divisions | None
     unique_cameras: bool
     marks: tuple[str, ...]
 
@@ -68,6 +72,7 @@ def variant_of(settings: Mapping[str, object]) -> LayoutVariant:
         if key not in OF_VARIANT:
             raise ValueError(f"{key} is no such setting; valid: {', '.join(OF_VARIANT)}")
     splits, marks = settings["splits"], settings["marks"]
+    share, divisions = settings["test_share"], settings["divisions"]
     if not isinstance(splits, Mapping) or not splits or not set(splits) <= set(PARTS):
         raise ValueError(f"splits must be settings of some of {', '.join(PARTS)}, got {splits!r}")
     usual = {key: value for key, value in settings.items() if key in READING}
@@ -98,7 +103,8 @@ def variant_of(settings: Mapping[str, object]) -> LayoutVariant:
         text=str(settings["layout"] or text),
         facts=Facts.of(settings["facts"]),
         protocol=str(settings["protocol"]),
-        test_share=checks.real("test_share", settings["test_share"], 0, 1),
+        test_share=None if share is None else checks.real("test_share", share, 0, 1),
+        divisions=None if divisions is None else Divisions.of(divisions),
         unique_cameras=unique,
         marks=tuple(marks),
     )

@@ -1,6 +1,5 @@
 """Lists of tracklets as ranges of a list of names, as MARS and MEVID have them."""
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dccc_lightning.data.datasets.matlab_files import read_matlab
 from dccc_lightning.data.datasets.row_files import Row
 from dccc_lightning.errors import UserError
 
@@ -77,18 +77,10 @@ def _numbers(place: str, file: Path) -> NDArray[np.int64]:
     """Return the numbers of a text file or of the largest array of a .mat file."""
     try:
         if file.suffix == ".mat":
-            return _matlab_array(file)
+            arrays = [v for v in read_matlab(file).values() if isinstance(v, np.ndarray)]
+            if not arrays:
+                raise ValueError("it has no array")
+            return max(arrays, key=lambda array: array.size).astype(np.int64)
         return np.loadtxt(file, ndmin=2, dtype=np.float64).astype(np.int64)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{place}: cannot read {file}: {error}") from error
-
-
-def _matlab_array(file: Path) -> NDArray[np.int64]:
-    from scipy.io import loadmat  # noqa: PLC0415  # slow to import
-    from scipy.io.matlab import MatReadError  # noqa: PLC0415
-
-    try:
-        arrays = [v for v in loadmat(file).values() if isinstance(v, np.ndarray)]
-        return max(arrays, key=lambda array: array.size).astype(np.int64)
-    except (MatReadError, TypeError, IndexError, zlib.error) as error:
-        raise ValueError(str(error)) from error
