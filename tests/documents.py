@@ -4,6 +4,9 @@ import re
 import shlex
 from pathlib import Path
 
+from dccc_lightning.cli.argument_checks import with_verb
+from dccc_lightning.cli.configuration import conf_dir
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 GENERATED = "api"
@@ -53,7 +56,7 @@ def snippets(page: str) -> list[str]:
 def package_arguments(command: str) -> list[str] | None:
     """Return the arguments of a command that calls the package, however; None for another."""
     _, called, arguments = command.partition("-m dccc_lightning")
-    return shlex.split(arguments) if called else None
+    return with_verb(shlex.split(arguments), conf_dir()) if called else None
 
 
 COMMANDS = {c: page for page in reversed(PAGES) for c in commands(PAGES[page])}
