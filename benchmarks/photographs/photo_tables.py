@@ -1,0 +1,86 @@
+"""The tables of the study of photographs, from the runs that have ended."""
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from photo_plan import ROWS, Job, plan
+from photo_scores import WAYS, average, interval
+from photo_sets import SETS
+
+from dccc_lightning.common.files import write_atomically
+
+MARK = "<!-- Written by `python benchmarks/photographs tables`, to the end of the file. -->\n"
+
+Rows = Mapping[Job, dict[str, Any]]
+
+
+def status(rows: Rows) -> str:
+    """Say in a line how many runs have ended, and which is next."""
+    missing = [job.name for job in plan() if job not in rows]
+    return f"{len(rows)} of {len(plan())} runs have ended; next: {(missing or ['none'])[0]}"
+
+
+def tables(rows: Rows) -> str:
+    """Return a table of each fold of each set."""
+    parts = []
+    for name, photo_set in SETS.items():
+        for fold in photo_set.folds:
+            mine = {job: row for job, row in rows.items() if job[:2] == (name, fold)}
+            if mine:
+                parts += [f"### {photo_set.title}: fold {fold}", table(mine)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(rows: Rows) -> str:
+    """Return the cases of a fold: mAP by each way of comparing, and its gain over untrained."""
+    photo_set = next(iter(rows)).photo_set
+    source = next((row for job, row in rows.items() if job.case == "source"), None)
+    first = next(iter(rows.values()))
+    people = len(first["scores"]["plain"])
+    trained = max(row["train"] for row in rows.values())
+    lines = [
+        f"{people} identities and {first['test']} images in the test, {trained} in training.",
+        "",
+        "| | seeds | plain | mean of turns | aligned | gain, same way: plain | aligned | ARI |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for case, described in ROWS[photo_set].items():
+        mine = [row for job, row in rows.items() if job.case == case]
+        if not mine:
+            continue
+        cells = [scored(mine, way, case == "source") for way in WAYS]
+        gains = ["", ""]
+        if source is not None and case != "source":
+            gains = [gained(mine, source, way) for way in ("plain", "aligned")]
+        found = [row["clusters"]["ari"] for row in mine if "ari" in row["clusters"]]
+        ari = f"{statistics.fmean(found):.2f}" if found else ""
+        seeds = "" if case == "source" else str(len(mine))
+        lines.append("| " + " | ".join([described.title, seeds, *cells, *gains, ari]) + " |")
+    return "\n".join(lines)
+
+
+def scored(rows: list[dict[str, Any]], way: str, with_interval: bool) -> str:
+    """Return mAP in per cent: mean and deviation over seeds, or its interval over identities."""
+    values = [100 * statistics.fmean(row["scores"][way].values()) for row in rows]
+    text = f"{statistics.fmean(values):.1f}"
+    if with_interval:
+        low, high = interval(average([row["scores"][way] for row in rows]))
+        return f"{text} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{text} ± {statistics.stdev(values):.1f}" if len(values) > 1 else text
+
+
+def gained(rows: list[dict[str, Any]], source: dict[str, Any], way: str) -> str:
+    """Return the gain over the untrained network, compared the same way, with its interval."""
+    change = 100 * (
+        average([row["scores"][way] for row in rows]) - average([source["scores"][way]])
+    )
+    low, high = interval(change)
+    return f"{change.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def write_tables(page: Path, text: str) -> None:
+    """Replace the end of a page, from the mark on."""
+    before = page.read_text().partition(MARK)[0]
+    write_atomically(page, (before + MARK + "\n" + text).encode())
