@@ -150,8 +150,8 @@ def test_every_part_that_is_configured_is_checked_early() -> None:
         if target.startswith(PACKAGE)
     }
     without_values = {f"training.callbacks.{name}" for name in (
-        "epoch_line.EpochLine", "eps_curves.EpsCurves", "progress_bar.PhaseProgress",
-        "recluster.Recluster", "metrics_csv.MetricsTable", "timings.Timings",
+        "eps_curves.EpsCurves", "progress_bar.PhaseProgress", "recluster.Recluster",
+        "metrics_csv.MetricsTable", "time_estimate.TimeEstimate", "timings.Timings",
         "wandb_panels.WandbPanels",
     )}  # fmt: skip
     others = ("cli.", "sweeps.", "tasks.", "training.wandb_logger.")

@@ -42,6 +42,11 @@ def cluster_files(folder: object, every: int | None = None) -> None:
         checks.integer("every", every, 1)
 
 
+def epoch_line(remaining: bool = False) -> None:
+    """Check ``EpochLine``."""
+    checks.boolean("remaining", remaining)
+
+
 def loss_guard(folder: object, policy: str = "stop") -> None:
     """Check ``LossGuard``."""
     checks.choice("on_nonfinite_loss", policy, POLICIES)

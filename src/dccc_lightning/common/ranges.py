@@ -156,6 +156,13 @@ def images_of_neighborhoods(images: int, labeler: Mapping[str, Any]) -> None:
                 f"{name} must be at most {images - more} with {images} images, got "
                 f"{labeler[name]}: lower clustering.{name} or add images"
             )
+    algorithm = labeler.get("algorithm")
+    least_samples = algorithm.get("min_samples", 0) if isinstance(algorithm, Mapping) else 0
+    if isinstance(least_samples, int) and least_samples > images:
+        raise ValueError(
+            f"algorithm.min_samples must be at most {images} with {images} images, got "
+            f"{least_samples}: lower clustering.algorithm.min_samples or add images"
+        )
 
 
 def cluster_size(min_samples: int = 4) -> None:

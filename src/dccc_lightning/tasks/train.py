@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from dccc_lightning.clustering.setting_alarms import setting_alarms
 from dccc_lightning.common import ranges
 from dccc_lightning.common.console import CONSOLE, print_once
 from dccc_lightning.common.faults import explain_failures
@@ -150,6 +151,8 @@ def _check_splits(splits: Splits, settings: Settings) -> Protocol:
         lambda: ranges.images_of_neighborhoods(images, clustering),
         {"clustering": clustering},
     )
+    for alarm in setting_alarms(splits.train, clustering):
+        log.warning("%s", alarm)
     return protocol
 
 

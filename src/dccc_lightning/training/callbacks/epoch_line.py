@@ -5,7 +5,9 @@ import time
 import pytorch_lightning as pl
 from rich.text import Text
 
+from dccc_lightning.common import callback_ranges
 from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.progress import duration
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
 
 _CLUSTERS = (
@@ -35,10 +37,16 @@ class EpochLine(EpochRow):
 
     The teacher's score is its mAP. Without identities, label-free metrics of the clusters replace
     scores and ARI.
+
+    Args:
+        remaining: Also print the time left, from the mean duration of the epochs so far.
     """
 
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
+    def __init__(self, remaining: bool = False) -> None:
+        callback_ranges.epoch_line(remaining)
+        self.remaining = remaining
+        self._since = self._start = time.perf_counter()
+        self._done = 0
         self._columns: tuple[tuple[str, str, int, str], ...] = ()
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
@@ -49,12 +57,20 @@ class EpochLine(EpochRow):
             is_judged = not {"val/mAP", "cluster/ari"}.isdisjoint(row)
             self._columns = _JUDGED if is_judged else _LABEL_FREE
             names = "".join(f"{name:>{width}}" for name, _, width, _ in self._columns)
-            CONSOLE.print(Text(f"{'epoch':>7}{names}{'time':>9}", style="bold"))
+            left = f"{'left':>9}" if self.remaining else ""
+            CONSOLE.print(Text(f"{'epoch':>7}{names}{'time':>9}{left}", style="bold"))
         cells = "".join(
             f"{form.format(row[key]) if key in row else '':>{width}}"
             for _, key, width, form in self._columns
         )
         epoch = "start" if row["epoch"] < 0 else f"{row['epoch'] + 1:.0f}/{trainer.max_epochs}"
         now = time.perf_counter()
-        CONSOLE.print(Text(f"{epoch:>7}{cells}{now - self._since:8.1f}s"))
+        line = f"{epoch:>7}{cells}{now - self._since:8.1f}s"
         self._since = now
+        if row["epoch"] < 0:
+            self._start = now
+        elif self.remaining:
+            self._done += 1
+            more = (trainer.max_epochs or 0) - int(row["epoch"]) - 1
+            line += f"{duration(more * (now - self._start) / self._done):>9}"
+        CONSOLE.print(Text(line))
