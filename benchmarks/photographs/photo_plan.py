@@ -95,6 +95,13 @@ SMALL_BATCH = {"vehicles": ("batch.clusters=16", "batch.instances=2")}
 """Settings of all cases of a set; the batch has 32 images everywhere."""
 
 
+LABELS = "labels"
+"""Case of pseudo labels of the untrained network, without a training."""
+
+LABEL_SETTINGS = {"opencows": ((30, 60), 4), "vehicles": ((10,), 2)}
+"""k1 and min_samples of them."""
+
+
 class Job(NamedTuple):
     """One run."""
 
@@ -111,6 +118,8 @@ class Job(NamedTuple):
     @property
     def changes(self) -> tuple[str, ...] | None:
         """Settings that differ from the shared ones; None for no training."""
+        if self.case == LABELS:
+            return None
         changes = ROWS[self.photo_set][self.case].changes
         return None if changes is None else SMALL_BATCH.get(self.photo_set, ()) + changes
 
@@ -129,6 +138,8 @@ def plan() -> list[Job]:
         *_jobs("opencows", "A B", ("source",), (1,)),
         *_jobs("vehicles", "A B", ("source",), (1,)),
         *_jobs("nyala", "test", ("source",), (1,)),
+        *_jobs("opencows", "A B", (LABELS,), (1,)),
+        *_jobs("vehicles", "A", (LABELS,), (1,)),
         *_jobs("opencows", "A B", ("aligned60",), (1,)),
         *_jobs("opencows", "A B", ("default", "true"), (1,)),
         *_jobs("vehicles", "A", cameras, (1,)),

@@ -16,7 +16,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from photo_plan import SHARED, TRUE, Job, plan
+from photo_labels import label_rows, sample_rows
+from photo_plan import LABEL_SETTINGS, LABELS, SHARED, TRUE, Job, plan
 from photo_scores import embedded, scores
 from photo_sets import SETS, Fold, fold_of, photos
 
@@ -71,6 +72,16 @@ def execute(job: Job, folder: Path, root: Path, weights: str) -> None:
     started = time.perf_counter()
     settings = [*shared(job, root, weights), f"seed={job.seed}"]
     figures: dict[str, Any] = {}
+    if job.case == LABELS:
+        turned = embedded(untrained(settings), [str(root / image.path) for image in fold.train])
+        names = [image.identity for image in fold.train]
+        sizes, least = LABEL_SETTINGS[job.photo_set]
+        found = {
+            "labels": label_rows(turned, names, sizes, least),
+            "samples": sample_rows(turned, names, least) if job.photo_set == "opencows" else [],
+        }
+        write_json(row_file(folder, job), about(job, started, fold) | found)
+        return
     if job.changes is None:
         embedder = untrained(settings)
     else:
@@ -82,16 +93,19 @@ def execute(job: Job, folder: Path, root: Path, weights: str) -> None:
         embedder = load_embedder(output / "checkpoints" / "last.ckpt", network="student")
     turned = embedded(embedder, [str(root / image.path) for image in fold.test])
     identities = [image.identity for image in fold.test]
-    row = {
+    found = {"clusters": figures, "scores": scores(turned, identities)}
+    write_json(row_file(folder, job), about(job, started, fold) | found)
+
+
+def about(job: Job, started: float, fold: Fold) -> dict[str, Any]:
+    """Return what every row has."""
+    return {
         "job": job._asdict(),
         "commit": commit(),
         "seconds": round(time.perf_counter() - started),
-        "train": len(fold.train) if job.changes is not None else 0,
+        "train": len(fold.train),
         "test": len(fold.test),
-        "clusters": figures,
-        "scores": scores(turned, identities),
     }
-    write_json(row_file(folder, job), row)
 
 
 def shared(job: Job, root: Path, weights: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from photo_plan import ROWS, Job, plan
+from photo_plan import LABELS, ROWS, Job, plan
 from photo_scores import WAYS, average, interval
 from photo_sets import SETS
 
@@ -28,9 +28,46 @@ def tables(rows: Rows) -> str:
     for name, photo_set in SETS.items():
         for fold in photo_set.folds:
             mine = {job: row for job, row in rows.items() if job[:2] == (name, fold)}
-            if mine:
-                parts += [f"### {photo_set.title}: fold {fold}", table(mine)]
+            title = photo_set.title if fold == "test" else f"{photo_set.title}: fold {fold}"
+            if scored := {job: row for job, row in mine.items() if job.case != LABELS}:
+                parts += [f"### {title}", table(scored)]
+            for job, row in mine.items():
+                if job.case == LABELS:
+                    parts += [f"#### Pseudo labels without training: fold {fold}", labels(row)]
+                    parts += [samples(row)] if row["samples"] else []
     return "\n\n".join(parts) + "\n"
+
+
+def labels(row: Mapping[str, Any]) -> str:
+    """Return the agreement of the labels of the untrained network with the identities."""
+    found = row["labels"]
+    rules = list(dict.fromkeys(entry["rule"] for entry in found))
+    lines = [
+        f"{row['train']} images; adjusted Rand index, eps, and the largest cluster's share.",
+        "",
+        "| compared, k1 | " + " | ".join(f"eps {rule}" for rule in rules) + " |",
+        "| --- " * (1 + len(rules)) + "|",
+    ]
+    for way, k1 in dict.fromkeys((entry["way"], entry["k1"]) for entry in found):
+        mine = {e["rule"]: e for e in found if (e["way"], e["k1"]) == (way, k1)}
+        cells = [f"{e['ari']:.2f} ({e['eps']:.2f}, {e['largest']:.0%})" for e in mine.values()]
+        lines.append(f"| {way}, {k1} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def samples(row: Mapping[str, Any]) -> str:
+    """Return the agreement of the labels of samples, by k1, at eps 0.60 and at the best eps."""
+    sizes = list(dict.fromkeys(entry[1] for entry in row["samples"]))
+    lines = [
+        "Samples of these images, compared plainly; at eps 0.60, and at the best eps.",
+        "",
+        "| images | " + " | ".join(f"k1 {k1}" for k1 in sizes) + " |",
+        "| --- " * (1 + len(sizes)) + "|",
+    ]
+    for size in dict.fromkeys(entry[0] for entry in row["samples"]):
+        mine = {k1: f"{at:.2f}, {best:.2f}" for n, k1, at, best in row["samples"] if n == size}
+        lines.append(f"| {size:,} | " + " | ".join(mine.get(k1, "") for k1 in sizes) + " |")
+    return "\n".join(lines)
 
 
 def table(rows: Rows) -> str:
@@ -40,8 +77,9 @@ def table(rows: Rows) -> str:
     first = next(iter(rows.values()))
     people = len(first["scores"]["plain"])
     trained = max(row["train"] for row in rows.values())
+    training = f"{trained} in training" if trained else "no training"
     lines = [
-        f"{people} identities and {first['test']} images in the test, {trained} in training.",
+        f"{people} identities and {first['test']} images in the test, {training}.",
         "",
         "| | seeds | plain | mean of turns | aligned | gain, same way: plain | aligned | ARI |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
