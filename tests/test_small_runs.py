@@ -92,7 +92,8 @@ def test_a_small_run_says_how_long_it_takes_before_it_starts(command, tiny):
     small = ("experiment=small", "model=resnet10", "model.weights=bundled", "model.width=0.5")
     outcome = command(*small, *tiny, "clustering.k1=40", "output=runs/small")
     assert outcome.code == 0, outcome.err
-    before, _, after = outcome.out.partition("epoch ")
+    before, _, after = outcome.out.partition(" 1/2 ")
     assert "2 epochs of 2 steps" in before
-    assert "left" in after
+    assert "left" in before
+    assert " 2/2 " in after
     assert "clustering.k1=40 is large for" in outcome.out + outcome.err
