@@ -1,5 +1,6 @@
 """Warnings of clustering settings that cannot work on a training split, before any epoch."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def proposed_k1(images: int) -> int:
     >>> [proposed_k1(images) for images in (10, 60, 250, 900, 12_936)]
     [4, 8, 16, 30, 30]
     """
-    return min(MOST_K1, max(4, round(images**0.5)))
+    return min(MOST_K1, max(4, round(math.sqrt(images))))
 
 
 def setting_alarms(train: Records, clustering: Mapping[str, Any]) -> list[str]:
@@ -41,7 +42,7 @@ def setting_alarms(train: Records, clustering: Mapping[str, Any]) -> list[str]:
     found = []
     camera = clustering.get("camera", "none")
     images, k1 = len(train), clustering.get("k1")
-    if k1 is not None and camera != "ca_jaccard" and k1 > LARGE_K1 * images**0.5:
+    if k1 is not None and camera != "ca_jaccard" and k1 > LARGE_K1 * math.sqrt(images):
         found.append(
             f"clustering.k1={k1} is large for {images} images, so clusters will join individuals: "
             f"try clustering.k1={proposed_k1(images)}"
