@@ -22,6 +22,7 @@ from dccc_lightning.data.mid_epoch import InterruptedEpoch
 from dccc_lightning.data.readable_images import decode_readable
 from dccc_lightning.data.records import Records, ReIDDataset, Splits
 from dccc_lightning.data.sampler import ClusterBatchSampler, EpochBatches, draw_batches
+from dccc_lightning.data.tracklet_variety import tracklet_numbers
 
 log = logging.getLogger(__name__)
 
@@ -197,9 +198,10 @@ class ReIDDataModule(pl.LightningDataModule):
             raise RuntimeError("no pseudo labels: add the Recluster callback or set them yourself")
         self._warn_if_clusters_repeat()
         rank, processes = collectives.world()
+        train = self.splits.train
         batches = draw_batches(
-            self.labels, self.splits.train.cameras, self.clusters, self.instances,
-            self.iterations, self.seed, epoch,
+            self.labels, train.cameras, self.clusters, self.instances, self.iterations, self.seed,
+            epoch, tracklet_numbers(train), train.column("frame"),
         )  # fmt: skip
         self._batches.current = ClusterBatchSampler(
             batches, epoch, rank, processes, start, self._parts()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from dccc_lightning.common import checks
+from dccc_lightning.data.tracklet_variety import draw_varied, spread_offsets
 
 IntArray = NDArray[np.int64]
 
@@ -36,6 +37,8 @@ def draw_batches(
     iterations: int,
     seed: int,
     epoch: int,
+    tracklets: IntArray | None = None,
+    frames: IntArray | None = None,
 ) -> IntArray:
     """Draw the batches of an epoch ("random multiple gallery" sampler of Cluster Contrast).
 
@@ -45,6 +48,10 @@ def draw_batches(
     is dropped and the next permutation starts. If there are fewer than P clusters, permutations are
     concatenated to fill a batch.
 
+    With tracklets, the K - 1 images are of as many of the candidates' tracklets as there are, one
+    of each in turn, and far apart in time within each; the anchor's own tracklet, which is among
+    the candidates if the cluster has one camera, comes last.
+
     Args:
         labels: (N,) cluster of each image, -1 for outliers, which are not drawn.
         cameras: (N,) camera of each image, -1 if unknown.
@@ -53,6 +60,8 @@ def draw_batches(
         iterations: Number of batches.
         seed: Seed of the run, at least 0.
         epoch: Epoch, from 0.
+        tracklets: (N,) tracklet of each image, each of one camera; None if there are none.
+        frames: (N,) frames, which order the images of a tracklet; None for the order of images.
 
     Returns:
         (iterations, P * K) int64 indices of images: P blocks of K, anchor first.
@@ -69,8 +78,11 @@ def draw_batches(
             f"labels and cameras must have one shape, got {labels.shape} and {cameras.shape}"
         )
     members = np.flatnonzero(labels >= 0)
-    # Sorted by cluster, then camera: a cluster and a camera within it are consecutive positions.
-    members = members[np.lexsort((cameras[members], labels[members]))]
+    # Sorted by cluster, then camera, tracklet and frame: each is a run of consecutive positions.
+    keys = [cameras, labels]
+    if tracklets is not None:
+        keys = [np.zeros_like(labels) if frames is None else frames, tracklets, *keys]
+    members = members[np.lexsort([key[members] for key in keys])]
     first, size = runs(labels[members])
     if len(first) < 2:
         raise ValueError(f"a batch needs at least 2 clusters, got {len(first)}")
@@ -84,12 +96,39 @@ def draw_batches(
     camera = np.searchsorted(camera_first, anchors, side="right") - 1
     gap, gap_size = camera_first[camera], camera_size[camera]
     one_camera = gap_size == size
-    gap = np.where(one_camera, anchors, gap)
-    gap_size = np.where(one_camera & (size > 1), 1, np.where(one_camera, 0, gap_size))
-    others = draw_positions(rng, size - gap_size, instances) + first[:, None]
-    others += np.where(others >= gap[:, None], gap_size[:, None], 0)
+    if tracklets is not None:
+        gap_size = np.where(one_camera, 0, gap_size)
+        inside = runs(labels[members], cameras[members], tracklets[members])
+        others = _varied(rng, inside, first, size, gap, gap_size, anchors, instances - 1)
+    else:
+        gap = np.where(one_camera, anchors, gap)
+        gap_size = np.where(one_camera & (size > 1), 1, np.where(one_camera, 0, gap_size))
+        others = draw_positions(rng, size - gap_size, instances) + first[:, None]
+        others += np.where(others >= gap[:, None], gap_size[:, None], 0)
     batches: IntArray = members[np.concatenate([anchors[:, None], others], axis=1)]
     return batches.reshape(iterations, clusters * instances)
+
+
+def _varied(
+    rng: np.random.Generator,
+    inside: tuple[IntArray, IntArray],
+    first: IntArray,
+    size: IntArray,
+    gap: IntArray,
+    gap_size: IntArray,
+    anchors: IntArray,
+    draws: int,
+) -> IntArray:
+    """Draw positions (R, draws) from the runs ``inside`` [first, first + size) without the gap."""
+    starts, lengths = inside
+    offsets = spread_offsets(lengths)
+    ends = (first, gap, gap + gap_size, first + size)
+    low, left, right, high = (np.searchsorted(starts, end) for end in ends)
+    others = np.empty((len(first), draws), dtype=np.int64)
+    for row, anchor in enumerate(anchors.tolist()):
+        chosen = np.r_[low[row] : left[row], right[row] : high[row]]
+        others[row] = draw_varied(rng, starts[chosen], lengths[chosen], offsets, anchor, draws)
+    return others
 
 
 def runs(*columns: IntArray) -> tuple[IntArray, IntArray]:
