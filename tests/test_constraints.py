@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from dccc_lightning.clustering.constrained import constrained
-from dccc_lightning.clustering.constraint_file import constraints_of, read_decisions
+from dccc_lightning.clustering.constraint_file import constraints_of, decisions_of, read_rows
 from dccc_lightning.clustering.constraints import Constraints, Links
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.jaccard import NeighborGraph
@@ -135,22 +135,22 @@ def test_decisions_are_read_by_path(tmp_path):
         "c.jpg,name,0007\ngone.jpg,same,a.jpg\ngone.jpg,name,Bert\n"
     )
     paths = [f"{tmp_path}/{name}.jpg" for name in "abc"]
-    decisions = read_decisions(tmp_path / "d.csv", paths)
+    decisions = decisions_of(read_rows(tmp_path / "d.csv"), paths)
     assert [end.tolist() for end in decisions.same[:2]] == [[0], [1]]
     assert [end.tolist() for end in decisions.different[:2]] == [[1], [2]]
-    assert decisions.different.reasons == ["row 2 of d.csv"]
+    assert decisions.different.reasons == [f"row 2 of {tmp_path}/d.csv"]
     assert (decisions.names, decisions.absent) == ({2: "0007"}, 2)
     for rows, expected in (
         ("a.jpg,equal,b.jpg", "row 1: needs two images"),
         ("a.jpg,same,", "row 1: needs two images"),
-        ("a.jpg,name,A\na.jpg,name,B", "row 2: a.jpg has the name A already"),
+        ("a.jpg,name,A\na.jpg,name,B", "row 2 of .*d.csv: .*a.jpg has the name A already"),
     ):
         (tmp_path / "d.csv").write_text(f"first,decision,second\n{rows}\n")
         with pytest.raises(UserError, match=expected):
-            read_decisions(tmp_path / "d.csv", paths)
+            decisions_of(read_rows(tmp_path / "d.csv"), paths)
     (tmp_path / "d.csv").write_text("first,second\na.jpg,b.jpg\n")
     with pytest.raises(UserError, match="no column decision"):
-        read_decisions(tmp_path / "d.csv", paths)
+        decisions_of(read_rows(tmp_path / "d.csv"), paths)
 
 
 @pytest.fixture
@@ -179,7 +179,9 @@ def test_training_clusters_agree_with_tracklets_and_decisions(walk, tmp_path):
     divided = labeler(rows, schedule, 0, constraints=both)
     assert divided.labels[0] != divided.labels[1]
     (tmp_path / "d.csv").write_text("first,decision,second\n15.jpg,different,16.jpg\n")
-    with pytest.raises(UserError, match=r"different by row 1 of d.csv, and the same by tracklet 3"):
+    with pytest.raises(
+        UserError, match=r"different by row 1 of .*d.csv, and the same by tracklet 3"
+    ):
         constraints_of(["tracklets", str(tmp_path / "d.csv")], records)
     (tmp_path / "d.csv").write_text("first,decision,second\nx.jpg,same,y.jpg\n")
     with pytest.raises(UserError, match="no row is about two of these images"):

@@ -17,6 +17,7 @@ from dccc_lightning.data.image_list import ListedImage, write_table
 from dccc_lightning.errors import UserError
 from dccc_lightning.tasks import identify_inputs
 from dccc_lightning.tasks.identify import identify
+from dccc_lightning.tasks.identify_rule import Rule
 
 MODEL = "ab" * 8
 
@@ -364,7 +365,7 @@ def test_tracklets_and_decisions_join_divide_and_name(ask, tmp_path):
     called = dict(zip(own.values(), second["table"]["name"], strict=True))
     assert [name for name in called.values() if name] == ["0007"]
     assert called[own[names[1]]] == "0007"
-    assert "1 decision of decisions=d.csv left out" in second["said"]
+    assert "1 decision left out, about images" in second["said"]
     page = Path("decided/review.html").read_text().split('id="review-data">')[1]
     saved = [row["row"] for row in json.loads(page.split("</script>")[0])["earlier"]]
     assert sorted(saved) == sorted(list(row) for row in decisions if row[2] in {*names, "0007"})
@@ -380,3 +381,114 @@ def test_tracklets_and_decisions_join_divide_and_name(ask, tmp_path):
         with pytest.raises(UserError, match=expected):
             ask("input=e", "table=t.csv", "decisions=d.csv", "k1=5", output="no")
     assert not Path("no").exists()
+
+
+def test_neighbourhoods_are_counted_in_tracklets(ask, tmp_path):
+    embedded(tmp_path / "e", range(6), per_person=12)
+    lines = [f"/images/p{p:02d}_{n}_0.jpg,c,{p}{n // 6}" for p in range(6) for n in range(12)]
+    (tmp_path / "t.csv").write_text("path,camera,tracklet\n" + "\n".join(lines) + "\n")
+    found = ask("input=e", "table=t.csv")
+    assert [found["rule"][key] for key in ("k1", "k2", "neighbors")] == [6, 2, "tracklets"]
+    assert "note: neighbourhoods of k1=6 for 12 tracklets" in found["said"]
+    assert "tracklets of one identity share at least 0.3" in found["said"]
+    found = ask("input=e", "table=t.csv", "k1=3")
+    assert [found["rule"][key] for key in ("k1", "k2")] == [3, 2]
+    assert found["scores"]["idf1"] == 1
+    for k1, k2, wanted in ((20, 6, (18, 5)), (None, 6, (18, 6)), (4, None, (4, 4))):
+        rule = Rule({"k1": k1 or 20, "k2": k2 or 6}, "")
+        settings = {"k1": k1 if k1 != 20 else None, "k2": None if k2 != 6 or k1 == 20 else k2}
+        own = rule.for_tracklets(settings, 90, 100).arguments
+        assert (own["k1"], own["k2"]) == wanted
+
+
+def pairs_in(folder):
+    rows = Path(folder, "decisions.csv").read_text().splitlines()[1:]
+    return sorted(
+        tuple(Path(cell).name.removesuffix("_0.jpg") for cell in row.split(",")) for row in rows
+    )
+
+
+def test_decisions_hold_in_later_commands_until_they_are_dropped(ask, tmp_path):
+    embedded(tmp_path / "e", range(4))
+    names = [f"/images/p{person:02d}_{n}_0.jpg" for person in range(4) for n in range(6)]
+
+    def decide(*rows):
+        text = "".join(f"{names[one]},{kind},{names[other]}\n" for one, kind, other in rows)
+        (tmp_path / "d.csv").write_text(f"first,decision,second\n{text}")
+
+    decide((0, "same", 6), (7, "same", 12), (13, "different", 14))
+    decided = by_path(ask("input=e", "decisions=d.csv", "k1=5", output="one"))
+    assert decided[names[0]] == decided[names[6]]
+    embedded(tmp_path / "more", [9], seed=1)
+    later = by_path(ask("known=one", "input=more", "k1=5", output="two"))
+    assert {path: later[path] for path in decided} == decided
+    assert pairs_in("two") == pairs_in("one")
+    assert len(pairs_in("one")) == 3
+    again = by_path(ask("known=two/identities.csv", "input=e", "k1=5", output="again"))
+    assert again == decided
+
+    # A new decision about the same two images replaces the kept one; one that follows from others
+    # contradicts them.
+    decide((12, "different", 7))
+    other = by_path(ask("known=two", "decisions=d.csv", "k1=5", output="three"))
+    assert other[names[7]] != other[names[12]]
+    assert ("p02_0", "different", "p01_1") in pairs_in("three")
+    decide((6, "same", 1), (0, "different", 1))
+    with pytest.raises(
+        UserError, match=r"row 2 of d.csv, and the same by row 1 of .*two/decisions"
+    ):
+        ask("known=two", "decisions=d.csv", "k1=5", output="no")
+
+    # Images that go take no decision about the others with them, and leave none behind.
+    for left, removed in ((("p00_0", "same", "p02_0"),), ["p01_0", "p01_1"]), ((), ["p00_0"]):
+        decide((0, "same", 6), (6, "same", 7), (7, "same", 12))
+        ask("input=e", "decisions=d.csv", "k1=5", output="chain")
+        gone = [f"/images/{name}_0.jpg" for name in removed]
+        ask("known=chain", f"remove={json.dumps(gone)}", "k1=5", output="less")
+        assert not any(set(row) & set(removed) for row in pairs_in("less"))
+        if left:
+            assert pairs_in("less") == list(left)
+
+    free = by_path(ask("known=two", "keep_decisions=false", "k1=5", output="free"))
+    assert free[names[0]] != free[names[6]]
+    assert not Path("free/decisions.csv").exists()
+    ask("known=one", "keep_decisions=false", "k1=5", output="one")  # into the same folder
+    assert not Path("one/decisions.csv").exists()
+
+
+def test_what_contradicts_is_told_before_images_are_embedded(ask, tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    for n in range(3):
+        Image.new("RGB", (16, 32), (80 * n, 0, 0)).save(tmp_path / f"images/{n}.png")
+    lines = (
+        "path,camera,tracklet,frame\nimages/0.png,a,1,1\nimages/1.png,a,1,2\nimages/2.png,a,2,2\n"
+    )
+    (tmp_path / "t.csv").write_text(lines)
+    rates = {"value": 0.01, "low": 0.0, "high": 0.1}
+    other = {"threshold": 0.5, "fingerprint": MODEL, "false_match": rates}
+    (tmp_path / "calibration.json").write_text(json.dumps(other))
+    (tmp_path / "d.csv").write_text("first,decision,second\nimages/0.png,different,images/1.png\n")
+    (tmp_path / "twice.csv").write_text(
+        "first,decision,second\nimages/0.png,name,A\nimages/0.png,name,B\n"
+    )
+    (tmp_path / "labels.csv").write_text("path,camera\nimages/0.png,a\n")
+    embedded(tmp_path / "e", range(2))
+    ask("input=e", "k1=3", output="before")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("embedded")
+
+    monkeypatch.setattr(identify_inputs.BulkEmbedding, "run", refuse)
+    for arguments, expected in (
+        (("input=t.csv", "decisions=d.csv"), "are different by row 1 of d.csv, and the same by tr"),
+        (("input=t.csv", "decisions=twice.csv"), "row 2 of twice.csv: .* has the name A already"),
+        (("input=t.csv", "threshold=calibration.json"), "calibrated for the model abab"),
+        (("input=images", "camera=center"), "no camera of these images is known"),
+        (("input=images", "table=labels.csv"), "no row for 2 of 3 images"),
+        (("input=images", "known=before"), "embedded by the model abababab"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            ask(*arguments, output="no")
+        assert not Path("no").exists()
+    with pytest.raises(UserError, match="keep_decisions must be true or false"):
+        ask("input=images", "keep_decisions=2", output="no")

@@ -10,7 +10,10 @@ from dccc_lightning.clustering.average_linkage import average_linkage
 from dccc_lightning.clustering.constraints import Apart
 from dccc_lightning.clustering.jaccard import NeighborGraph
 from dccc_lightning.identities.cosine_linkage import cosine_linkage
+from dccc_lightning.identities.identification import Identifier
+from dccc_lightning.identities.tracklet_means import tracklet_points
 from dccc_lightning.metrics.identified_images import identification_f1
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 
 
 def one_pair_after_another(distances, threshold, start, apart):
@@ -111,3 +114,43 @@ def test_the_share_of_images_with_the_matched_identity():
         rows, columns = linear_sum_assignment(-table)
         assert identification_f1(found, true) == table[rows, columns].sum() / n
     assert np.isnan(identification_f1([0, 1], [-1, -1]))
+
+
+def test_tracklets_are_points_by_their_means():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(12, 5))
+    rows[11] = -rows[4]  # their mean is 0: the first image stands for both
+    tracklets = np.array([0, 1, 0, 3, 4, 1, 0, 3, 8, 9, 9, 4])
+    start = np.where(np.isin(tracklets, [3, 8]), 3, tracklets)
+    apart = Apart.of(np.array([0, 1]), np.array([4, 9]))
+    found = tracklet_points(UnitEmbeddings.of(rows), tracklets, start, apart)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    firsts = sorted(set(tracklets.tolist()))
+    for place, first in enumerate(firsts):
+        own = [n for n in range(12) if tracklets[n] == first]
+        mean = unit[first] if first == 4 else sum(unit[n] for n in own)
+        expected = mean / np.linalg.norm(mean)
+        np.testing.assert_allclose(found.points.rows[place], expected, atol=1e-6)
+        assert {firsts[found.of_image[n]] for n in own} == {first}
+        assert firsts[found.start[place]] == start[first]
+    pairs = zip(found.apart.first.tolist(), found.apart.second.tolist(), strict=True)
+    assert sorted((firsts[a], firsts[b]) for a, b in pairs) == [(0, 4), (1, 9)]
+
+
+def test_near_duplicates_of_a_tracklet_do_not_fill_its_neighbourhood():
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(6), 3)  # three tracklets of each, of eight images
+    means = rng.normal(size=(6, 32))[people] + 0.35 * rng.normal(size=(18, 32))
+    rows = (means[:, None] + 0.05 * rng.normal(size=(18, 8, 32))).reshape(-1, 32)
+    tracklets = np.repeat(np.arange(18) * 8, 8)
+    true = np.repeat(people, 8)
+    of_images = Identifier(k1=8)(rows, start=tracklets)
+    assert len(set(of_images.tolist())) == 18  # no neighbour outside its own tracklet
+    found = Identifier(k1=6, k2=2)(rows, start=tracklets, tracklets=tracklets)
+    np.testing.assert_array_equal(found, true)
+    together = Identifier(k1=6, k2=2)(rows, tracklets=tracklets)  # groups are the tracklets
+    np.testing.assert_array_equal(found, together)
+    cosine = Identifier(0.5, "cosine")
+    np.testing.assert_array_equal(
+        cosine(rows, start=tracklets), cosine(rows, start=tracklets, tracklets=tracklets)
+    )

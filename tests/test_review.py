@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from browser import CHROMIUM, chromium
-from dccc_lightning.clustering.constraint_file import constraints_of, read_decisions
+from dccc_lightning.clustering.constraint_file import constraints_of, decisions_of, read_rows
 from dccc_lightning.clustering.constraints import Constraints, Links
 from dccc_lightning.data.records import Records
 from dccc_lightning.identities.identity_table import identity_table
@@ -233,7 +233,7 @@ def test_a_merge_a_split_and_a_name_are_saved_and_read_back(tmp_path):
     assert (read["data-wide"], read["data-file"]) == ("false", "decisions.csv")
     file = tmp_path / "decisions.csv"
     file.write_text(read["data-saved"], encoding="utf-8")
-    decisions = read_decisions(file, paths)
+    decisions = decisions_of(read_rows(file), paths)
     assert decisions.absent == 0
     records = Records.from_rows([(Path(image), 0, 0) for image in paths])
     known = constraints_of(str(file), records)

@@ -36,48 +36,77 @@ class Decisions(NamedTuple):
     absent: int
 
 
-def read_decisions(file: Path, paths: Sequence[str]) -> Decisions:
+class DecisionRow(NamedTuple):
+    """A row of a file of decisions.
+
+    Attributes:
+        first: Absolute path of an image.
+        decision: ``SAME``, ``DIFFERENT`` or ``NAME``.
+        second: Absolute path of another image, or the name.
+        place: Row and file, for messages.
+    """
+
+    first: str
+    decision: str
+    second: str
+    place: str
+
+
+def read_rows(file: Path) -> list[DecisionRow]:
     """Read a CSV with the columns first (an image), decision and second (an image, or the name).
 
     Paths are absolute or relative to the folder of the file.
 
     Args:
         file: CSV or Parquet file.
-        paths: Absolute paths of the images; decisions about others are left out and counted.
 
     Raises:
-        UserError: The file cannot be read, a row is incomplete, an image is different from
-            itself, or has two names.
+        UserError: The file cannot be read, a row is incomplete, or an image is different from
+            itself.
     """
     table = read_columns(file, _COLUMNS, ())
-    places = {path: place for place, path in enumerate(paths)}
-    pairs: Mapping[str, list[tuple[int, int, str]]] = {SAME: [], DIFFERENT: []}
-    names: dict[int, str] = {}
-    absent = 0
+    found = []
     rows = zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
     for number, (first, decision, second) in enumerate(rows, 1):
-        place = f"row {number} of {file.name}"
         if decision not in (SAME, DIFFERENT, NAME) or not first or not second:
             raise UserError(
                 f"{file}, row {number}: needs two images with same or different between, or an "
                 f"image, name and the name; got {first}, {decision}, {second}"
             )
-        one = places.get(_absolute(file, first))
-        if decision == NAME:
-            if one is not None and names.setdefault(one, second) != second:
-                raise UserError(f"{file}, row {number}: {first} has the name {names[one]} already")
-            absent += one is None
-            continue
-        other = places.get(_absolute(file, second))
-        if one is None or other is None:
-            absent += 1
-        elif one == other and decision == DIFFERENT:
+        one, other = (_absolute(file, cell) for cell in (first, second))
+        if one == other and decision == DIFFERENT:
             raise UserError(
                 f"{file}, row {number}: {first} is one image, not two different ones; correct or "
                 "remove the row"
             )
-        else:
+        own = second if decision == NAME else other
+        found.append(DecisionRow(one, decision, own, f"row {number} of {file}"))
+    return found
+
+
+def decisions_of(rows: Sequence[DecisionRow], paths: Sequence[str]) -> Decisions:
+    """Return the decisions about images.
+
+    Args:
+        rows: Rows of files.
+        paths: Absolute paths of the images; decisions about others are left out and counted.
+
+    Raises:
+        UserError: An image has two names.
+    """
+    places = {path: place for place, path in enumerate(paths)}
+    pairs: Mapping[str, list[tuple[int, int, str]]] = {SAME: [], DIFFERENT: []}
+    names: dict[int, str] = {}
+    absent = 0
+    for first, decision, second, place in rows:
+        one = places.get(first)
+        other = None if decision == NAME else places.get(second)
+        if one is None or (other is None and decision != NAME):
+            absent += 1
+        elif other is not None:
             pairs[decision].append((one, other, place))
+        elif names.setdefault(one, second) != second:
+            raise UserError(f"{place}: {first} has the name {names[one]} already")
     return Decisions(Links.of(pairs[SAME]), Links.of(pairs[DIFFERENT]), names, absent)
 
 
@@ -108,7 +137,7 @@ def constraints_of(source: object, records: Records) -> Constraints | None:
                 tracklets, records.cameras, records.column("session"), records.column("frame")
             )
         else:
-            decisions = read_decisions(Path(entry).expanduser(), paths)
+            decisions = decisions_of(read_rows(Path(entry).expanduser()), paths)
             found = decisions.same, decisions.different
             if not len(found[0].first) + len(found[1].first):
                 raise UserError(

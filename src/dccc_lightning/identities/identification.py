@@ -11,6 +11,7 @@ from dccc_lightning.clustering.constraints import NONE_APART, Apart
 from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.common import score_ranges
 from dccc_lightning.identities.cosine_linkage import cosine_linkage
+from dccc_lightning.identities.tracklet_means import tracklet_points
 from dccc_lightning.neighbors.camera_normalization import normalize_by_camera
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
@@ -25,7 +26,8 @@ class Identifier:
             mean cosine, of two groups of images that become one identity. A mean of exactly
             ``threshold`` joins.
         distance: "jaccard" or "cosine".
-        k1: Size of a neighbourhood, the image itself included; at most all images are used.
+        k1: Size of a neighbourhood, the image itself included; at most all images are used. With
+            tracklets, both numbers count tracklets.
         k2: Neighbours averaged in the query expansion.
         camera: Treatment of cameras, "none", "center" or "whiten"; "none" for the cosine.
         backend: Neighbour search, see ``neighbors.knn``.
@@ -47,19 +49,33 @@ class Identifier:
         cameras: ArrayLike | None = None,
         start: Ints | None = None,
         apart: Apart = NONE_APART,
+        tracklets: Ints | None = None,
     ) -> NDArray[np.int64]:
         """Return the identities (N,), numbered by their first image; none is an outlier.
+
+        With Jaccard distances, tracklets are compared by the means of their embeddings, after the
+        treatment of cameras; with cosines, the mean of all pairs is that of their means.
 
         Args:
             features: Embeddings (N, D).
             cameras: (N,) cameras, -1 where unknown; needed unless ``camera="none"``.
             start: (N,) first image of the group of each image, for groups that are never split.
             apart: Groups of ``start`` that are never joined.
+            tracklets: (N,) first image of the tracklet of each image, itself without a tracklet;
+                each lies within a group of ``start``. None if there are no tracklets.
         """
         unit = UnitEmbeddings.of(features)
         if self.distance == "cosine":
             return cosine_linkage(unit, self.threshold, start, apart)
         points = normalize_by_camera(unit, cameras, self.camera)
+        if tracklets is None:
+            return self._linked(points, start, apart)
+        own = tracklet_points(points, tracklets, tracklets if start is None else start, apart)
+        return self._linked(own.points, own.start, own.apart)[own.of_image]
+
+    def _linked(
+        self, points: UnitEmbeddings, start: Ints | None, apart: Apart
+    ) -> NDArray[np.int64]:
         k1, largest = min(self.k1, len(points)), score_ranges.LARGEST_MEAN
         neighbors = knn(points, k1, self.backend)
         graph = jaccard_graph(points, k1, min(self.k2, k1), largest, neighbors)

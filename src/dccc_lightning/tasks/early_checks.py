@@ -5,6 +5,7 @@ would raise later, mostly by the same functions.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def check_identify(settings: Settings) -> None:
         raise UserError("remove= leaves out images of earlier identities: known= is needed")
     if settings["table"] is not None and not (given or index):
         raise UserError("table= labels the images of input= or index=; known images keep theirs")
-    checked("settings", lambda: checks.boolean("folders", settings["folders"]))
+    for key in ("folders", "keep_decisions"):
+        checked("settings", partial(checks.boolean, key, settings[key]))
     rule_of(settings)
     for key in ("known", "table", "decisions"):
         if settings[key] is not None and not path_of(settings, key).exists():

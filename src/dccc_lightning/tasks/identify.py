@@ -13,10 +13,16 @@ from dccc_lightning.common.files import replacing, write_atomically, write_json
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked
-from dccc_lightning.errors import UserError
 from dccc_lightning.identities.identification import Identifier, between_cameras
 from dccc_lightning.identities.identity_folders import link_folders
-from dccc_lightning.identities.identity_table import EMBEDDINGS, STEM, identity_table, order_of
+from dccc_lightning.identities.identity_table import (
+    EMBEDDINGS,
+    STEM,
+    Known,
+    identity_table,
+    order_of,
+)
+from dccc_lightning.identities.kept_decisions import write_kept
 from dccc_lightning.identities.stable_ids import continued
 from dccc_lightning.identities.suggestions import doubts, suggestions
 from dccc_lightning.metrics.cluster_margins import Margins, cluster_margins
@@ -28,8 +34,8 @@ from dccc_lightning.reports.results import versions
 from dccc_lightning.reports.review_page import MOST_IDENTITIES, review_page
 from dccc_lightning.tasks.early_checks import check_identify
 from dccc_lightning.tasks.identify_constraints import Decided, decided, named, numbered
-from dccc_lightning.tasks.identify_inputs import WORK, Images, collect
-from dccc_lightning.tasks.identify_rule import Rule, rule_of
+from dccc_lightning.tasks.identify_inputs import WORK, Images, Labelled, collect
+from dccc_lightning.tasks.identify_rule import Rule, check_cameras_known, rule_of
 
 Ints = NDArray[np.int64]
 
@@ -58,21 +64,30 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting, table, image or checkpoint is invalid.
     """
     check_identify(settings)
-    images = collect(settings, output)
-    rule = rule_of(settings, images.fingerprint)
-    cameras = numbered(images.columns["camera"])
-    _check_extent(rule, cameras, settings["k1"] is None)
+
+    def prepare(known: Known | None, images: Labelled) -> tuple[Rule, Ints, Decided]:
+        rule = rule_of(settings, images.fingerprint)
+        cameras = numbered(images.columns["camera"])
+        check_cameras_known(rule, cameras)
+        return rule, cameras, decided(settings, known, images)
+
+    images = collect(settings, output, prepare)
+    known = images.known
+    rule, cameras, decisions = prepare(known, images)
+    given, tracklets = decisions.constraints, decisions.tracklets
+    size = len(images.paths)
+    if tracklets is not None and rule.calibration is None:
+        size = len(np.unique(tracklets))
+        rule = rule.for_tracklets(settings, size, len(images.paths))
+    _note(settings, rule, size, decisions.absent)
     unit = checked("input", lambda: UnitEmbeddings.of(images.rows))
-    decisions = decided(settings, images)
-    given = decisions.constraints
     with announced("finding identities"):
         identifier = Identifier(**rule.arguments)
         labels = checked(
             "settings",
-            lambda: identifier(unit, cameras, given.groups, given.apart),
+            lambda: identifier(unit, cameras, given.groups, given.apart, tracklets),
         )
         margins = cluster_margins(labels, unit)
-    known = images.known
     before: dict[str, str] = {} if known is None else _by_path(known.images.paths, known.identities)
     earlier = [before.get(path) for path in images.paths]
     found = continued(labels, earlier, () if known is None else known.used)
@@ -108,28 +123,34 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     }
     with announced("choosing questions"):
         review = _review(output, table, unit, labels, margins, decisions, cameras)
-    _write(output, table, unit, results, review, settings["folders"])
+    _write(output, table, unit, results, review, settings["folders"], decisions)
     CONSOLE.print(_summary(results, rule, pairs))
     return results
 
 
-def _check_extent(rule: Rule, cameras: Ints, is_default: bool) -> None:
-    """Check that needed cameras are known; note a default k1 that is large for so few images.
+def _note(settings: Settings, rule: Rule, size: int, absent: int) -> None:
+    """Note a default k1 that is large for so few images, and decisions that were left out.
 
-    Raises:
-        UserError: The rule removes cameras, and none is known.
+    Args:
+        settings: Composed configuration.
+        rule: Rule of the identities.
+        size: Number of images or tracklets that can be neighbours.
+        absent: Number of decisions about images that are not there.
     """
-    camera, k1 = rule.arguments["camera"], rule.arguments["k1"]
-    if camera != "none" and len(cameras) and (cameras < 0).all():
-        raise UserError(
-            f"camera={camera}: no camera of these images is known; give them by pattern= or a "
-            "column camera in table=, or choose camera=none"
-        )
-    if is_default and rule.calibration is None and k1 > LARGE_SHARE * len(cameras) > LARGE_SHARE:
+    k1 = rule.arguments["k1"]
+    if (
+        settings["k1"] is None
+        and rule.calibration is None
+        and k1 > LARGE_SHARE * size > LARGE_SHARE
+    ):
         CONSOLE.print(
-            f"note: neighbourhoods of k1={k1} for {counted(len(cameras), 'image')}: different "
-            "individuals may become one; set k1= to the images to expect of an individual",
+            f"note: neighbourhoods of k1={k1} for {size:,} {rule.unit}: different individuals may "
+            f"become one; set k1= to the {rule.unit} to expect of an individual",
             style="yellow",
+        )
+    if absent:
+        CONSOLE.print(
+            f"note: {counted(absent, 'decision')} left out, about images that are not here"
         )
 
 
@@ -186,17 +207,21 @@ def _write(
     results: dict[str, Any],
     review: str,
     folders: bool,
+    decisions: Decided,
 ) -> None:
     """Write all files, each complete or as it was, and the summary last."""
     with announced("writing the identities"):
         with replacing(output / EMBEDDINGS) as file:
             np.save(file, unit.rows, allow_pickle=False)
         write_cluster_table(output / STEM, table)
+        paths = table["path"].to_pylist()
+        pairs = (row for row in decisions.rows if isinstance(row[2], int))
+        write_kept(output, ((paths[one], kind, paths[other]) for one, kind, other in pairs))
         page = identity_page(table, f"identities of {output.name}")
         write_atomically(output / f"{STEM}.html", page.encode())
         write_atomically(output / REVIEW, review.encode())
         if folders:
-            link_folders(output / FOLDERS, table["path"].to_pylist(), table["identity"].to_pylist())
+            link_folders(output / FOLDERS, paths, table["identity"].to_pylist())
         write_json(output / f"{STEM}.json", results)
         shutil.rmtree(output / WORK, ignore_errors=True)
 

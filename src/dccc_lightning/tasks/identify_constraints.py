@@ -5,14 +5,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dccc_lightning.clustering.constraint_file import DIFFERENT, NAME, SAME, read_decisions
+from dccc_lightning.clustering.constraint_file import (
+    DIFFERENT,
+    NAME,
+    SAME,
+    DecisionRow,
+    decisions_of,
+    read_rows,
+)
 from dccc_lightning.clustering.constraints import Constraints
 from dccc_lightning.clustering.tracklets import tracklet_links
-from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.errors import UserError
-from dccc_lightning.tasks.identify_inputs import Images
+from dccc_lightning.identities.identity_table import Known
+from dccc_lightning.identities.kept_decisions import joined, kept_rows
+from dccc_lightning.tasks.identify_inputs import Labelled
 from dccc_lightning.tasks.inputs import path_of
 
 Ints = NDArray[np.int64]
@@ -23,47 +31,59 @@ class Decided(NamedTuple):
 
     Attributes:
         constraints: Of tracklets and decisions.
+        tracklets: (N,) first image of the tracklet of each image; None if no two share one.
         names: Names by image.
         rows: Decisions (image, decision, image or name).
+        absent: Number of decisions about images that are not there.
     """
 
     constraints: Constraints
+    tracklets: Ints | None
     names: dict[int, str]
     rows: list[tuple[int, str, int | str]]
+    absent: int
 
 
-def decided(settings: Settings, images: Images) -> Decided:
+def decided(settings: Settings, known: Known | None, images: Labelled) -> Decided:
     """Return the constraints and names that tracklets and decisions give.
+
+    Args:
+        settings: Composed configuration.
+        known: Identities found before, whose decisions hold unless ``keep_decisions=false``.
+        images: Images to identify.
 
     Raises:
         UserError: The decisions are invalid, about other images, or contradict each other.
     """
-    columns = images.columns
+    columns, n = images.columns, len(images.paths)
     frames = [UNKNOWN if frame is None else int(frame) for frame in columns["frame"]]
-    tracklets = columns["tracklet"]
+    names = columns["tracklet"]
     same, different = tracklet_links(
-        numbered(tracklets),
+        numbered(names),
         numbered(columns["camera"]),
         numbered(columns["session"]),
         np.array(frames, dtype=np.int64),
-        names=sorted({name for name in tracklets if name is not None}),
+        names=sorted({name for name in names if name is not None}),
     )
-    if settings["decisions"] is None:
-        return Decided(Constraints.of(images.paths, same, different), {}, [])
-    decisions = read_decisions(path_of(settings, "decisions"), images.paths)
-    if decisions.absent:
-        CONSOLE.print(
-            f"note: {counted(decisions.absent, 'decision')} of decisions={settings['decisions']} "
-            "left out, about images that are not here"
-        )
-    links = same.joined(decisions.same), different.joined(decisions.different)
+    tracklets = np.arange(n)
+    tracklets[same.second] = same.first
+    kept: list[DecisionRow] = []
+    if known is not None and settings["keep_decisions"]:
+        removed = set(known.images.paths) - set(images.paths)
+        kept = kept_rows(known.source if known.source.is_dir() else known.source.parent, removed)
+    given = [] if settings["decisions"] is None else read_rows(path_of(settings, "decisions"))
+    decisions = decisions_of(joined(kept, given), images.paths)
     rows: list[tuple[int, str, int | str]] = [
         (int(first), kind, int(second))
         for kind, pairs in ((SAME, decisions.same), (DIFFERENT, decisions.different))
         for first, second in zip(pairs.first, pairs.second, strict=True)
     ]
     rows += [(image, NAME, name) for image, name in decisions.names.items()]
-    return Decided(Constraints.of(images.paths, *links), decisions.names, rows)
+    constraints = Constraints.of(
+        images.paths, same.joined(decisions.same), different.joined(decisions.different)
+    )
+    own = tracklets if (tracklets != np.arange(n)).any() else None
+    return Decided(constraints, own, decisions.names, rows, decisions.absent)
 
 
 def named(identities: list[str], given: dict[str, str], decided: dict[int, str]) -> dict[str, str]:

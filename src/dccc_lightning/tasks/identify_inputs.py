@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,28 +31,46 @@ Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """Images to identify, in the order of their paths.
+class Labelled:
+    """Images to identify with their labels.
 
     Attributes:
         paths: N absolute paths, all different.
-        rows: (N, D) embeddings.
         columns: Labels by name, N each, None where unknown; ``identity`` is the true one.
         fingerprint: Network of the embeddings.
+    """
+
+    paths: list[str]
+    columns: dict[str, list[str | None]]
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Images(Labelled):
+    """Embedded images, in the order of their paths.
+
+    Attributes:
+        rows: (N, D) embeddings.
         known: Identities found before; None if there are none.
         new: Number of images that are not in ``known``.
     """
 
-    paths: list[str]
     rows: Rows
-    columns: dict[str, list[str | None]]
-    fingerprint: str
     known: Known | None
     new: int
 
 
-def collect(settings: Settings, output: Path) -> Images:
+Check = Callable[[Known | None, Labelled], object]
+"""Function that raises errors which images with labels, not yet embedded, show already."""
+
+
+def collect(settings: Settings, output: Path, check: Check) -> Images:
     """Gather embeddings and labels of all images.
+
+    Args:
+        settings: Composed configuration.
+        output: Folder of the embeddings while they are made.
+        check: Called before images are embedded.
 
     Raises:
         UserError: An input is invalid, an image is unreadable, or embeddings are of two networks.
@@ -64,39 +82,49 @@ def collect(settings: Settings, output: Path) -> Images:
     removed = set(paths_known) - left
     skipped = removed | (set() if known is None or known.embeddings is None else left)
     table = None if settings["table"] is None else read_image_table(path_of(settings, "table"))
-    fingerprint, listed, rows, listed_in = _new_images(settings, output, skipped)
-    if (
-        known is not None
-        and known.embeddings is not None
-        and listed
-        and fingerprint != known.fingerprint
-    ):
-        raise UserError(
-            f"known={settings['known']}: embedded by the model {known.fingerprint}, the new images "
-            f"by {fingerprint}; use that model, or give known= the identities.csv and all images"
-        )
-    paths = [os.path.abspath(image.path) for image in listed]  # noqa: PTH100  (without ..)
-    fresh = [n for n, path in enumerate(paths) if path not in skipped]
-    if len(fresh) < len(paths):
-        CONSOLE.print(f"already in known: {counted(len(paths) - len(fresh), 'image')}")
-    columns: dict[str, list[str | None]] = {
-        name: [getattr(listed[n], name, None) or None for n in fresh] for name in LABELS
-    }
-    columns["identity"] = [None if v == DISTRACTOR else v for v in columns["identity"]]
-    paths, parts = [paths[n] for n in fresh], [np.asarray(rows[fresh])] if fresh else []
-    for source in (listed_in, table):
-        _fill(columns, paths, source)
-    new = len(paths)
+
+    def labelled(
+        fingerprint: str, listed: Sequence[ListedImage], source: ImageTable | None
+    ) -> tuple[list[int], Labelled]:
+        """Return the positions of new images, and these and the known ones with their labels."""
+        given = [os.path.abspath(image.path) for image in listed]  # noqa: PTH100  (without ..)
+        fresh = [n for n, path in enumerate(given) if path not in skipped]
+        if known is not None and known.embeddings is not None:
+            if listed and fingerprint != known.fingerprint:
+                raise UserError(
+                    f"known={settings['known']}: embedded by the model {known.fingerprint}, the "
+                    f"new images by {fingerprint}; use that model, or give known= the "
+                    "identities.csv and all images"
+                )
+            fingerprint = known.fingerprint
+        columns: dict[str, list[str | None]] = {
+            name: [getattr(listed[n], name, None) or None for n in fresh] for name in LABELS
+        }
+        columns["identity"] = [None if v == DISTRACTOR else v for v in columns["identity"]]
+        paths = [given[n] for n in fresh]
+        for labels in (source, table):
+            _fill(columns, paths, labels)
+        if known is not None and known.embeddings is not None:
+            paths += [paths_known[i] for i in kept]
+            for name, cells in columns.items():
+                own = known.images.columns.get(name) if name != "identity" else None
+                cells += [own[i] if own else None for i in kept]
+        return fresh, Labelled(paths, columns, fingerprint)
+
+    def early(fingerprint: str, listed: Sequence[ListedImage], source: ImageTable | None) -> None:
+        check(known, labelled(fingerprint, listed, source)[1])
+
+    fingerprint, listed, rows, listed_in = _new_images(settings, output, skipped, early)
+    fresh, found = labelled(fingerprint, listed, listed_in)
+    if len(fresh) < len(listed):
+        CONSOLE.print(f"already in known: {counted(len(listed) - len(fresh), 'image')}")
+    parts = [np.asarray(rows[fresh])] if fresh else []
+    paths, columns = found.paths, found.columns
     if known is not None and known.embeddings is not None:
-        fingerprint = known.fingerprint
-        paths += [known.images.paths[i] for i in kept]
         parts.append(known.embeddings[kept])
-        for name, cells in columns.items():
-            own = known.images.columns.get(name) if name != "identity" else None
-            cells += [own[i] if own else None for i in kept]
     elif known is not None and (absent := len(left - set(paths))):
         CONSOLE.print(
-            f"note: {absent:,} of {counted(len(known.images.paths), 'image')} of "
+            f"note: {absent:,} of {counted(len(paths_known), 'image')} of "
             f"known={settings['known']} are not in input= or index=, and are left out"
         )
     if not paths and settings["remove"] is not None:
@@ -108,11 +136,11 @@ def collect(settings: Settings, output: Path) -> Images:
     order = sorted(range(len(paths)), key=paths.__getitem__)
     return Images(
         [paths[n] for n in order],
-        np.concatenate(parts)[order],
         {name: [cells[n] for n in order] for name, cells in columns.items()},
-        fingerprint,
+        found.fingerprint,
+        np.concatenate(parts)[order],
         known,
-        new,
+        len(fresh),
     )
 
 
@@ -149,7 +177,10 @@ def _kept(known: Known | None, remove: Any) -> list[int]:
 
 
 def _new_images(
-    settings: Settings, output: Path, carried: set[str]
+    settings: Settings,
+    output: Path,
+    carried: set[str],
+    check: Callable[[str, Sequence[ListedImage], ImageTable | None], None],
 ) -> tuple[str, list[ListedImage], Any, ImageTable | None]:
     """Return fingerprint, images and embeddings that are not in ``known``, and their table."""
     if settings["index"] is not None:
@@ -184,6 +215,8 @@ def _new_images(
     chosen = [] if is_resumed else images()
     if carried and not (is_resumed or chosen):
         return embedder.fingerprint, [], np.empty((0, embedder.feature_dim), dtype=np.float32), None
+    if not is_resumed:
+        check(embedder.fingerprint, chosen, listed_in)
     bulk = BulkEmbedding(
         embedder,
         output / WORK,

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from dccc_lightning.common import checks, score_ranges
 from dccc_lightning.config.instantiate import Settings, checked
@@ -19,6 +21,10 @@ SHARED = 0.3
 neighbourhoods in common; ``1 - SHARED`` is a Jaccard distance."""
 
 
+LEAST = {"k1": 6, "k2": 2}
+"""Smallest default sizes of neighbourhoods of tracklets."""
+
+
 class Rule(NamedTuple):
     """Threshold of an identification with its origin.
 
@@ -26,11 +32,23 @@ class Rule(NamedTuple):
         arguments: Arguments of ``Identifier``, the threshold among them.
         origin: Where the threshold comes from.
         calibration: Content of calibration.json; None without a calibration.
+        unit: Members of neighbourhoods, ``images`` or ``tracklets``.
     """
 
     arguments: dict[str, Any]
     origin: str
     calibration: dict[str, Any] | None = None
+    unit: str = "images"
+
+    def for_tracklets(self, settings: Settings, tracklets: int, images: int) -> "Rule":
+        """Return the rule for neighbourhoods of tracklets: default sizes shrink in proportion."""
+        own = dict(self.arguments)
+        for name, least in LEAST.items():
+            if settings[name] is None:
+                own[name] = max(min(own[name], least), round(own[name] * tracklets / images))
+        if settings["k2"] is None:
+            own["k2"] = min(own["k2"], own["k1"])
+        return self._replace(arguments=own, unit="tracklets")
 
     def described(self, pairs: int) -> dict[str, Any]:
         """Return the threshold with its meaning, for identities.json.
@@ -40,7 +58,7 @@ class Rule(NamedTuple):
         """
         facts = {**self.arguments, "origin": self.origin}
         if self.calibration is None:
-            return facts
+            return facts | {"neighbors": self.unit}
         rate = self.calibration["false_match"]["value"]
         return facts | {"false_match_rate": rate, "expected_false_matches": rate * pairs}
 
@@ -49,8 +67,8 @@ class Rule(NamedTuple):
         threshold = self.arguments["threshold"]
         if self.calibration is None:
             return (
-                f"threshold: mean Jaccard distance {threshold:.4g} ({self.origin}): images of "
-                f"one identity share at least {1 - threshold:.2g} of their neighbourhoods on "
+                f"threshold: mean Jaccard distance {threshold:.4g} ({self.origin}): {self.unit} "
+                f"of one identity share at least {1 - threshold:.2g} of their neighbourhoods on "
                 "average; task=calibrate gives one with a known rate of false matches"
             )
         rates = self.calibration["false_match"]
@@ -94,6 +112,20 @@ def rule_of(settings: Settings, fingerprint: str | None = None) -> Rule:
     arguments = {"threshold": value, "distance": distance, **own, "backend": backend}
     checked("settings", lambda: score_ranges.identifier(**arguments), arguments)
     return Rule(arguments, origin, calibration)
+
+
+def check_cameras_known(rule: Rule, cameras: NDArray[np.int64]) -> None:
+    """Check that cameras (N,) are known if the rule removes them.
+
+    Raises:
+        UserError: None is known.
+    """
+    camera = rule.arguments["camera"]
+    if camera != "none" and len(cameras) and (cameras < 0).all():
+        raise UserError(
+            f"camera={camera}: no camera of these images is known; give them by pattern= or a "
+            "column camera in table=, or choose camera=none"
+        )
 
 
 def _check_rates(calibration: dict[str, Any], value: str) -> None:
