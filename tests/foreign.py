@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 
-def foreign_python(made_once: Callable[..., Path], *requirements: str) -> str:
+def foreign_python(
+    made_once: Callable[..., Path], *requirements: str, dependencies: bool = False
+) -> str:
     """Return a Python that imports these packages; skip the test where they cannot be installed.
 
-    They are installed without what they depend on: that is taken from this environment.
+    They are installed without what they depend on: that is taken from this environment, unless
+    ``dependencies`` is true.
     """
     name = "-".join(requirement.partition("==")[0] for requirement in requirements)
-    folder = made_once(f"foreign/{name}", lambda path: _install(path, requirements))
+    install = [*requirements, *([] if dependencies else ["--no-deps"])]
+    folder = made_once(f"foreign/{name}", lambda path: _install(path, install))
     python = folder / "bin" / "python"
     if not python.exists():
         pytest.skip(f"not installable here: {', '.join(requirements)}: {_reason(folder)}")
@@ -30,10 +34,10 @@ def run_foreign(python: str, script: str, *arguments: str | Path, given: str = "
     return done.stdout
 
 
-def _install(folder: Path, requirements: tuple[str, ...]) -> None:
+def _install(folder: Path, requirements: list[str]) -> None:
     uv = [sys.executable, "-m", "uv"]
     made = [*uv, "venv", "--quiet", "--python", sys.executable, str(folder)]
-    installed = [*uv, "pip", "install", "--quiet", "--no-deps", "--python", str(folder)]
+    installed = [*uv, "pip", "install", "--quiet", "--python", str(folder)]
     for command in (made, [*installed, *requirements]):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         if done.returncode:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 pytest.importorskip("timm")
 
 import timm
+from timm.layers.activations import QuickGELU
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.models import catalog, timm_trunk
@@ -99,6 +100,48 @@ def test_dinov3_returns_the_class_token_of_its_authors():
         assert torch.equal(trunk(images)[:, :, 0, 0], tokens[:, 0])
         mean = tokens[:, trunk.network.num_prefix_tokens :].mean(dim=1)
         assert F.cosine_similarity(tokens[:, 0], mean).max() < 0.9
+
+
+POOLINGS = {
+    "timm/test_vit": lambda network, tokens: tokens[:, 0],  # the class token, as CLIP and DINOv2
+    "timm/test_vit2": lambda network, tokens: network.fc_norm(tokens[:, 1:].mean(dim=1)),
+    "timm/test_vit3": lambda network, tokens: network.attn_pool(tokens),  # as SigLIP
+    "timm/eva02_tiny_patch14_224": lambda network, tokens: network.fc_norm(
+        tokens[:, 1:].mean(dim=1)
+    ),
+    "timm/vit_base_patch16_siglip_224": lambda network, tokens: network.attn_pool(tokens),
+    "timm/vit_base_patch16_clip_quickgelu_224": lambda network, tokens: tokens[:, 0],
+    "timm/eva02_base_patch16_clip_224": lambda network, tokens: tokens[:, 0],
+    "timm/vit_small_patch14_dinov2": lambda network, tokens: tokens[:, 0],
+}
+"""Embeddings from the tokens before pooling, by the name of the network."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "base" in name or "small" in name else ())
+        for name in POOLINGS
+    ],
+)
+def test_the_pooling_is_that_of_the_network(name):
+    torch.manual_seed(0)
+    size = (56, 28) if "patch14" in name else SIZE
+    trunk = build_backbone(name, image_size=size).eval()
+    images = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        tokens = trunk.network.forward_features(images)
+        wanted = POOLINGS[name](trunk.network, tokens)
+        assert torch.equal(trunk(images)[:, :, 0, 0], wanted)
+    if "_clip_" in name:
+        assert trunk.out_channels == 768  # CLIP's projection to 512 is not part of it
+    # Nothing in a file tells QuickGELU from GELU: the name does, and the checkpoint keeps it.
+    assert isinstance(trunk.network.blocks[0].mlp.act, QuickGELU) is ("quickgelu" in name)
+
+
+def test_networks_of_one_size_are_refused_at_another():
+    with pytest.raises(ValueError, match="cannot be used on images of 256 x 128 here"):
+        build_backbone("timm/levit_128s", image_size=(256, 128))
 
 
 def test_patches_fill_the_images():

@@ -22,8 +22,8 @@ import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file, save_model
 from safetensors.torch import save as safetensors_bytes
-from safetensors.torch import save_file
 from torch import nn
 
 from dccc_lightning.errors import UserError
@@ -489,6 +489,43 @@ def test_safetensors_are_known_by_their_content(tmp_path, name):
     embedder = small()
     load_weights(embedder, str(tmp_path / name), "resnet10")
     assert same(embedder.backbone.state_dict(), trunk_state())
+
+
+class Tied(nn.Module):
+    """Network whose two layers have one weight."""
+
+    def __init__(self, tied=True):
+        super().__init__()
+        self.first, self.second = nn.Linear(24, 24), nn.Linear(24, 24)
+        if tied:
+            self.second.weight = self.first.weight
+
+    def forward(self, images):
+        return self.second(self.first(images.flatten(1)))
+
+
+def test_of_tied_tensors_a_file_has_one_name(tmp_path):
+    """safetensors refuses to write both names, and its save_model leaves one out."""
+
+    def embedder(tied=True):
+        torch.manual_seed(int(tied))
+        return build_embedder(Tied(tied), weights=None, image_size=(4, 2))
+
+    source, path = embedder().backbone, tmp_path / "tied.safetensors"
+    with pytest.raises(RuntimeError, match="share memory"):
+        save_file(source.state_dict(), path)
+    save_model(source, str(path))
+    assert len(load_file(path)) == 3
+    torch.manual_seed(9)
+    ours = build_embedder(Tied(), weights=None, image_size=(4, 2))
+    report = load_weights(ours, str(path), "Tied")
+    assert same(ours.backbone.state_dict(), source.state_dict())
+    assert report.missing == NEW
+    message = refusal(path, embedder(tied=False), "Tied")  # a class without the tie
+    assert "missing backbone.network." in message
+    apart = save(embedder(tied=False).backbone.state_dict(), tmp_path / "apart.pt")
+    message = refusal(apart, ours, "Tied")
+    assert "network.second.weight are one tensor of the network, two of the file" in message
 
 
 def test_a_checkpoint_of_cluster_contrast_and_its_kin(tmp_path):

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
@@ -182,6 +183,7 @@ def _match(
             misshapen[name] = f"{name}: {value.dtype}, {wanted.dtype}"
         else:
             matched[name] = value.to(wanted.dtype)
+    _match_tied(own, matched)
     # Files from before torch 0.4.1 lack the counters, which are not used.
     found = matched.keys() | misshapen.keys()
     missing = [n for n in own if n not in found and not n.endswith("num_batches_tracked")]
@@ -198,6 +200,23 @@ def _match(
         left_out=reading.left_out,
         note=reading.note,
     )
+
+
+def _match_tied(own: Mapping[str, Tensor], matched: dict[str, Tensor]) -> None:
+    """Match the further names of tied tensors, of which safetensors hold one.
+
+    Raises:
+        UserError: Tensors of a file differ that are one in the network.
+    """
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    for name in sorted(own, key=lambda name: name not in matched):
+        place = own[name].data_ptr()
+        known = first.setdefault((place, tuple(own[name].shape)), name)
+        if place == 0 or known == name or known not in matched:
+            continue
+        if name in matched and not torch.equal(matched[name], matched[known]):
+            raise UserError(f"{known} and {name} are one tensor of the network, two of the file")
+        matched[name] = matched[known]
 
 
 def _problems(embedder: "Embedder", report: WeightsReport, reading: Reading, backbone: str) -> str:

@@ -20,7 +20,7 @@ def read(source: TrackSource, boxes: Boxes, request: Request) -> None:
     failed = 0
     for number, (name, prediction) in enumerate(zip(names, predictions, strict=True), 1):
         if name in frames:
-            failed += "detections" not in prediction
+            failed += prediction.get("detections") is None
             found = prediction.get("detections") or ()
             camera_traps.add_detections(boxes, number, frames[name], found, {}, size)
     if failed:
