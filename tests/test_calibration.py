@@ -44,7 +44,7 @@ def test_pairs_are_those_of_different_cameras_and_known_labels(images):
     people = np.unique(labels, return_inverse=True)[1]
     genuine, impostor = all_pairs(labels, cameras)
     rows = np.random.default_rng(0).standard_normal((len(people), 4))
-    rows = UnitEmbeddings.of(rows, may_be_empty=True).rows
+    rows = UnitEmbeddings.of(rows, may_be_empty=True)
     counts = cross_camera_pairs.count_pairs(people, cameras)
     assert (counts.genuine, counts.impostor) == (len(genuine), len(impostor))
     for expected, find in (
@@ -155,8 +155,12 @@ def test_of_many_pairs_of_one_person_a_sample_is_drawn_in_little_memory(monkeypa
     monkeypatch.setattr(cross_camera_pairs, "MOST", 5000)
     monkeypatch.setattr(cross_camera_pairs, "_BLOCK", 2**14)
     tracemalloc.start()
-    genuine = cross_camera_pairs.genuine_pairs(rows, people, cameras, counts, seed=0)
-    impostor = cross_camera_pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    genuine = cross_camera_pairs.genuine_pairs(
+        UnitEmbeddings.of(rows), people, cameras, counts, seed=0
+    )
+    impostor = cross_camera_pairs.impostor_pairs(
+        UnitEmbeddings.of(rows), people, cameras, counts, seed=0
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8e6  # all pairs of places at once: 128 MB
@@ -177,11 +181,15 @@ def test_few_strangers_among_many_images_are_found_at_once(monkeypatch):
     rows = np.zeros((len(people), 1), dtype=np.float32)
     counts = cross_camera_pairs.count_pairs(people, cameras)
     monkeypatch.setattr(cross_camera_pairs, "MOST", 1000)
-    found = cross_camera_pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    found = cross_camera_pairs.impostor_pairs(
+        UnitEmbeddings.of(rows), people, cameras, counts, seed=0
+    )
     assert len(found.scores) == 1000 < counts.impostor
     assert (people[found.first] != people[found.second]).all()
     monkeypatch.setattr(cross_camera_pairs, "MOST", 10**6)
-    found = cross_camera_pairs.impostor_pairs(rows, people, cameras, counts, seed=0)
+    found = cross_camera_pairs.impostor_pairs(
+        UnitEmbeddings.of(rows), people, cameras, counts, seed=0
+    )
     assert len(found.scores) == counts.impostor == 299_800
 
 

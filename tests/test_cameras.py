@@ -349,7 +349,7 @@ def test_recluster_tells_the_labeler_the_cameras(monkeypatch):
     rows, identities, cameras = two_cameras()
     paths = tuple(Path(f"{i}.jpg") for i in range(len(rows)))
     world = SimpleNamespace(
-        splits=SimpleNamespace(train=Records(paths, identities, cameras)), labels=None
+        splits=SimpleNamespace(train=Records(paths, identities, cameras)), labels=None, match="mean"
     )
     world.set_pseudo_labels = lambda labels, epoch: setattr(world, "labels", labels)
     given_features = []
@@ -491,7 +491,7 @@ def fakes(records, teacher=None):
     module.__dict__ |= {"teacher": teacher, "_modules": {}, "_parameters": {}, "_buffers": {}}
     datamodule = object.__new__(ReIDDataModule)
     datamodule._splits = SimpleNamespace(train=records)
-    datamodule.labels_epoch = -1
+    datamodule.labels_epoch, datamodule.match = -1, "mean"
     trainer = SimpleNamespace(
         datamodule=datamodule,
         reload_dataloaders_every_n_epochs=1,

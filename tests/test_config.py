@@ -139,7 +139,7 @@ def test_a_dataset_alone_is_the_published_recipe(dataset):
     assert settings["iterations"] == 200
     assert settings["eval_every"] == 2
     assert settings["batch"] == {"clusters": 16, "instances": 16}
-    assert settings["image"] == {"height": 256, "width": 128}
+    assert settings["image"] == {"height": 256, "width": 128, "fit": "stretch"}
     augmentation = dict(settings["augmentation"])
     assert (augmentation.pop("padding"), augmentation.pop("flip"), augmentation.pop("erase")) == (
         10, 0.5, 0.5
@@ -443,7 +443,8 @@ CLIP = {
     "optimizer.warmup_epochs": 10, "optimizer.warmup_start": 0.01,
     "optimizer.schedule": "step", "optimizer.step_epochs": 20, "optimizer.step_factor": 0.1,
     "epochs": 60, "iterations": 200,
-    "batch": {"clusters": 16, "instances": 16}, "image": {"height": 256, "width": 128},
+    "batch": {"clusters": 16, "instances": 16},
+    "image": {"height": 256, "width": 128, "fit": "stretch"},
     "published": None, "dataset.name": "msmt17",
 }  # fmt: skip
 DCCC_ON_CLIP = {

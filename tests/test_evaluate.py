@@ -28,7 +28,7 @@ class Columns:
     origin = SimpleNamespace(network="columns", path="this test")
 
     interpolation = "bicubic"
-    rotations = 1
+    rotations, fit = 1, "stretch"
 
     def __init__(self, height=8, width=4):
         self.height, self.width = height, width
@@ -237,7 +237,8 @@ WORLD = ("dataset.train_identities=16", "dataset.test_identities=6", "dataset.ca
 def test_a_network_without_a_checkpoint_is_built_for_the_images_that_it_gets(height, width):
     model = {"_target_": "dccc_lightning.models.embedder.build_embedder",
              "backbone": "vit_small", "weights": None}  # fmt: skip
-    settings = {"model": model, "image": {"height": height, "width": width}}
+    image = {"height": height, "width": width, "fit": "stretch"}
+    settings = {"model": model, "image": image, "embedding": {}}
     embedder = build_plain(settings, torch.device("cpu"))
     images = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     assert embedder.embed(images).shape == (2, 384)

@@ -30,6 +30,7 @@ class World:
         self.splits = SimpleNamespace(train=Records(paths, IDENTITIES, CAMERAS))
         self.labels = None
         self.epoch = None
+        self.match = "mean"
         self.memory = SimpleNamespace(rebuild=self.rebuild, centroids=torch.zeros(0))
 
     def rebuild(self, embeddings: torch.Tensor, labels: np.ndarray) -> None:

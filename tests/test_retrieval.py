@@ -273,7 +273,7 @@ def test_cuda_gives_the_measures_of_the_cpu(features):
          "gallery is empty"),
         ({"query_features": np.ones((0, 4)), "query_identities": [], "query_cameras": []},
          "query set is empty"),
-        ({"query_features": np.ones((1, 3))}, "one length"),
+        ({"query_features": np.ones((1, 3))}, "one size"),
         ({"query_features": np.full((1, 4), np.nan)}, "query_features must be finite.* 1 rows: 0"),
         ({"gallery_features": np.array([[1, 0, 0, 0], [0, np.inf, 0, 0]])},
          "gallery_features must be finite.* 1 rows: 1"),
@@ -401,7 +401,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
 def test_a_process_without_images_gathers_what_the_others_hold():
     # The other process is played: its states arrive in the order in which they are gathered.
     rows, expected = a_split()
-    theirs = [torch.tensor(rows["features"].shape[1])] + [
+    theirs = [torch.tensor([0, rows["features"].shape[1]])] + [
         rows[name] for name in ("features", "identities", "cameras", "is_query", "indices")
     ]
     theirs.append(torch.full((len(rows["features"]), 4), -1))  # the other labels

@@ -55,6 +55,9 @@ class ReIDDataModule(pl.LightningDataModule):
             otherwise up to 8.
         cache: ``auto``, ``ram`` or ``none``: keep decoded images in memory.
         on_error: ``fail`` or ``skip`` on an unreadable image.
+        rotations: 4 to embed an image as its quarter turns; else 1.
+        match: Comparison of quarter turns, ``mean`` or ``aligned``.
+        fit: Argument of ``resize_image``.
     """
 
     interpolation: str = "bicubic"
@@ -74,14 +77,18 @@ class ReIDDataModule(pl.LightningDataModule):
         workers: int | None = None,
         cache: Literal["auto", "ram", "none"] = "auto",
         on_error: Literal["fail", "skip"] = "fail",
+        rotations: int = 1,
+        match: str = "mean",
+        fit: str = "stretch",
     ) -> None:
         super().__init__()
         self.dataset = dataset
         ranges.datamodule(
             height, width, clusters, instances, iterations, seed, eval_batch_size, workers, cache,
-            on_error,
+            on_error, rotations, match, fit,
         )  # fmt: skip
-        self.height, self.width = int(height), int(width)
+        self.height, self.width, self.fit = int(height), int(width), fit
+        self.rotations, self.match = int(rotations), match
         self.clusters, self.instances = int(clusters), int(instances)
         self.iterations = int(iterations)
         self.augmentation = augmentation
@@ -94,7 +101,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.labels_epoch = -1
         self._labels_on_device: Tensor | None = None
         self._has_warned = False
-        self._interrupted = InterruptedEpoch()  # the epoch interrupted by the loaded checkpoint
+        self._interrupted = InterruptedEpoch()  # that of the loaded checkpoint
         self._batches = EpochBatches()
         self._train_loader: DataLoader[RawBatch] | None = None
         self._splits: Splits | None = None
@@ -127,12 +134,13 @@ class ReIDDataModule(pl.LightningDataModule):
 
         def read(records: Records, split: str) -> tuple[Records, ImageStore]:
             fraction = share * len(records)
+            turned = self.rotations > 1 or split == "training" and self.augmentation.rotates
             store = ImageStore(
-                records.paths, self.height, self.width, self.cache, fraction, self.interpolation
-            )
-            return decode_readable(
-                records, store, self.dataset.name, split, self.on_error == "skip"
-            )
+                records.paths, self.height, self.width, self.cache, fraction, self.interpolation,
+                turned, self.fit,
+            )  # fmt: skip
+            skips = self.on_error == "skip"
+            return decode_readable(records, store, self.dataset.name, split, skips)
 
         train, self._stores["train"] = read(splits.train, "training")
         query, self._stores["query"] = read(splits.query, "query")
@@ -227,7 +235,7 @@ class ReIDDataModule(pl.LightningDataModule):
         """Return a loader over ``positions`` of a split in order, as uint8, for embedding."""
         store = self._stores[split]
         return DataLoader(
-            OrderedImages(store),
+            OrderedImages(store, self.rotations > 1),
             sampler=positions,
             batch_size=self.eval_batch_size,
             collate_fn=identity_collate,

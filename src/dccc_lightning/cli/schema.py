@@ -11,6 +11,7 @@ from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from dccc_lightning.common.turning_ranges import FLIPS
 from dccc_lightning.errors import UserError
 
 NULL = ("published",)
@@ -19,8 +20,8 @@ NULL = ("published",)
 FREE = ("trainer", "logger", "callbacks")
 """Sections that are checked elsewhere, or whose entries may be removed."""
 
-WORDS = {"rerank": "ca_jaccard"}
-"""Settings of true or false that also take a word."""
+WORDS = {"rerank": ("ca_jaccard",), "augmentation.flip": tuple(FLIPS)}
+"""Settings of true or false, or numbers, that also take a word."""
 
 
 def check_types(
@@ -81,10 +82,12 @@ def compare(usual: Mapping[str, Any], settings: Mapping[str, Any], place: str = 
                 own = ", ".join(f"{name}.{part}" for part in standard if part != "_target_")
                 raise UserError(f"{name}={shown(given)}: is a section; set {own}")
         elif (
-            given is not None and given != WORDS.get(name) and (wanted := mismatch(given, standard))
+            given is not None
+            and given not in (words := WORDS.get(name, ()))
+            and (wanted := mismatch(given, standard))
         ):
-            word = f", or {WORDS[name]}" if name in WORDS else ""
-            raise UserError(f"{name}={shown(given)}: must be {wanted}{word}")
+            either = f", or {' | '.join(words)}" if words else ""
+            raise UserError(f"{name}={shown(given)}: must be {wanted}{either}")
 
 
 def mismatch(given: Any, standard: Any) -> str:

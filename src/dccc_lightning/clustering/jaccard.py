@@ -56,7 +56,8 @@ def jaccard_graph(
     rounding of float32.
 
     Args:
-        features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``; normalised inside.
+        features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``; normalised inside. Images
+            with ``turned`` are ranked aligned and weighted by their rows.
         k1: Size of a neighbourhood, the point itself included; at most N.
         k2: Neighbours averaged in the query expansion, the point included; 1 is no expansion.
         max_distance: Largest distance to store, in (0, 1).

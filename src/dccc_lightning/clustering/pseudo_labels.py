@@ -28,6 +28,13 @@ from dccc_lightning.neighbors.nearest import knn
 
 _log = logging.getLogger(__name__)
 
+ONE_EMBEDDING = ("proxies", "ca_jaccard")
+"""Treatments of cameras that cannot compare the turns of an image aligned."""
+
+NOT_ALIGNED = (
+    "compares one embedding an image: choose embedding.match=mean, or another treatment of cameras"
+)
+
 _LARGEST_DISTANCE = 0.999
 """Largest ``max_distance`` of a graph; a distance of 1 means no common neighbour."""
 
@@ -132,7 +139,8 @@ class PseudoLabeler:
         """Cluster the embeddings of an epoch.
 
         Args:
-            features: Embeddings (N, D) of all training images.
+            features: Embeddings (N, D) of all training images; with ``turned`` they are compared
+                aligned.
             schedule: Schedule of eps; a ``GraphSchedule`` chooses it from the distances.
             epoch: From 0.
             cameras: (N,) cameras, -1 where unknown; needed unless ``camera="none"``.
@@ -191,6 +199,8 @@ class PseudoLabeler:
         self, points: UnitEmbeddings, cameras: ArrayLike | None, top: float, epoch: int
     ) -> tuple[NeighborGraph, ClusteringAlgorithm]:
         """Return the distances up to ``top`` and the algorithm for them."""
+        if points.turned is not None and self.camera in ONE_EMBEDDING:
+            raise ValueError(f"camera={self.camera} {NOT_ALIGNED}")
         if self.camera == "proxies":
             known = check_cameras(cameras, len(points))
             graph = camera_graph(points, known, self.k1, self.k2, top, self.backend)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from dccc_lightning.common import checks
+from dccc_lightning.common import checks, turning_ranges
 from dccc_lightning.errors import UserError
 
 RULES = ("dycl", "mean", "hard", "instance")
@@ -215,16 +215,18 @@ def adaptive_schedule(
 
 
 def augmentation(
-    flip: float = 0.5,
+    flip: float | str = 0.5,
     padding: int = 10,
     erase: float = 0.5,
     erase_area: Sequence[float] = (0.02, 0.4),
     erase_aspect: Sequence[float] = (0.3, 3.33),
     erase_attempts: int = 100,
     colour: float = 0.0,
+    rotate: str | int = "none",
 ) -> None:
     """Check ``BatchAugmentation``."""
-    checks.real("flip", flip, 0, 1)
+    turning_ranges.flips(flip)
+    turning_ranges.rotate(rotate)
     checks.integer("padding", padding, low=0)
     checks.real("erase", erase, 0, 1)
     low, high = erase_area
@@ -246,8 +248,13 @@ def datamodule(
     workers: int | None = None,
     cache: str = "auto",
     on_error: str = "fail",
+    rotations: int = 1,
+    match: str = "mean",
+    fit: str = "stretch",
 ) -> None:
     """Check ``ReIDDataModule``."""
+    turning_ranges.embedding(rotations, match)
+    turning_ranges.fit(fit)
     checks.integer("height", height, 8)
     checks.integer("width", width, 8)
     checks.integer("clusters", clusters, 2)
@@ -285,10 +292,3 @@ def camera_reranking(
     """Check ``CameraRerank``."""
     camera_neighbors(k1_intra, k1_inter, k2_intra, k2_inter)
     checks.real("weight", weight, 0, 1)
-
-
-def rotations(number: object) -> int:
-    """Return the number of turns whose embeddings are averaged, 1 or 4."""
-    if (turns := checks.integer("rotations", number)) not in (1, 4):
-        raise ValueError(f"rotations must be 1 or 4, got {turns}")
-    return turns

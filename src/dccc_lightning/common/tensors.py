@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def as_tensor(values: Tensor | ArrayLike, device: torch.device | str | None = None) -> Tensor:
@@ -23,6 +24,11 @@ def as_tensor(values: Tensor | ArrayLike, device: torch.device | str | None = No
     if isinstance(values, np.ndarray):
         plain = np.require(values, values.dtype.newbyteorder("="), ["C", "W"])
     return torch.as_tensor(plain, device=device)
+
+
+def mean_of_turns(turns: Tensor) -> Tensor:
+    """Return the normalised means (N, D) of embeddings (N, R, D) of turned images."""
+    return F.normalize(turns.mean(dim=1), dim=1)
 
 
 class _Precision:

@@ -10,6 +10,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
 
+from dccc_lightning.common.turning_ranges import embedding_of
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.loggers import build_logger
 from dccc_lightning.config.processes import PROCESS_TIMEOUT
@@ -30,6 +31,7 @@ _PROFILERS = dict(zip(PROFILERS, (SimpleProfiler, AdvancedProfiler, PyTorchProfi
 def build_datamodule(settings: Settings, dataset: ReIDDataset) -> ReIDDataModule:
     """Build the datamodule, without reading the dataset."""
     image, batch = settings["image"], settings["batch"]
+    rotations, match = _embedding(settings)
     return checked(
         "settings",
         lambda: ReIDDataModule(
@@ -47,9 +49,18 @@ def build_datamodule(settings: Settings, dataset: ReIDDataset) -> ReIDDataModule
             workers=settings["loader"]["workers"],
             cache=settings["dataset"]["cache"],
             on_error=settings["dataset"]["on_error"],
+            rotations=rotations,
+            match=match,
+            fit=image["fit"],
         ),
         {name: settings[name] for name in ("image", "batch", "augmentation", "loader")},
     )
+
+
+def _embedding(settings: Settings) -> tuple[int, str]:
+    """Return rotations and comparison of a network that was not trained before."""
+    section = {"embedding": settings["embedding"]}
+    return checked("embedding", lambda: embedding_of(settings), section)
 
 
 def build_student(settings: Settings) -> Embedder:
@@ -71,8 +82,12 @@ def build_plain(settings: Settings, device: str | torch.device) -> ImageEmbedder
         height=image["height"],
         width=image["width"],
         dataset="unknown",
+        fit=image["fit"],
     )
-    return checked("image", lambda: ImageEmbedder(student, origin, usable_device(device)))
+    return checked(
+        "image",
+        lambda: ImageEmbedder(student, origin, usable_device(device), *_embedding(settings)),
+    )
 
 
 def build_module(settings: Settings) -> DCCCModule:

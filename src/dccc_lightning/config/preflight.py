@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dccc_lightning.common import callback_ranges, ranges
+from dccc_lightning.common import callback_ranges, ranges, turning_ranges
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.named_datasets import dataset_settings
 from dccc_lightning.config.trainer_checks import check_trainer
@@ -126,10 +126,12 @@ def check_batches(settings: Settings) -> None:
         lambda: ranges.datamodule(
             image["height"], image["width"], batch["clusters"], batch["instances"],
             settings["iterations"], settings["seed"], loader["eval_batch_size"],
-            loader["workers"], dataset["cache"], dataset["on_error"],
+            loader["workers"], dataset["cache"], dataset["on_error"], fit=image["fit"],
         ),
         sections,
     )  # fmt: skip
+    embedding = {"embedding": settings["embedding"]}
+    checked("embedding", lambda: turning_ranges.embedding_of(settings), embedding)
     checked("settings", lambda: ranges.augmentation(**settings["augmentation"]), sections)
 
 

@@ -1,12 +1,13 @@
-"""Flip, padded crop, normalisation and random erasing of batches, on their device."""
+"""Rotation, flip, padded crop, normalisation and erasing of batches, on their device."""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch.nn import functional
 
-from dccc_lightning.common import checks, ranges
+from dccc_lightning.common import checks, ranges, turning_ranges
 from dccc_lightning.data.randomness import uniforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -50,7 +51,8 @@ class BatchAugmentation:
     Args:
         height: Height of the images in pixels, before and after.
         width: Width of the images in pixels, before and after.
-        flip: Probability of a horizontal flip.
+        flip: Probability of a horizontal flip; or ``horizontal``, ``vertical``, ``both`` (each with
+            probability 0.5) or ``none``.
         padding: Black pixels added on each side before the random crop.
         erase: Probability of random erasing.
         erase_area: Range of the erased share of the image, sampled uniformly.
@@ -61,11 +63,13 @@ class BatchAugmentation:
         colour: Strength of random channel gains, a common gain and a random gamma; 0, as
             published, disables them. Makes a supervised model robust to unseen cameras.
         seed: Seed of the run.
+        rotate: Random rotation: ``none``, ``90`` (quarter turns) or ``any`` (quarter turns, and up
+            to 45 degrees to either side of them, with black corners).
     """
 
     height: int
     width: int
-    flip: float = 0.5
+    flip: float | str = 0.5
     padding: int = 10
     erase: float = 0.5
     erase_area: tuple[float, float] = (0.02, 0.4)
@@ -73,21 +77,28 @@ class BatchAugmentation:
     erase_attempts: int = 100
     colour: float = 0.0
     seed: int = 0
+    rotate: str | int = "none"
 
     def __post_init__(self) -> None:
         checks.integer("height", self.height, low=1)
         checks.integer("width", self.width, low=1)
         ranges.augmentation(
             self.flip, self.padding, self.erase, self.erase_area, self.erase_aspect,
-            self.erase_attempts, self.colour,
+            self.erase_attempts, self.colour, self.rotate,
         )  # fmt: skip
         checks.integer("seed", self.seed)
+
+    @property
+    def rotates(self) -> bool:
+        """True if it needs the quarter turns of the images."""
+        return str(self.rotate) != "none"
 
     def __call__(self, images: torch.Tensor, keys: torch.Tensor, view: int) -> torch.Tensor:
         """Augment a batch.
 
         Args:
-            images: (B, 3, height, width) uint8.
+            images: (B, 3, height, width) uint8; or (B, 4, 3, height, width), the quarter turns,
+                which ``rotate`` needs.
             keys: (B, m) int64; an image's random numbers are a function of (seed, its key, view).
             view: 0 or 1.
 
@@ -97,16 +108,22 @@ class BatchAugmentation:
         Raises:
             ValueError: The images have another shape.
         """
-        if images.shape[1:] != (3, self.height, self.width):
+        turns = "4, " if self.rotates or images.ndim == 5 else ""
+        if images.ndim != 4 + bool(turns) or images.shape[-3:] != (3, self.height, self.width):
             raise ValueError(
-                f"images must be (B, 3, {self.height}, {self.width}), got {tuple(images.shape)}"
+                f"images must be (B, {turns}3, {self.height}, {self.width}), got "
+                f"{tuple(images.shape)}"
             )
-        numbers = uniforms(self.seed, keys.to(images.device), view, 6 + 2 * self.erase_attempts)
-        cropped = self._flip_and_crop(images, flip=numbers[:, :1], crop=numbers[:, 1:3])
+        keys = keys.to(images.device)
+        numbers = uniforms(self.seed, keys, view, 6 + 2 * self.erase_attempts)
+        pose = uniforms(self.seed, keys, 4 + view, 3)
+        if images.ndim == 5:
+            images = self._rotate(images, pose[:, 0], pose[:, 1]) if self.rotates else images[:, 0]
+        cropped = self._flip_and_crop(
+            images, torch.stack([numbers[:, 0], pose[:, 2]], dim=1), crop=numbers[:, 1:3]
+        )
         if self.colour > 0:
-            cropped = self._recolour(
-                cropped, uniforms(self.seed, keys.to(images.device), 2 + view, 5)
-            )
+            cropped = self._recolour(cropped, uniforms(self.seed, keys, 2 + view, 5))
         return self._erase(
             normalize(cropped),
             number=numbers[:, 3:4],
@@ -114,21 +131,45 @@ class BatchAugmentation:
             attempts=numbers[:, 6:],
         )
 
+    def _rotate(
+        self, images: torch.Tensor, turn: torch.Tensor, angle: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (B, 3, H, W): one of the quarter turns of each image, with ``any`` turned further.
+
+        Args:
+            images: (B, 4, 3, H, W) uint8.
+            turn: (B,) random numbers that select the quarter turn.
+            angle: (B,) random numbers that determine the further angle.
+        """
+        chosen = images[torch.arange(len(images), device=images.device), (4 * turn).long()]
+        if self.rotate != "any":
+            return chosen
+        angles = ((angle - 0.5) * math.pi / 2).float()
+        cosine, sine, none = angles.cos(), angles.sin(), torch.zeros_like(angles)
+        aspect = self.height / self.width
+        rows = cosine, -sine * aspect, none, sine / aspect, cosine, none
+        grid = functional.affine_grid(
+            torch.stack(rows, dim=1).view(-1, 2, 3), list(chosen.shape), align_corners=False
+        )
+        return functional.grid_sample(chosen.float(), grid, align_corners=False)
+
     def _flip_and_crop(
         self, images: torch.Tensor, flip: torch.Tensor, crop: torch.Tensor
     ) -> torch.Tensor:
         """Flip images at random, pad, and crop, as one gather of source pixels.
 
         Args:
-            images: (B, 3, H, W) uint8.
-            flip: (B, 1) random numbers that select the images to flip.
+            images: (B, 3, H, W).
+            flip: (B, 2) random numbers that select the images to flip horizontally and vertically.
             crop: (B, 2) random numbers that position the window.
         """
         padded = functional.pad(images, [self.padding] * 4)
         corner = (crop * (2 * self.padding + 1)).long()
         rows = corner[:, :1] + torch.arange(self.height, device=images.device)
         columns = corner[:, 1:] + torch.arange(self.width, device=images.device)
-        columns = torch.where(flip < self.flip, padded.shape[3] - 1 - columns, columns)
+        horizontal, vertical = turning_ranges.flips(self.flip)
+        columns = torch.where(flip[:, :1] < horizontal, padded.shape[3] - 1 - columns, columns)
+        rows = torch.where(flip[:, 1:] < vertical, padded.shape[2] - 1 - rows, rows)
         source = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).flatten(1)
         pixels = padded.flatten(2).gather(2, source[:, None].expand(-1, 3, -1))
         return pixels.view(images.shape)
@@ -137,7 +178,7 @@ class BatchAugmentation:
         """Change exposure, white balance and gamma of each image, like another camera.
 
         Args:
-            images: (B, 3, H, W) uint8.
+            images: (B, 3, H, W) in [0, 255].
             numbers: (B, 5) random numbers for three channel gains, the common gain and the gamma.
 
         Returns:

@@ -14,7 +14,7 @@ class RawBatch(NamedTuple):
     """Decoded images of this process's block of the global batch.
 
     Attributes:
-        images: (b, 3, H, W) uint8.
+        images: (b, 3, H, W) uint8, or (b, 4, 3, H, W) with quarter turns.
         indices: (b,) int64 positions in the training split.
         cameras: (b,) int64.
         keys: (b, 3) int64: epoch, step and slot in the global batch, the key of the image's random
@@ -49,7 +49,7 @@ class EvalBatch(NamedTuple):
     """Images of the query and gallery splits.
 
     Attributes:
-        images: (b, 3, H, W) float32, normalised.
+        images: (b, 3, H, W) float32, normalised, or (b, 4, 3, H, W) with quarter turns.
         identities: (b,) int64.
         cameras: (b,) int64.
         is_query: (b,) bool.

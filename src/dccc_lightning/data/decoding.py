@@ -1,12 +1,14 @@
 """Decoding of image files with Pillow."""
 
 import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dccc_lightning.common import checks, turning_ranges
 from dccc_lightning.data.high_bit_depth import shallow
 from dccc_lightning.data.image_formats import READ, head_of, kind_of
 from dccc_lightning.errors import UnreadableImageError
@@ -70,12 +72,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
+_FITTING: Mapping[str, Callable[..., Image.Image]] = {
+    "stretch": Image.Image.resize,
+    "pad": ImageOps.pad,
+    "crop": ImageOps.fit,
+}
+
+
 def resize_image(
     image: Image.Image,
     height: int,
     width: int,
     interpolation: str = "bicubic",
     turned: bool = False,
+    fit: str = "stretch",
 ) -> NDArray[np.uint8]:
     """Convert an image to RGB and resize it (with antialiasing, as torchvision on PIL).
 
@@ -86,6 +96,8 @@ def resize_image(
         interpolation: Filter, ``bicubic`` or ``bilinear``.
         turned: Return the image and its three quarter turns, counterclockwise. It is turned before
             it is resized, so a file that is itself turned gives the same four images.
+        fit: ``stretch`` to the size; or keep the aspect: ``pad`` with black on both sides, or
+            ``crop`` the middle (``ImageOps.pad`` and ``ImageOps.fit`` of Pillow).
 
     Returns:
         (3, height, width) uint8; with ``turned`` (4, 3, height, width).
@@ -97,7 +109,8 @@ def resize_image(
     check_size(image)
     rgb, resampling = to_rgb(image), Image.Resampling[interpolation.upper()]
     views = [rgb, *map(rgb.transpose, _TURNS)] if turned else [rgb]
-    resized = [np.asarray(view.resize((width, height), resampling)) for view in views]
+    resize = _FITTING[checks.choice("fit", fit, turning_ranges.FITS)]
+    resized = [np.asarray(resize(view, (width, height), resampling)) for view in views]
     pixels = np.stack(resized).transpose(0, 3, 1, 2)
     return np.ascontiguousarray(pixels if turned else pixels[0])
 
@@ -108,6 +121,7 @@ def decode_image(
     width: int,
     interpolation: str = "bicubic",
     turned: bool = False,
+    fit: str = "stretch",
 ) -> NDArray[np.uint8]:
     """Decode a file with ``resize_image``.
 
@@ -120,7 +134,7 @@ def decode_image(
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return resize_image(image, height, width, interpolation, turned)
+            return resize_image(image, height, width, interpolation, turned, fit)
     except DECODING_ERRORS as error:
         raise unreadable(path, error) from error
 

@@ -1,5 +1,6 @@
 """Store of decoded images, cached in shared memory if they fit."""
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -58,6 +59,8 @@ class ImageStore:
             their N * 3 * height * width bytes fit.
         memory_fraction: Share of the available memory that "auto" may use.
         interpolation: Filter of ``resize_image``.
+        turned: Keep four quarter turns of each image.
+        fit: As in ``resize_image``.
 
     Raises:
         UserError: ``cache`` is "ram" and shared memory is too small.
@@ -71,23 +74,25 @@ class ImageStore:
         cache: Cache = "auto",
         memory_fraction: float = 0.4,
         interpolation: str = "bicubic",
+        turned: bool = False,
+        fit: str = "stretch",
     ) -> None:
         self.height = checks.integer("height", height, low=1)
         self.width = checks.integer("width", width, low=1)
         checks.choice("cache", cache, ("auto", "ram", "none"))
         checks.real("memory_fraction", memory_fraction, 0, 1)
-        self.interpolation = interpolation
+        self.interpolation, self.turned, self.fit = interpolation, turned, fit
+        self.shape = (*((4,) if turned else ()), 3, self.height, self.width)
         self._paths = [os.fspath(path) for path in paths]
         self._rows = torch.arange(len(self._paths))
         self._pixels: torch.Tensor | None = None
         self._filled = shared_empty((len(self._paths),), torch.bool).zero_()
         if cache != "none" and self._fits(cache, memory_fraction):
-            shape = (len(self._paths), 3, self.height, self.width)
-            self._pixels = shared_empty(shape, torch.uint8)
+            self._pixels = shared_empty((len(self._paths), *self.shape), torch.uint8)
 
     def _fits(self, cache: Cache, memory_fraction: float) -> bool:
         """Return True if the cache fits; raise an error if it is required and does not."""
-        needed = len(self._paths) * 3 * self.height * self.width
+        needed = len(self._paths) * math.prod(self.shape)
         shared = shutil.disk_usage(SHARED_MEMORY).free
         if cache == "ram" and needed > shared:
             raise UserError(
@@ -108,14 +113,14 @@ class ImageStore:
         """Return the images at ``indices``.
 
         Returns:
-            (b, 3, height, width) uint8, a copy.
+            (b, 3, height, width) uint8, with ``turned`` (b, 4, 3, height, width); a copy.
 
         Raises:
             UnreadableImageError: One of the files cannot be decoded.
         """
         positions = torch.as_tensor(indices, dtype=torch.int64)
         if self._pixels is None:
-            images = torch.empty((len(positions), 3, self.height, self.width), dtype=torch.uint8)
+            images = torch.empty((len(positions), *self.shape), dtype=torch.uint8)
             for slot, position in enumerate(positions.tolist()):
                 images[slot] = self._decode(position)
             return images
@@ -176,5 +181,7 @@ class ImageStore:
         self._filled[row] = True
 
     def _decode(self, position: int) -> torch.Tensor:
-        path = self._paths[position]
-        return torch.from_numpy(decode_image(path, self.height, self.width, self.interpolation))
+        path, size = self._paths[position], (self.height, self.width)
+        return torch.from_numpy(
+            decode_image(path, *size, self.interpolation, self.turned, self.fit)
+        )

@@ -32,15 +32,22 @@ class TrainImages(Dataset[RawBatch]):
 
 
 class OrderedImages(Dataset[tuple[Tensor, Tensor]]):
-    """Dataset for embedding, with batches of (b, 3, H, W) uint8 and (b,) int64 positions."""
+    """Dataset for embedding, with batches of (b, 3, H, W) uint8 and (b,) int64 positions.
 
-    def __init__(self, store: ImageStore) -> None:
-        self.store = store
+    Args:
+        store: Images of the split.
+        turned: Return quarter turns, (b, 4, 3, H, W), which the store has.
+    """
+
+    def __init__(self, store: ImageStore, turned: bool = False) -> None:
+        self.store, self.turned = store, turned
 
     def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
         """Return a decoded batch."""
         indices = np.asarray(positions, dtype=np.int64)
-        return self.store.load(indices), torch.from_numpy(indices)
+        images = self.store.load(indices)
+        upright = images[:, 0] if self.store.turned and not self.turned else images
+        return upright, torch.from_numpy(indices)
 
 
 def identity_collate(batch: Any) -> Any:

@@ -33,6 +33,7 @@ def decoded_batches(
     threads: int | None = None,
     interpolation: str = "bicubic",
     turned: bool = False,
+    fit: str = "stretch",
 ) -> Iterator[list[Decoded]]:
     """Yield decoded images in order, in lists of ``batch_size`` (the last may be shorter).
 
@@ -46,8 +47,9 @@ def decoded_batches(
         threads: Number of decoding threads; by default one per available core.
         interpolation: Filter of ``resize_image``.
         turned: Decode four quarter turns of each image, (4, 3, H, W).
+        fit: As in ``resize_image``.
     """
-    resizing = height, width, interpolation, turned
+    resizing = height, width, interpolation, turned, fit
     remaining = iter(sources)
     waiting: deque[list[Future[Decoded] | Image.Image]] = deque()
     threads = threads or len(os.sched_getaffinity(0))

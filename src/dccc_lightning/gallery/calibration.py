@@ -140,7 +140,7 @@ def calibrate(
     that is wider, as without errors.
 
     Args:
-        embeddings: (N, D), normalised inside.
+        embeddings: (N, D), normalised inside; of images that turn see ``of_rows``.
         labels: (N,) identities or pseudo labels; images with ``UNKNOWN`` do not count.
         cameras: (N,) cameras, or ``UNKNOWN``.
         false_match_rate: In (0, 1).
@@ -151,25 +151,25 @@ def calibrate(
             exists.
     """
     checks.real("false_match_rate", false_match_rate, 0, 1, open_low=True, open_high=True)
-    rows = UnitEmbeddings.of(embeddings, "embeddings").rows
+    unit = UnitEmbeddings.of(embeddings, "embeddings")
     labels, cameras = np.asarray(labels), np.asarray(cameras)
-    if not labels.shape == cameras.shape == (len(rows),):
+    if not labels.shape == cameras.shape == (len(unit),):
         raise ValueError(
-            f"labels and cameras must be ({len(rows)},), got {labels.shape} and {cameras.shape}"
+            f"labels and cameras must be ({len(unit)},), got {labels.shape} and {cameras.shape}"
         )
     known = labels != UNKNOWN
     names, people = np.unique(labels[known], return_inverse=True)
-    rows, cameras = rows[known], cameras[known]
+    unit, cameras = unit[known], cameras[known]
     totals = count_pairs(people, cameras)
     if not totals.genuine or not totals.impostor:
         kind = "genuine" if not totals.genuine else "impostor"
         raise ValueError(
-            f"no {kind} pair: {len(rows)} labelled images of {len(names)} people, none of them "
+            f"no {kind} pair: {len(unit)} labelled images of {len(names)} people, none of them "
             f"{'twice' if kind == 'genuine' else 'with a stranger'} under different cameras"
         )
-    warn_of_collapse(sampled(torch.from_numpy(rows)), "labelled images", log)
-    genuine = genuine_pairs(rows, people, cameras, totals, seed)
-    impostor = impostor_pairs(rows, people, cameras, totals, seed)
+    warn_of_collapse(sampled(torch.from_numpy(unit.rows)), "labelled images", log)
+    genuine = genuine_pairs(unit, people, cameras, totals, seed)
+    impostor = impostor_pairs(unit, people, cameras, totals, seed)
     threshold = threshold_at(impostor.scores, false_match_rate)
     curve = det_curve(genuine.scores, impostor.scores)
     balance = int(np.abs(curve[:, 1] - curve[:, 2]).argmin())
@@ -188,7 +188,7 @@ def calibrate(
         false_match=_rate(is_match, matches),
         false_non_match=_rate(is_miss, misses),
         equal_error=float(curve[balance, 1:].mean()),
-        images=len(rows),
+        images=len(unit),
         people=len(names),
         all_impostor_pairs=totals.impostor,
         curve=curve,

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.gallery.exact_search import pair_scores
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
+from dccc_lightning.neighbors.turned_rows import TURNS, shifted, to_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -86,7 +89,7 @@ def count_pairs(people: Ints, cameras: Ints) -> PairCounts:
 
 
 def genuine_pairs(
-    rows: NDArray[np.float32], people: Ints, cameras: Ints, counts: PairCounts, seed: int
+    unit: UnitEmbeddings, people: Ints, cameras: Ints, counts: PairCounts, seed: int
 ) -> Pairs:
     """Return all pairs of one person, or an evenly spaced sample of ``MOST``."""
     later = _Later.of(people, cameras)
@@ -100,11 +103,11 @@ def genuine_pairs(
         shift = rng.random(len(part)) if later.total > number else 0.0
         ordinals = ((part + shift) * step).astype(np.int64)
         found.add(*later.pairs(np.minimum(ordinals, later.total - 1)))
-    return found.scored(rows)
+    return found.scored(unit)
 
 
 def impostor_pairs(
-    rows: NDArray[np.float32], people: Ints, cameras: Ints, counts: PairCounts, seed: int
+    unit: UnitEmbeddings, people: Ints, cameras: Ints, counts: PairCounts, seed: int
 ) -> Pairs:
     """Return all pairs of two persons, or a sample of ``MOST``, drawn with replacement."""
     one_group = np.zeros_like(people)
@@ -121,7 +124,7 @@ def impostor_pairs(
         found.add(first[kept], second[kept])
         if len(found) >= number:
             break
-    return found.scored(rows, number)
+    return found.scored(unit, number)
 
 
 def _blocks(total: int) -> Iterator[Ints]:
@@ -195,7 +198,20 @@ class _Found:
         self._parts.append((first, second))
         self._length += len(first)
 
-    def scored(self, rows: NDArray[np.float32], most: int | None = None) -> Pairs:
+    def scored(self, unit: UnitEmbeddings, most: int | None = None) -> Pairs:
         """Return the first ``most`` pairs with their cosines."""
         first, second = (np.concatenate(side)[:most] for side in zip(*self._parts, strict=True))
-        return Pairs(first, second, pair_scores(rows, first, second))
+        return Pairs(first, second, _scores(unit, first, second))
+
+
+def _scores(unit: UnitEmbeddings, first: Ints, second: Ints) -> Floats:
+    """Return the scores of pairs, of images that turn at their best turn."""
+    if unit.turned is None:
+        return pair_scores(unit.rows, first, second)
+    rows = to_rows(torch.from_numpy(unit.turned)).numpy()
+    each = [
+        pair_scores(np.concatenate([rows, turned]), first, second + len(rows))
+        for turned in np.split(shifted(rows), TURNS)
+    ]
+    best: Floats = np.maximum.reduce(each)
+    return best

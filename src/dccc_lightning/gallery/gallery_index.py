@@ -24,6 +24,7 @@ from dccc_lightning.gallery.gallery_table import (
 from dccc_lightning.gallery.manifest import Manifest, damaged
 from dccc_lightning.gallery.model_match import check_model
 from dccc_lightning.gallery.storage import open_gallery, remove_remains, write_gallery
+from dccc_lightning.gallery.turned_search import nearest
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 
@@ -72,7 +73,8 @@ class GalleryIndex:
         """Build a gallery.
 
         Args:
-            embeddings: (N, D), NumPy or torch; normalised inside.
+            embeddings: (N, D), NumPy or torch; normalised inside. Of images to compare aligned the
+                rows of ``ImageEmbedder.rows``.
             paths: N files, all different.
             fingerprint: Fingerprint of the model that made the embeddings.
             cameras: N names or numbers, None or "" or -1 where unknown.
@@ -162,9 +164,8 @@ class GalleryIndex:
         checks.real("minimum_score", minimum_score, -1.0, ABOVE_ALL)
         queries = self._unit(embeddings, fingerprint)
         excluded = [self.table.code(c) for c in excluded_cameras(exclude_camera, len(queries))]
-        scores, found = self._search.nearest(
-            queries, k, self.table.camera_codes, np.array(excluded, dtype=np.int64)
-        )
+        cameras = self.table.camera_codes, np.array(excluded, dtype=np.int64)
+        scores, found = nearest(self._search, self.fingerprint, queries, k, *cameras)
         return [
             [
                 self.table.hit(int(position), float(score))

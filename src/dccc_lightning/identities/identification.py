@@ -54,7 +54,8 @@ class Identifier:
         """Return the identities (N,), numbered by their first image; none is an outlier.
 
         With Jaccard distances, tracklets are compared by the means of their embeddings, after the
-        treatment of cameras; with cosines, the mean of all pairs is that of their means.
+        treatment of cameras; with cosines, the mean of all pairs is that of their means. Tracklets of
+        images that turn are compared by their means over all turns, since they turn within one.
 
         Args:
             features: Embeddings (N, D).
@@ -66,6 +67,11 @@ class Identifier:
         """
         unit = UnitEmbeddings.of(features)
         if self.distance == "cosine":
+            if unit.turned is not None:
+                raise ValueError(
+                    "a threshold of cosines needs one embedding an image: embed and calibrate with "
+                    "embedding.match=mean, or choose threshold=auto"
+                )
             return cosine_linkage(unit, self.threshold, start, apart)
         points = normalize_by_camera(unit, cameras, self.camera)
         if tracklets is None:

@@ -149,7 +149,7 @@ class BulkEmbedding:
     def _embedded(self, progress: Progress) -> Progress:
         """Embed the images after the first ``progress.done``."""
         file = EmbeddingFile(
-            self.work / self.name, self.embedder.feature_dim, self.file_format, progress.embedded
+            self.work / self.name, self.embedder.row_dim, self.file_format, progress.embedded
         )
         with (
             closing(file),
@@ -162,7 +162,7 @@ class BulkEmbedding:
                 for paths, outcomes in self._batches(progress.done):
                     pixels = self._readable(progress.done, paths, outcomes, skipped)
                     if len(pixels):
-                        file.append(self.embedder.embed(pixels, self.batch_size).numpy())
+                        file.append(self.embedder.rows(pixels, self.batch_size).numpy())
                     now = time.monotonic()
                     # One assignment, so that an interrupt at any time commits consistent progress.
                     progress = replace(
@@ -219,7 +219,7 @@ class BulkEmbedding:
             "format": FORMAT,
             "images": progress.embedded,
             "skipped": progress.listed - progress.embedded,
-            "feature_dim": self.embedder.feature_dim,
+            "feature_dim": self.embedder.row_dim,
             "height": self.embedder.height,
             "width": self.embedder.width,
             "preprocessing": self.embedder.preprocessing,
@@ -231,7 +231,7 @@ class BulkEmbedding:
         }
         about = {key: str(manifest[key]) for key in ("fingerprint", "version", "feature_dim")}
         file = EmbeddingFile(
-            self.work / self.name, self.embedder.feature_dim, self.file_format, progress.embedded
+            self.work / self.name, self.embedder.row_dim, self.file_format, progress.embedded
         )
         with closing(file):
             file.finish(about)

@@ -119,7 +119,7 @@ def export_embedder(
         for place, content in zip(saved, contents.values(), strict=True):
             place.write_bytes(content)
         run = runner(saved[0])
-        ours = embedder.embed(torch.from_numpy(pixels)).numpy()
+        ours = embedder.rows(torch.from_numpy(pixels)).numpy()
         parity = Parity.between(ours, embedded(run, pixels))
         parity.check(file.name, precision, limit)
         for place in reversed(saved):
@@ -174,7 +174,7 @@ def about(embedder: ImageEmbedder) -> dict[str, Any]:
         "height": embedder.height,
         "width": embedder.width,
         "preprocessing": embedder.preprocessing,
-        "feature_dim": embedder.feature_dim,
+        "feature_dim": embedder.row_dim,
         "network": embedder.origin.network,
         "dataset": embedder.origin.dataset,
         "dccc_lightning": __version__,
@@ -182,8 +182,8 @@ def about(embedder: ImageEmbedder) -> dict[str, Any]:
 
 
 def decoded(paths: Sequence[str | os.PathLike[str]], embedder: ImageEmbedder) -> NDArray[np.uint8]:
-    """Decode images at the size of a network, (B, 3, H, W) uint8."""
-    resizing = embedder.height, embedder.width, embedder.interpolation
+    """Decode images at the size of a network, without its turns, (B, 3, H, W) uint8."""
+    resizing = embedder.height, embedder.width, embedder.interpolation, False, embedder.fit
     return np.stack([decode_image(path, *resizing) for path in paths])
 
 

@@ -76,7 +76,7 @@ def evaluate_networks(
     check_queries(splits, rules)
     read = splits
     scores: dict[int, dict[str, Scores]] = {}
-    resizings = [(e.height, e.width, e.interpolation, e.rotations) for e in embedders]
+    resizings = [(e.height, e.width, e.interpolation, e.rotations, e.fit) for e in embedders]
     for resizing in sorted(set(resizings)):
         group = [i for i, other in enumerate(resizings) if other == resizing]
         networks = [embedders[i] for i in group]
@@ -94,7 +94,9 @@ def evaluate_networks(
             scores[i] = _rank(
                 read, torch.cat([query_features, gallery_features]).to(device), rules.name, options
             )
-            warn_of_collapse(sampled(gallery_features), f"gallery images of {splits.name}", log)
+            warn_of_collapse(
+                sampled(gallery_features.flatten(0, -2)), f"gallery images of {splits.name}", log
+            )
     return [scores[i] for i in range(len(embedders))], read
 
 
@@ -109,7 +111,7 @@ def embed_records(
     """Embed images with networks of the same size, filter and rotations, decoding each image once.
 
     Returns:
-        The readable records, and (N, D) unit embeddings for each network.
+        The readable records, and unit embeddings for each network, (N, D), or (N, 4, D) if aligned.
 
     Raises:
         UserError: An image cannot be read; with ``skip_unreadable``, no image can be read.
@@ -118,7 +120,7 @@ def embed_records(
     readable: list[bool] = []
     first_error: UnreadableImageError | None = None
     first = embedders[0]
-    resizing = first.interpolation, first.rotations > 1
+    resizing = first.interpolation, first.rotations > 1, first.fit
     batches = decoded_batches(records.paths, first.height, first.width, batch_size, None, *resizing)
     with announced(f"embedding the {split} images", len(records)) as phase:
         for batch in batches:
@@ -146,11 +148,11 @@ def embed_records(
 
 
 def _embed(embedder: ImageEmbedder, pixels: Tensor, flip: bool) -> Tensor:
-    """Embed (B, 3, H, W) uint8 images."""
+    """Embed (B, 3, H, W) or (B, 4, 3, H, W) uint8 images."""
     embeddings = embedder.embed(pixels, batch_size=len(pixels))
     if flip:
         mirrored = embedder.embed(pixels.flip(dims=(-1,)), batch_size=len(pixels))
-        embeddings = F.normalize(embeddings + mirrored, dim=1)
+        embeddings = F.normalize(embeddings + mirrored, dim=-1)
     return embeddings
 
 

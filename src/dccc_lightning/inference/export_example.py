@@ -24,7 +24,7 @@ class ExportExample:
 
     Attributes:
         picture: Bytes of a JPEG file.
-        embedding: (D,) embedding by the module.
+        embedding: (row_dim,) embedding by the module.
         bgr_cost: 1 - cosine to the embedding of the image with red and blue swapped.
     """
 
@@ -40,10 +40,10 @@ class ExportExample:
         picture = io.BytesIO()
         drawn = camera.photograph(person(0, 3), _HEIGHT, _WIDTH, track, shot)
         drawn.save(picture, "JPEG", quality=90)
-        resizing = embedder.height, embedder.width, embedder.interpolation
-        rgb = resize_image(Image.open(picture), *resizing)
+        size, fit = (embedder.height, embedder.width), embedder.fit
+        rgb = resize_image(Image.open(picture), *size, embedder.interpolation, fit=fit)
         pixels = np.stack([rgb, rgb[::-1]])
-        right, swapped = embedder.embed(torch.from_numpy(pixels)).numpy()
+        right, swapped = embedder.rows(torch.from_numpy(pixels)).numpy()
         return cls(picture.getvalue(), right, round(max(0.0, float(1 - right @ swapped)), 4))
 
     @property

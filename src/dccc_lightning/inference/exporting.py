@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.nn import functional as F
 
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.models.turned_images import embed_turns
+from dccc_lightning.neighbors.turned_rows import to_rows
 
 FORMATS = ("onnx", "pt2", "openvino")
 INPUT, OUTPUT = "images", "embeddings"
@@ -32,12 +33,13 @@ class WithNormalization(nn.Module):
 
     Args:
         network: Module that maps normalised images to embeddings.
-        rotations: Quarter turns whose embeddings are averaged; above 1 for square images only.
+        rotations: Quarter turns of an image; above 1 for square images only.
+        aligned: Return the turns as a row, see ``neighbors.turned_rows``, in place of their mean.
     """
 
-    def __init__(self, network: nn.Module, rotations: int = 1) -> None:
+    def __init__(self, network: nn.Module, rotations: int = 1, aligned: bool = False) -> None:
         super().__init__()
-        self.network, self.rotations = network, rotations
+        self.network, self.rotations, self.aligned = network, rotations, aligned
         mean, std = (
             torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
         )
@@ -47,14 +49,12 @@ class WithNormalization(nn.Module):
         self.shift: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return unit embeddings (B, D) float32 of RGB images (B, 3, H, W) uint8."""
+        """Return rows of length 1, (B, row_dim) float32, of RGB images (B, 3, H, W) uint8."""
         pixels = images.float() * self.scale - self.shift
-        embeddings: Tensor = self.network(pixels)
-        if self.rotations == 1:
-            return embeddings
-        for turn in range(1, self.rotations):
-            embeddings = embeddings + self.network(pixels.rot90(turn, (2, 3)))
-        return F.normalize(embeddings, dim=1)
+        if self.rotations > 1:
+            turns = [pixels.rot90(turn, (2, 3)) for turn in range(self.rotations)]
+            pixels = torch.stack(turns, dim=1)
+        return to_rows(embed_turns(self.network, pixels, self.aligned))
 
 
 def require_packages(formats: Sequence[str], precision: str = "f32") -> None:
@@ -80,12 +80,13 @@ def to_program(embedder: ImageEmbedder) -> ExportedProgram:
 
     Raises:
         UserError: The network has data-dependent control flow or an unsupported operation, or
-            averages turns of images that are not square, which are turned before they are resized.
+            turns images that are not square, which are turned before they are resized.
     """
     if embedder.rotations > 1 and embedder.height != embedder.width:
         raise UserError(
-            f"rotations={embedder.rotations}: images of {embedder.height} x {embedder.width} "
-            "cannot be turned after resizing; export with square images or rotations=1"
+            f"embedding.rotations={embedder.rotations}: images of {embedder.height} x "
+            f"{embedder.width} cannot be turned after resizing; train with image.height equal to "
+            "image.width, or export with embedding.rotations=1"
         )
     # Contiguous memory format: saving a .pt2 warns about others.
     network = copy.deepcopy(embedder.network).cpu()
@@ -94,7 +95,7 @@ def to_program(embedder: ImageEmbedder) -> ExportedProgram:
     try:
         with torch.no_grad():
             program = torch.export.export(
-                WithNormalization(network, embedder.rotations).eval(),
+                WithNormalization(network, embedder.rotations, embedder.match == "aligned").eval(),
                 (example,),
                 dynamic_shapes={"images": {0: Dim("batch")}},
             )

@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from dccc_lightning.common import checks, ranges
+from dccc_lightning.common import checks, turning_ranges
 from dccc_lightning.common.console import progress_shown
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalize
@@ -22,6 +21,8 @@ from dccc_lightning.data.image_stream import Decoded, Source, decoded_batches
 from dccc_lightning.errors import UnreadableImageError
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.models.layout import NORMALIZATIONS
+from dccc_lightning.models.turned_images import embed_turns
+from dccc_lightning.neighbors.turned_rows import ALIGNED, to_rows
 
 _FROM_ARRAY = "PIL.Image.fromarray converts a (height, width, 3) uint8 RGB array to an image"
 
@@ -38,6 +39,9 @@ class Origin:
         width: Width of the images in pixels.
         dataset: Name of the training dataset.
         version: Version of the package that wrote it; ``unknown`` in old checkpoints.
+        fit: Argument of ``resize_image``.
+        rotations: Turns with which it embedded images in training.
+        match: Their comparison.
     """
 
     path: str
@@ -47,6 +51,9 @@ class Origin:
     width: int
     dataset: str
     version: str = "unknown"
+    fit: str = "stretch"
+    rotations: int = 1
+    match: str = "mean"
 
 
 class ImageEmbedder:
@@ -57,8 +64,10 @@ class ImageEmbedder:
             disabled.
         origin: Description of the network, with the size of its images.
         device: Device of the network.
-        rotations: 4 to embed an image as the mean over its quarter turns, for subjects without an
-            upright position, such as animals from above; else 1.
+        rotations: 4 to embed an image as its quarter turns, for subjects without an upright
+            position, such as animals from above; 1 for upright ones; None as in training.
+        match: ``mean`` to compare images by the mean of their turns, or ``aligned``, at the best
+            common turn; None as in training.
 
     Attributes:
         network: Network that maps normalised images (B, 3, H, W) to unit embeddings (B, D).
@@ -68,13 +77,23 @@ class ImageEmbedder:
         height: Height in pixels to which images are resized.
         width: Width in pixels to which images are resized.
         interpolation: Filter with which they are resized.
-        rotations: Turns that are averaged.
+        rotations: Turns of an image, 1 or 4.
+        match: Comparison of the turns.
+        fit: Argument of ``resize_image``.
+        row_dim: Length of an image's row in files and galleries: D, or 4 D if aligned.
     """
 
     def __init__(
-        self, network: Embedder, origin: Origin, device: torch.device, rotations: int = 1
+        self,
+        network: Embedder,
+        origin: Origin,
+        device: torch.device,
+        rotations: int | None = None,
+        match: str | None = None,
     ) -> None:
-        self.rotations = ranges.rotations(rotations)
+        trained = origin.rotations, origin.match
+        self.rotations, self.match = turning_ranges.embedding(rotations, match, trained)
+        self.fit = turning_ranges.fit(origin.fit)
         self.network = network.to(device).eval().requires_grad_(False)
         self.origin = origin
         self.device = device
@@ -82,6 +101,7 @@ class ImageEmbedder:
         self.height = checks.integer("height", origin.height, 1)
         self.width = checks.integer("width", origin.width, 1)
         self.interpolation = network.layout.interpolation
+        self.row_dim = self.feature_dim * (self.rotations if self.match == "aligned" else 1)
 
     def __repr__(self) -> str:
         return (
@@ -93,7 +113,8 @@ class ImageEmbedder:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that identify the network; embeddings of others are incompatible.
 
-        SHA-256 of the named tensors that determine embeddings and of the preprocessing.
+        SHA-256 of the named tensors that determine embeddings and of the preprocessing. ``ALIGNED``
+        follows if an image is a row of four turns.
         """
         digest = hashlib.sha256()
         digest.update(repr((self.height, self.width, IMAGENET_MEAN, IMAGENET_STD)).encode())
@@ -101,11 +122,13 @@ class ImageEmbedder:
             digest.update(repr(sorted(options.items())).encode())
         if self.rotations > 1:
             digest.update(f"rotations={self.rotations}".encode())
+        if self.fit != "stretch":
+            digest.update(f"fit={self.fit}".encode())
         for name, value in sorted(self.network.state_dict().items()):
             if not name.endswith("num_batches_tracked"):  # does not affect embeddings
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
                 digest.update(value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return digest.hexdigest()[:16] + (ALIGNED if self.match == "aligned" else "")
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -119,6 +142,9 @@ class ImageEmbedder:
             "colour": layout.colour,
             "mean": list(mean),
             "std": list(std),
+            "fit": self.fit,
+            "rotations": self.rotations,
+            "match": self.match,
         }
 
     def decode(
@@ -134,14 +160,16 @@ class ImageEmbedder:
         self, images: Iterable[Source], batch_size: int, threads: int | None, turned: bool
     ) -> Iterator[list[Decoded]]:
         size = self.height, self.width
-        return decoded_batches(images, *size, batch_size, threads, self.interpolation, turned)
+        return decoded_batches(
+            images, *size, batch_size, threads, self.interpolation, turned, self.fit
+        )
 
     def embed(
         self,
         images: Source | Iterable[Source] | Tensor,
         batch_size: int = 128,
         progress: bool = False,
-        aligned: bool = False,
+        aligned: bool | None = None,
     ) -> Tensor:
         """Embed images.
 
@@ -151,7 +179,7 @@ class ImageEmbedder:
             batch_size: Number of images per step.
             progress: Show a progress bar.
             aligned: Return the embeddings of the four quarter turns, counterclockwise, as ``knn``
-                and ``aligned_similarity`` compare them.
+                and ``aligned_similarity`` compare them; None by ``match``.
 
         Returns:
             (N, D) float32 unit vectors on the CPU; with ``aligned`` (N, 4, D).
@@ -163,6 +191,8 @@ class ImageEmbedder:
                 another shape, or the batch size is below 1.
         """
         checks.integer("batch_size", batch_size, 1)
+        if aligned is None:
+            aligned = self.match == "aligned"
         turned = checks.boolean("aligned", aligned) or self.rotations > 1
         if isinstance(images, Tensor):
             return self._embed_tensor(images, batch_size, turned, aligned)
@@ -204,10 +234,16 @@ class ImageEmbedder:
     def _forward(self, pixels: Tensor, aligned: bool) -> Tensor:
         """Embed (B, 3, H, W), or (B, 4, 3, H, W) as the mean or, if ``aligned``, one by one."""
         with torch.inference_mode():
-            if pixels.ndim == 4:
-                return self._network(pixels)
-            turns = torch.stack([self._network(turn) for turn in pixels.unbind(1)], dim=1)
-            return turns if aligned else F.normalize(turns.mean(dim=1), dim=1)
+            return embed_turns(self._network, pixels, aligned)
+
+    def rows(self, images: Source | Iterable[Source] | Tensor, batch_size: int = 128) -> Tensor:
+        """Embed images as ``embed``, as rows of length 1 for files and galleries.
+
+        Returns:
+            (N, row_dim); an aligned row holds the four turns one after the other, see
+            ``neighbors.turned_rows``.
+        """
+        return to_rows(self.embed(images, batch_size))
 
     def _network(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.network(normalize(pixels.to(self.device, non_blocking=True)))

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dccc_lightning.common import checks, ranges
+from dccc_lightning.common import checks, turning_ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
@@ -54,7 +54,8 @@ def load_embedder(
     network: str = "auto",
     device: str | torch.device = "auto",
     backbone: nn.Module | None = None,
-    rotations: int = 1,
+    rotations: int | None = None,
+    match: str | None = None,
 ) -> ImageEmbedder:
     """Load a trained network from a checkpoint, a file of weights or a run folder.
 
@@ -71,17 +72,18 @@ def load_embedder(
         device: Device as in torch; ``auto`` for the GPU if available.
         backbone: Module of the same architecture, for a checkpoint whose backbone is a custom
             module; a copy of it receives the weights.
-        rotations: 4 to embed an image as the mean over its four quarter turns, for subjects
-            without an upright position, such as animals from above. Such embeddings are another
-            kind: a gallery of them is searched with ``rotations=4`` only.
+        rotations: 4 to embed an image as its four quarter turns, for subjects without an upright
+            position, such as animals from above. Such embeddings are another kind: a gallery of
+            them is searched with ``rotations=4`` only. None as in training.
+        match: ``mean`` or ``aligned``, the comparison of the turns; None as in training.
 
     Raises:
         UserError: The file is missing, damaged, not of this package (``ForeignFileError``), or
             does not contain the network, or ``backbone`` is missing or not needed.
-        ValueError: ``network``, ``device`` or ``rotations`` is invalid.
+        ValueError: ``network``, ``device``, ``rotations`` or ``match`` is invalid.
     """
     checks.choice("network", network, NETWORKS)
-    ranges.rotations(rotations)
+    turning_ranges.embedding(rotations, match, (4, "mean"))  # also without reading the file
     where = usable_device(device)
     bundled = os.fspath(path) == "bundled"
     file = Path(str(_BUNDLED_FILE)) if bundled else find_checkpoint(Path(path).expanduser())
@@ -92,7 +94,8 @@ def load_embedder(
         raise UserError(f"{file}: contains no {chosen}; choose network={next(iter(networks))}")
     _check_own(file, content, networks[chosen])
     origin = _BUNDLED if bundled else _origin(file, content, chosen)
-    return ImageEmbedder(_build(origin, networks[chosen], backbone), origin, where, rotations)
+    network_of = _build(origin, networks[chosen], backbone)
+    return ImageEmbedder(network_of, origin, where, rotations, match)
 
 
 def usable_device(device: str | torch.device) -> torch.device:
@@ -172,6 +175,7 @@ def _origin(file: Path, content: Mapping[Any, Any], network: str) -> Origin:
                 "update the package"
             )
         model, image, dataset = settings["model"], settings["image"], settings["dataset"]
+        rotations, match = turning_ranges.embedding(**settings.get("embedding", {}))
         return Origin(
             path=str(file),
             network=network,
@@ -180,6 +184,9 @@ def _origin(file: Path, content: Mapping[Any, Any], network: str) -> Origin:
             width=checks.integer("image.width", image["width"], 1),
             dataset=str(dataset["name"] if isinstance(dataset, Mapping) else dataset),
             version=str(settings.get("version", "unknown")),
+            fit=turning_ranges.fit(image.get("fit", "stretch")),
+            rotations=rotations,
+            match=match,
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(

@@ -8,6 +8,7 @@ from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memo
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.augmentation import normalize
 from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.models.turned_images import embed_turns
 from dccc_lightning.module import DCCCModule
 
 _NAMES = {"train": "training"}
@@ -26,7 +27,7 @@ def embed_split(
 
     Returns:
         (N, D) float32 unit embeddings in the order of the split, on the module's device, the same
-        on every process.
+        on every process; (N, 4, D) of the quarter turns if the datamodule's are to be aligned.
     """
     rank, processes = collectives.world()
     length = len(getattr(datamodule.splits, split))
@@ -45,7 +46,8 @@ def embed_split(
         announced(name, len(positions)) as phase,
     ):
         for images, _ in loader:
-            parts.append(network(normalize(images.to(module.device, non_blocking=True))))
+            pixels = normalize(images.to(module.device, non_blocking=True))
+            parts.append(embed_turns(network, pixels, datamodule.match == "aligned"))
             phase.advance(len(images))
     network.train(was_training)
     return collectives.gather_shards(torch.cat(parts), length)

@@ -50,7 +50,8 @@ def evaluate_protocol(
 
     Args:
         protocol: One of ``PROTOCOLS``.
-        features: (N, D), normalised inside.
+        features: (N, D), normalised inside; or (N, R, D), R turns of each image, which are
+            compared by ``aligned_similarity``.
         labels: (N,) integers by name: ``identity`` and ``camera``, and where they are known any of
             ``session``, ``tracklet``, ``clothes`` and ``modality``; -1 is unknown.
         query: (Q,) positions of the query images.
@@ -87,7 +88,8 @@ def evaluate_protocol(
     if not all(column.shape == (len(rows),) for column in columns.values()):
         raise ValueError(f"labels must be ({len(rows)},), one per feature")
     if warn:
-        warn_of_collapse(F.normalize(sampled(rows).float(), dim=1), "test images", log)
+        sample = sampled(rows.reshape(-1, rows.shape[-1])).float()
+        warn_of_collapse(F.normalize(sample, dim=1), "test images", log)
     columns = {name: values[order] for name, values in columns.items()}
     arranged = arrange(rules, columns, len(query))
     if arranged.units is not None:
@@ -120,10 +122,10 @@ def evaluate_protocol(
 
 
 def _pooled(features: Tensor, units: NDArray[np.int64]) -> Tensor:
-    """Return the normalised mean embedding (U, D) of each unit."""
+    """Return the normalised mean embedding of each unit, (U, D) or (U, R, D)."""
     places = torch.from_numpy(units).to(features.device)
-    total = features.new_zeros(int(units.max(initial=-1)) + 1, features.shape[1])
-    return F.normalize(total.index_add_(0, places, features), dim=1)
+    total = features.new_zeros(int(units.max(initial=-1)) + 1, *features.shape[1:])
+    return F.normalize(total.index_add_(0, places, features), dim=-1)
 
 
 def _weights(measures: Measures, identities: Tensor, average: str) -> Tensor | None:

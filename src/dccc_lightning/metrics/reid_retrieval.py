@@ -98,7 +98,8 @@ class ReIDRetrieval(Metric):
         """Add a batch of images.
 
         Args:
-            features: (B, D), normalised inside; kept in float32.
+            features: (B, D), or (B, R, D) as in ``evaluate_protocol``; normalised inside; kept in
+                float32.
             identities: (B,) integers, -1 = unknown.
             cameras: (B,) integers, -1 = unknown.
             is_query: (B,) booleans; the others are gallery images.
@@ -114,8 +115,8 @@ class ReIDRetrieval(Metric):
         if isinstance(features, UnitEmbeddings):
             features = features.tensor()
         features = as_tensor(features, device=self.device).detach().float()
-        if features.ndim != 2:
-            raise ValueError(f"features must be (B, D), got {tuple(features.shape)}")
+        if features.ndim not in (2, 3):
+            raise ValueError(f"features must be (B, D) or (B, R, D), got {tuple(features.shape)}")
         if indices is None:
             indices = torch.full((len(features),), -1)
         columns = {
@@ -163,7 +164,7 @@ class ReIDRetrieval(Metric):
         if (indices < 0).any() and (indices >= 0).any():
             raise ValueError("indices must be non-negative, and given in every update or in none")
         query, gallery = _distinct(indices, is_query), _distinct(indices, ~is_query)
-        sample = F.normalize(sampled(features[gallery]), dim=1)
+        sample = F.normalize(sampled(features[gallery].reshape(-1, features.shape[-1])), dim=1)
         self.collapsed = self.warn and warn_of_collapse(sample, "gallery images", log)
         return evaluate_protocol(
             self.protocol,
@@ -187,11 +188,13 @@ class ReIDRetrieval(Metric):
 
         torchmetrics would add a float vector for every state, which fits no matrix.
         """
-        width = self.features[0].shape[1] if self.features else 0
+        shape = self.features[0].shape[1:] if self.features else ()
+        sizes = [0] * (2 - len(shape)) + list(shape)
         group = process_group or self.process_group
-        widths = dist_sync_fn(torch.tensor(width, device=self.device), group=group)
+        gathered = dist_sync_fn(torch.tensor(sizes, device=self.device), group=group)
         if not self.features:
-            self.features = [torch.zeros(0, int(max(widths)), device=self.device)]
+            largest = torch.stack(list(gathered)).amax(dim=0).tolist()
+            self.features = [torch.zeros(0, *largest[largest[0] == 0 :], device=self.device)]
             for name in ("identities", "cameras", "indices"):
                 setattr(self, name, [torch.zeros(0, dtype=torch.long, device=self.device)])
             self.is_query = [torch.zeros(0, dtype=torch.bool, device=self.device)]

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from dccc_lightning.common import progress, ranges
 from dccc_lightning.common.compiled import parallel
+from dccc_lightning.common.tensors import mean_of_turns
+from dccc_lightning.metrics.aligned_squares import AlignedSquares
 from dccc_lightning.neighbors import reciprocal
 from dccc_lightning.neighbors.camera_normalization import check_cameras
 from dccc_lightning.neighbors.camera_ranking import camera_neighborhoods
@@ -82,9 +84,11 @@ def reranked_distances(
     the first of them to any query or gallery image.
 
     Args:
-        queries: (Q, D) of length 1, float32 or float64.
-        gallery: (G, D) of length 1, on the same device; ``queries`` itself if they are the same
-            images, which are then neighbours of each other once.
+        queries: (Q, D) of length 1, float32 or float64; or (Q, R, D), R turns of each image: then
+            ``aligned_similarity`` ranks them and gives the original distance, and neighbourhoods
+            are weighted by the distance of their means.
+        gallery: (G, D) or (G, R, D) of length 1, on the same device; ``queries`` itself if they are
+            the same images, which are then neighbours of each other once.
         rerank: Settings.
         block: Queries per block.
         cameras: (Q + G,) cameras, or (G,) of the same images, -1 where unknown; needed with a
@@ -104,6 +108,10 @@ def reranked_distances(
     first_gallery = 0 if queries is gallery else len(queries)
     points = gallery if queries is gallery else torch.cat([queries, gallery])
     sets = _rankings(points, rerank, cameras)
+    turned = None
+    if points.ndim == 3:
+        turned, points = AlignedSquares(points, first_gallery), mean_of_turns(points)
+        queries, gallery = points[: len(queries)], points[first_gallery:]
     origin = origin_of(points)
     if origin is not None:
         points = points - origin.point
@@ -118,8 +126,11 @@ def reranked_distances(
     for first in range(0, len(queries), block):
         part = queries[first : first + block]
         squares = halves[first : first + len(part), None] + halves[first_gallery:]
-        original = 2 * (squares - products(part, gallery))
-        original /= farthest[first : first + len(part), None]
+        if turned is not None:
+            original = turned.relative(first, first + len(part))
+        else:
+            original = 2 * (squares - products(part, gallery))
+            original /= farthest[first : first + len(part), None]
         overlap = torch.from_numpy(
             _overlaps(first, first + len(part), len(gallery), *own_arrays, *holder_arrays)
         ).to(original.device)
@@ -132,6 +143,8 @@ def _rankings(
 ) -> tuple[Sequence[Ints], int, Ints | None]:
     """Return rankings, half and averaged, as ``reciprocal.neighborhoods`` takes them."""
     if isinstance(rerank, CameraRerank):
+        if points.ndim == 3:
+            raise ValueError("rerank=ca_jaccard compares one embedding an image: use match=mean")
         sizes = rerank.k1_intra, rerank.k1_inter, rerank.k2_intra, rerank.k2_inter
         known = check_cameras(cameras, len(points))
         rankings, averaged = camera_neighborhoods(points, known, *sizes)

@@ -22,7 +22,7 @@ from dccc_lightning.metrics.reranking import CameraRerank, Rerank, reranked_dist
 from dccc_lightning.neighbors.camera_normalization import any_camera_repeats, center, check_cameras
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
-from dccc_lightning.neighbors.similarity import origin_of, products
+from dccc_lightning.neighbors.similarity import similarities
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,12 @@ AVERAGE_PRECISIONS = ("non_interpolated", "oxford", "both")
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Unit embeddings (N, D) and their labels (N,) by name, on one device."""
+    """Unit embeddings and their labels (N,) by name, on one device.
+
+    Attributes:
+        features: (N, D), or (N, R, D) of R turns of each image.
+        labels: By name.
+    """
 
     features: Tensor
     labels: Mapping[str, Tensor]
@@ -77,10 +82,11 @@ def evaluate_retrieval(
     scores rank in the order of the gallery.
 
     Args:
-        query_features: (Q, D), normalised inside.
+        query_features: (Q, D), normalised inside; or (Q, R, D), R turns of each image, which are
+            compared by ``aligned_similarity``.
         query_identities: (Q,) integers.
         query_cameras: (Q,) integers.
-        gallery_features: (G, D), normalised inside, on the device of the queries.
+        gallery_features: (G, D), or (G, R, D), on the device of the queries.
         gallery_identities: (G,) integers.
         gallery_cameras: (G,) integers.
         ap: ``"non_interpolated"``, the mean of the precisions at the matches, ``"oxford"``,
@@ -153,10 +159,10 @@ def measure(
     if len(query.features) == 0 or len(gallery.features) == 0:
         empty = "query set" if len(query.features) == 0 else "gallery"
         raise ValueError(f"the {empty} is empty")
-    if query.features.shape[1] != gallery.features.shape[1]:
+    sizes = tuple(query.features.shape[1:]), tuple(gallery.features.shape[1:])
+    if sizes[0] != sizes[1]:
         raise ValueError(
-            f"query and gallery features must have one length, got {query.features.shape[1]} and "
-            f"{gallery.features.shape[1]}"
+            f"query and gallery features must have one size, got {sizes[0]} and {sizes[1]}"
         )
     if camera_center:
         query, gallery = _centered(query, gallery)
@@ -194,7 +200,9 @@ def _centered(query: Labelled, gallery: Labelled) -> tuple[Labelled, Labelled]:
     every = check_cameras(cameras.cpu().numpy(), len(rows))
     if not any_camera_repeats(every):
         raise ValueError("no camera has two of these images, so no camera has a mean")
-    centered = center(rows, every)
+    turns = 1 if rows.ndim == 2 else rows.shape[1]  # all turns of an image are of its camera
+    flat = rows.reshape(len(rows) * turns, -1)
+    centered = center(flat, every.repeat(turns)).view(rows.shape)
     last = Labelled(centered[-len(gallery.features) :], gallery.labels)
     if query is gallery:
         return last, last
@@ -222,13 +230,8 @@ def _scores(
     if rerank is not None:
         for distances in reranked_distances(queries, gallery, rerank, block, cameras.cpu().numpy()):
             yield distances.neg_()
-        return
-    origin = origin_of(gallery)
-    if origin is not None:
-        queries, gallery = queries - origin.point, gallery - origin.point
-    for part in torch.split(queries, block):
-        scores = products(part, gallery)
-        yield scores if origin is None else scores.sub_(origin.halves)
+    else:
+        yield from similarities(queries, gallery, block)
 
 
 def _measures(ranks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -264,12 +267,12 @@ def labelled(
     Raises:
         ValueError: Shapes do not fit, or a feature is not finite.
     """
-    if isinstance(features, UnitEmbeddings):
-        rows = features.tensor()
-    else:
-        rows = as_tensor(features).detach()
-    if rows.ndim != 2:
-        raise ValueError(f"{name}_features must be (images, D), got {tuple(rows.shape)}")
+    rows = features.tensor() if isinstance(features, UnitEmbeddings) else as_tensor(features)
+    rows = rows.detach()
+    if rows.ndim not in (2, 3):
+        raise ValueError(
+            f"{name}_features must be (images, D) or (images, turns, D), got {tuple(rows.shape)}"
+        )
     columns = {key: as_tensor(value, device=rows.device).long() for key, value in labels.items()}
     identities, cameras = columns["identity"], columns["camera"]
     if not all(column.shape == rows.shape[:1] for column in columns.values()):
@@ -279,7 +282,7 @@ def labelled(
         )
     if isinstance(features, UnitEmbeddings):
         return Labelled(rows, columns)
-    bad = ~rows.isfinite().all(dim=1)
+    bad = ~rows.isfinite().flatten(1).all(dim=1)
     checks.finite_rows(f"{name}_features", bad.nonzero()[:, 0].tolist())
     dtype = torch.promote_types(rows.dtype, torch.float32)
-    return Labelled(F.normalize(rows.to(dtype), dim=1), columns)
+    return Labelled(F.normalize(rows.to(dtype), dim=-1), columns)

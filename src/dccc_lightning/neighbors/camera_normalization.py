@@ -5,7 +5,7 @@ same. Cameras are metadata that every surveillance system has; no identity is us
 neighbour search uses these embeddings: the memory keeps the original ones.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -51,14 +51,30 @@ FeaturesT = TypeVar("FeaturesT", NDArray[Any], Tensor, UnitEmbeddings)
 def normalize_by_camera(features: FeaturesT, cameras: ArrayLike | None, mode: str) -> FeaturesT:
     """Return the embeddings (N, D) to search, for one of ``ranges.CAMERA_MODES``.
 
-    Proxies use whitened embeddings, because linking compares centroids of different cameras.
+    Proxies use whitened embeddings, because linking compares centroids of different cameras. All
+    turns of an image count as images of its camera, so that they stay turns of an image.
     """
     if mode == "none":
         return features
     known = check_cameras(cameras, len(features))
     if mode in ("penalty", "ca_jaccard"):
         return features
-    return center(features, known) if mode == "center" else whiten(features, known)
+    normalized = center if mode == "center" else whiten
+    if isinstance(features, UnitEmbeddings) and features.turned is not None:
+        return UnitEmbeddings.of_turns(_each_turn(normalized, features, known))
+    return normalized(features, known)
+
+
+def _each_turn(
+    normalized: Callable[[Tensor, NDArray[np.int64]], Tensor],
+    features: UnitEmbeddings,
+    cameras: NDArray[np.int64],
+) -> Tensor:
+    """Return (N, R, D), with every turn of an image as an image of its camera."""
+    assert features.turned is not None
+    images, turns, dim = features.turned.shape
+    rows = torch.from_numpy(features.turned.reshape(-1, dim)).to(features.device)
+    return normalized(rows, np.repeat(cameras, turns)).view(images, turns, dim)
 
 
 def center(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:

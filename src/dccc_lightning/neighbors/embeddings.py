@@ -30,6 +30,8 @@ class UnitEmbeddings:
     Attributes:
         rows: (N, D) float32, C-contiguous, each row of length 1 or 0. Do not write to it.
         device: Device of the tensor that ``rows`` were made of; searches with torch run there.
+        turned: (N, R, D) float32, the normalised embeddings of R turns of each image, of which
+            ``rows`` are the means: ``knn`` compares these aligned. None for upright images.
 
     >>> UnitEmbeddings.of(np.array([[3.0, 4.0], [0.0, 0.0]])).rows.tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
@@ -37,6 +39,7 @@ class UnitEmbeddings:
 
     rows: NDArray[np.float32]
     device: torch.device = _CPU
+    turned: NDArray[np.float32] | None = None
 
     @classmethod
     def of(
@@ -66,6 +69,23 @@ class UnitEmbeddings:
         device = features.device if isinstance(features, torch.Tensor) else _CPU
         return cls(_normalized(rows, name), device)
 
+    @classmethod
+    def of_turns(
+        cls, features: NDArray[Any] | torch.Tensor, name: str = "features"
+    ) -> "UnitEmbeddings":
+        """Normalise (N, R, D), R embeddings of each image, turned by 0, 360/R, ... degrees.
+
+        Raises:
+            TypeError: The entries are no real numbers.
+            ValueError: Not three-dimensional, empty, or with NaN or infinite entries.
+        """
+        shape = tuple(features.shape)
+        if len(shape) != 3 or 0 in shape:
+            raise ValueError(f"{name} must be a non-empty (N, R, D) array, got shape {shape}")
+        unit = cls.of(features.reshape(-1, shape[2]), name)
+        turned = unit.rows.reshape(shape)
+        return cls(cls.of(turned.mean(axis=1, dtype=np.float64)).rows, unit.device, turned)
+
     def __post_init__(self) -> None:
         rows = self.rows
         if rows.dtype != np.float32 or rows.ndim != 2 or not rows.flags.c_contiguous:
@@ -83,7 +103,8 @@ class UnitEmbeddings:
 
     def __getitem__(self, chosen: Any) -> "UnitEmbeddings":
         """Return the chosen embeddings; ``chosen`` indexes the first axis and keeps it."""
-        return UnitEmbeddings(np.ascontiguousarray(self.rows[chosen]), self.device)
+        turned = None if self.turned is None else np.ascontiguousarray(self.turned[chosen])
+        return UnitEmbeddings(np.ascontiguousarray(self.rows[chosen]), self.device, turned)
 
 
 def _normalized(rows: NDArray[Any], name: str) -> NDArray[np.float32]:

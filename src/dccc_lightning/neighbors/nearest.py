@@ -47,7 +47,8 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     duplicates; the others follow by Euclidean distance (not squared), then by index.
 
     Args:
-        features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``; or (N, R, D).
+        features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``; or (N, R, D), also as
+            ``UnitEmbeddings.turned``.
         k: Neighbours per row, the row itself included; 1 to N.
         backend: "faiss" (on all visible GPUs, else on the CPU) and "torch" (on the device of
             ``features``) are exact and give the same answer. "approximate" may miss a neighbour,
@@ -67,8 +68,10 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     [[0, 2], [1, 2], [2, 0]]
     """
     checks.choice("backend", backend, ranges.BACKENDS)
-    if getattr(features, "ndim", 2) == 3:
-        assert not isinstance(features, UnitEmbeddings)
+    if isinstance(features, UnitEmbeddings):
+        if features.turned is not None:
+            return _aligned(torch.from_numpy(features.turned).to(features.device), k, backend)
+    elif getattr(features, "ndim", 2) == 3:
         return _aligned(features, k, backend)
     embeddings = UnitEmbeddings.of(features)
     unit, device = embeddings.rows, embeddings.device

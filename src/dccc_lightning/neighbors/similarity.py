@@ -1,11 +1,14 @@
 """Inner products of embeddings in full float32 precision."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dccc_lightning.common.tensors import full_precision
+from dccc_lightning.neighbors.aligned import Columns, spectrum
 from dccc_lightning.neighbors.collapse import mean_cosine, sampled
 
 NARROW = 0.9
@@ -55,6 +58,34 @@ def origin_of(gallery: Tensor) -> Origin | None:
     point = sample.mean(dim=0).to(gallery.dtype)
     halves = torch.cat([half_squares(part - point) for part in torch.split(gallery, _BLOCK)])
     return Origin(point, halves)
+
+
+def similarities(queries: Tensor, gallery: Tensor, block: int) -> Iterator[Tensor]:
+    """Yield the cosines of a gallery for blocks of queries, up to a constant of each query.
+
+    Images that turn, (N, R, D), are compared by ``aligned_similarity``.
+
+    Args:
+        queries: (Q, D) of length 1, or (Q, R, D).
+        gallery: (G, D) of length 1 on the same device, or (G, R, D).
+        block: Queries at a time.
+
+    Yields:
+        (at most ``block``, G), higher is nearer.
+    """
+    compare: Callable[[Tensor], Tensor]
+    origin = origin_of(gallery if gallery.ndim == 2 else gallery.flatten(0, 1))
+    if origin is not None:
+        queries, gallery = queries - origin.point, gallery - origin.point
+    if gallery.ndim == 2:
+        halves, compare = origin and origin.halves, partial(products, columns=gallery)
+    else:
+        halves = origin and origin.halves.view(len(gallery), -1).mean(dim=1)
+        queries, compare = spectrum(queries), Columns(spectrum(gallery)).similarities
+    for part in torch.split(queries, block):
+        with full_precision(), torch.autocast(part.device.type, enabled=False):
+            scores = compare(part)
+        yield scores if halves is None else scores.sub_(halves)
 
 
 def half_squares(rows: Tensor) -> Tensor:

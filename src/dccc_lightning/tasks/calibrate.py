@@ -16,6 +16,8 @@ from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.gallery.calibration import Calibration, Rate
 from dccc_lightning.gallery.calibration import calibrate as calibrate_scores
 from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
+from dccc_lightning.neighbors.turned_rows import of_rows
 from dccc_lightning.reports.figures.det_curve import plot_det
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import versions
@@ -51,15 +53,16 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
     check_calibrate(settings)
     kind = settings["labels"]
     fingerprint, images, rows = _embedded(settings)
+    unit = checked("input", lambda: of_rows(rows, fingerprint))
     cameras = _numbered([image.camera for image in images])
     if kind == "identities":
         labels = _identities(images)
     else:
-        labels = _pseudo_labels(settings, rows, cameras)
+        labels = _pseudo_labels(settings, unit, cameras)
     found = checked(
         "calibrate",
         lambda: calibrate_scores(
-            rows, labels, cameras, settings["false_match_rate"], settings["seed"]
+            unit, labels, cameras, settings["false_match_rate"], settings["seed"]
         ),
     )
     cautions = [text for text in (found.caution, BIAS if kind == "pseudo" else None) if text]
@@ -113,7 +116,7 @@ def _identities(images: list[ListedImage]) -> NDArray[np.int64]:
 
 
 def _pseudo_labels(
-    settings: Settings, rows: NDArray[np.float32], cameras: NDArray[np.int64]
+    settings: Settings, unit: UnitEmbeddings, cameras: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Cluster the embeddings with the settings of the last epoch of a training.
 
@@ -125,7 +128,7 @@ def _pseudo_labels(
     last = settings["epochs"] - 1
     with announced("clustering"):
         labels: NDArray[np.int64] = checked(
-            "clustering", lambda: labeler(rows, schedule, last, cameras=cameras).labels
+            "clustering", lambda: labeler(unit, schedule, last, cameras=cameras).labels
         )
     return labels
 

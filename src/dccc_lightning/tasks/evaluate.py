@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,17 @@ from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.config.build import build_plain
-from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.processes import check_devices
 from dccc_lightning.inference.evaluation import EvaluationOptions, evaluate_networks
 from dccc_lightning.inference.image_embedder import ImageEmbedder
-from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.metrics.queries import count_queries
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.reports.results import CAMERA_CENTERED, versions
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.tasks.early_checks import check_protocol, checkpoints_of
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
-from dccc_lightning.tasks.inputs import batch_size_of, own_backbone
+from dccc_lightning.tasks.inputs import batch_size_of, loaded, own_backbone
 
 
 def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
@@ -111,10 +109,7 @@ def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
         name = plain.origin.model.get("backbone", "network")
         return {f"{name}, {settings['model']['weights'] or 'random'} weights": plain}
     backbone = own_backbone(settings)
-    return {
-        path: checked("ckpt", partial(load_embedder, path, settings["network"], device, backbone))
-        for path in paths
-    }
+    return {path: loaded(settings, path, device, backbone) for path in paths}
 
 
 def _described(embedder: ImageEmbedder) -> dict[str, Any]:
@@ -126,4 +121,6 @@ def _described(embedder: ImageEmbedder) -> dict[str, Any]:
         "height": embedder.height,
         "width": embedder.width,
         "feature_dim": embedder.feature_dim,
+        "rotations": embedder.rotations,
+        "match": embedder.match,
     }

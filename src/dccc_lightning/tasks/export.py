@@ -150,7 +150,7 @@ def _compared(
     limit: float | None,
 ) -> dict[str, Any]:
     """Save the files elsewhere, load them in their runtimes, compare, and measure the speed."""
-    ours = embedder.embed(torch.from_numpy(pixels)).numpy()
+    ours = embedder.rows(torch.from_numpy(pixels)).numpy()
     labels = [_numbered([getattr(row, key) for row in rows]) for key in ("identity", "camera")]
     mean_ap = {"module": mean_ap_among(torch.from_numpy(ours), *labels)}
     parity: dict[str, Any] = {}
@@ -171,7 +171,7 @@ def _compared(
 
 
 def _torch_run(embedder: ImageEmbedder) -> Run:
-    return lambda images: embedder.embed(torch.from_numpy(images)).numpy()
+    return lambda images: embedder.rows(torch.from_numpy(images)).numpy()
 
 
 def _speed(load: Callable[[int], Run], pixels: NDArray[np.uint8]) -> dict[str, float]:

@@ -111,7 +111,7 @@ def embed_images(
     """Embed images; with ``dataset.on_error=skip``, skip and count unreadable ones.
 
     Returns:
-        The readable images and their (N, D) embeddings.
+        The readable images and their embeddings (N, ``row_dim``).
 
     Raises:
         UnreadableImageError: An image cannot be read.
@@ -120,7 +120,7 @@ def embed_images(
     threads = threads_of(settings)
     skips = skips_unreadable(settings["dataset"]["on_error"])
     size = batch_size_of(settings)
-    rows = np.empty((len(images), embedder.feature_dim), dtype=np.float32)
+    rows = np.empty((len(images), embedder.row_dim), dtype=np.float32)
     kept: list[ListedImage] = []
     remaining = iter(images)
     outcomes = embedder.decode((image.path for image in images), size, threads)
@@ -135,7 +135,7 @@ def embed_images(
                     raise UserError(f"{outcome}; remove it, or set dataset.on_error=skip")
             if pixels:
                 done = slice(len(kept) - len(pixels), len(kept))
-                rows[done] = embedder.embed(torch.stack(pixels), size).numpy()
+                rows[done] = embedder.rows(torch.stack(pixels), size).numpy()
             phase.advance(len(batch))
     if not kept:
         raise UserError(f"none of the {len(images)} images can be read")

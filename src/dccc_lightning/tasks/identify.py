@@ -28,13 +28,14 @@ from dccc_lightning.identities.suggestions import doubts, suggestions
 from dccc_lightning.metrics.cluster_margins import Margins, cluster_margins
 from dccc_lightning.metrics.identified_images import identification_scores
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
+from dccc_lightning.neighbors.turned_rows import of_rows
 from dccc_lightning.reports.cluster_table import write_cluster_table
 from dccc_lightning.reports.identity_page import identity_page
 from dccc_lightning.reports.results import versions
 from dccc_lightning.reports.review_page import MOST_IDENTITIES, review_page
 from dccc_lightning.tasks.early_checks import check_identify
 from dccc_lightning.tasks.identify_constraints import Decided, decided, named, numbered
-from dccc_lightning.tasks.identify_inputs import WORK, Images, Labelled, collect
+from dccc_lightning.tasks.identify_inputs import WORK, Images, Labelled, Rows, collect
 from dccc_lightning.tasks.identify_rule import Rule, check_cameras_known, rule_of
 
 Ints = NDArray[np.int64]
@@ -80,7 +81,7 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
         size = len(np.unique(tracklets))
         rule = rule.for_tracklets(settings, size, len(images.paths))
     _note(settings, rule, size, decisions.absent)
-    unit = checked("input", lambda: UnitEmbeddings.of(images.rows))
+    unit = checked("input", lambda: of_rows(images.rows, images.fingerprint))
     with announced("finding identities"):
         identifier = Identifier(**rule.arguments)
         labels = checked(
@@ -123,7 +124,7 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     }
     with announced("choosing questions"):
         review = _review(output, table, unit, labels, margins, decisions, cameras)
-    _write(output, table, unit, results, review, settings["folders"], decisions)
+    _write(output, table, images.rows, results, review, settings["folders"], decisions)
     CONSOLE.print(_summary(results, rule, pairs))
     return results
 
@@ -203,7 +204,7 @@ def _review(
 def _write(
     output: Path,
     table: pa.Table,
-    unit: UnitEmbeddings,
+    rows: Rows,
     results: dict[str, Any],
     review: str,
     folders: bool,
@@ -212,7 +213,7 @@ def _write(
     """Write all files, each complete or as it was, and the summary last."""
     with announced("writing the identities"):
         with replacing(output / EMBEDDINGS) as file:
-            np.save(file, unit.rows, allow_pickle=False)
+            np.save(file, UnitEmbeddings.of(rows).rows, allow_pickle=False)
         write_cluster_table(output / STEM, table)
         paths = table["path"].to_pylist()
         pairs = (row for row in decisions.rows if isinstance(row[2], int))

@@ -214,7 +214,7 @@ def _new_images(
     is_resumed = (output / WORK).exists()
     chosen = [] if is_resumed else images()
     if carried and not (is_resumed or chosen):
-        return embedder.fingerprint, [], np.empty((0, embedder.feature_dim), dtype=np.float32), None
+        return embedder.fingerprint, [], np.empty((0, embedder.row_dim), dtype=np.float32), None
     if not is_resumed:
         check(embedder.fingerprint, chosen, listed_in)
     bulk = BulkEmbedding(

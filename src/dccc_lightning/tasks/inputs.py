@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dccc_lightning.common import checks
+from dccc_lightning.common import checks, turning_ranges
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.preflight import build_dataset
@@ -32,11 +32,11 @@ def embedder_of(settings: Settings, device: str) -> "ImageEmbedder":
     """
     check_checkpoint(settings)
 
-    from dccc_lightning.inference.loading import ForeignFileError, load_embedder
+    from dccc_lightning.inference.loading import ForeignFileError
 
     path, backbone = str(settings["ckpt"]), own_backbone(settings)
     try:
-        return checked("ckpt", lambda: load_embedder(path, settings["network"], device, backbone))
+        return loaded(settings, path, device, backbone)
     except ForeignFileError:
         from dccc_lightning.config.build import build_plain
 
@@ -49,6 +49,24 @@ def embedder_of(settings: Settings, device: str) -> "ImageEmbedder":
             "task=verify"
         )
         return embedder
+
+
+def loaded(
+    settings: Settings, path: str, device: Any, backbone: "nn.Module | None"
+) -> "ImageEmbedder":
+    """Load the network of ``network`` and ``embedding`` from a checkpoint.
+
+    Raises:
+        UserError: It cannot be loaded.
+    """
+    from dccc_lightning.inference.loading import load_embedder
+
+    embedding = settings["embedding"]
+    return checked(
+        "ckpt",
+        lambda: load_embedder(path, settings["network"], device, backbone, **embedding),
+        {"embedding": embedding},
+    )
 
 
 def own_backbone(settings: Settings) -> "nn.Module | None":
@@ -71,7 +89,13 @@ def check_checkpoint(settings: Settings) -> None:
     """
     if settings["ckpt"] is None:
         raise UserError("ckpt= is needed: a checkpoint, a run folder, or bundled")
-    path = str(settings["ckpt"])
+    path, section = str(settings["ckpt"]), {"embedding": settings["embedding"]}
+    usual = (4, "mean")  # those of the checkpoint are not known yet
+    checked(
+        "embedding",
+        lambda: turning_ranges.embedding(**settings["embedding"], trained=usual),
+        section,
+    )
     checked("ckpt", lambda: checks.choice("network", settings["network"], NETWORKS))
     if path != "bundled":
         find_checkpoint(Path(path).expanduser())

@@ -27,20 +27,22 @@ def describe_network(embedder: Embedder, data: Any) -> dict[str, Any]:
 
     Args:
         embedder: Network; without ``architecture``, the description is empty.
-        data: ``ReIDDataModule`` with which it was trained, whose images had its size and filter;
-            or None.
+        data: ``ReIDDataModule`` with which it was trained, whose images had its size and filter,
+            and were embedded with its rotations; or None.
     """
     if data is None or not embedder.architecture:
         return {}
     layout = replace(embedder.layout, interpolation=data.interpolation).options()
     model = {key: value for key, value in embedder.architecture.items() if key != "layout"}
+    turns = {"rotations": data.rotations, "match": data.match}
+    fit = {} if data.fit == "stretch" else {"fit": data.fit}
     return {
         "format": 1,
         "version": __version__,
         "model": model | ({"layout": layout} if layout else {}),
-        "image": {"height": data.height, "width": data.width},
+        "image": {"height": data.height, "width": data.width} | fit,
         "dataset": data.dataset.name,
-    }
+    } | ({} if data.rotations == 1 else {"embedding": turns})
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -10,6 +10,7 @@ from dccc_lightning.data.batches import EvalBatch
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.models.batchnorm import broadcast_running_statistics
+from dccc_lightning.models.turned_images import embed_turns
 
 
 class EvaluatedModule(pl.LightningModule):
@@ -34,6 +35,11 @@ class EvaluatedModule(pl.LightningModule):
 
     retrieval: dict[str, ReIDRetrieval]
 
+    @property
+    def _aligned(self) -> bool:
+        """True if the quarter turns of images are compared aligned."""
+        return getattr(getattr(self._trainer, "datamodule", None), "match", "mean") == "aligned"
+
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """Return the embedding networks by the prefix of their metrics."""
@@ -53,7 +59,7 @@ class EvaluatedModule(pl.LightningModule):
         with explain_out_of_memory(SMALLER_EVAL_BATCH):
             for name, network in self.networks().items():
                 self.retrieval[name].update(
-                    network(batch.images),
+                    embed_turns(network, batch.images, self._aligned),
                     batch.identities,
                     batch.cameras,
                     batch.is_query,

@@ -18,10 +18,17 @@ from dccc_lightning.clustering.constraints import Constraints
 from dccc_lightning.clustering.dcps import Choice, Schedule
 from dccc_lightning.clustering.label_alarms import label_alarms, schedule_alarms
 from dccc_lightning.clustering.outliers import outliers_to_clusters
-from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabeler, PseudoLabels
+from dccc_lightning.clustering.pseudo_labels import (
+    NOT_ALIGNED,
+    ONE_EMBEDDING,
+    NoClustersError,
+    PseudoLabeler,
+    PseudoLabels,
+)
 from dccc_lightning.common import collectives
 from dccc_lightning.common.faults import LostProcessError
 from dccc_lightning.common.progress import announced
+from dccc_lightning.common.tensors import mean_of_turns
 from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
@@ -44,7 +51,8 @@ class Embedded(NamedTuple):
     """Embeddings of the training split.
 
     Attributes:
-        made: (N, D) by the network; the memory's centroids are means of these.
+        made: (N, D) by the network, of turned images their mean; the memory's centroids are means
+            of these.
         unit: Normalised embeddings, which are clustered.
         context: Keyword arguments for the labeler.
     """
@@ -113,6 +121,8 @@ class Recluster(Callback):
                 f"clustering.camera={self.labeler.camera}: no camera has two training images; "
                 "choose clustering.camera=none"
             )
+        if datamodule.match == "aligned" and self.labeler.camera in ONE_EMBEDDING:
+            raise UserError(f"clustering.camera={self.labeler.camera} {NOT_ALIGNED}")
         self._constraints = constraints_of(self.labeler.constraints, datamodule.splits.train)
         if stage == "fit" and collectives.world()[0] == 0:
             for alarm in schedule_alarms(self.schedule, trainer.max_epochs or 1):
@@ -188,14 +198,18 @@ class Recluster(Callback):
             context["constraints"] = self._constraints
         chosen = self.labeler.features
         if chosen == "average":
-            embeddings[chosen] = F.normalize(views[0] + views[1], dim=1)
-        unit = UnitEmbeddings.of(embeddings[chosen])
+            embeddings[chosen] = F.normalize(views[0] + views[1], dim=-1)
+        made = embeddings[chosen]
+        if datamodule.match == "aligned":
+            unit_of, made = UnitEmbeddings.of_turns, mean_of_turns(made)
+        else:
+            unit_of = UnitEmbeddings.of
+        unit = unit_of(embeddings[chosen])
         if self.labeler.refine > 0:
             context["views"] = [
-                unit if name == chosen else UnitEmbeddings.of(embeddings[name])
-                for name in self._networks()
+                unit if name == chosen else unit_of(embeddings[name]) for name in self._networks()
             ]
-        return Embedded(embeddings[chosen], unit, context)
+        return Embedded(made, unit, context)
 
     def _cluster(
         self,
@@ -270,7 +284,7 @@ def _sendable(found: Any) -> Any:
 
 def _require_finite(embeddings: Tensor, records: Records, epoch: int) -> None:
     """Raise an error that names the first image with a NaN or infinite embedding."""
-    bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    bad = (~embeddings.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
     if bad:
         others = f" and those of {len(bad) - 1} more of {len(records)}" if len(bad) > 1 else ""
         raise UserError(
