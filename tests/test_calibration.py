@@ -44,7 +44,8 @@ def test_pairs_are_those_of_different_cameras_and_known_labels(images):
     people = np.unique(labels, return_inverse=True)[1]
     genuine, impostor = all_pairs(labels, cameras)
     rows = np.random.default_rng(0).standard_normal((len(people), 4))
-    rows = UnitEmbeddings.of(rows, may_be_empty=True)
+    unit = UnitEmbeddings.of(rows, may_be_empty=True)
+    rows = unit.rows
     counts = cross_camera_pairs.count_pairs(people, cameras)
     assert (counts.genuine, counts.impostor) == (len(genuine), len(impostor))
     for expected, find in (
@@ -53,7 +54,7 @@ def test_pairs_are_those_of_different_cameras_and_known_labels(images):
     ):
         if not expected:
             continue
-        found = find(rows, people, cameras, counts, seed=0)
+        found = find(unit, people, cameras, counts, seed=0)
         ends = zip(found.first.tolist(), found.second.tolist(), strict=True)
         assert sorted(map(tuple, map(sorted, ends))) == expected
         scores = [rows[i] @ rows[j] for i, j in zip(found.first, found.second, strict=True)]

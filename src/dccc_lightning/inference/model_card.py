@@ -17,7 +17,7 @@ PAPER = (
 )
 
 SHOWN = (
-    "seed", "epochs", "iterations", "batch", "image", "augmentation", "teacher", "model",
+    "seed", "epochs", "iterations", "batch", "image", "embedding", "augmentation", "teacher", "model",
     "scheduler", "clustering", "memory", "loss", "optimizer",
 )  # fmt: skip
 """Sections of the settings that describe the training, without paths of the machine."""
@@ -107,10 +107,9 @@ def _usage(facts: Mapping[str, Any]) -> str:
     rows = [(f"`{name}`", f"{size / 1e6:.1f} MB") for name, size in facts["files"].items()]
     given = facts["preprocessing"]
     interpolation = given["interpolation"].upper()
-    resized = (
-        f"resize(({facts['width']}, {facts['height']}), Image.Resampling.{interpolation})"
-        ").transpose(2, 0, 1)[None]"
-    )
+    call = {"stretch": "crop.resize(", "pad": "ImageOps.pad(crop, ", "crop": "ImageOps.fit(crop, "}
+    size = f"({facts['width']}, {facts['height']}), Image.Resampling.{interpolation}"
+    resized = f"{call[given['fit']]}{size})).transpose(2, 0, 1)[None]"
     mean, std = (" ".join(f"{value:g}" for value in given[key]) for key in ("mean", "std"))
     order = ", after reversing the channels to BGR" if given["colour"] == "bgr" else ""
     bgr_cost = facts["example"]["bgr_cost"]
@@ -127,9 +126,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 crop = ImageOps.exif_transpose(Image.open("example.jpg")).convert("RGB")
-images = np.array(crop.{resized}
+images = np.array({resized}
 ```
-
+{_turns(given, facts)}
 OpenCV reads BGR: with red and blue swapped, the embedding of `example.jpg` has 1 - cosine =
 {bgr_cost:.2f} to the correct one. OpenCV's `resize` has no such
 antialiasing, so use Pillow's:
@@ -137,10 +136,10 @@ antialiasing, so use Pillow's:
 ```python
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-crop = cv2.cvtColor(cv2.imread("example.jpg"), cv2.COLOR_BGR2RGB)
-images = np.array(Image.fromarray(crop).{resized}
+crop = Image.fromarray(cv2.cvtColor(cv2.imread("example.jpg"), cv2.COLOR_BGR2RGB))
+images = np.array({resized}
 ```
 
 {runs}
@@ -151,6 +150,25 @@ rounding and differences between JPEG decoders.
 print(float(embeddings[0] @ np.load("example.npy")))
 ```
 """
+
+
+def _turns(given: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Return how the model embeds images that turn; empty for upright ones."""
+    if given["rotations"] == 1:
+        return ""
+    if given["match"] == "mean":
+        return (
+            "\nThe model turns each image by 0, 90, 180 and 270 degrees and returns the mean "
+            "embedding, so that turned images have equal embeddings.\n"
+        )
+    return (
+        "\nThe model turns each image by 0, 90, 180 and 270 degrees: a row holds the four "
+        f"embeddings of {facts['feature_dim'] // 4} numbers, each of length 1/2. The similarity of "
+        "two images is the largest of four products, over the shifts of one row:\n\n"
+        "```python\ndef similarity(a, b):\n"
+        "    return max(float(a @ np.roll(b.reshape(4, -1), r, axis=0).ravel()) for r in range(4))\n"
+        "```\n"
+    )
 
 
 def _data(origin: Origin) -> str:

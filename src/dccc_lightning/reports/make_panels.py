@@ -73,7 +73,7 @@ class Clustered:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """Embeddings of the test split, query (Q, D) and gallery (G, D), and their records.
+    """Embeddings of the test split, query (Q, D) and gallery (G, D), or turns, and their records.
 
     With ``camera_center`` they are ranked as ``evaluate_retrieval`` ranks them then; the protocol
     tells the pairs that are left out.
@@ -147,12 +147,14 @@ def _cluster_boards(found: Clustered, rows: NDArray[np.float32]) -> Boards:
 
 
 def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
-    query, gallery = (UnitEmbeddings.of(part).rows for part in (found.query, found.gallery))
+    query, gallery = map(_rows, (found.query, found.gallery))
     note = "query (blue) and the first ten of the gallery; green: the same person, red: another"
     if found.camera_center:
         together = found.query_records.cameras, found.gallery_records.cameras
-        rows_together = np.concatenate([query, gallery])
-        centered = np.asarray(center(rows_together, np.concatenate(together)))
+        both = np.concatenate([query, gallery])
+        flat = both.reshape(-1, both.shape[-1])  # the turns of an image have its camera
+        cameras = np.concatenate(together).repeat(len(flat) // len(both))
+        centered = np.asarray(center(flat, cameras)).reshape(both.shape)
         query, gallery = centered[: len(query)], centered[len(query) :]
         note += f"; {CAMERA_CENTERED}"
     rows = ranking_rows(
@@ -160,6 +162,15 @@ def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
         PROTOCOLS[found.protocol],
     )  # fmt: skip
     return {"rankings": (f"rankings of the {found.network}", note, rows)} if rows else {}
+
+
+def _rows(features: Features) -> NDArray[np.float32]:
+    """Return embeddings (N, D) of length 1, or the turns (N, R, D) of images to align."""
+    if isinstance(features, UnitEmbeddings) or features.ndim == 2:
+        return UnitEmbeddings.of(features).rows
+    turned = UnitEmbeddings.of_turns(features).turned
+    assert turned is not None
+    return turned
 
 
 def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]:

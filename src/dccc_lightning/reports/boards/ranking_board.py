@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dccc_lightning.data.records import UNKNOWN, Records
 from dccc_lightning.metrics.protocol_arrangement import known_labels
 from dccc_lightning.metrics.protocols import MARKET1501, Labels, Protocol
+from dccc_lightning.neighbors import aligned_similarity
 from dccc_lightning.reports.boards.board import BoardRow, Tile, facts
 from dccc_lightning.reports.boards.thumbnails import key
 
@@ -19,7 +20,7 @@ _CANDIDATES = 200
 
 
 class Split(NamedTuple):
-    """Unit embeddings (n, D) of images and their records."""
+    """Unit embeddings (n, D) of images, or of their turns (n, R, D), and their records."""
 
     rows: NDArray[np.float32]
     records: Records
@@ -88,7 +89,10 @@ def _rank(query: Split, gallery: Split, index: int, rules: _Rules) -> _Ranked | 
     match = (gallery.records.identities == identity) & (identity != UNKNOWN) & ~left_out
     if not match.any():
         return None
-    scores = gallery.rows @ query.rows[index]
+    if gallery.rows.ndim == 3:
+        scores = aligned_similarity(query.rows[[index]], gallery.rows)[0]
+    else:
+        scores = gallery.rows @ query.rows[index]
     scores[left_out] = -np.inf
     order = np.argsort(-scores, kind="stable")
     ranks = np.flatnonzero(match[order]) + 1
