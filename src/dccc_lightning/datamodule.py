@@ -133,14 +133,13 @@ class ReIDDataModule(pl.LightningDataModule):
         share = MEMORY_FRACTION / (total * processes)
 
         def read(records: Records, split: str) -> tuple[Records, ImageStore]:
-            fraction = share * len(records)
-            turned = self.rotations > 1 or split == "training" and self.augmentation.rotates
+            turned = self.rotations > 1 or (split == "training" and self.augmentation.rotates)
             store = ImageStore(
-                records.paths, self.height, self.width, self.cache, fraction, self.interpolation,
-                turned, self.fit,
+                records.paths, self.height, self.width, self.cache, share * len(records),
+                self.interpolation, turned, self.fit,
             )  # fmt: skip
-            skips = self.on_error == "skip"
-            return decode_readable(records, store, self.dataset.name, split, skips)
+            is_skipped = self.on_error == "skip"
+            return decode_readable(records, store, self.dataset.name, split, is_skipped)
 
         train, self._stores["train"] = read(splits.train, "training")
         query, self._stores["query"] = read(splits.query, "query")
@@ -268,8 +267,7 @@ class ReIDDataModule(pl.LightningDataModule):
     def _drawn_by(self) -> dict[str, int]:
         """Return the settings that determine the batches, by name."""
         return {
-            "seed": self.seed,
-            "batch.clusters": self.clusters, "batch.instances": self.instances,
+            "seed": self.seed, "batch.clusters": self.clusters, "batch.instances": self.instances,
             "image.height": self.height, "image.width": self.width,
             "trainer.accumulate_grad_batches": self._parts(),
         }  # fmt: skip
@@ -286,10 +284,8 @@ class ReIDDataModule(pl.LightningDataModule):
     def _warn_if_clusters_repeat(self) -> None:
         found = int(self.labels.max()) + 1 if self.labels is not None else 0
         if found < self.clusters and not self._has_warned and collectives.world()[0] == 0:
-            log.warning(
-                "%d clusters are fewer than the %d of a batch: clusters repeat within a batch",
-                found, self.clusters,
-            )  # fmt: skip
+            repeat = "%d clusters are fewer than the %d of a batch: clusters repeat within a batch"
+            log.warning(repeat, found, self.clusters)
             self._has_warned = True
 
     def _device_labels(self, device: torch.device) -> Tensor:

@@ -54,7 +54,7 @@ class Identifier:
         """Return the identities (N,), numbered by their first image; none is an outlier.
 
         With Jaccard distances, tracklets are compared by the means of their embeddings, after the
-        treatment of cameras; with cosines, the mean of all pairs is that of their means. Tracklets of
+        treatment of cameras; with cosines, the mean of all pairs is that of their means. Those of
         images that turn are compared by their means over all turns, since they turn within one.
 
         Args:

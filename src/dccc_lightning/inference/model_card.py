@@ -17,8 +17,8 @@ PAPER = (
 )
 
 SHOWN = (
-    "seed", "epochs", "iterations", "batch", "image", "embedding", "augmentation", "teacher", "model",
-    "scheduler", "clustering", "memory", "loss", "optimizer",
+    "seed", "epochs", "iterations", "batch", "image", "embedding", "augmentation", "teacher",
+    "model", "scheduler", "clustering", "memory", "loss", "optimizer",
 )  # fmt: skip
 """Sections of the settings that describe the training, without paths of the machine."""
 
@@ -166,7 +166,8 @@ def _turns(given: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         f"embeddings of {facts['feature_dim'] // 4} numbers, each of length 1/2. The similarity of "
         "two images is the largest of four products, over the shifts of one row:\n\n"
         "```python\ndef similarity(a, b):\n"
-        "    return max(float(a @ np.roll(b.reshape(4, -1), r, axis=0).ravel()) for r in range(4))\n"
+        "    turns = (np.roll(b.reshape(4, -1), r, axis=0).ravel() for r in range(4))\n"
+        "    return max(float(a @ turn) for turn in turns)\n"
         "```\n"
     )
 
