@@ -41,7 +41,7 @@ def test_label_studio_tasks_have_the_identity_as_prediction(identities, tmp_path
         [own] for own in IDS
     ]
     assert tasks[0]["data"]["image"] == "/data/local-files/?d=images/0%20%23%C3%BC.jpg"
-    assert [task["predictions"][0]["score"] for task in tasks] == [-0.2, -0.1, 0, 0.1, 0.2, 0.3]
+    assert [task["predictions"][0]["score"] for task in tasks] == [0.4, 0.45, 0.5, 0.55, 0.6, 0.65]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_wrong_table_is_one_line_and_writes_nothing(tmp_path, text, expected):
 FIFTYONE = """
 import json, sys
 from fiftyone.utils.data.importers import FiftyOneImageClassificationDatasetImporter as Importer
-with Importer(dataset_dir=sys.argv[1]) as importer:
+with Importer(dataset_dir=sys.argv[1], data_path="data.json") as importer:
     found = [(path, own.label, own.tracklet) for path, _, own in importer]
 print("found", json.dumps(found))
 """
@@ -76,8 +76,9 @@ folder = Path(sys.argv[1])
 interface = LabelInterface((folder / "config.xml").read_text())
 interface.validate()
 for task in json.loads((folder / "tasks.json").read_text()):
+    predictions = task.pop("predictions")
     assert interface.validate_task(task)
-    for prediction in task["predictions"]:
+    for prediction in predictions:
         assert not interface.validate_prediction(prediction, return_errors=True)
         prediction["result"][0]["to_name"] = "another"
         assert interface.validate_prediction(prediction, return_errors=True)

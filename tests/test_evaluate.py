@@ -104,6 +104,20 @@ class TestEvaluation:
         assert found["ca_reranked"]["mAP"] == pytest.approx(reference(splits, rerank=rerank)["mAP"])
         assert found["ca_reranked"] != found["cosine"]
 
+    @pytest.mark.parametrize(
+        ("rerank", "expected"),
+        [
+            (Rerank(k1=500), "reranking.k1 must be at most"),
+            (CameraRerank(k1_intra=500), "ca_reranking.k1_intra must be at most"),
+            (CameraRerank(1, 500), "ca_reranking.k1_inter must be at most"),
+            (CameraRerank(1, 2, 500), "ca_reranking.k2_intra must be at most"),
+            (CameraRerank(1, 2, 1, 500), "ca_reranking.k2_inter must be at most"),
+        ],
+    )
+    def test_too_few_images_are_named_before_any_is_embedded(self, splits, rerank, expected):
+        with pytest.raises(UserError, match=expected):
+            evaluate_networks([object()], splits, EvaluationOptions(rerank=rerank))
+
     def test_reranked_scores_come_beside(self, splits):
         rerank = Rerank(k1=4, k2=2)
         (found,), _ = evaluate_networks([Columns()], splits, EvaluationOptions(rerank=rerank))

@@ -118,8 +118,8 @@ def test_an_offline_run_holds_everything_that_there_is_to_see(
     assert [-1 if c == "outlier" else int(c) for c in columns["cluster"]] == panels["map"][
         "cluster"
     ]
-    assert columns["identity"] == list(map(str, panels["map"]["identity"]))
-    assert columns["camera"] == list(map(str, panels["map"]["camera"]))
+    assert columns["identity"] == panels["map"]["identity_names"]
+    assert columns["camera"] == panels["map"]["camera_names"]
     columns = table(path, last, "distances")
     assert [*columns["from"], columns["to"][-1]] == [*panels["distances"]["edges"], 1.0]
     counts = panels["distances"]["clusters"]

@@ -23,7 +23,7 @@ _ATTRIBUTES = ("name", "camera", "session", "tracklet", "frame")
 
 
 def write_fiftyone(identities: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
-    """Write labels.json of a ``FiftyOneImageClassificationDataset``; images stay where they are.
+    """Write a ``FiftyOneImageClassificationDataset``: labels.json, and data.json with the images.
 
     The label of an image is its identity. Its name, camera, session, tracklet and frame are
     attributes of the label, where they are known.
@@ -42,6 +42,7 @@ def write_fiftyone(identities: str | os.PathLike[str], folder: str | os.PathLike
     }
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
+    write_json(place / "data.json", {path: path for path in labels})
     write_json(place / "labels.json", {"classes": None, "labels": labels})
 
 
@@ -53,8 +54,8 @@ def write_label_studio(
     """Write tasks.json for the import of Label Studio, and config.xml, its labelling interface.
 
     Images are tasks served from the disk by Label Studio itself (local files). The identity is a
-    prediction that a person may change, as text; the margin is its score, so that the Data Manager
-    sorts by doubt.
+    prediction that a person may change, as text. Its score, by which the Data Manager sorts, is
+    (1 + margin) / 2, for Label Studio wants a number from 0 to 1: below 0.5 is doubtful.
 
     Args:
         identities: identities.csv or identities.parquet of ``task=identify``.
@@ -79,7 +80,7 @@ def write_label_studio(
         result = {"from_name": "identity", "to_name": "image", "type": "textarea", "value": value}
         prediction: dict[str, Any] = {"model_version": "dccc-lightning", "result": [result]}
         if row["margin"] is not None:
-            prediction["score"] = float(row["margin"])
+            prediction["score"] = round(min(max((1 + float(row["margin"])) / 2, 0), 1), 6)
         data = {"image": f"/data/local-files/?d={quote(inside)}", **_attributes(row)}
         tasks.append({"data": data, "predictions": [prediction]})
     place = Path(folder)

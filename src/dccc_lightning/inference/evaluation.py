@@ -74,6 +74,7 @@ def evaluate_networks(
     """
     rules = options.rules(splits)
     check_queries(splits, rules)
+    _check_rerank(options.rerank, len(splits.query) + len(splits.gallery), splits.name)
     read = splits
     scores: dict[int, dict[str, Scores]] = {}
     resizings = [(e.height, e.width, e.interpolation, e.rotations, e.fit) for e in embedders]
@@ -156,6 +157,31 @@ def _embed(embedder: ImageEmbedder, pixels: Tensor, flip: bool) -> Tensor:
     return embeddings
 
 
+def _check_rerank(rerank: Rerank | CameraRerank | None, images: int, dataset: str) -> None:
+    """Check that there are as many images as re-ranking needs.
+
+    Raises:
+        UserError: The message names the setting.
+    """
+    least = {"k1": 1}
+    if isinstance(rerank, CameraRerank):
+        least = {"k1_intra": 1, "k1_inter": 2, "k2_intra": 0, "k2_inter": 1}
+    for name, more in least.items():
+        if rerank is not None and getattr(rerank, name) + more > images:
+            message = (
+                f"{name} must be at most {images - more} with {images} query and gallery images, "
+                f"got {getattr(rerank, name)}"
+            )
+            raise UserError(f"{dataset}: {_placed(message, rerank)}")
+
+
+def _placed(message: str, rerank: Rerank | CameraRerank | None) -> str:
+    """Prefix a message that begins with a setting of re-ranking by the section of that."""
+    if rerank is None or message.partition(" ")[0] not in vars(rerank):
+        return message
+    return f"{'ca_reranking' if isinstance(rerank, CameraRerank) else 'reranking'}.{message}"
+
+
 def _rank(
     splits: Splits, features: Tensor, protocol: str, options: EvaluationOptions
 ) -> dict[str, Scores]:
@@ -174,6 +200,6 @@ def _rank(
                 ap="both", rerank=settings, camera_center=options.camera_center, warn=False,
             )  # fmt: skip
         except ValueError as error:
-            raise UserError(f"{splits.name}: {error}") from error
+            raise UserError(f"{splits.name}: {_placed(str(error), settings)}") from error
         scores[name] = {key: float(value) for key, value in found.items()}
     return scores

@@ -6,7 +6,7 @@ identities), ``clusters/outliers`` (if there are any), ``rankings`` (with identi
 ``thumbnails/map``, the images of the others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,16 @@ from dccc_lightning.data.records import UNKNOWN, Records
 from dccc_lightning.metrics.protocols import PROTOCOLS
 from dccc_lightning.neighbors.camera_normalization import center
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
-from dccc_lightning.reports.boards.board import THUMBNAIL_HEIGHT, BoardRow, board, facts, keys
+from dccc_lightning.reports.boards.board import (
+    NO_NAMES,
+    THUMBNAIL_HEIGHT,
+    BoardRow,
+    LabelNames,
+    board,
+    facts,
+    keys,
+    named,
+)
 from dccc_lightning.reports.boards.cluster_boards import (
     KINDS,
     ClusterFigures,
@@ -57,7 +66,7 @@ class Clustered:
         eps: Jaccard distance of the clustering.
         records: Of the N images.
         labeler: Of the clustering.
-        camera_names: Where cameras have names.
+        names: Of cameras and identities.
         epoch: From 0.
     """
 
@@ -67,7 +76,7 @@ class Clustered:
     eps: float
     records: Records
     labeler: PseudoLabeler
-    camera_names: Sequence[str] = ()
+    names: LabelNames = NO_NAMES
     epoch: int = 0
 
 
@@ -104,7 +113,7 @@ def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> li
         boards |= _cluster_boards(found, rows)
     if evaluated is not None:
         with warn_on_failure("panel rankings"):
-            boards |= _rankings(evaluated, found.camera_names)
+            boards |= _rankings(evaluated, found.names)
     with announced("reading images for the boards"):
         panels = _drawn(boards, load)
     makers: dict[str, Callable[[], list[Panel]]] = {
@@ -138,15 +147,15 @@ def _cluster_boards(found: Clustered, rows: NDArray[np.float32]) -> Boards:
     if (found.records.identities != UNKNOWN).any():
         note += "; green: the commonest identity, red: another"
     boards = {
-        f"clusters/{kind}": (title, note, cluster_rows(figures, kind, found.camera_names))
+        f"clusters/{kind}": (title, note, cluster_rows(figures, kind, found.names))
         for kind, title in KINDS.items()
     }
     note = "the figure is the cosine distance to the nearest centroid"
-    boards["clusters/outliers"] = "outliers", note, outlier_rows(figures, found.camera_names)
+    boards["clusters/outliers"] = "outliers", note, outlier_rows(figures, found.names)
     return {name: content for name, content in boards.items() if content[2]}
 
 
-def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
+def _rankings(found: Evaluated, names: LabelNames) -> Boards:
     query, gallery = map(_rows, (found.query, found.gallery))
     note = "query (blue) and the first ten of the gallery; green: the same person, red: another"
     if found.camera_center:
@@ -158,7 +167,7 @@ def _rankings(found: Evaluated, camera_names: Sequence[str]) -> Boards:
         query, gallery = centered[: len(query)], centered[len(query) :]
         note += f"; {CAMERA_CENTERED}"
     rows = ranking_rows(
-        Split(query, found.query_records), Split(gallery, found.gallery_records), camera_names,
+        Split(query, found.query_records), Split(gallery, found.gallery_records), names,
         PROTOCOLS[found.protocol],
     )  # fmt: skip
     return {"rankings": (f"rankings of the {found.network}", note, rows)} if rows else {}
@@ -181,15 +190,18 @@ def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]
     data = {
         "points": points.round(4).tolist(),
         "keys": [key("train", index) for index in indices],
-        "captions": [facts(found.records, index, found.camera_names) for index in indices],
+        "captions": [facts(found.records, index, found.names) for index in indices],
         "cluster": found.labels[chosen].tolist(),
         "images": len(rows),
     }
-    for name, values in (
-        ("identity", found.records.identities), ("camera", found.records.cameras)
-    ):  # fmt: skip
+    for name, values, names in (
+        ("identity", found.records.identities, found.names.identities),
+        ("camera", found.records.cameras, found.names.cameras),
+    ):
         if (values != UNKNOWN).any():
-            data[name] = values[chosen].tolist()
+            own = values[chosen].tolist()
+            data[name] = own
+            data[f"{name}_names"] = [named(v, names) if v != UNKNOWN else "unknown" for v in own]
     thumbnails = Thumbnails.load(data["keys"], load, MAP_HEIGHT)
     picture = to_image(map_charts(data), (5.2, 5.2 * float(np.ptp(points[:, 1])) + 0.6))
     return [

@@ -96,9 +96,10 @@ def _map(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:
         "x": [x for x, _ in data["points"]],
         "y": [y for _, y in data["points"]],
     }
-    for name, none in (("cluster", "outlier"), ("identity", "unknown"), ("camera", "unknown")):
+    columns["cluster"] = [str(value) if value >= 0 else "outlier" for value in data["cluster"]]
+    for name in ("identity", "camera"):
         if name in data:
-            columns[name] = [str(value) if value >= 0 else none for value in data[name]]
+            columns[name] = list(data[f"{name}_names"])
     return columns | {"key": list(data["keys"])}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from PIL import Image, ImageDraw
 
@@ -39,18 +39,34 @@ class BoardRow:
     tiles: tuple[Tile, ...]
 
 
-def facts(records: Records, index: int, camera_names: Sequence[str] = ()) -> str:
+class LabelNames(NamedTuple):
+    """Names of cameras and identities by number; empty where they have none."""
+
+    cameras: Sequence[str] = ()
+    identities: Sequence[str] = ()
+
+
+NO_NAMES = LabelNames()
+
+
+def facts(records: Records, index: int, names: LabelNames = NO_NAMES) -> str:
     """Return the known identity and camera of an image as lines of a caption.
 
     >>> from pathlib import Path
-    >>> facts(Records.from_rows([(Path("a.jpg"), 7, -1)]), 0)
-    'id 7'
+    >>> records = Records.from_rows([(Path("a.jpg"), 1, -1)])
+    >>> facts(records, 0), facts(records, 0, LabelNames(identities=["NA", "0007"]))
+    ('id 1', 'id 0007')
     """
     identity, camera = int(records.identities[index]), int(records.cameras[index])
-    known = [f"id {identity}"] if identity != UNKNOWN else []
+    known = [f"id {named(identity, names.identities)}"] if identity != UNKNOWN else []
     if camera != UNKNOWN:
-        known.append(f"cam {camera_names[camera] if camera_names else camera}")
+        known.append(f"cam {named(camera, names.cameras)}")
     return "\n".join(known)
+
+
+def named(number: int, names: Sequence[str]) -> str:
+    """Return the name of a number, or the number where there are no names."""
+    return names[number] if names else str(number)
 
 
 def keys(rows: Sequence[BoardRow]) -> list[str]:

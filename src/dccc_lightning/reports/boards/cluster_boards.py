@@ -1,6 +1,6 @@
 """Boards of clusters and outliers: selection, order and captions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dccc_lightning.data.records import UNKNOWN, Records
-from dccc_lightning.reports.boards.board import BoardRow, Frame, Tile, facts
+from dccc_lightning.reports.boards.board import NO_NAMES, BoardRow, Frame, LabelNames, Tile, facts
 from dccc_lightning.reports.boards.thumbnails import key
 
 CLUSTERS, IMAGES = 6, 10
@@ -83,13 +83,13 @@ class ClusterFigures:
 
 
 def cluster_rows(
-    figures: ClusterFigures, kind: str, camera_names: Sequence[str] = ()
+    figures: ClusterFigures, kind: str, names: LabelNames = NO_NAMES
 ) -> list[BoardRow]:
     """Return the rows of a board of ``KINDS``: images from the nearest to the centroid outwards."""
-    return [_cluster_row(figures, int(c), camera_names) for c in figures.order(kind)]
+    return [_cluster_row(figures, int(c), names) for c in figures.order(kind)]
 
 
-def outlier_rows(figures: ClusterFigures, camera_names: Sequence[str] = ()) -> list[BoardRow]:
+def outlier_rows(figures: ClusterFigures, names: LabelNames = NO_NAMES) -> list[BoardRow]:
     """Return the outliers nearest to the centroid of a cluster, and those farthest from all.
 
     Memory grows with neither the outliers nor the clusters.
@@ -115,13 +115,13 @@ def outlier_rows(figures: ClusterFigures, camera_names: Sequence[str] = ()) -> l
             tiles = []
             for place in chosen[first : first + IMAGES]:
                 index, distance = int(outliers[place]), 1 - cosines[place]
-                text = f"{distance:.2f}\n" + facts(figures.records, index, camera_names)
+                text = f"{distance:.2f}\n" + facts(figures.records, index, names)
                 tiles.append(Tile(key("train", index), text.strip()))
             rows.append(BoardRow(title if first == 0 else "", tuple(tiles)))
     return rows
 
 
-def _cluster_row(figures: ClusterFigures, cluster: int, camera_names: Sequence[str]) -> BoardRow:
+def _cluster_row(figures: ClusterFigures, cluster: int, names: LabelNames) -> BoardRow:
     members = np.flatnonzero(figures.labels == cluster)
     cosines = np.concatenate(
         [
@@ -137,7 +137,7 @@ def _cluster_row(figures: ClusterFigures, cluster: int, camera_names: Sequence[s
         identity, frame = figures.records.identities[index], ""
         if identity != UNKNOWN:
             frame = "right" if identity == commonest else "wrong"
-        tiles.append(_tile(figures.records, index, camera_names, frame))
+        tiles.append(_tile(figures.records, index, names, frame))
     title = f"cluster {cluster} · {len(members)} images · spread {figures.spreads[cluster]:.3f}"
     if commonest != UNKNOWN:
         known = figures.records.identities[members]
@@ -153,9 +153,9 @@ def _blocks(length: int, width: int) -> Iterator[slice]:
     return (slice(first, first + size) for first in range(0, length, size))
 
 
-def _tile(records: Records, index: int, camera_names: Sequence[str], frame: str) -> Tile:
+def _tile(records: Records, index: int, names: LabelNames, frame: str) -> Tile:
     kind: Frame = "right" if frame == "right" else "wrong" if frame == "wrong" else ""
-    return Tile(key("train", index), facts(records, index, camera_names), kind)
+    return Tile(key("train", index), facts(records, index, names), kind)
 
 
 def _commonest(

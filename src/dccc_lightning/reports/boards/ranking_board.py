@@ -1,6 +1,5 @@
 """Board of rankings: queries and their first hits, by falling average precision."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from dccc_lightning.data.records import UNKNOWN, Records
 from dccc_lightning.metrics.protocol_arrangement import known_labels
 from dccc_lightning.metrics.protocols import MARKET1501, Labels, Protocol
 from dccc_lightning.neighbors import aligned_similarity
-from dccc_lightning.reports.boards.board import BoardRow, Tile, facts
+from dccc_lightning.reports.boards.board import NO_NAMES, BoardRow, LabelNames, Tile, facts
 from dccc_lightning.reports.boards.thumbnails import key
 
 QUERIES, HITS = 8, 10
@@ -56,7 +55,7 @@ class _Ranked(NamedTuple):
 def ranking_rows(
     query: Split,
     gallery: Split,
-    camera_names: Sequence[str] = (),
+    names: LabelNames = NO_NAMES,
     protocol: Protocol = MARKET1501,
 ) -> list[BoardRow]:
     """Return rows of a query and its first hits.
@@ -67,7 +66,7 @@ def ranking_rows(
     Args:
         query: The queries.
         gallery: What is searched.
-        camera_names: Of the cameras, where they have names.
+        names: Of cameras and identities.
         protocol: Evaluation protocol.
     """
     rules = _Rules(protocol, known_labels(query.records), known_labels(gallery.records))
@@ -79,7 +78,7 @@ def ranking_rows(
     ]
     ranked.sort(key=lambda found: (-found.precision, found.query))
     places = np.unique(np.linspace(0, len(ranked) - 1, QUERIES).round().astype(int))
-    return [_row(ranked[place], query, gallery, camera_names) for place in places if ranked]
+    return [_row(ranked[place], query, gallery, names) for place in places if ranked]
 
 
 def _rank(query: Split, gallery: Split, index: int, rules: _Rules) -> _Ranked | None:
@@ -101,12 +100,12 @@ def _rank(query: Split, gallery: Split, index: int, rules: _Rules) -> _Ranked | 
     return _Ranked(index, precision, hits, scores[hits])
 
 
-def _row(found: _Ranked, query: Split, gallery: Split, camera_names: Sequence[str]) -> BoardRow:
+def _row(found: _Ranked, query: Split, gallery: Split, names: LabelNames) -> BoardRow:
     records, identity = gallery.records, query.records.identities[found.query]
-    tiles = [Tile(key("query", found.query), facts(query.records, found.query, camera_names),
+    tiles = [Tile(key("query", found.query), facts(query.records, found.query, names),
                   "query")]  # fmt: skip
     for hit, score in zip(found.hits.tolist(), found.scores.tolist(), strict=True):
-        text = f"{score:.3f}\n{facts(records, hit, camera_names)}"
+        text = f"{score:.3f}\n{facts(records, hit, names)}"
         right = records.identities[hit] == identity
         tiles.append(Tile(key("gallery", hit), text, "right" if right else "wrong"))
     return BoardRow(f"average precision {found.precision:.1%}", tuple(tiles))

@@ -17,6 +17,7 @@ from dccc_lightning.data.records import Splits
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
+from dccc_lightning.reports.boards.board import LabelNames
 from dccc_lightning.reports.boards.thumbnails import SplitImages
 from dccc_lightning.reports.make_panels import Clustered, Evaluated, make_panels
 from dccc_lightning.reports.panels import Panel, write_panels
@@ -156,7 +157,7 @@ class Panels(EpochRow):
             eps,
             splits.train,
             self._recluster.labeler,
-            splits.camera_names,
+            LabelNames(splits.camera_names, splits.identity_names),
             epoch,
         )
         evaluated = None
