@@ -13,11 +13,11 @@ from dccc_lightning.data.synthetic.camera import cameras
 from dccc_lightning.data.synthetic.wardrobe import person
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import runtimes
-from dccc_lightning.inference.checked_export import export_embedder
+from dccc_lightning.inference.checked_export import Parity, export_embedder
 from dccc_lightning.inference.exporting import require_packages
 from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.inference.precision import LIMITS
-from dccc_lightning.tasks.export import export, notes
+from dccc_lightning.tasks.export import _table, export, notes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -119,9 +119,59 @@ def test_the_task_prints_the_change_of_map_and_the_processor(tiny, tmp_path, cap
     assert {"model.onnx", "model.xml", "model.bin", "export.json"} <= names
 
 
+def test_the_limits_are_those_of_the_precisions():
+    assert LIMITS == {"f32": 1e-6, "f16": 1e-3, "int8": 0.02}
+    for precision, limit in LIMITS.items():
+        Parity(0, 0.99 * limit, 0).check("model.onnx", precision, None)
+        Parity(0, 1.01 * limit, 0).check("model.onnx", precision, 2 * limit)
+        for worst, length in ((1.01 * limit, 0), (np.nan, 0), (0, 0.011), (0, np.nan)):
+            with pytest.raises(
+                UserError, match=f"the limit of {precision} is {limit:g} "
+            ) as caught:
+                Parity(1e-9, worst, length).check("model.onnx", precision, None)
+            assert f"on average and {worst:.1e} for the worst image" in str(caught.value)
+    with pytest.raises(UserError, match="is 1e-09 "):
+        Parity(0, 1e-8, 0).check("model.onnx", "int8", 1e-9)
+
+
+def test_a_network_of_no_direction_agrees_with_nothing():
+    ours = np.eye(2, dtype=np.float32)
+    for theirs in (0 * ours, ours * np.nan):
+        with np.errstate(invalid="ignore"), pytest.raises(UserError, match="disagrees"):
+            Parity.between(ours, theirs).check("model.xml", "int8", 2.0)
+
+
+def test_the_table_has_size_agreement_change_of_map_and_times():
+    times = {"batch 1, 1 thread": 2.0, "batch 32, 2 threads": 0.5}
+    facts = {
+        "files": {"model.onnx": 2 * 10**6, "model.xml": 10**6, "model.bin": 3 * 10**6},
+        "precision": "int8", "compared": "9 images (query)", "machine": "a CPU, torch 2",
+        "parity": {n: {"mean": 0.001, "worst": 0.01} for n in ("model.onnx", "model.xml")},
+        "mAP": {"module": 0.5, "model.onnx": 0.49, "model.xml": 0.505},
+        "speed": {"torch": times, "onnxruntime": times, "OpenVINO": times},
+    }  # fmt: skip
+    table = _table(facts)
+    assert table.title == "9 images (query), int8, a CPU, torch 2"
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert rows == [
+        ("module", "", "", "", "50.0%", "2.00", "0.50"),
+        ("model.onnx", "2.0", "1.0e-03", "1.0e-02", "-1.00", "2.00", "0.50"),
+        ("model.xml", "4.0", "1.0e-03", "1.0e-02", "+0.50", "2.00", "0.50"),
+    ]
+    heads = [column.header for column in _table(facts | {"mAP": None}).columns]
+    assert heads[1:] == [
+        "MB",
+        "1 - cos, mean",
+        "worst",
+        *(f"ms an image, {size}" for size in times),
+    ]
+
+
 def test_remarks_are_those_of_the_files():
     facts = {"files": {"model.onnx": 1}, "precision": "f32", "machine": "a CPU, torch 2"}
     assert notes(facts) == []
+    (line,) = notes(facts | {"files": {"model.xml": 1, "model.bin": 1}})
+    assert line.startswith("OpenVINO computed with INFERENCE_PRECISION_HINT = f32, read back;")
     (line,) = notes(facts | {"precision": "int8"})
     assert "these figures hold for a CPU;" in line
 

@@ -181,6 +181,37 @@ def test_without_pyav_the_extra_is_named(clip, monkeypatch):
         open_frames(clip)
 
 
+def test_cameras_of_other_rates_agree_in_time_not_in_frames(clips, tmp_path):
+    """Cameras of 30 and 15 frames a second, and one that leaves out every third frame."""
+    paces = {"a": {"count": 30}, "b": {"count": 15, "rate": 15},
+             "c": {"count": 20, "pts": [n + n // 2 for n in range(20)]}}  # fmt: skip
+    times = {}
+    for name, pace in paces.items():
+        path = clips.draw(tmp_path / f"{name}.mp4", **pace)
+        tracks = boxes(*((n, str(n), LEFT) for n in range(pace["count"])))
+        rows = crop_tracks(tracks, path, tmp_path, name).table.to_pylist()
+        times[name] = {row["frame"]: row["time"] for row in rows}
+    assert {name: len(found) for name, found in times.items()} == {"a": 30, "b": 15, "c": 20}
+    for frames in ((0, 0, 0), (18, 9, 12), (24, 12, 16)):
+        moments = [times[name][frame] for name, frame in zip("abc", frames, strict=True)]
+        assert moments == pytest.approx([frames[0] / 30] * 3, abs=1e-3)
+
+
+def test_a_crop_is_the_same_whoever_decodes(clips, clip, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for frame in open_frames(clip).frames():
+        Image.fromarray(frame.pixels()).save(folder / f"{frame.number:06d}.png")
+    tracks = boxes(*((n, "1", (3.4, 5.5, 60.2, 100.9)) for n in range(30)))
+    found = [crop_tracks(tracks, video, tmp_path / name, "hall").table
+             for name, video in (("video", clip), ("pictures", folder))]  # fmt: skip
+    columns = ["path", "frame", "x1", "y1", "x2", "y2"]
+    assert found[0].select(columns).equals(found[1].select(columns))
+    for path in found[0]["path"].to_pylist():
+        pixels = [image(tmp_path / name, path) for name in ("video", "pictures")]
+        np.testing.assert_array_equal(*pixels)
+
+
 # Folders of frames
 
 
