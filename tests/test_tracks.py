@@ -350,7 +350,9 @@ def test_six_columns_are_asked_for(tmp_path):
 @pytest.mark.parametrize("nobody", ["-1", "", "nan", "NaN", "None", "-1.0"])
 def test_nobody_is_not_somebody_and_0_is(nobody, tmp_path):
     text = f"1,{nobody},10,20,10,20,0.5\n1,{nobody},30,20,10,20,0.5\n1,0,50,20,10,20,0.5\n"
-    assert [row[1] for row in rows(read_text(tmp_path, text))] == [None, None, "0"]
+    table = read_text(tmp_path, text)
+    assert [row[1] for row in rows(table)] == [None, None, "0"]
+    assert table.schema.metadata[b"reading"].decode().endswith("; 3 boxes, 2 without a track")
 
 
 @pytest.mark.parametrize(

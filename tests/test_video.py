@@ -324,6 +324,22 @@ def test_detections_of_a_program_are_tracks():
         tracks_of_detections([(0, found)])
 
 
+def test_detections_of_other_programs_keep_their_ids():
+    rows = np.array([[1, 2, 3, 4, 0, 0.5, 0, 1], [5, 6, 7, 8, 12, 0.25, 0, 0]])
+    ultralytics = SimpleNamespace(xyxy=rows[:, :4], conf=rows[:, 5], id=rows[:, 4], cls=rows[:, 6])
+    for found in (rows, ultralytics):
+        table = tracks_of_detections([(3, found)])
+        assert table["track"].to_pylist() == ["0", "12"]
+        assert table["score"].to_pylist() == [0.5, 0.25]
+        assert table["x2"].to_pylist() == [3, 7]
+    ultralytics.id = None  # before the first track
+    assert tracks_of_detections([(0, ultralytics)])["track"].to_pylist() == [None, None]
+    assert len(tracks_of_detections([(0, rows[:0])])) == 0
+    for other in (rows[:, :7], SimpleNamespace(xyxy=rows[:, :4]), None, rows[0]):
+        with pytest.raises(TypeError, match=r"tracker_id as supervision's.* got"):
+            tracks_of_detections([(0, other)])
+
+
 # The task
 
 

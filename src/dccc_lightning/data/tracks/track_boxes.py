@@ -219,6 +219,11 @@ class Boxes:
             metadata = {**metadata, "size": f"{self.size[0]} x {self.size[1]}"}
         return pa.table(columns, schema=SCHEMA.with_metadata(metadata))
 
+    @property
+    def without_track(self) -> int:
+        """Number of boxes without a track."""
+        return self._tracks.count(None)
+
     def class_counts(self) -> str:
         """Return the classes with their numbers of boxes, the most frequent ones first."""
         counts = Counter(kind for kind in self._kinds if kind)

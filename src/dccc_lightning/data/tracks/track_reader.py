@@ -141,7 +141,8 @@ def _reading(name: str, boxes: Boxes) -> str:
         *boxes.notes,
         counted(len(boxes), "box", "boxes"),
     ]
-
+    if boxes.without_track:
+        parts[-1] += f", {boxes.without_track:,} without a track"
     if counts := boxes.class_counts():
         parts.append(f"classes: {counts}")
     return "; ".join(parts)
