@@ -208,6 +208,23 @@ def test_what_the_page_says_of_sqlite_vec(place):
 
 
 @pytest.mark.slow
+def test_what_the_page_says_of_lancedbs_index(tmp_path):
+    lancedb = pytest.importorskip("lancedb")
+    gallery = gallery_of(2000)
+    export_gallery(gallery, "lancedb", tmp_path / "lance")
+    table = lancedb.connect(tmp_path / "lance").open_table("images")
+    table.create_index(metric="cosine", vector_column_name="vector")
+    distances = {}
+    for factor in (None, 20):
+        search = table.search(gallery.embeddings[5], vector_column_name="vector")
+        search = search.distance_type("cosine").nprobes(2000)
+        search = search if factor is None else search.refine_factor(factor)
+        distances[factor] = search.limit(3).to_list()[0]["_distance"]
+    assert distances[None] > 0.01  # of an image to itself
+    assert distances[20] < 1e-5
+
+
+@pytest.mark.slow
 def test_what_the_page_says_of_pgvectors_index(place_of):
     place = place_of("pgvector")
     import psycopg
