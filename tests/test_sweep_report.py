@@ -28,6 +28,7 @@ SCORES = {
 
 def write_job(folder, arguments, mAP=None, epochs=2, of=2, error=None):
     (folder / ".hydra").mkdir(parents=True)
+    (folder.parent / "multirun.yaml").touch()
     (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(arguments))
     (folder / "config.yaml").write_text(yaml.safe_dump({"epochs": of}))
     if error:

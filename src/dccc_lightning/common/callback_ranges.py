@@ -47,6 +47,11 @@ def epoch_line(remaining: bool = False) -> None:
     checks.boolean("remaining", remaining)
 
 
+def query_files(folder: object, hits: int = 10) -> None:
+    """Check ``QueryFiles``."""
+    checks.integer("hits", hits, 1)
+
+
 def loss_guard(folder: object, policy: str = "stop") -> None:
     """Check ``LossGuard``."""
     checks.choice("on_nonfinite_loss", policy, POLICIES)

@@ -19,6 +19,7 @@ Check = Callable[..., object]
 CHECKS: Mapping[str, Check] = {
     "training.callbacks.cluster_files.ClusterFiles": callback_ranges.cluster_files,
     "training.callbacks.epoch_line.EpochLine": callback_ranges.epoch_line,
+    "training.callbacks.query_files.QueryFiles": callback_ranges.query_files,
     "training.callbacks.evaluation_interval.EvaluationEvery": callback_ranges.evaluation,
     "training.callbacks.loss_guard.LossGuard": callback_ranges.loss_guard,
     "training.callbacks.epoch_panels.Panels": callback_ranges.panels,

@@ -40,6 +40,11 @@ def is_place(name: str) -> bool:
     return _is_below(name.lstrip("+~"), PLACES)
 
 
+def is_machine(name: str) -> bool:
+    """Return True if a setting is of the machine or of folders."""
+    return _is_below(name, _MACHINE)
+
+
 def differences(
     settings: Mapping[str, Any], overrides: Sequence[str]
 ) -> list[tuple[str, str, str]]:
@@ -91,7 +96,7 @@ def is_published(settings: Mapping[str, Any]) -> bool:
     return all(
         ours.get(name) == theirs.get(name)
         for name in {*ours, *theirs}
-        if _is_below(name, _METHOD) and not _is_below(name, _MACHINE)
+        if _is_below(name, _METHOD) and not is_machine(name)
     )
 
 

@@ -126,3 +126,15 @@ class IdentityRanks:
         own = self.codes.new_zeros(queries)
         own[found.rows] = self.codes[found.columns]
         return own
+
+
+def first_images(scores: Tensor, queries: Tensor, count: int) -> Tensor:
+    """Return the positions (count, V) of the highest scores; -1 where fewer are finite."""
+    count = min(count, scores.shape[1])
+    if not count:
+        return queries.new_zeros((0, len(queries)))
+    values, found = scores[queries].topk(count, dim=1)
+    # topk leaves the order of equal scores open
+    found, by_index = found.sort(dim=1)
+    values, by_score = values.gather(1, by_index).sort(dim=1, descending=True, stable=True)
+    return found.gather(1, by_score).masked_fill(values == -torch.inf, UNKNOWN).T

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dccc_lightning.common import checks, progress
 from dccc_lightning.common.tensors import as_tensor
-from dccc_lightning.metrics.gallery_matches import Gallery, IdentityRanks, Matches
+from dccc_lightning.metrics.gallery_matches import Gallery, IdentityRanks, Matches, first_images
 from dccc_lightning.metrics.protocols import MARKET1501, Protocol
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank, reranked_distances
 from dccc_lightning.neighbors.camera_normalization import any_camera_repeats, center, check_cameras
@@ -52,6 +52,7 @@ class Measures:
         oxford: (V,) average precision by trapezoids.
         inverse_penalty: (V,) share of matches among the images up to the last match.
         first: (V,) rank from 1, or (draws, V).
+        hits: (H, V) positions of the first gallery images; -1 where fewer count.
     """
 
     queries: Tensor
@@ -59,6 +60,7 @@ class Measures:
     oxford: Tensor
     inverse_penalty: Tensor
     first: Tensor
+    hits: Tensor
 
 
 def evaluate_retrieval(
@@ -142,6 +144,7 @@ def measure(
     block: int = 128,
     rerank: Rerank | CameraRerank | None = None,
     camera_center: bool = False,
+    hits: int = 0,
 ) -> Measures:
     """Rank the gallery for each query by the rules of a protocol.
 
@@ -152,6 +155,7 @@ def measure(
         block: Queries per block; memory grows with block x G.
         rerank: As in ``evaluate_retrieval``.
         camera_center: As in ``evaluate_retrieval``.
+        hits: Number of the first gallery images to return for each query.
 
     Raises:
         ValueError: As ``evaluate_retrieval``.
@@ -180,7 +184,7 @@ def measure(
             queries, *measures, first = _measures(found.ranks, found.rows)
             if groups is not None and len(queries):
                 first = _identity_first(groups, protocol, scores, queries, found)
-            parts.append((queries + start, *measures, first))
+            parts.append((queries + start, *measures, first, first_images(scores, queries, hits)))
             start += len(scores)
             phase.advance(len(scores))
     if not any(len(part[0]) for part in parts):

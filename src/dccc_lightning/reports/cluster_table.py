@@ -30,13 +30,6 @@ def cluster_table(splits: Splits, labels: NDArray[np.int64], margins: Margins) -
     """
     records = splits.train
 
-    def named(values: NDArray[np.int64], names: Sequence[str]) -> pa.Array:
-        shown = [
-            None if value == UNKNOWN else names[value] if names else str(value)
-            for value in values.tolist()
-        ]
-        return pa.array(shown, pa.string())
-
     def distances(values: NDArray[np.float64]) -> pa.Array:
         return pa.array(values.astype(np.float32), from_pandas=True)  # NaN is null
 
@@ -57,6 +50,15 @@ def cluster_table(splits: Splits, labels: NDArray[np.int64], margins: Margins) -
             "margin": distances(margins.margin),
         }
     )
+
+
+def named(values: NDArray[np.int64], names: Sequence[str]) -> pa.Array:
+    """Return labels (N,) as text: names, or numbers where there are none; null if unknown."""
+    shown = [
+        None if value == UNKNOWN else names[value] if names else str(value)
+        for value in values.tolist()
+    ]
+    return pa.array(shown, pa.string())
 
 
 def read_cluster_table(stem: Path) -> pa.Table | None:

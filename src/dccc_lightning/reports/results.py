@@ -1,6 +1,7 @@
 """results.json: what a run achieved, derived from its metrics table."""
 
 import platform
+import resource
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -84,9 +85,9 @@ def summarize_run(
     Returns:
         ``initial`` (before training), ``student`` and ``teacher`` (of the last epoch; the teacher
         is None where the loss needs none), ``best`` (the better of the two over all epochs),
-        ``clusters`` and ``eps`` by epoch, seed, seconds, versions, and if there are scores the
-        ``protocol``; with ``published``, that row and the distance of the better network of the
-        last epoch from it.
+        ``clusters`` and ``eps`` by epoch, seed, seconds, peak memory, versions, and if there are
+        scores the ``protocol``; with ``published``, that row and the distance of the better
+        network of the last epoch from it.
     """
     trained = [row for row in rows if row["epoch"] >= 0]
     evaluated = [row for row in trained if "val/mAP" in row]
@@ -102,6 +103,7 @@ def summarize_run(
         "epochs": len(trained),
         "seconds": round(seconds, 1),
         "seed": seed,
+        "peak_memory_mib": peak_memory(),
         "versions": versions(),
     }
     if evaluated or results["initial"]:
@@ -124,6 +126,16 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning")},
     }
+
+
+def peak_memory() -> dict[str, int]:
+    """Return the peak memory of this process in MiB, and of its GPU where it has used one."""
+    import torch  # noqa: PLC0415  (reports are read without it)
+
+    peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}  # in KiB
+    if torch.cuda.is_available():
+        peaks["gpu"] = torch.cuda.max_memory_allocated() >> 20
+    return peaks
 
 
 def _scores(row: Row, prefix: str) -> dict[str, float] | None:

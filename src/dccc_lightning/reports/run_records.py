@@ -14,10 +14,9 @@ import yaml
 from dccc_lightning.common import lock
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.reports.metrics_table import Row, read_rows
-from dccc_lightning.reports.sweep_jobs import last_error, measures_of
+from dccc_lightning.reports.sweep_jobs import SWEEP_FILE, last_error, measures_of
 
 MARKER = ".hydra"
-SWEEP_FILE = "multirun.yaml"
 STATES = ("running", "finished", "stopped", "failed", "unreadable")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

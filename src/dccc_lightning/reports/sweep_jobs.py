@@ -22,6 +22,9 @@ MEASURES = {
 }
 """Name and format of each measure of a finished job; scores in per cent."""
 
+SWEEP_FILE = "multirun.yaml"
+"""File in the folder of a sweep, written by Hydra."""
+
 _NOT_COMPARED = (
     "hydra.", "callbacks.pruning.", "sweep", "output", "resume", "ckpt_path", "checkpoint.",
 )  # fmt: skip

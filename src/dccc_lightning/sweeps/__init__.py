@@ -8,6 +8,7 @@ import yaml
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
+from dccc_lightning.reports.sweep_jobs import SWEEP_FILE
 from dccc_lightning.sweeps.local_launcher import LocalLauncher
 from dccc_lightning.sweeps.optuna_sweeper import OptunaSweeper
 from dccc_lightning.sweeps.serial_launcher import SerialLauncher
@@ -18,9 +19,6 @@ __all__ = [
     "SWEEP_FILE", "LocalLauncher", "OptunaSweeper", "SerialLauncher", "SlurmLauncher",
     "continues", "register",
 ]  # fmt: skip
-
-SWEEP_FILE = "multirun.yaml"
-"""Configuration of a sweep in its folder, written by Hydra."""
 
 
 def register() -> None:

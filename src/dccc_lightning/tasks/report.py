@@ -7,12 +7,13 @@ from rich.table import Table
 
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.files import write_atomically, write_json
+from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.figures.sweep_plots import CURVES_FILE, captions, curves, heat_maps
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import noted
-from dccc_lightning.reports.sweep_jobs import SweepJob, read_jobs
+from dccc_lightning.reports.sweep_jobs import SWEEP_FILE, SweepJob, read_jobs
 from dccc_lightning.reports.sweep_page import sweep_page
 from dccc_lightning.reports.sweep_table import SweepTable, excuses, jobs_to_csv, tabulate, to_csv
 from dccc_lightning.reports.sweep_table import to_markdown as table_to_markdown
@@ -38,6 +39,12 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     if settings["sweep_folder"] is None:
         raise UserError("sweep_folder=FOLDER is needed: the folder of a sweep, hydra.sweep.dir")
     folder = Path(str(settings["sweep_folder"])).expanduser()
+    is_run = (folder / ".hydra").exists()
+    if not (folder / SWEEP_FILE).exists() and (is_run or any(folder.glob("*/.hydra"))):
+        raise UserError(
+            f"sweep_folder={folder}: no sweep (-m) but single runs; task=compare runs=[A,B] "
+            f"compares runs, and task=runs {path_argument('folder', folder)} lists them"
+        )
     jobs = read_jobs(folder)
     table = tabulate(jobs)
     notes = {job.note for job in jobs if job.measures}  # if they differ, the table has a column

@@ -37,18 +37,50 @@ def training_curves(rows: Sequence[Row]) -> list[Chart]:
     """
     charts = []
     for title, columns, factor in _CURVES:
-        series = {
-            name: [
-                (row["epoch"] + 1, factor * row[key])
-                for row in rows
-                if math.isfinite(row.get(key, math.nan))
-            ]
-            for key, name in columns.items()
-        }
+        series = {name: _points(rows, key, factor) for key, name in columns.items()}
         series = {name: points for name, points in series.items() if points}
         if series:
             charts.append(_lines(title, series, "epochs trained"))
     return charts
+
+
+COMPARED = {
+    "mAP on the test split, %, of the better network": ("val_best/mAP", 100),
+    "Loss": ("train/loss", 1),
+    "eps (DCPS)": ("cluster/eps", 1),
+    "Clusters": ("cluster/num_clusters", 1),
+    "Outliers, % of images": ("cluster/outlier_ratio", 100),
+    "ARI of the labels": ("cluster/ari", 1),
+    "Silhouette, outliers as 0": ("cluster/overall_silhouette", 1),
+    "Churn, % of images in another cluster": ("cluster/churn", 100),
+}
+"""Column of metrics.csv and factor of each chart of several runs, by its title."""
+
+
+def compared_curves(runs: Mapping[str, Sequence[Row]], of_one_test: bool = True) -> list[Chart]:
+    """Return a chart of each figure with a line for each run.
+
+    Args:
+        runs: Rows of metrics.csv by the name of the run.
+        of_one_test: Whether all have the same test; mAP is left out otherwise.
+    """
+    charts = []
+    for title, (key, factor) in COMPARED.items():
+        if key == "val_best/mAP" and not of_one_test:
+            continue
+        series = {name: _points(rows, key, factor) for name, rows in runs.items()}
+        series = {name: points for name, points in series.items() if points}
+        if series:
+            charts.append(_lines(title, series, "epochs trained"))
+    return charts
+
+
+def _points(rows: Sequence[Row], key: str, factor: float) -> list[tuple[float, float]]:
+    return [
+        (row["epoch"] + 1, factor * row[key])
+        for row in rows
+        if math.isfinite(row.get(key, math.nan))
+    ]
 
 
 def eps_choices(choices: Sequence[Mapping[str, Any]]) -> list[Chart]:

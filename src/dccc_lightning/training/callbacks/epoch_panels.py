@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
@@ -23,10 +22,8 @@ from dccc_lightning.reports.make_panels import Clustered, Evaluated, make_panels
 from dccc_lightning.reports.panels import Panel, write_panels
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
+from dccc_lightning.training.callbacks.query_files import NETWORKS, evaluated_rows
 from dccc_lightning.training.callbacks.recluster import Recluster
-
-_NETWORKS = {"val_teacher": "teacher", "val": "student"}
-"""Networks whose rankings are shown, in order of preference."""
 
 
 class Panels(EpochRow):
@@ -84,16 +81,13 @@ class Panels(EpochRow):
             return
         assert isinstance(pl_module, DCCCModule)
         splits: Splits = vars(trainer)["datamodule"].splits
-        prefix = next(name for name in _NETWORKS if name in pl_module.retrieval)
-        metric = pl_module.retrieval[prefix]
+        prefix = next(name for name in NETWORKS if name in pl_module.retrieval)
         with _warn_on_failure_if_alone():
-            # Each process has its shard, in order.
-            rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)
-            query = collectives.gather_shards(rows[is_query], len(splits.query)).cpu()
-            gallery = collectives.gather_shards(rows[~is_query], len(splits.gallery)).cpu()
-            if (len(query), len(gallery)) == (len(splits.query), len(splits.gallery)):
+            rows = evaluated_rows(pl_module.retrieval[prefix], splits)
+            if rows is not None:
+                query, gallery = (part.cpu() for part in rows)
                 self._evaluation = (
-                    query, gallery, _NETWORKS[prefix], pl_module.camera_center, pl_module.protocol
+                    query, gallery, NETWORKS[prefix], pl_module.camera_center, pl_module.protocol
                 )  # fmt: skip
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:

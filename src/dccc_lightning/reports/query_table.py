@@ -1,0 +1,74 @@
+"""queries.parquet: average precision and first hits of every query of a run."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from dccc_lightning.common.files import write_atomically
+from dccc_lightning.data.records import Splits
+from dccc_lightning.metrics.query_rankings import QueryRankings
+from dccc_lightning.reports.cluster_table import named
+
+FILE = "queries.parquet"
+
+
+def query_table(splits: Splits, rankings: QueryRankings, network: str) -> pa.Table:
+    """Lay out the rankings of the queries, a row each in the order of the test split.
+
+    Columns: path, identity, camera (name or number, null if unknown), precision (average
+    precision, 0 to 1), hits (paths of the first gallery images), scores (their cosines) and right
+    (true where the identity is the query's). The metadata name the network.
+
+    Args:
+        splits: Of the dataset.
+        rankings: Of its queries.
+        network: ``student`` or ``teacher``.
+    """
+    paths = [str(path) for part in (splits.query, splits.gallery) for path in part.paths]
+    identities = np.concatenate([splits.query.identities, splits.gallery.identities])
+    cameras = np.concatenate([splits.query.cameras, splits.gallery.cameras])[rankings.queries]
+    own = identities[rankings.queries]
+    rows = [
+        (hits[hits >= 0].tolist(), scores[hits >= 0].tolist())
+        for hits, scores in zip(rankings.hits, rankings.scores, strict=True)
+    ]
+    table = pa.table(
+        {
+            "path": [paths[place] for place in rankings.queries],
+            "identity": pa.array([str(value) for value in own.tolist()]),
+            "camera": named(cameras, splits.camera_names),
+            "precision": pa.array(rankings.precision),
+            "hits": pa.array([[paths[p] for p in hits] for hits, _ in rows], pa.list_(pa.string())),
+            "scores": pa.array([scores for _, scores in rows], pa.list_(pa.float32())),
+            "right": pa.array(
+                [
+                    [bool(identities[p] == identity) for p in hits]
+                    for (hits, _), identity in zip(rows, own, strict=True)
+                ],
+                pa.list_(pa.bool_()),
+            ),
+        }
+    )
+    return table.replace_schema_metadata({"network": network})
+
+
+def write_query_table(folder: Path, table: pa.Table) -> None:
+    """Write queries.parquet, complete or as it was.
+
+    Raises:
+        UnwritableFileError: The disk is full or the folder is read-only.
+    """
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink)
+    write_atomically(folder / FILE, sink.getvalue().to_pybytes())
+
+
+def read_query_table(folder: Path) -> pa.Table | None:
+    """Read the queries of a run; None if it has no such file."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
+    return pyarrow.parquet.ParquetFile(path).read(use_threads=False)
