@@ -14,6 +14,7 @@ from browser import CHROMIUM, chromium
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.query_rankings import query_rankings
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
+from dccc_lightning.neighbors import aligned_similarity
 from dccc_lightning.reports.cluster_table import write_cluster_table
 from dccc_lightning.reports.compared_runs import (
     agreement,
@@ -81,6 +82,16 @@ def test_rankings_of_all_queries_agree_with_the_scores():
         order = places[np.argsort(-(unit[places] @ unit[query]), kind="stable")]
         assert hits.tolist() == order[:4].tolist()
         assert scores == pytest.approx(unit[hits] @ unit[query], abs=1e-5)
+
+
+def test_rankings_of_images_that_turn_have_the_cosine_of_the_best_turn():
+    features = torch.from_numpy(np.random.default_rng(5).normal(size=(12, 4, 6)))
+    labels = {"identity": np.arange(12) % 3, "camera": np.full(12, -1)}
+    found = query_rankings("market1501", features, labels, 3, hits=2)
+    unit = torch.nn.functional.normalize(features, dim=-1)
+    expected = aligned_similarity(unit[:3], unit[3:]).topk(2)
+    assert found.hits.tolist() == (expected.indices + 3).tolist()
+    assert found.scores == pytest.approx(expected.values.numpy(), abs=1e-5)
 
 
 def test_rankings_of_each_image_against_all_others():

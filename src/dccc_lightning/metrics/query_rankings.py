@@ -44,7 +44,8 @@ def query_rankings(
 
     Args:
         protocol: One of ``PROTOCOLS``.
-        features: (N, D) of the query images followed by the gallery images, normalised inside.
+        features: (N, D) of the query images followed by the gallery images, or (N, R, D) of
+            their turns; normalised inside.
         labels: (N,) by name, as ``split_labels`` returns them.
         queries: Number of query images.
         hits: Gallery images to return for each query.
@@ -78,7 +79,13 @@ def query_rankings(
     found = measure(gallery if same else query, gallery, rules, 128, None, camera_center, hits)
     first = found.hits.T
     ours = (gallery if same else query).features[found.queries]
-    scores = torch.einsum("vd,vhd->vh", ours, gallery.features[first.clamp(min=0)])
+    theirs = gallery.features[first.clamp(min=0)]
+    if ours.ndim == 2:
+        ours, theirs = ours[:, None], theirs[:, :, None]
+    scores = torch.stack([  # the best of all turns
+        torch.einsum("vrd,vhrd->vh", ours, theirs.roll(turn, dims=2)) / ours.shape[1]
+        for turn in range(ours.shape[1])
+    ]).amax(dim=0)  # fmt: skip
     places = first.cpu().numpy()
     return QueryRankings(
         asked[found.queries.cpu().numpy()],
