@@ -401,6 +401,22 @@ def test_neighbourhoods_are_counted_in_tracklets(ask, tmp_path):
         assert (own["k1"], own["k2"]) == wanted
 
 
+def test_names_decided_stay_text(ask, tmp_path):
+    embedded(tmp_path / "e", range(6))
+    names = ["0007", "NA", "1e5", "true", "1_000", " 7"]
+    rows = "".join(f'/images/p{p:02d}_0_0.jpg,name,"{name}"\n' for p, name in enumerate(names))
+    (tmp_path / "d.csv").write_text("first,decision,second\n" + rows)
+    found = ask("input=e", "decisions=d.csv", "k1=5", output="one")
+    expected = dict(zip(by_path(found), [n for n in names for _ in range(6)], strict=True))
+    for again in ("one", "one/identities.csv", "one/identities.parquet"):
+        source = "" if again == "one" else "input=e"
+        later = ask(*filter(None, (f"known={again}", source, "k1=5")), output="two")
+        assert dict(zip(by_path(later), later["table"]["name"], strict=True)) == expected
+    page = Path("one/review.html").read_text().split('id="review-data">')[1]
+    earlier = [row["row"] for row in json.loads(page.split("</script>")[0])["earlier"]]
+    assert [row[2] for row in earlier] == names
+
+
 def pairs_in(folder):
     rows = Path(folder, "decisions.csv").read_text().splitlines()[1:]
     return sorted(

@@ -19,7 +19,7 @@ from dccc_lightning.metrics.cluster_margins import cluster_margins
 from dccc_lightning.reports.cluster_table import write_cluster_table
 from dccc_lightning.reports.identity_page import identity_page
 
-HARD = ["0007", "NA", "1e5", "null", "-1", "a,b", 'say "x"', "Zoë", "true", "007.0"]
+HARD = ["0007", "NA", "1e5", "null", "-1", "a,b", 'say "x"', "Zoë", "true", "007.0", "1_000", " 7"]
 """Ids that readers of tables take for something else."""
 
 
@@ -116,6 +116,11 @@ TABLES = {
     "empty": ('path,camera\n"",1\n', "row 1: an empty path"),
     "ragged": ("path,camera\na.jpg\n", "cannot be read as a table"),
     "frame": ("path,frame\na.jpg,1.5\n", "row 1: frame '1.5' is no number from 0"),
+    "time without a zone": (
+        "path,frame\na.jpg,2026-10-25 02:30:00\n",
+        "'2026-10-25 02:30:00' is no number from 0; for times, give seconds since one moment",
+    ),
+    "time with a zone": ("path,frame\na.jpg,2026-10-25T02:30:00Z\n", "seconds since one moment"),
     "two boxes of one track in a frame": (
         "path,camera,tracklet,frame\na.jpg,1,7,5\nb.jpg,2,7,5\nc.jpg,1,7,05\n",
         "row 3: frame 05 of tracklet 7 repeats row 1",

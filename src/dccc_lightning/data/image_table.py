@@ -130,7 +130,10 @@ def _check_frames(table: ImageTable) -> None:
     frames, *keys = map(table.column, ("frame", "camera", "session", "tracklet"))
     for number, (frame, *key) in enumerate(zip(frames, *keys, strict=True), 1):
         if frame is not None and not (frame.isascii() and frame.isdigit() and len(frame) <= 18):
-            raise UserError(f"{table.file}, row {number}: frame {frame!r} is no number from 0")
+            raise UserError(
+                f"{table.file}, row {number}: frame {frame!r} is no number from 0; for times, give "
+                "seconds since one moment in all cameras"
+            )
         if frame is None or key[-1] is None:
             continue
         first = seen.setdefault((str(int(frame)), *key), number)

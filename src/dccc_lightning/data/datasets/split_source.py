@@ -151,7 +151,7 @@ class SplitSource:
             return images
         for file in self.lists:
             images += self._of_list(place, home, home / file, kept, others)
-        return images if self.tracklets else sorted(images, key=lambda i: i.path.split("/"))
+        return sorted(images, key=lambda image: image.path.split("/"))
 
     def _of_list(
         self,
