@@ -442,6 +442,12 @@ def test_decisions_hold_in_later_commands_until_they_are_dropped(ask, tmp_path):
     assert len(pairs_in("one")) == 3
     again = by_path(ask("known=two/identities.csv", "input=e", "k1=5", output="again"))
     assert again == decided
+    # A table elsewhere has nothing to do with a decisions.csv that lies beside it.
+    Path("mine").mkdir()
+    for name in ("identities.csv", "decisions.csv"):
+        Path("mine", name).write_bytes(Path("two", name).read_bytes())
+    ask("known=mine/identities.csv", "input=e", "k1=5", output="mine_out")
+    assert not Path("mine_out/decisions.csv").exists()
 
     # A new decision about the same two images replaces the kept one; one that follows from others
     # contradicts them.

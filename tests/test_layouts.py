@@ -620,6 +620,16 @@ def test_mars_has_junk_distractors_and_queries_in_the_gallery(tmp_path):
     assert column(splits, "train", "tracklet") == [f"bbox_train_{n}" for n in (1, 1, 2)]
 
 
+def test_the_order_of_a_list_with_tracklets_is_without_influence(tmp_path):
+    first = read(tmp_path, "mars")
+    file = first.root / "info/train_name.txt"
+    one, other, *rest = file.read_text().splitlines()  # of one tracklet
+    file.write_text("\n".join([other, one, *rest]) + "\n")
+    second = known("mars", first.root).splits()
+    assert one != other
+    assert names(first, "train") == names(second, "train") == sorted(names(first, "train"))
+
+
 @pytest.mark.parametrize("numbers", [[[0, 1, 1, 1]], [[1, 4, 1, 1]], [[1]]])
 def test_tracklets_that_do_not_fit_their_names_are_refused(tmp_path, numbers):
     home = read(tmp_path, "mars").root

@@ -46,6 +46,15 @@ class Known:
     fingerprint: str = ""
 
     @property
+    def folder(self) -> Path | None:
+        """Output folder that these come from; None for a table that lies in none."""
+        if self.source.is_dir():
+            return self.source
+        place = self.source.parent
+        is_ours = self.source.stem == STEM and (place / f"{STEM}.json").is_file()
+        return place if is_ours else None
+
+    @property
     def identities(self) -> list[str | None]:
         """Id of each image."""
         return self.images.column("identity")

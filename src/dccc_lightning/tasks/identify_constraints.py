@@ -68,9 +68,9 @@ def decided(settings: Settings, known: Known | None, images: Labelled) -> Decide
     tracklets = np.arange(n)
     tracklets[same.second] = same.first
     kept: list[DecisionRow] = []
-    if known is not None and settings["keep_decisions"]:
+    if known is not None and known.folder is not None and settings["keep_decisions"]:
         removed = set(known.images.paths) - set(images.paths)
-        kept = kept_rows(known.source if known.source.is_dir() else known.source.parent, removed)
+        kept = kept_rows(known.folder, removed)
     given = [] if settings["decisions"] is None else read_rows(path_of(settings, "decisions"))
     decisions = decisions_of(joined(kept, given), images.paths)
     rows: list[tuple[int, str, int | str]] = [
