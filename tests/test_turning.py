@@ -13,16 +13,19 @@ from torch.nn import functional as F
 from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.common import turning_ranges
+from dccc_lightning.data.audit.limited_test import limited
 from dccc_lightning.data.augmentation import BatchAugmentation, normalize
 from dccc_lightning.data.decoding import resize_image
 from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.image_datasets import OrderedImages
+from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.calibration import calibrate
 from dccc_lightning.gallery.cross_camera_pairs import _scores
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.identities.identification import Identifier
 from dccc_lightning.inference.loading import load_embedder
+from dccc_lightning.inference.orientation import OFTEN, Orientation
 from dccc_lightning.metrics.protocol_scores import evaluate_protocol
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank, reranked_distances
@@ -209,6 +212,58 @@ def test_rotation_needs_the_turns():
     for word in ("45", 45, True, None):
         with pytest.raises(ValueError, match="rotate must be"):
             BatchAugmentation(6, 4, rotate=word)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_images_that_turn_are_told(share):
+    rows = turned(8, dim=64)[torch.arange(200) % 8] + 0.3 * turned(200, dim=64, seed=1)
+    for image in range(200):
+        if image / 200 < share:
+            rows[image] = rows[image].roll(image // 8 % 4, 0)
+    found = Orientation.of(F.normalize(rows, dim=2))
+    assert (found.turned > 0.3) == (share == 1)
+    assert found.own < found.nearest
+    word = "overhead" if found.turned >= OFTEN else "upright"
+    assert found.sentence.endswith(f"subject={word}")
+
+
+# Test splits
+
+
+class Listed:
+    name = "cows"
+
+    def __init__(self, folder):
+        rows = [(folder / f"{n}.png", n % 2 if n < 20 else -1, -1) for n in range(26)]
+        train = Records.from_rows(rows[:3])
+        self.made = Splits("cows", folder, train, Records.from_rows(rows[:2]),
+                           Records.from_rows(rows[2:]))  # fmt: skip
+
+    def splits(self):
+        return self.made
+
+
+def test_images_of_a_test_identity_are_limited(tmp_path):
+    given = Listed(tmp_path)
+    assert limited(given, None, False) is given
+    found = limited(given, 4, False).splits()
+    assert found.train is given.made.train
+    assert found.query is given.made.query
+    named = [int(path.stem) for path in found.gallery.paths]
+    assert named == [2, 3, 10, 11, 18, 19, *range(20, 26)]  # unknown identities stay
+    one = limited(given, 1, False).splits()
+    assert [n for n in (int(path.stem) for path in one.gallery.paths) if n < 20] == [2, 3]
+
+
+def test_near_duplicates_of_an_identity_are_left_out(tmp_path):
+    given = Listed(tmp_path)
+    for n in range(26):
+        scene = picture(24, 24, n % 6).resize((96, 96))
+        scene.putpixel((n, 0), (255, 0, 0))
+        scene.save(tmp_path / f"{n}.png")
+    found = limited(given, None, True).splits()
+    named = [int(path.stem) for path in (*found.query.paths, *found.gallery.paths)]
+    assert named == [*range(6), *range(20, 26)]
 
 
 # Embeddings

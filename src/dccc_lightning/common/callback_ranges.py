@@ -24,8 +24,16 @@ def evaluation(epochs: int, camera_center: bool = False, protocol: str = "auto")
     evaluated(camera_center, protocol)
 
 
-def evaluated(camera_center: bool = False, protocol: str = "auto") -> None:
+def evaluated(
+    camera_center: bool = False,
+    protocol: str = "auto",
+    most_per_identity: int | None = None,
+    drop_duplicates: bool = False,
+) -> None:
     """Check the settings of ``evaluate``."""
+    if most_per_identity is not None:
+        checks.integer("evaluate.most_per_identity", most_per_identity, 2)
+    checks.boolean("evaluate.drop_duplicates", drop_duplicates)
     checks.boolean("evaluate.camera_center", camera_center)
     checks.choice("evaluate.protocol", protocol, ("auto", *PROTOCOLS))
 

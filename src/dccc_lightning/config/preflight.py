@@ -8,6 +8,7 @@ from dccc_lightning.common import callback_ranges, ranges, turning_ranges
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.named_datasets import dataset_settings
 from dccc_lightning.config.trainer_checks import check_trainer
+from dccc_lightning.data.audit.limited_test import limited
 from dccc_lightning.data.datasets.several import SeveralDatasets
 from dccc_lightning.data.records import ReIDDataset
 from dccc_lightning.data.synthetic.drawn_dataset import DrawnDataset
@@ -142,7 +143,7 @@ def check_dataset(dataset: ReIDDataset) -> None:
     Raises:
         UserError: The dataset is missing or has another layout.
     """
-    if not isinstance(dataset, DrawnDataset):
+    if not isinstance(getattr(dataset, "dataset", dataset), DrawnDataset):
         dataset.splits()
 
 
@@ -153,6 +154,14 @@ def build_dataset(settings: Settings) -> ReIDDataset:
         return _several(own)
     dataset: ReIDDataset = construct("dataset", own)
     return dataset
+
+
+def build_tested(settings: Settings) -> ReIDDataset:
+    """Build the dataset of a training, with the test images that ``evaluate`` leaves."""
+    own = settings["evaluate"]
+    checked("settings", lambda: callback_ranges.evaluated(**own))
+    dataset = build_dataset(settings["dataset"])
+    return limited(dataset, own["most_per_identity"], own["drop_duplicates"])
 
 
 def _several(settings: Settings) -> ReIDDataset:

@@ -36,12 +36,16 @@ class EvaluationOptions:
         flip: Average the embeddings of an image and its mirror image.
         rerank: Also rank by k-reciprocal re-ranking; None for cosine only.
         camera_center: Centre the embeddings by camera, see ``evaluate_retrieval``.
+        most_per_identity: Limit of the images of a test identity, see ``LimitedTest``.
+        drop_duplicates: Leave out near-duplicates of an identity, see there.
     """
 
     protocol: str = "auto"
     flip: bool = False
     rerank: Rerank | CameraRerank | None = None
     camera_center: bool = False
+    most_per_identity: int | None = None
+    drop_duplicates: bool = False
 
     def rules(self, splits: Splits) -> Protocol:
         """Return the protocol of a dataset."""

@@ -75,6 +75,9 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
     }
     if not options.camera_center:  # omit the default
         del results["options"]["camera_center"], results["note"]
+    for name in ("most_per_identity", "drop_duplicates"):
+        if not results["options"][name]:
+            del results["options"][name]
     protocols = {name: facts["protocol"] for name, facts in described.items()}
     matrix = ScoreMatrix(scores, results.get("note", ""), protocols)
     write_json(output / "results.json", results)

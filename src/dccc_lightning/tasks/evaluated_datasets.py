@@ -2,7 +2,7 @@
 
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.named_datasets import dataset_settings
-from dccc_lightning.config.preflight import build_dataset
+from dccc_lightning.config.preflight import build_tested
 from dccc_lightning.data.records import ReIDDataset
 from dccc_lightning.errors import UserError
 from dccc_lightning.tasks.inputs import skips_unreadable
@@ -25,5 +25,5 @@ def chosen_datasets(settings: Settings) -> dict[str, tuple[ReIDDataset, bool]]:
                 f"datasets: two are named {node['name']}; rename one, such as "
                 f"{{dataset:{node['name']},name:other}}"
             )
-        datasets[node["name"]] = build_dataset(node), skips
+        datasets[node["name"]] = build_tested({**settings, "dataset": node}), skips
     return datasets

@@ -43,6 +43,7 @@ def check_preprocessing(settings: Settings, splits: Splits) -> dict[str, Any]:
     size = batch_size_of(settings)
     embedder = embedder_of(settings, "cpu")
 
+    from dccc_lightning.inference.orientation import Orientation
     from dccc_lightning.inference.preprocessing_variants import compare_preprocessings
 
     records = chosen_images(splits)
@@ -50,11 +51,13 @@ def check_preprocessing(settings: Settings, splits: Splits) -> dict[str, Any]:
         found = compare_preprocessings(
             embedder, records.paths, records.identities, records.cameras, size
         )
+        orientation = Orientation.of(embedder.embed(records.paths, size, aligned=True))
     except UnreadableImageError as error:
         raise UserError(f"{error}; remove it to compare preprocessings") from error
     said = verdict(found, len(records))
     CONSOLE.print(preprocessing_table(found, len(records)))
     CONSOLE.print(said)
+    CONSOLE.print(orientation.sentence)
     return {
         "checkpoint": embedder.origin.path,
         "fingerprint": embedder.fingerprint,
@@ -62,6 +65,7 @@ def check_preprocessing(settings: Settings, splits: Splits) -> dict[str, Any]:
         "in_use": embedder.preprocessing,
         "variants": [asdict(row) for row in found],
         "verdict": said,
+        "orientation": asdict(orientation) | {"sentence": orientation.sentence},
     }
 
 

@@ -13,7 +13,7 @@ from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.config.instantiate import Settings, checked, construct
-from dccc_lightning.config.preflight import build_dataset, check_training
+from dccc_lightning.config.preflight import build_tested, check_training
 from dccc_lightning.config.processes import cleanup, less_memory
 from dccc_lightning.config.trainer_checks import check_processes
 from dccc_lightning.data.records import UNKNOWN, Splits
@@ -52,7 +52,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
     checked(
         "pretrain", lambda: callback_ranges.supervised(own["label_smoothing"]), {"pretrain": own}
     )
-    dataset = build_dataset(settings["dataset"])
+    dataset = build_tested(settings)
     splits = dataset.splits()
     _identities(splits)
     protocol = protocol_of(settings["evaluate"]["protocol"], splits)

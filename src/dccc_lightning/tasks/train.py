@@ -14,7 +14,7 @@ from dccc_lightning.common.console import CONSOLE, print_once
 from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings, checked
-from dccc_lightning.config.preflight import build_dataset, check_training
+from dccc_lightning.config.preflight import build_tested, check_training
 from dccc_lightning.config.preset_diff import is_published
 from dccc_lightning.config.processes import cleanup, less_memory
 from dccc_lightning.config.trainer_checks import check_processes
@@ -46,7 +46,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     """
     start = time.perf_counter()
     check_training(settings)
-    dataset = build_dataset(settings["dataset"])
+    dataset = build_tested(settings)
     splits = dataset.splits()
     protocol = _check_splits(splits, settings)
     check_processes(settings)

@@ -12,7 +12,7 @@ from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.preflight import build_dataset
-from dccc_lightning.data.audit.image_sizes import Range, Sizes
+from dccc_lightning.data.audit.image_sizes import Range, Sizes, proposed_size
 from dccc_lightning.data.audit.split_images import SPLITS
 from dccc_lightning.data.audit.verification import MEASURES, Check, Figure, Report, examine
 from dccc_lightning.data.datasets.file_names import shown
@@ -57,6 +57,8 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
     results = summarize(splits, report, time.perf_counter() - start)
     write_json(output / RESULT, results)
     show(splits, report)
+    if report.sizes and (advice := size_advice(report.sizes, settings["image"])):
+        CONSOLE.print(advice)
     if settings["ckpt"] is not None:
         results["preprocessing"] = check_preprocessing(settings, splits)
         write_json(output / RESULT, results)
@@ -154,6 +156,18 @@ def sizes_line(sizes: Sizes) -> str:
     others = sizes.different - len(sizes.common)
     more = f", and {counted(others, 'other size')}" if others else ""
     return f"width x height: {common}{more}; wider than tall: {sizes.wide:,}"
+
+
+def size_advice(sizes: Sizes, image: Settings) -> str:
+    """Return in one line a size for the shape of the images; empty if ``image`` suits them."""
+    found = proposed_size(sizes, image["height"], image["width"])
+    if found is None or image["fit"] != "stretch":
+        return ""
+    return (
+        f"image size: the median height / width is {sizes.aspect.median:.2f}, that of "
+        f"{image['height']} x {image['width']} is {image['height'] / image['width']:.2f}: try "
+        f"image.height={found[0]} image.width={found[1]}, or image.fit=pad where shapes differ"
+    )
 
 
 def checks_table(checks: tuple[Check, ...]) -> Table:

@@ -1,5 +1,6 @@
 """Sizes and proportions of the images of a dataset."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,12 @@ from dccc_lightning.data.audit.inspection import Inspection
 
 MOST_COMMON = 5
 """Number of most common sizes that are listed."""
+
+
+_SAME_ASPECT = 1.15
+
+_STEP = 16
+"""Sizes are multiples of the patches of transformers."""
 
 
 class Range(NamedTuple):
@@ -62,6 +69,28 @@ def sizes_of(inspections: Sequence[Inspection]) -> Sizes | None:
         wide=sum(aspect < 1 for aspect in aspects),
         common=tuple((width, height, count) for (width, height), count in common),
     )
+
+
+def proposed_size(sizes: Sizes, height: int, width: int) -> tuple[int, int] | None:
+    """Return height and width of the median aspect and about as many pixels; None if they fit.
+
+    A size fits if its aspect differs from the median by at most 15 %.
+
+    Args:
+        sizes: Of the images of a dataset.
+        height: Height in use.
+        width: Width in use.
+
+    >>> square = sizes_of([Inspection(None, size=(100, 104))])
+    >>> proposed_size(square, 256, 128), proposed_size(square, 192, 192)
+    ((192, 176), None)
+    """
+    aspect = sizes.aspect.median
+    if 1 / _SAME_ASPECT <= aspect * width / height <= _SAME_ASPECT:
+        return None
+    wanted = math.sqrt(height * width * aspect)
+    tall = max(2, round(wanted / _STEP)) * _STEP
+    return tall, max(2, round(wanted / aspect / _STEP)) * _STEP
 
 
 def _range(values: Sequence[float]) -> Range:
