@@ -36,6 +36,48 @@ def world(people=30, shots=6, cameras=3, noise=0.7, dim=16, seed=0):
 labelled = st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 2)), min_size=2, max_size=14)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(-1, 2)] * 3), min_size=2, max_size=12), st.integers(0, 99))
+def test_pairs_differ_in_camera_and_sighting(images, seed):
+    labels, cameras, sightings = (np.array(side) for side in zip(*images, strict=True))
+    people = np.unique(labels, return_inverse=True)[1]
+    unit = UnitEmbeddings.of(np.random.default_rng(0).standard_normal((len(people), 4)))
+    weights = np.random.default_rng(seed).integers(0, 4, size=(people.max() + 1, 2)).astype(float)
+    expected, weighted = {True: [], False: []}, np.zeros(2)
+    for i, j in itertools.combinations(range(len(people)), 2):
+        if all(v[i] != v[j] or v[i] == -1 for v in (cameras, sightings)):
+            expected[people[i] == people[j]].append((i, j))
+            if people[i] != people[j]:
+                weighted += weights[people[i]] * weights[people[j]]
+    counts = cross_camera_pairs.count_pairs(people, cameras, sightings)
+    assert (counts.genuine, counts.impostor) == (len(expected[True]), len(expected[False]))
+    assert counts.genuine_by_person.sum() == counts.genuine
+    np.testing.assert_allclose(counts.weighted_impostors(weights), weighted)
+    finders = cross_camera_pairs.genuine_pairs, cross_camera_pairs.impostor_pairs
+    for pairs, find in zip((expected[True], expected[False]), finders, strict=True):
+        if pairs:
+            found = find(unit, people, [cameras, sightings], counts, seed=0)
+            ends = zip(found.first.tolist(), found.second.tolist(), strict=True)
+            assert sorted(map(tuple, map(sorted, ends))) == pairs
+
+
+def test_pairs_of_one_session_do_not_count():
+    """Frames of one sighting are nearly equal, and say nothing about recognition."""
+    rows, labels, cameras = world(people=20, shots=4)
+    rows[1::2] = rows[::2]  # pairs of equal frames
+    sessions = np.arange(len(labels)) // 2
+    unknown = np.full(len(labels), -1)
+    counted = calibrate(rows, labels, unknown, 0.01)
+    apart = calibrate(rows, labels, unknown, 0.01, sightings=sessions)
+    assert counted.false_non_match.pairs == 20 * 6
+    assert apart.false_non_match.pairs == 20 * 4
+    assert apart.false_non_match.value > counted.false_non_match.value
+    same = calibrate(rows, labels, cameras, 0.01, sightings=unknown)
+    assert same.threshold == calibrate(rows, labels, cameras, 0.01).threshold
+    with pytest.raises(ValueError, match="under different cameras and in different sessions"):
+        calibrate(rows, labels, unknown, 0.01, sightings=labels)
+
+
 @settings(max_examples=80, deadline=None)
 @given(labelled)
 def test_pairs_are_those_of_different_cameras_and_known_labels(images):
@@ -54,7 +96,7 @@ def test_pairs_are_those_of_different_cameras_and_known_labels(images):
     ):
         if not expected:
             continue
-        found = find(unit, people, cameras, counts, seed=0)
+        found = find(unit, people, [cameras], counts, seed=0)
         ends = zip(found.first.tolist(), found.second.tolist(), strict=True)
         assert sorted(map(tuple, map(sorted, ends))) == expected
         scores = [rows[i] @ rows[j] for i, j in zip(found.first, found.second, strict=True)]
@@ -157,10 +199,10 @@ def test_of_many_pairs_of_one_person_a_sample_is_drawn_in_little_memory(monkeypa
     monkeypatch.setattr(cross_camera_pairs, "_BLOCK", 2**14)
     tracemalloc.start()
     genuine = cross_camera_pairs.genuine_pairs(
-        UnitEmbeddings.of(rows), people, cameras, counts, seed=0
+        UnitEmbeddings.of(rows), people, [cameras], counts, seed=0
     )
     impostor = cross_camera_pairs.impostor_pairs(
-        UnitEmbeddings.of(rows), people, cameras, counts, seed=0
+        UnitEmbeddings.of(rows), people, [cameras], counts, seed=0
     )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -183,13 +225,13 @@ def test_few_strangers_among_many_images_are_found_at_once(monkeypatch):
     counts = cross_camera_pairs.count_pairs(people, cameras)
     monkeypatch.setattr(cross_camera_pairs, "MOST", 1000)
     found = cross_camera_pairs.impostor_pairs(
-        UnitEmbeddings.of(rows), people, cameras, counts, seed=0
+        UnitEmbeddings.of(rows), people, [cameras], counts, seed=0
     )
     assert len(found.scores) == 1000 < counts.impostor
     assert (people[found.first] != people[found.second]).all()
     monkeypatch.setattr(cross_camera_pairs, "MOST", 10**6)
     found = cross_camera_pairs.impostor_pairs(
-        UnitEmbeddings.of(rows), people, cameras, counts, seed=0
+        UnitEmbeddings.of(rows), people, [cameras], counts, seed=0
     )
     assert len(found.scores) == counts.impostor == 299_800
 

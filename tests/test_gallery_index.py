@@ -58,6 +58,44 @@ vectors = st.lists(
 
 
 class TestExactSearch:
+    def test_of_a_session_or_tracklet_are_left_out_on_demand(self):
+        rows = np.eye(4, dtype=np.float32)[[0] * 4] + np.arange(4, dtype=np.float32)[:, None] / 99
+        index = GalleryIndex.build(
+            rows, list("abcd"), fingerprint="x", cameras=["1", "1", "2", "2"],
+            sessions=["mon", "tue", "mon", ""], tracklets=["7", "", "", "7"],
+        )  # fmt: skip
+
+        def found(**filters):
+            return "".join(sorted(hit.path for hit in index.search(rows[:1], 4, **filters)[0]))
+
+        assert found() == "abcd"
+        assert found(exclude_session="mon") == "bd"
+        assert found(exclude_session="mon", exclude_camera="1") == "d"
+        assert found(exclude_session=["2 tracklet 7"]) == "abc", "a tracklet is one of its camera"
+        assert found(exclude_session="7") == "abcd"
+        hits = index.search(rows[:1], 4)[0]
+        assert {(hit.path, hit.session, hit.tracklet) for hit in hits} >= {("a", "mon", "7")}
+        index.add(rows[:1] + 1, ["e"], sessions=["mon"])
+        assert found(exclude_session="mon") == "bd"
+        with pytest.raises(ValueError, match="exclude_session must be a session or one for each"):
+            found(exclude_session=["a", "b"])
+        with pytest.raises(TypeError, match="labels are cameras, identities, sessions, tracklets"):
+            GalleryIndex.build(rows, list("abcd"), fingerprint="x", camera=["1"] * 4)
+
+    @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+    def test_of_a_session_are_left_out_of_an_approximate_search(self, kind):
+        rng = np.random.default_rng(0)
+        rows, sessions = rng.standard_normal((600, 8)), [f"s{n % 40}" for n in range(600)]
+        flat, other = (
+            GalleryIndex.build(rows, [f"{n}" for n in range(600)], fingerprint="x",
+                               sessions=sessions, kind=k)
+            for k in ("flat", kind)
+        )  # fmt: skip
+        exact, found = (i.search(rows[:5], 9, exclude_session=sessions[:5]) for i in (flat, other))
+        for n, hits in enumerate(found):
+            assert sessions[n] not in {hit.session for hit in hits}
+            assert len({hit.path for hit in hits} & {hit.path for hit in exact[n]}) >= 7
+
     @settings(max_examples=60, deadline=None)
     @given(vectors, vectors, st.integers(1, 14), st.data())
     def test_is_what_comparing_everything_gives(self, gallery, queries, k, data):

@@ -13,7 +13,11 @@ from dccc_lightning.data.audit.inspection import inspect
 from dccc_lightning.data.audit.split_images import is_match, split_images
 from dccc_lightning.data.audit.verification import compare_counts, run_checks
 from dccc_lightning.data.datasets.declared_layout import DeclaredLayout
+from dccc_lightning.data.datasets.folder import ImageFolder
 from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TRAIN
+from dccc_lightning.data.datasets.official_counts import Facts
+from dccc_lightning.data.image_list import listed_split
+from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.protocol_arrangement import arrange, split_labels
 from dccc_lightning.metrics.protocols import PROTOCOLS, protocol_of
@@ -691,6 +695,59 @@ def test_prcc_asks_for_other_or_for_the_same_clothes(tmp_path):
     assert changed.gallery.cameras.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "queries"),
+    [
+        ("ltcc", {
+            "pattern": r"(?P<split>\w+)/(?P<identity>\d+)_(?P<outfit>\d+)_c(?P<camera>\d+)_",
+            "clothes": "{identity}_{outfit}",
+        }, ["query/005_1_c1_000001.png"]),
+        ("mars", {
+            "pattern": r"bbox_(?P<split>train|test)/[^/]+/(?P<identity>00-1|\d{4})C(?P<camera>\d)T",
+        }, ["bbox_test/0002/0002C1T0001F001.jpg"]),
+        ("ag_reid_v2", {
+            "pattern": r"^(?P<split>\w+)/[^/]+/P(?P<P>\d+)T(?P<T>\d+)A(?P<A>\d)C(?P<camera>\d)",
+            "identity": "{P}{T}{A}", "splits": {"train": ["train_all"]},
+        }, ["query/P0001T04042A0/P0001T04042A0C3F1.jpg"]),
+        ("occluded_reid", {
+            "pattern": r"(?P<split>\w+)_body_images/(?P<identity>\d+)/",
+            "splits": {"query": ["occluded"], "gallery": ["whole"]},
+        }, ["occluded_body_images/001/001_01.tif", "occluded_body_images/002/002_01.tif"]),
+    ],
+)  # fmt: skip
+def test_the_trees_are_read_by_patterns_of_the_user(tmp_path, name, settings, queries):
+    """Junk and distractors are no queries, and a gallery called test has none."""
+    home = plant(tmp_path, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        splits = ImageFolder(root=home, **settings).splits()
+        table = tmp_path / "labels.csv"
+        parts = {
+            split: told(splits, getattr(splits, split)) for split in ("train", "query", "gallery")
+        }
+        lines = [f"{path},{identity},{camera},{split}" for split, images in parts.items()
+                 for path, identity, camera in images]  # fmt: skip
+        table.write_text("path,identity,camera,split\n" + "\n".join(lines).replace(",-1", ","))
+        again = ImageFolder(root=home, table=table).splits()
+    assert names(splits, "query") == queries
+    assert the_three(again) == the_three(splits), "a table says the same"
+    tested = {*splits.query.identities.tolist(), *splits.gallery.identities.tolist()} - {-1}
+    assert tested.isdisjoint(splits.train.identities.tolist())
+
+
+def test_vc_clothes_compares_two_pairs_of_cameras(tmp_path):
+    home = read(tmp_path, "vc_clothes").root
+    for variant, cameras in (("same_clothes", {1, 2}), ("clothes_changed", {2, 3})):
+        splits = known("vc_clothes", home, variant=variant).splits()
+        assert {*splits.query.cameras.tolist(), *splits.gallery.cameras.tolist()} <= cameras
+        assert splits.protocol == variant
+        assert len(splits.gallery) == 2
+
+
+def test_prcc_does_not_read_its_validation(tmp_path):
+    assert not any("/val/" in name for part in the_three(read(tmp_path, "prcc")) for name in part)
+
+
 def test_vehicleid_has_a_test_list_that_its_protocol_draws_from(tmp_path):
     splits = read(tmp_path, "vehicleid")
     assert sorted(names(splits, "query") + names(splits, "gallery")) == [
@@ -708,6 +765,53 @@ def test_an_image_of_the_same_session_is_no_match(tmp_path):
     ).splits()  # fmt: skip
     query, *gallery = [image for image in split_images(splits) if image.split != "train"]
     assert [is_match(query, image) for image in gallery] == [False, True]
+
+
+def test_a_tracklet_is_one_of_its_camera_and_no_match(tmp_path):
+    touch(tmp_path, "q/1_c1_t7.jpg", "g/1_c1_t7.jpg", "g/1_c2_t7.jpg", "t/2_c1_t1.jpg")
+    own = {"train": "t", "query": "q", "gallery": "g"}
+    reading = {"example": "1_c1_t1.jpg", "pattern": r"(?P<identity>\d)_c(\d)_t(?P<tracklet>\d)"}
+    unknown = DeclaredLayout(tmp_path, "own", own, **reading).splits()
+    query, *gallery = [image for image in split_images(unknown) if image.split != "train"]
+    assert [is_match(query, image) for image in gallery] == [False, False], "without cameras"
+    reading["pattern"] = reading["pattern"].replace(r"c(\d)", r"c(?P<camera>\d)")
+    splits = DeclaredLayout(tmp_path, "own", own, **reading).splits()
+    query, *gallery = [image for image in split_images(splits) if image.split != "train"]
+    assert [is_match(query, image) for image in gallery] == [False, True]
+    labels = {k: np.array(v) for k, v in split_labels(splits.query, splits.gallery).items()}
+    rows, columns = np.array([0, 0]), np.array([1, 2])
+    for name in ("other_tracklet", "market1501"):
+        assert PROTOCOLS[name].left_out(labels, labels, rows, columns).tolist() == [True, False]
+
+
+def test_sightings_are_sessions_else_tracklets_of_cameras():
+    columns = {"session": np.array([5, 5, -1, -1, -1, -1]),
+               "tracklet": np.array([1, 2, 1, 1, 1, -1])}  # fmt: skip
+    records = Records(tuple(map(Path, "abcdef")), np.zeros(6, int), np.array([0, 1, 0, 0, 1, 0]),
+                      columns)  # fmt: skip
+    seen = records.sightings().tolist()
+    assert seen[0] == seen[1] != seen[2] == seen[3] != seen[4]
+    assert (seen[5], len(set(seen))) == (-1, 4)
+    assert records.select([0, 5]).sightings().tolist()[1] == -1
+    named = Splits("own", Path(), records, records, records, column_names={"session": ("",) * 6})
+    assert [i.sighting for i in listed_split(named, "train")][2:] == [
+        "0 tracklet 1", "0 tracklet 1", "1 tracklet 1", "",
+    ]  # fmt: skip
+
+
+def test_a_query_has_a_match_in_another_session_of_the_same_camera_name(tmp_path):
+    """verify looks at all gallery images of an identity and camera, not at one."""
+    touch(tmp_path, "q/1_s7.jpg", "q/3_s1.jpg", "g/1_s7.jpg", "g/1_s8.jpg", "g/1_s9.jpg",
+          "g/3_s1.jpg", "t/2_s1.jpg")  # fmt: skip
+    (tmp_path / "g/1_s9.jpg").rename(tmp_path / "g/1_s07.jpg")
+    splits = DeclaredLayout(
+        tmp_path, "own", {"train": "t", "query": "q", "gallery": "g"}, example="1_s1.jpg",
+        pattern=r"(?P<identity>\d)_s(?P<session>\d+)",
+    ).splits()  # fmt: skip
+    parts = (splits.train, splits.query, splits.gallery)
+    looks = [inspect(path) for records in parts for path in records.paths]
+    found = {check.key: check.items for check in run_checks(splits, Facts(), looks)}
+    assert list(found["unmatched"]) == ["q/3_s1.jpg"]
 
 
 def test_veri_wild_needs_its_table_of_cameras(tmp_path):

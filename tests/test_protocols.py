@@ -48,6 +48,8 @@ def leaves_out(name, query, image):
     same_clothes = known and query["clothes"] == image["clothes"]
     apart = {"other_session": ["session"], "other_tracklet": ["session", "tracklet"]}
     apart["leave_one_out"] = [*apart["other_tracklet"], "number"]
+    if query["camera"] != image["camera"]:  # a tracklet is one of its camera
+        image = {**image, "tracklet": -1}
     return (
         any(alike(query, image, c) for c in apart.get(name, ["session", "tracklet", "camera"]))
         or (name in ("clothes_changed", "prcc_clothes_changed") and (same_clothes or not known))

@@ -89,6 +89,28 @@ def people(tmp_path, monkeypatch):
     return folder
 
 
+def test_sessions_of_paths_are_stored_and_left_out(settings_of, people, tmp_path):
+    pattern = "pattern='(?P<identity>[0-9])_c(?P<session>[0-9])'"
+    perform(settings_of, "index", [f"input={people}", "index=g", pattern], tmp_path)
+    table = GalleryIndex.load("g").table
+    assert (set(table.sessions), set(table.cameras)) == ({"1", "2"}, {""})
+    asked = ["index=g", f"query={people}", "k=6", "board.queries=0"]
+    found = perform(settings_of, "search", [*asked, "exclude_session=same"], tmp_path)
+    for query in found["queries"]:
+        assert query["session"] not in {hit["session"] for hit in query["hits"]}
+        assert len(query["hits"]) == 3
+    with pytest.raises(
+        UserError, match="exclude_session=7: not in the gallery; its sessions are 1, 2"
+    ):
+        perform(settings_of, "search", [*asked, "exclude_session=7"], tmp_path)
+    with pytest.raises(UserError, match="exclude_camera=same: the gallery has no cameras"):
+        perform(settings_of, "search", [*asked, "exclude_camera=same"], tmp_path)
+    given = ["index=g", "false_match_rate=0.4"]
+    found = perform(settings_of, "calibrate", given, tmp_path)
+    assert found["false_non_match"]["pairs"] == 3, "one pair of a person, of two sessions"
+    assert found["false_match"]["pairs"] == 6
+
+
 def test_a_gallery_of_a_split_is_searched_with_another(ask, embedder):
     built = ask("index", "input=gallery", "index=g", output="built")
     found = ask("search", "index=g", "query=query", "k=4", "exclude_camera=same", "board.hits=3")

@@ -69,6 +69,31 @@ def test_what_cannot_be_joined_is_refused(data):
         SeveralDatasets([market, sensereid]).splits()
 
 
+def test_one_dataset_under_two_names_is_refused(data):
+    market, again = known("market1501", data), known("market1501", data, name="again")
+    with pytest.raises(
+        UserError, match=r"several: 4 training images of again are images of market1"
+    ):
+        SeveralDatasets([market, again]).splits()
+    tested = known("market1501", data, name="tested", splits={
+        "train": "query", "query": "query", "gallery": "bounding_box_test",
+    })  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"several: 2 training images of tested are images of marke"
+    ):
+        SeveralDatasets([market, tested]).splits()
+
+
+def test_a_dataset_without_cameras_stays_without_beside_others(data):
+    parts = [known(name, data) for name in ("last", "market1501", "dukemtmc")]
+    splits = SeveralDatasets(parts, test="dukemtmc").splits()
+    cameras = splits.train.cameras.tolist()
+    assert cameras[:3] == [-1] * 3
+    assert min(cameras[3:]) == 0
+    assert set(cameras[3:7]).isdisjoint({*cameras[7:], *splits.query.cameras.tolist()})
+    assert len(set(splits.train.identities[:3].tolist()) & set(splits.train.identities[3:])) == 0
+
+
 def test_they_are_named_as_options(data):
     settings = {
         "_target_": "dccc_lightning.data.datasets.several.SeveralDatasets", "name": "several",

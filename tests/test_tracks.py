@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from dccc_lightning.data.tracks import read_tracks
-from dccc_lightning.data.tracks.track_formats import FORMATS
+from dccc_lightning.data.tracks.track_formats import FORMATS, JSON_FORMATS
 from dccc_lightning.errors import UserError
 
 SIZE = (640, 480)
@@ -686,3 +686,18 @@ def test_several_annotators_are_refused(tmp_path):
     assert "2 annotations" in refusal(tmp_path, json.dumps([task]), size=SIZE)
     task["annotations"] = [task["annotations"][0], {"was_cancelled": True}]
     assert len(read_text(tmp_path, json.dumps([task]), size=SIZE)) == 0
+
+
+@pytest.mark.parametrize("name", sorted(JSON_FORMATS))
+def test_a_file_that_is_no_json_is_told_so_by_formats_that_are(tmp_path, name):
+    file = tmp_path / "a.txt"
+    file.write_text("1,2,3,4,5,6,1,-1,-1,-1\n")
+    with pytest.raises(UserError, match=rf"a.txt': no JSON, but format={name} \(.*\) is; omit"):
+        read_tracks(file, format=name)
+    assert len(read_tracks(file)) == 1, "as the message says"
+
+
+def test_text_ids_of_mot_rows_stay_text(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("1,x,3,4,5,6,1,-1,-1,-1\n2,7.0,3,4,5,6,1,-1,-1,-1\n2,,3,4,5,6,1,-1,-1,-1\n")
+    assert read_tracks(file)["track"].to_pylist() == ["x", "7", None]

@@ -407,6 +407,8 @@ def test_a_repeated_run_leaves_no_crops_of_the_earlier_one(two_cameras, tmp_path
     ("change", "said"),
     [
         ({"camera": ["hall", "hall"]}, "camera=hall is named twice"),
+        ({"camera": ["hall", "Hall"]}, "camera=Hall and camera=hall are one folder where file sys"),
+        ({"camera": ["caf\u00e9", "cafe\u0301"]}, "are one folder where"),
         ({"camera": "hall"}, "1 in camera="),
         ({"tracks": None}, "tracks= is needed"),
         ({"tracks": ["hall.txt", "none.txt"]}, "cannot be read"),

@@ -415,7 +415,7 @@ def strings(content: Any) -> Iterator[str]:
 
 def test_the_workspace_shows_every_panel_in_its_section() -> None:
     pytest.importorskip("wandb_workspaces")
-    spec = specification(workspace("team", "people"))
+    spec = specification(workspace("team", "people", "tracklets"))
     sections = spec["spec"]["section"]["panelBankConfig"]["sections"]
     names = [section["name"] for section in sections]
     assert names == ["Retrieval", "Training", "Clustering", "Clusters",
@@ -435,6 +435,10 @@ def test_the_workspace_shows_every_panel_in_its_section() -> None:
     assert axes.pop("train/loss_step") == "trainer/global_step"
     assert set(axes.values()) == {"epoch"}
     assert (spec["entity"], spec["project"]) == ("team", "people")
+    chosen = json.dumps(spec["spec"]["section"]["runSets"])
+    assert "protocol" in chosen
+    assert "tracklets" in chosen
+    assert "market1501" not in json.dumps(spec)
 
 
 @pytest.mark.parametrize(
@@ -444,11 +448,12 @@ def test_the_workspace_shows_every_panel_in_its_section() -> None:
 )  # fmt: skip
 def test_the_sweep_report_is_of_one_sweep_or_of_all(group: str | None, chosen: Any) -> None:
     pytest.importorskip("wandb_workspaces")
-    spec = specification(sweep_report("team", "people", group))
+    spec = specification(sweep_report("team", "people", "llcm", group))
     grids = [b["metadata"] for b in spec["spec"]["blocks"] if b["type"] == "panel-grid"]
     for grid in grids:
         (runs,) = grid["runSets"]
-        (rule,) = runs["filters"]["filters"]
+        rule, only = runs["filters"]["filters"]
+        assert (only["key"]["name"].split(".")[0], only["value"]) == ("protocol", "llcm")
         assert (rule["key"]["name"], rule["op"], rule["value"]) == chosen
     assert spec["project"]["name"] == "people"
     shown = set(strings(grids))

@@ -1,4 +1,4 @@
-"""Parquet tables of image paths, cameras and identities, read and written in constant memory."""
+"""Parquet tables of image paths and labels, read and written in constant memory."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -21,6 +21,8 @@ SCHEMA = pa.schema(
         pa.field("path", pa.string(), nullable=False),
         pa.field("camera", pa.string(), nullable=False),
         pa.field("identity", pa.string(), nullable=False),
+        pa.field("session", pa.string(), nullable=False),
+        pa.field("tracklet", pa.string(), nullable=False),
     ]
 )
 
@@ -32,24 +34,46 @@ class ListedImage(NamedTuple):
         path: Path of the file.
         camera: Name of the camera (not its number, which differs by dataset); empty if unknown.
         identity: Name of the identity; empty if unknown.
+        session: Name of the session; empty if unknown.
+        tracklet: Name of the tracklet, which is one of its camera; empty if unknown.
     """
 
     path: str
     camera: str = ""
     identity: str = ""
+    session: str = ""
+    tracklet: str = ""
+
+    @property
+    def sighting(self) -> str:
+        """Session, or tracklet if that is unknown; images of one sighting are no match."""
+        return sighting(self.camera, self.session, self.tracklet)
+
+
+def sighting(camera: str, session: str, tracklet: str) -> str:
+    """Return the name of a sighting: the session, else the tracklet of a camera, else nothing.
+
+    >>> sighting("hall", "monday", "7"), sighting("hall", "", "7"), sighting("hall", "", "")
+    ('monday', 'hall tracklet 7', '')
+    """
+    return session or (f"{camera} tracklet {tracklet}".strip() if tracklet else "")
 
 
 def listed_split(splits: Splits, split: str) -> Iterator[ListedImage]:
     """Yield the images of ``train``, ``query``, ``gallery`` or ``all``, with absolute paths."""
     for name in ("train", "query", "gallery") if split == "all" else (split,):
         records: Records = getattr(splits, name)
-        rows = zip(records.paths, records.cameras, records.identities, strict=True)
-        for path, camera, identity in rows:
-            yield ListedImage(
-                str(path.absolute()),
-                _name(int(camera), splits.camera_names),
-                _name(int(identity), splits.identity_names),
-            )
+        labels = (
+            (records.cameras, splits.camera_names),
+            (records.identities, splits.identity_names),
+            *(
+                (records.column(name), splits.column_names.get(name, ()))
+                for name in ("session", "tracklet")
+            ),
+        )
+        columns = [[_name(n, names) for n in values.tolist()] for values, names in labels]
+        for path, *cells in zip(records.paths, *columns, strict=True):
+            yield ListedImage(str(path.absolute()), *cells)
 
 
 def _name(number: int, names: Sequence[str]) -> str:

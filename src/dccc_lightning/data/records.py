@@ -53,6 +53,19 @@ class Records:
             return self.columns[name]
         return np.full(len(self), UNKNOWN, dtype=np.int64)
 
+    def sightings(self) -> NDArray[np.int64]:
+        """Return a number (N,) of each session, or tracklet of a camera if that is unknown."""
+        session, tracklet = self.column("session"), self.column("tracklet")
+        is_known = session != UNKNOWN
+        rows = [
+            is_known,
+            np.where(is_known, 0, self.cameras),
+            np.where(is_known, session, tracklet),
+        ]
+        numbers = np.unique(np.stack(rows, axis=1), axis=0, return_inverse=True)[1].ravel()
+        numbers[~is_known & (tracklet == UNKNOWN)] = UNKNOWN
+        return numbers.astype(np.int64)
+
     def select(self, indices: Sequence[int] | NDArray[np.int64]) -> "Records":
         """Return the records at ``indices``, in that order."""
         positions = np.asarray(indices, dtype=np.int64)
@@ -61,6 +74,17 @@ class Records:
             self.identities[positions],
             self.cameras[positions],
             {name: values[positions] for name, values in self.columns.items()},
+        )
+
+    def joined(self, *others: "Records") -> "Records":
+        """Return these records followed by others, with the columns of all."""
+        parts = (self, *others)
+        names = dict.fromkeys(name for part in parts for name in part.columns)
+        return Records(
+            tuple(path for part in parts for path in part.paths),
+            np.concatenate([part.identities for part in parts]),
+            np.concatenate([part.cameras for part in parts]),
+            {name: np.concatenate([part.column(name) for part in parts]) for name in names},
         )
 
     @classmethod

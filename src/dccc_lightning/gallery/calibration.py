@@ -1,9 +1,9 @@
 """Calibration: the cosine above which two images count as the same person.
 
-A pair is two images of different cameras; an unknown camera differs from all. A genuine pair shows
-one person, an impostor pair two. The threshold of a false match rate (FMR) is the lowest score that
-at most this share of the impostor pairs reaches; the genuine pairs below it are false non-matches
-(FNMR). Terms and the rules of 3 and of 30: ISO/IEC 19795-1.
+A pair is two images of different cameras and sightings; an unknown one differs from all. A genuine
+pair shows one person, an impostor pair two. The threshold of a false match rate (FMR) is the lowest
+score that at most this share of the impostor pairs reaches; the genuine pairs below it are false
+non-matches (FNMR). Terms and the rules of 3 and of 30: ISO/IEC 19795-1.
 """
 
 import logging
@@ -131,6 +131,7 @@ def calibrate(
     cameras: Ints,
     false_match_rate: float,
     seed: int = 0,
+    sightings: Ints | None = None,
 ) -> Calibration:
     """Compute the threshold of a false match rate.
 
@@ -145,6 +146,7 @@ def calibrate(
         cameras: (N,) cameras, or ``UNKNOWN``.
         false_match_rate: In (0, 1).
         seed: Seed of the samples.
+        sightings: (N,) sessions or tracklets, or ``UNKNOWN``; None if all are unknown.
 
     Raises:
         ValueError: Lengths differ, the rate is out of its range, or no genuine or no impostor pair
@@ -152,24 +154,29 @@ def calibrate(
     """
     checks.real("false_match_rate", false_match_rate, 0, 1, open_low=True, open_high=True)
     unit = UnitEmbeddings.of(embeddings, "embeddings")
-    labels, cameras = np.asarray(labels), np.asarray(cameras)
-    if not labels.shape == cameras.shape == (len(unit),):
-        raise ValueError(
-            f"labels and cameras must be ({len(unit)},), got {labels.shape} and {cameras.shape}"
-        )
+    labels = np.asarray(labels)
+    views = [np.asarray(view) for view in (cameras, sightings) if view is not None]
+    for view in views:
+        if not labels.shape == view.shape == (len(unit),):
+            raise ValueError(
+                f"labels and cameras must be ({len(unit)},), got {labels.shape} and {view.shape}"
+            )
     known = labels != UNKNOWN
     names, people = np.unique(labels[known], return_inverse=True)
-    unit, cameras = unit[known], cameras[known]
-    totals = count_pairs(people, cameras)
+    unit = unit[known]
+    # A view whose labels are all unknown leaves out no pair.
+    views = [view[known] for n, view in enumerate(views) if not n or (view != UNKNOWN).any()]
+    totals = count_pairs(people, *views)
     if not totals.genuine or not totals.impostor:
         kind = "genuine" if not totals.genuine else "impostor"
         raise ValueError(
             f"no {kind} pair: {len(unit)} labelled images of {len(names)} people, none of them "
             f"{'twice' if kind == 'genuine' else 'with a stranger'} under different cameras"
+            + (" and in different sessions" if len(views) > 1 else "")
         )
     warn_of_collapse(sampled(torch.from_numpy(unit.rows)), "labelled images", log)
-    genuine = genuine_pairs(unit, people, cameras, totals, seed)
-    impostor = impostor_pairs(unit, people, cameras, totals, seed)
+    genuine = genuine_pairs(unit, people, views, totals, seed)
+    impostor = impostor_pairs(unit, people, views, totals, seed)
     threshold = threshold_at(impostor.scores, false_match_rate)
     curve = det_curve(genuine.scores, impostor.scores)
     balance = int(np.abs(curve[:, 1] - curve[:, 2]).argmin())

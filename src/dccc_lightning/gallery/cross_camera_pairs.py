@@ -1,7 +1,8 @@
-"""Genuine and impostor pairs of images under different cameras, and their cosines."""
+"""Genuine and impostor pairs of images of different cameras and sightings, and their cosines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -32,21 +33,24 @@ class PairCounts:
         genuine: Pairs of one person.
         impostor: Pairs of two persons.
         genuine_by_person: (people,) genuine pairs of each person.
-        by_camera: (people, cameras) numbers of images; the last column is of unknown cameras.
+        images: (people,) images of each person.
+        alike: By inclusion and exclusion over the views: a sign and the (people, values) numbers of
+            images with each known value of the view, or of both.
     """
 
     genuine: int
     impostor: int
     genuine_by_person: Floats
-    by_camera: csr_array
+    images: Floats
+    alike: tuple[tuple[int, csr_array], ...]
 
     def weighted_impostors(self, weights: Floats) -> Floats:
         """Return (B,) the sums over impostor pairs of the product of both weights (people, B)."""
-        # All pairs, minus those of one known camera, minus those of one person: halves of squares.
-        per_camera = np.asarray(self.by_camera.T @ weights)
-        everything = per_camera.sum(axis=0) ** 2 - (per_camera[:-1] ** 2).sum(axis=0)
-        images = self.by_camera.sum(axis=1)
-        own = images**2 - self.by_camera[:, :-1].power(2).sum(axis=1)
+        # All pairs, minus those alike in a view, minus those of one person: halves of squares.
+        everything, own = (self.images @ weights) ** 2, self.images**2
+        for sign, table in self.alike:
+            everything = everything - sign * (np.asarray(table.T @ weights) ** 2).sum(axis=0)
+            own = own - sign * table.power(2).sum(axis=1)
         result: Floats = (everything - own @ weights**2) / 2
         return result
 
@@ -66,34 +70,55 @@ class Pairs:
     scores: Floats
 
 
-def count_pairs(people: Ints, cameras: Ints) -> PairCounts:
-    """Count the pairs under different cameras; an unknown camera differs from all, itself included.
+def count_pairs(people: Ints, *views: Ints) -> PairCounts:
+    """Count the pairs that differ in all views; an unknown value differs from all, itself included.
 
     Args:
         people: (N,) from 0 on.
-        cameras: (N,) cameras, or ``UNKNOWN``.
+        *views: (N,) cameras or sightings each, or ``UNKNOWN``.
     """
-    codes = np.unique(np.append(cameras[cameras != UNKNOWN], np.iinfo(np.int64).max))
-    columns = np.where(cameras == UNKNOWN, len(codes) - 1, np.searchsorted(codes, cameras))
-    shape = int(people.max(initial=-1)) + 1, len(codes)
-    table = coo_array((np.ones(len(people)), (people, columns)), shape=shape).tocsr()
-    totals: Floats = table.sum(axis=1)
-    known = table[:, :-1]
-    unknown = np.bincount(people[cameras == UNKNOWN], minlength=len(totals))
-    # Ordered pairs, including an image of an unknown camera with itself.
-    ordered = totals**2 - known.power(2).sum(axis=1)
+    count = int(people.max(initial=-1)) + 1
+    images = np.bincount(people, minlength=count).astype(np.float64)
+    alike = tuple(
+        (-1 if number % 2 == 0 else 1, _table(people, count, chosen))
+        for number in range(1, len(views) + 1)
+        for chosen in combinations(views, number)
+    )
+    alone = np.all([view == UNKNOWN for view in views], axis=0)
+    unknown = np.bincount(people[alone], minlength=count)
+    # Ordered pairs, including an image of unknown views with itself.
+    ordered, everything = images**2, images.sum() ** 2 - unknown.sum()
+    for sign, table in alike:
+        ordered = ordered - sign * table.power(2).sum(axis=1)
+        everything -= sign * (table.sum(axis=0) ** 2).sum()
     genuine = (ordered - unknown) / 2
-    everything = totals.sum() ** 2 - (known.sum(axis=0) ** 2).sum() - unknown.sum()
     impostor = (everything - (ordered - unknown).sum()) / 2
-    return PairCounts(int(genuine.sum()), int(impostor), genuine, table)
+    return PairCounts(int(genuine.sum()), int(impostor), genuine, images, alike)
+
+
+def _table(people: Ints, count: int, views: Sequence[Ints]) -> csr_array:
+    """Return the numbers of images of each person with each known combination of values."""
+    known = np.all([view != UNKNOWN for view in views], axis=0)
+    stacked = np.stack([view[known] for view in views], axis=1)
+    columns = np.unique(stacked, axis=0, return_inverse=True)[1].ravel()
+    shape = count, int(columns.max(initial=-1)) + 1
+    return coo_array((np.ones(len(columns)), (people[known], columns)), shape=shape).tocsr()
+
+
+def _differ(views: Sequence[Ints], first: Ints, second: Ints) -> NDArray[np.bool_]:
+    """Return a mask of the pairs that differ in all views."""
+    apart: NDArray[np.bool_] = np.ones(len(first), dtype=np.bool_)
+    for view in views:
+        apart &= (view[first] != view[second]) | (view[first] == UNKNOWN)
+    return apart
 
 
 def genuine_pairs(
-    unit: UnitEmbeddings, people: Ints, cameras: Ints, counts: PairCounts, seed: int
+    unit: UnitEmbeddings, people: Ints, views: Sequence[Ints], counts: PairCounts, seed: int
 ) -> Pairs:
-    """Return all pairs of one person, or an evenly spaced sample of ``MOST``."""
-    later = _Later.of(people, cameras)
-    assert later.total == counts.genuine
+    """Return all pairs of one person, or an evenly spaced sample of about ``MOST``."""
+    later = _Later.of(people, views[0])
+    assert later.total >= counts.genuine
     rng = np.random.default_rng((seed, 0))
     number = min(later.total, MOST)
     step = later.total / max(1, number)
@@ -102,25 +127,26 @@ def genuine_pairs(
         # One random pair per stretch of ``step`` where a sample is drawn.
         shift = rng.random(len(part)) if later.total > number else 0.0
         ordinals = ((part + shift) * step).astype(np.int64)
-        found.add(*later.pairs(np.minimum(ordinals, later.total - 1)))
+        first, second = later.pairs(np.minimum(ordinals, later.total - 1))
+        kept = _differ(views[1:], first, second) if len(views) > 1 else slice(None)
+        found.add(first[kept], second[kept])
     return found.scored(unit)
 
 
 def impostor_pairs(
-    unit: UnitEmbeddings, people: Ints, cameras: Ints, counts: PairCounts, seed: int
+    unit: UnitEmbeddings, people: Ints, views: Sequence[Ints], counts: PairCounts, seed: int
 ) -> Pairs:
     """Return all pairs of two persons, or a sample of ``MOST``, drawn with replacement."""
     one_group = np.zeros_like(people)
     # Superset of the impostor pairs: pairs of two persons, or of two cameras, whichever is smaller.
-    two_persons, two_cameras = _Later.of(one_group, people), _Later.of(one_group, cameras)
+    two_persons, two_cameras = _Later.of(one_group, people), _Later.of(one_group, views[0])
     later = min(two_persons, two_cameras, key=lambda pairs: pairs.total)
     rng = np.random.default_rng((seed, 1))
     number = min(counts.impostor, MOST)
     found = _Found()
     for ordinals in _blocks(later.total) if counts.impostor <= MOST else _draws(later.total, rng):
         first, second = later.pairs(ordinals)
-        kept = (cameras[first] != cameras[second]) | (cameras[first] == UNKNOWN)
-        kept &= people[first] != people[second]
+        kept = _differ(views, first, second) & (people[first] != people[second])
         found.add(first[kept], second[kept])
         if len(found) >= number:
             break

@@ -23,7 +23,7 @@ SPARE = 16
 """Candidates beyond k to score exactly."""
 
 NONE = -1
-"""No image, or no excluded camera."""
+"""No image, or nothing to exclude."""
 
 _ROUNDING = 2e-5
 """Bound on the error of a float32 matrix product, relative to the lengths."""
@@ -36,7 +36,7 @@ def search(
     queries: Floats,
     rows: Floats,
     k: int,
-    cameras: Ints,
+    seen: Ints,
     excluded: Ints,
     origin: Origin | None = None,
 ) -> tuple[Scores, Ints]:
@@ -46,8 +46,8 @@ def search(
         queries: (Q, D) of length 1.
         rows: (N, D) of length 1.
         k: Results per query.
-        cameras: (N,) cameras of the rows.
-        excluded: (Q,) camera to exclude for each query, or ``NONE``.
+        seen: (N, L) labels of the rows, such as cameras and sessions.
+        excluded: (Q, L) value of each label to exclude for each query, or ``NONE``.
         origin: Origin of products where the rows are nearly equal; it reduces rounding.
 
     Returns:
@@ -56,12 +56,15 @@ def search(
     scores, found = empty_results(len(queries), k)
     if len(rows) == 0:
         return scores, found
-    points, seen = torch.from_numpy(rows), torch.from_numpy(cameras)
+    points, values = torch.from_numpy(rows), torch.from_numpy(seen)
     block = max(1, _BLOCK_BYTES // (4 * len(rows)))
     for part in progress.blocks("searching", len(queries), block, "queries"):
-        outside = torch.from_numpy(excluded[part])[:, None]
+        outside = torch.from_numpy(excluded[part])
         near, far, error = _compared(torch.from_numpy(queries[part]), points, origin)
-        near.masked_fill_((outside != NONE) & (seen == outside), -torch.inf)
+        for label in range(values.shape[1]):
+            wanted = outside[:, label, None]
+            if (wanted != NONE).any():
+                near.masked_fill_((wanted != NONE) & (values[:, label] == wanted), -torch.inf)
         pending, width = np.arange(len(near)), k + SPARE
         while pending.size:
             width = min(width, len(rows))

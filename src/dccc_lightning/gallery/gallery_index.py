@@ -14,13 +14,7 @@ from dccc_lightning.common.score_ranges import ABOVE_ALL
 from dccc_lightning.gallery.approximate_search import KINDS
 from dccc_lightning.gallery.exact_search import NONE
 from dccc_lightning.gallery.gallery_search import GallerySearch
-from dccc_lightning.gallery.gallery_table import (
-    GalleryTable,
-    Hit,
-    Labels,
-    excluded_cameras,
-    make_table,
-)  # fmt: skip
+from dccc_lightning.gallery.gallery_table import GalleryTable, Hit, Labels, make_table
 from dccc_lightning.gallery.manifest import Manifest, damaged
 from dccc_lightning.gallery.model_match import check_model
 from dccc_lightning.gallery.storage import open_gallery, remove_remains, write_gallery
@@ -66,9 +60,8 @@ class GalleryIndex:
         paths: Sequence[str | os.PathLike[str]],
         *,
         fingerprint: str,
-        cameras: Labels | None = None,
-        identities: Labels | None = None,
         kind: str = "auto",
+        **labels: Labels | None,
     ) -> "GalleryIndex":
         """Build a gallery.
 
@@ -77,9 +70,9 @@ class GalleryIndex:
                 rows of ``ImageEmbedder.rows``.
             paths: N files, all different.
             fingerprint: Fingerprint of the model that made the embeddings.
-            cameras: N names or numbers, None or "" or -1 where unknown.
-            identities: The same.
             kind: ``auto`` chooses by size and speed, see ``gallery_search``.
+            **labels: ``cameras``, ``identities``, ``sessions`` and ``tracklets``: N names or
+                numbers each, None or "" or -1 where unknown; a tracklet is one of its camera.
 
         Raises:
             ValueError: Lengths that do not fit, paths that repeat, embeddings that are not finite,
@@ -92,7 +85,7 @@ class GalleryIndex:
         """
         checks.choice("kind", kind, ("auto", *KINDS))
         rows = UnitEmbeddings.of(embeddings, "embeddings").rows
-        table = make_table(0, len(rows), paths, cameras, identities)
+        table = make_table(0, len(rows), paths, **labels)
         search = GallerySearch.build(kind, rows, table.ids)
         return cls(table, search, fingerprint, len(table))
 
@@ -140,6 +133,7 @@ class GalleryIndex:
         k: int = 10,
         *,
         exclude_camera: object = None,
+        exclude_session: object = None,
         minimum_score: float = -1.0,
         fingerprint: str | None = None,
     ) -> list[list[Hit]]:
@@ -150,6 +144,8 @@ class GalleryIndex:
             k: Results per query; fewer only if fewer images pass the filters.
             exclude_camera: Camera whose images to exclude, or one per query (Q); unknown cameras
                 exclude nothing.
+            exclude_session: The same for sessions; for images without a session see
+                ``image_list.sighting``.
             minimum_score: Least cosine of a hit; a calibrated threshold may be above 1.
             fingerprint: Fingerprint of the model that made the queries; None skips the check.
 
@@ -163,9 +159,8 @@ class GalleryIndex:
         k = min(checks.integer("k", k, 1), max(len(self), 1))
         checks.real("minimum_score", minimum_score, -1.0, ABOVE_ALL)
         queries = self._unit(embeddings, fingerprint)
-        excluded = [self.table.code(c) for c in excluded_cameras(exclude_camera, len(queries))]
-        cameras = self.table.camera_codes, np.array(excluded, dtype=np.int64)
-        scores, found = nearest(self._search, self.fingerprint, queries, k, *cameras)
+        columns = self.table.excluded(len(queries), exclude_camera, exclude_session)
+        scores, found = nearest(self._search, self.fingerprint, queries, k, *columns)
         return [
             [
                 self.table.hit(int(position), float(score))
@@ -180,18 +175,16 @@ class GalleryIndex:
         embeddings: Features,
         paths: Sequence[str | os.PathLike[str]],
         *,
-        cameras: Labels | None = None,
-        identities: Labels | None = None,
         fingerprint: str | None = None,
+        **labels: Labels | None,
     ) -> NDArray[np.int64]:
         """Add images to the gallery and its index.
 
         Args:
             embeddings: As for ``build``.
             paths: As for ``build``; none that is in the gallery.
-            cameras: As for ``build``.
-            identities: As for ``build``.
             fingerprint: Fingerprint of the model that made the embeddings; None skips the check.
+            **labels: As for ``build``.
 
         Returns:
             Ids of the images (N,).
@@ -201,7 +194,7 @@ class GalleryIndex:
             ValueError: As ``build``, or a path is in the gallery; nothing is added then.
         """
         rows = self._unit(embeddings, fingerprint)
-        table = make_table(self.next_id, len(rows), paths, cameras, identities)
+        table = make_table(self.next_id, len(rows), paths, **labels)
         if known := set(table.paths) & set(self.table.paths):
             raise ValueError(f"paths must be new, {min(known)!r} is in the gallery")
         if len(table):

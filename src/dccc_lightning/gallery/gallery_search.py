@@ -132,12 +132,12 @@ class GallerySearch:
         """
         step = max(1, len(self.ids) // count)
         queries = np.ascontiguousarray(self.embeddings[::step][:count])
-        cameras, excluded = np.zeros(len(self.ids), dtype=np.int64), np.full(count, NONE)
+        seen, excluded = np.zeros((len(self.ids), 1), dtype=np.int64), np.full((count, 1), NONE)
         times = []
         for _ in range(3):
             start = time.perf_counter()
             for part in queries[:, None] if is_alone else [queries]:
-                self.nearest(part, RECALL_AT, cameras, excluded[: len(part)])
+                self.nearest(part, RECALL_AT, seen, excluded[: len(part)])
             times.append(time.perf_counter() - start)
         return 1000 * min(times) / len(queries)
 
@@ -158,21 +158,18 @@ class GallerySearch:
             self.proposals.remove(leaving, self.ids)
         self.__dict__.pop("origin", None)
 
-    def nearest(
-        self, queries: Floats, k: int, cameras: Ints, excluded: Ints
-    ) -> tuple[Scores, Ints]:
+    def nearest(self, queries: Floats, k: int, seen: Ints, excluded: Ints) -> tuple[Scores, Ints]:
         """Find the images of highest cosine, as ``exact_search.search``.
 
         An approximate search may miss images. Its candidates may hold any of equally near images,
         so a query whose last result is as near as the last candidate is searched exactly.
         """
         if self.proposals is None:
-            return self._search_exactly(queries, k, cameras, excluded)
+            return self._search_exactly(queries, k, seen, excluded)
         scores, found = exact_search.empty_results(len(queries), k)
-        for camera in np.unique(excluded):
-            mine = np.flatnonzero(excluded == camera)
-            allowed = np.flatnonzero(cameras != camera) if camera != NONE else slice(None)
-            ids = self.ids[allowed]
+        for values in np.unique(excluded, axis=0):
+            mine = np.flatnonzero((excluded == values).all(axis=1))
+            ids = self.ids[~((seen == values) & (values != NONE)).any(axis=1)]
             near, positions = self._search_approximately(queries[mine], k, ids)
             scores[mine], found[mine] = near[:, :k], positions[:, :k]
             number = (positions != NONE).sum(axis=1)
@@ -181,7 +178,7 @@ class GallerySearch:
             again = mine[(number < min(k, len(ids))) | is_tied]
             if again.size:
                 scores[again], found[again] = self._search_exactly(
-                    queries[again], k, cameras, excluded[again]
+                    queries[again], k, seen, excluded[again]
                 )
         return scores, found
 
@@ -194,7 +191,7 @@ class GallerySearch:
         n = len(self.ids)
         own = np.sort(np.random.default_rng(0).choice(n, min(n, count), replace=False))
         k = min(RECALL_AT + 1, n)  # an image finds itself, which does not count
-        nowhere, anywhere = np.zeros(n, dtype=np.int64), np.full(len(own), NONE)
+        nowhere, anywhere = np.zeros((n, 1), dtype=np.int64), np.full((len(own), 1), NONE)
         exact = self._search_exactly(self.embeddings[own], k, nowhere, anywhere)[1]
         return own, [row[row != mine][: k - 1] for mine, row in zip(own, exact, strict=True)]
 
@@ -242,10 +239,10 @@ class GallerySearch:
         return cls(embeddings, ids, proposals, checks.real("recall", facts["recall"], 0, 1))
 
     def _search_exactly(
-        self, queries: Floats, k: int, cameras: Ints, excluded: Ints
+        self, queries: Floats, k: int, seen: Ints, excluded: Ints
     ) -> tuple[Scores, Ints]:
         """Search exactly."""
-        return exact_search.search(queries, self.embeddings, k, cameras, excluded, self.origin)
+        return exact_search.search(queries, self.embeddings, k, seen, excluded, self.origin)
 
     def _search_approximately(self, queries: Floats, k: int, allowed: Ints) -> tuple[Scores, Ints]:
         """Rank at least ``k`` candidates among the ``allowed`` ids by exact scores."""

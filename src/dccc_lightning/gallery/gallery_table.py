@@ -1,4 +1,4 @@
-"""Table of a gallery: id, file, camera and identity of every image."""
+"""Table of a gallery: id, file and labels of every image."""
 
 import os
 from collections.abc import Iterable
@@ -11,18 +11,24 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from dccc_lightning.data.image_list import sighting
 from dccc_lightning.data.records import UNKNOWN
 
 Names: TypeAlias = NDArray[np.object_]
 Labels: TypeAlias = Iterable[object]
-"""Names or numbers of cameras or identities; ``""``, ``UNKNOWN`` and None are unknown ones."""
+"""Names or numbers of cameras, identities and so on; ``""``, ``UNKNOWN`` and None are unknown."""
 
 NO_NAME = ""
-"""Name of an unknown camera or identity."""
+"""Name of an unknown camera, identity, session or tracklet."""
+
+_LABELS = ("camera", "identity", "session", "tracklet")
 
 _SCHEMA = pa.schema(
-    [("id", pa.int64()), ("path", pa.string()), ("camera", pa.string()), ("identity", pa.string())]
+    [("id", pa.int64()), ("path", pa.string()), *((name, pa.string()) for name in _LABELS)]
 )
+
+_FIRST = pa.schema(list(_SCHEMA)[:4])
+"""Schema of tables without sessions."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Hit:
         path: File.
         camera: Name of the camera, empty if unknown.
         identity: Name of the identity, empty if unknown.
+        session: Name of the session, empty if unknown.
+        tracklet: Name of the tracklet, empty if unknown.
     """
 
     id: int
@@ -42,74 +50,86 @@ class Hit:
     path: str
     camera: str
     identity: str
+    session: str = NO_NAME
+    tracklet: str = NO_NAME
 
 
 @dataclass(frozen=True, eq=False)
 class GalleryTable:
     """Images of a gallery, one per row.
 
-    Cameras and identities are names, because numbers of one dataset mean nothing in another.
+    Labels are names, because numbers of one dataset mean nothing in another.
 
     Attributes:
         ids: (N,) int64, ascending; the id of an image never changes.
         paths: (N,) files.
         cameras: (N,) names, ``NO_NAME`` where unknown.
         identities: (N,) names, ``NO_NAME`` where unknown.
+        sessions: (N,) names, ``NO_NAME`` where unknown.
+        tracklets: (N,) names, ``NO_NAME`` where unknown.
     """
 
     ids: NDArray[np.int64]
     paths: Names
     cameras: Names
     identities: Names
+    sessions: Names
+    tracklets: Names
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
-    def camera_codes(self) -> NDArray[np.int64]:
-        """(N,) number of each camera, see ``code``; ``UNKNOWN`` where unknown."""
-        return np.array([self._codes[camera] for camera in self.cameras], dtype=np.int64)
-
-    def code(self, camera: str) -> int:
-        """Return the number of a camera in ``camera_codes``, ``UNKNOWN`` if absent."""
-        return self._codes.get(camera, UNKNOWN)
+    @property
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """The columns in their order."""
+        return (
+            self.ids, self.paths, self.cameras, self.identities, self.sessions, self.tracklets
+        )  # fmt: skip
 
     @cached_property
-    def _codes(self) -> dict[str, int]:
-        codes = {camera: code for code, camera in enumerate(sorted(set(self.cameras)))}
-        return codes | {NO_NAME: UNKNOWN}
+    def camera_codes(self) -> "Codes":
+        """Number of each camera."""
+        return Codes.of(self.cameras)
+
+    @cached_property
+    def sighting_codes(self) -> "Codes":
+        """Number of each sighting, see ``image_list.sighting``."""
+        return Codes.of(list(map(sighting, self.cameras, self.sessions, self.tracklets)))
 
     def select(self, rows: NDArray[Any]) -> "GalleryTable":
         """Return the rows at these positions or under this mask."""
-        return GalleryTable(
-            self.ids[rows], self.paths[rows], self.cameras[rows], self.identities[rows]
-        )
+        return GalleryTable(*(column[rows] for column in self.columns))
 
     def hit(self, row: int, score: float) -> Hit:
         """Return a row as a hit."""
-        return Hit(
-            id=int(self.ids[row]),
-            score=score,
-            path=str(self.paths[row]),
-            camera=str(self.cameras[row]),
-            identity=str(self.identities[row]),
-        )
+        return Hit(int(self.ids[row]), score, *(str(column[row]) for column in self.columns[1:]))
 
     def joined(self, other: "GalleryTable") -> "GalleryTable":
         """Return the rows of both."""
-        return GalleryTable(
-            np.concatenate([self.ids, other.ids]),
-            np.concatenate([self.paths, other.paths]),
-            np.concatenate([self.cameras, other.cameras]),
-            np.concatenate([self.identities, other.identities]),
+        return GalleryTable(*map(np.concatenate, zip(self.columns, other.columns, strict=True)))
+
+    def excluded(
+        self, queries: int, camera: object = None, session: object = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the cameras and sightings of the rows (N, 2), and those to exclude (queries, 2).
+
+        Raises:
+            TypeError: ``camera`` or ``session`` is neither a name nor a list of them.
+            ValueError: Not one name per query.
+        """
+        wanted = excluded_names("camera", camera, queries)
+        others = excluded_names("session", session, queries)
+        pairs = (self.camera_codes, wanted), (self.sighting_codes, others)
+        return (
+            np.stack([codes.rows for codes, _ in pairs], axis=1),
+            np.stack([codes.numbers(names) for codes, names in pairs], axis=1),
         )
 
     def to_parquet(self) -> bytes:
         """Return the table as a Parquet file."""
-        columns = (self.ids, self.paths, self.cameras, self.identities)
         arrays = [
             pa.array(column, type=field.type)
-            for column, field in zip(columns, _SCHEMA, strict=True)
+            for column, field in zip(self.columns, _SCHEMA, strict=True)
         ]
         sink = pa.BufferOutputStream()
         pyarrow.parquet.write_table(pa.table(arrays, schema=_SCHEMA), sink)
@@ -128,6 +148,9 @@ class GalleryTable:
             table = pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"not a Parquet file ({type(error).__name__})") from error
+        if table.schema.remove_metadata().equals(_FIRST):
+            for name in _LABELS[2:]:
+                table = table.append_column(name, pa.array([NO_NAME] * len(table), pa.string()))
         if not table.schema.remove_metadata().equals(_SCHEMA):
             raise ValueError(f"the table has the columns {', '.join(table.column_names)}")
         if any(column.null_count for column in table.columns):
@@ -138,12 +161,35 @@ class GalleryTable:
         return cls(ids, *(column.astype(object) for column in names))
 
 
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Numbers of names.
+
+    Attributes:
+        rows: (N,) number of each row's name, ``UNKNOWN`` where unknown.
+        of_name: Number of each name.
+    """
+
+    rows: NDArray[np.int64]
+    of_name: dict[str, int]
+
+    @classmethod
+    def of(cls, column: Iterable[str]) -> "Codes":
+        """Return the numbers of a column's names, in sorted order."""
+        cells = list(column)
+        codes = {name: code for code, name in enumerate(sorted(set(cells)))} | {NO_NAME: UNKNOWN}
+        return cls(np.array([codes[name] for name in cells], dtype=np.int64), codes)
+
+    def numbers(self, wanted: Iterable[str]) -> NDArray[np.int64]:
+        """Return the numbers of names, ``UNKNOWN`` for unknown or absent ones."""
+        return np.array([self.of_name.get(name, UNKNOWN) for name in wanted], dtype=np.int64)
+
+
 def make_table(
     first_id: int,
     count: int,
     paths: Iterable[str | os.PathLike[str]],
-    cameras: Labels | None,
-    identities: Labels | None,
+    **labels: Labels | None,
 ) -> GalleryTable:
     """Return the table of images with ids from ``first_id``.
 
@@ -151,10 +197,10 @@ def make_table(
         first_id: Id of the first image.
         count: Number N of embeddings.
         paths: N files, all different.
-        cameras: N names or numbers, or None if all are unknown.
-        identities: The same.
+        **labels: See ``GalleryIndex.build``.
 
     Raises:
+        TypeError: Labels of another name.
         ValueError: Lengths differ, or a path repeats.
     """
     files = [os.fspath(path) for path in paths]
@@ -168,7 +214,11 @@ def make_table(
             raise ValueError(f"paths must not repeat, got {path!r} twice")
         seen.add(path)
     columns = []
-    for label, values in (("cameras", cameras), ("identities", identities)):
+    known = ("cameras", "identities", "sessions", "tracklets")
+    if strange := sorted(labels.keys() - set(known)):
+        raise TypeError(f"labels are {', '.join(known)}, got {strange[0]}")
+    for label in known:
+        values = labels.get(label)
         column = [NO_NAME] * len(files) if values is None else names(values)
         if len(column) != len(files):
             raise ValueError(
@@ -200,21 +250,21 @@ def _name(label: object) -> str:
     return str(label) if is_known else NO_NAME
 
 
-def excluded_cameras(cameras: object, queries: int) -> list[str]:
-    """Return the name of the camera to exclude for each query, empty for none.
+def excluded_names(label: str, values: object, queries: int) -> list[str]:
+    """Return the name of the camera or session to exclude for each query, empty for none.
 
     Raises:
-        TypeError: ``cameras`` is neither a camera nor a list of them.
-        ValueError: Not one camera per query.
+        TypeError: ``values`` is neither a name nor a list of them.
+        ValueError: Not one name per query.
     """
-    if cameras is None or isinstance(cameras, (str, int, np.integer)):
-        return names([cameras]) * queries
-    if not isinstance(cameras, Iterable):
-        raise TypeError(f"exclude_camera must be a camera or one per query, got {cameras!r}")
-    listed = names(cameras)
+    if values is None or isinstance(values, (str, int, np.integer)):
+        return names([values]) * queries
+    if not isinstance(values, Iterable):
+        raise TypeError(f"exclude_{label} must be a {label} or one per query, got {values!r}")
+    listed = names(values)
     if len(listed) != queries:
         raise ValueError(
-            f"exclude_camera must be a camera or one for each of {queries} queries, got "
+            f"exclude_{label} must be a {label} or one for each of {queries} queries, got "
             f"{len(listed)}"
         )
     return listed

@@ -12,7 +12,7 @@ def nearest(
     fingerprint: str,
     queries: Floats,
     k: int,
-    cameras: Ints,
+    seen: Ints,
     excluded: Ints,
 ) -> tuple[Scores, Ints]:
     """Find the images of highest similarity, as ``exact_search.search``.
@@ -22,12 +22,12 @@ def nearest(
         fingerprint: Model of the gallery; if it is aligned, so is the comparison.
         queries: (Q, D).
         k: Results per query.
-        cameras: (N,) cameras of the gallery.
-        excluded: (Q,) camera to exclude for each query, or ``NONE``.
+        seen: (N, L) labels of the gallery, such as cameras and sessions.
+        excluded: (Q, L) value of each label to exclude for each query, or ``NONE``.
     """
     if not fingerprint.endswith(ALIGNED) or not len(queries):
-        return search.nearest(queries, k, cameras, excluded)
-    scores, found = search.nearest(shifted(queries), k, cameras, np.tile(excluded, TURNS))
+        return search.nearest(queries, k, seen, excluded)
+    scores, found = search.nearest(shifted(queries), k, seen, np.tile(excluded, (TURNS, 1)))
     beside = [
         np.concatenate(np.split(part, TURNS), axis=1)  # (Q, R k)
         for part in (scores, found)

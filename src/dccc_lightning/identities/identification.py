@@ -1,7 +1,6 @@
 """Identification: images into individuals, by a threshold whose origin is known."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +9,7 @@ from dccc_lightning.clustering.average_linkage import Ints, average_linkage
 from dccc_lightning.clustering.constraints import NONE_APART, Apart
 from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.common import score_ranges
+from dccc_lightning.gallery.cross_camera_pairs import count_pairs
 from dccc_lightning.identities.cosine_linkage import cosine_linkage
 from dccc_lightning.identities.tracklet_means import tracklet_points
 from dccc_lightning.neighbors.camera_normalization import normalize_by_camera
@@ -88,13 +88,13 @@ class Identifier:
         return average_linkage(graph, self.threshold, start, apart)
 
 
-def between_cameras(cameras: ArrayLike) -> int:
-    """Return the number of pairs of images of different cameras; -1 differs from all.
+def between_cameras(cameras: ArrayLike, sightings: ArrayLike) -> int:
+    """Return the number of pairs of images of different cameras and sightings.
 
-    >>> between_cameras([0, 0, 1, -1])
-    5
+    -1 differs from all.
+
+    >>> between_cameras([0, 0, 1, -1], [-1] * 4), between_cameras([0, 0, 1, -1], [3, 4, 4, 3])
+    (5, 3)
     """
-    known: NDArray[Any] = np.asarray(cameras)
-    sizes = np.unique(known[known >= 0], return_counts=True)[1]
-    n = len(known)
-    return n * (n - 1) // 2 - int((sizes * (sizes - 1) // 2).sum())
+    views = np.asarray(cameras), np.asarray(sightings)
+    return count_pairs(np.zeros(len(views[0]), dtype=np.int64), *views).genuine

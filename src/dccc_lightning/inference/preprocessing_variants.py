@@ -67,6 +67,7 @@ def compare_preprocessings(
     identities: NDArray[np.int64],
     cameras: NDArray[np.int64],
     batch_size: int = 128,
+    sightings: NDArray[np.int64] | None = None,
 ) -> list[Variant]:
     """Embed images with each of ``variants`` and measure the embeddings.
 
@@ -76,6 +77,7 @@ def compare_preprocessings(
         identities: (N,) identities, negative if unknown.
         cameras: (N,) cameras, negative if unknown.
         batch_size: Number of images per step.
+        sightings: (N,) sessions or tracklets, negative if unknown; None if all are.
     """
     found = []
     pixels: dict[tuple[int, int], Tensor] = {}
@@ -92,7 +94,7 @@ def compare_preprocessings(
                 spread=effective_dimensions(rows),
                 mean_cosine=mean_cosine(rows),
                 flips=shared_neighbors(rows, mirrored),
-                mean_ap=mean_ap_among(rows, identities, cameras),
+                mean_ap=mean_ap_among(rows, identities, cameras, sightings),
             )
         )
     return found

@@ -92,7 +92,10 @@ class Protocol:
         for name in self.apart:
             if name in query and name in gallery:
                 ours = query[name][rows]
-                mask = mask | ((ours != UNKNOWN) & (ours == gallery[name][columns]))
+                same = (ours != UNKNOWN) & (ours == gallery[name][columns])
+                if name == "tracklet":  # a tracklet is one of its camera
+                    same = same & (query["camera"][rows] == gallery["camera"][columns])
+                mask = mask | same
         if self.test == "each" and "image" in query:
             mask = mask | (query["image"][rows] == gallery["image"][columns])
         if self.clothes and "clothes" in query and "clothes" in gallery:

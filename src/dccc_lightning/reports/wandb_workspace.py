@@ -10,6 +10,9 @@ from dccc_lightning.reports.wandb_media import image_key, table_key
 
 STEP, EPOCH = "trainer/global_step", "epoch"
 
+PROTOCOL = "protocol"
+"""Setting of a run in W&B by which views are filtered."""
+
 Line = tuple[str, str, tuple[str, ...]]
 """Title, horizontal axis, figures."""
 
@@ -69,9 +72,10 @@ def require_workspaces() -> tuple[Any, Any]:
     return workspaces, reports
 
 
-def workspace(entity: str, project: str) -> Any:
+def workspace(entity: str, project: str, protocol: str) -> Any:
     """Return the project's workspace, a ``wandb_workspaces.workspaces.Workspace``.
 
+    It shows the runs of one evaluation protocol, since scores of two are not comparable.
     Sections: retrieval, training, clustering, clusters, map and distances, rankings, system and
     settings; ``logger=wandb`` logs all that they show.
     """
@@ -100,7 +104,7 @@ def workspace(entity: str, project: str) -> Any:
     return ws.Workspace(
         entity=entity,
         project=project,
-        name="DCCC",
+        name=f"DCCC, {protocol}",
         sections=[
             ws.Section(
                 name=name,
@@ -113,19 +117,22 @@ def workspace(entity: str, project: str) -> Any:
             for name, panels in sections.items()
         ],
         settings=ws.WorkspaceSettings(x_axis=EPOCH),
+        runset_settings=ws.RunsetSettings(filters=f"Config({PROTOCOL!r}) = {protocol!r}"),
     )
 
 
-def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
+def sweep_report(entity: str, project: str, protocol: str, group: str | None = None) -> Any:
     """Return a report of sweeps, a ``wandb_workspaces.reports.v2.Report``.
 
     Args:
         entity: A user or a team.
         project: Of the runs.
+        protocol: Evaluation protocol of the runs.
         group: Of the sweep, the name of its folder; None: all that are tagged ``sweep``.
     """
     _, wr = require_workspaces()
     chosen = f"Group = {group!r}" if group else "Tags in ['sweep']"
+    chosen = f"{chosen} and Config({PROTOCOL!r}) = {protocol!r}"
 
     def grid(panels: list[Any]) -> Any:
         for place, panel in enumerate(panels):
@@ -178,7 +185,7 @@ def sweep_report(entity: str, project: str, group: str | None = None) -> Any:
     return wr.Report(
         entity=entity,
         project=project,
-        title=f"Sweep {group}" if group else "Sweeps",
+        title=f"Sweep {group}, {protocol}" if group else f"Sweeps, {protocol}",
         description="Made by task=dashboard.",
         blocks=blocks,
         width="fluid",

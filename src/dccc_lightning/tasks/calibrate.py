@@ -11,6 +11,7 @@ from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.files import write_json
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked, construct
+from dccc_lightning.data.datasets.small_cameras import warn_of_small_cameras
 from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.gallery.calibration import Calibration, Rate
@@ -55,6 +56,7 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
     fingerprint, images, rows = _embedded(settings)
     unit = checked("input", lambda: of_rows(rows, fingerprint))
     cameras = _numbered([image.camera for image in images])
+    warn_of_small_cameras("input", cameras)
     if kind == "identities":
         labels = _identities(images)
     else:
@@ -62,7 +64,12 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
     found = checked(
         "calibrate",
         lambda: calibrate_scores(
-            unit, labels, cameras, settings["false_match_rate"], settings["seed"]
+            unit,
+            labels,
+            cameras,
+            settings["false_match_rate"],
+            settings["seed"],
+            sightings=_numbered([image.sighting for image in images]),
         ),
     )
     cautions = [text for text in (found.caution, BIAS if kind == "pseudo" else None) if text]
@@ -98,7 +105,7 @@ def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.fl
     if settings["index"] is not None:
         gallery = GalleryIndex.load(path_of(settings, "index"))
         table = gallery.table
-        names = zip(table.paths, table.cameras, table.identities, strict=True)
+        names = zip(*table.columns[1:], strict=True)
         return gallery.fingerprint, list(map(ListedImage._make, names)), gallery.embeddings
     is_list = isinstance(settings["input"], list)
     labels = PathLabels(settings)

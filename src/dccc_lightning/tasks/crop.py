@@ -1,5 +1,6 @@
 """``task=crop``: crops of tracks in videos, with a table that ``dataset=folder`` reads."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,11 +140,19 @@ def _inputs(settings: Settings) -> list[tuple[str, str, str]]:
         found = ", ".join(f"{len(entries)} in {key}=" for key, entries in lists.items())
         raise UserError(f"tracks=, video= and camera= need one entry per camera, got {found}")
     names = lists["camera"]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"camera={twice} is named twice; two cameras need two names")
+    first: dict[str, str] = {}
+    for name in names:  # of a folder, and some file systems tell neither case nor accents apart
+        other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if names.count(name) > 1:
+            raise UserError(f"camera={name} is named twice; two cameras need two names")
+        if other != name:
+            raise UserError(
+                f"camera={name} and camera={other} are one folder where file systems ignore case; "
+                "two cameras need two names"
+            )
     if "" in names:
         raise UserError("camera= needs a name")
-    if taken := next((name for name in names if name in TAKEN), None):
+    if taken := next((name for name in names if name.casefold() in TAKEN), None):
         raise UserError(f"camera={taken}: a file of the output has this name; choose another one")
     return list(zip(*lists.values(), strict=True))
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import wandb
 
+from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.files import write_json
-from dccc_lightning.config.instantiate import Settings, first_line
+from dccc_lightning.config.instantiate import Settings, checked, first_line
 from dccc_lightning.errors import UserError
+from dccc_lightning.metrics.protocols import PROTOCOLS
 from dccc_lightning.reports.wandb_workspace import (
     require_workspaces,
     specification,
@@ -32,13 +34,17 @@ def dashboard(settings: Settings, output: Path) -> dict[str, Any]:
     """
     require_workspaces()
     chosen = settings["dashboard"]
+    protocol = checked(
+        "settings",
+        lambda: checks.choice("dashboard.protocol", chosen["protocol"], tuple(PROTOCOLS)),
+    )
     try:
         entity = chosen["entity"] or ""
         if chosen["upload"]:
             entity = entity or wandb.Api().default_entity or ""
         views = {  # the report first, since it creates a new project
-            "sweep_report": sweep_report(entity, chosen["project"], chosen["group"]),
-            "workspace": workspace(entity, chosen["project"]),
+            "sweep_report": sweep_report(entity, chosen["project"], protocol, chosen["group"]),
+            "workspace": workspace(entity, chosen["project"], protocol),
         }
         for name, view in views.items():
             write_json(output / f"{name}.json", specification(view))

@@ -130,6 +130,10 @@ def _request(settings: Settings) -> tuple[list[str], str, float | None]:
     return [name for name in FORMATS if name in names], settings["precision"], given
 
 
+LABELS = ("identity", "camera", "sighting")
+"""Labels of images among which mAP is measured."""
+
+
 def _listed(settings: Settings, key: str) -> list[ListedImage]:
     """List the first images of a setting."""
     number = checked("images", lambda: checks.integer("images", settings["images"], 2))
@@ -151,7 +155,7 @@ def _compared(
 ) -> dict[str, Any]:
     """Save the files elsewhere, load them in their runtimes, compare, and measure the speed."""
     ours = embedder.rows(torch.from_numpy(pixels)).numpy()
-    labels = [_numbered([getattr(row, key) for row in rows]) for key in ("identity", "camera")]
+    labels = [_numbered([getattr(row, key) for row in rows]) for key in LABELS]
     mean_ap = {"module": mean_ap_among(torch.from_numpy(ours), *labels)}
     parity: dict[str, Any] = {}
     with TemporaryDirectory() as name:

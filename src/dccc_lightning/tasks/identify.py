@@ -13,6 +13,8 @@ from dccc_lightning.common.files import replacing, write_atomically, write_json
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.data.datasets.small_cameras import warn_of_small_cameras
+from dccc_lightning.data.image_list import sighting
 from dccc_lightning.identities.identification import Identifier, between_cameras
 from dccc_lightning.identities.identity_folders import link_folders
 from dccc_lightning.identities.identity_table import (
@@ -75,6 +77,7 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     images = collect(settings, output, prepare)
     known = images.known
     rule, cameras, decisions = prepare(known, images)
+    warn_of_small_cameras("input", cameras)
     given, tracklets = decisions.constraints, decisions.tracklets
     size = len(images.paths)
     if tracklets is not None and rule.calibration is None:
@@ -105,7 +108,9 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
         [found.ids[label] if label >= 0 else None for label in margins.second],
         earlier,
     )
-    pairs = between_cameras(cameras)
+    labelled = (images.columns[name] for name in ("camera", "session", "tracklet"))
+    seen = [sighting(*(cell or "" for cell in row)) or None for row in zip(*labelled, strict=True)]
+    pairs = between_cameras(cameras, numbered(seen))
     moved = sum(old not in (None, own) for old, own in zip(earlier, identities, strict=True))
     results = {
         "images": len(labels),

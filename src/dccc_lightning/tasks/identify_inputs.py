@@ -186,7 +186,7 @@ def _new_images(
     if settings["index"] is not None:
         gallery = GalleryIndex.load(path_of(settings, "index"))
         table = gallery.table
-        names = zip(table.paths, table.cameras, table.identities, strict=True)
+        names = zip(*table.columns[1:], strict=True)
         return gallery.fingerprint, list(map(ListedImage._make, names)), gallery.embeddings, None
     if settings["input"] is None:
         return "", [], np.empty((0, 0), dtype=np.float32), None

@@ -80,7 +80,7 @@ def _build(settings: Settings) -> GalleryIndex:
         images, rows = embed_images(embedder, listed_images(settings, "input", labels), settings)
         before = embedder.fingerprint, embedder.preprocessing, images, rows
     fingerprint, preprocessing, images, rows = before
-    paths, cameras, identities = zip(*images, strict=True)
+    paths, cameras, identities, sessions, tracklets = zip(*images, strict=True)
     gallery = checked(
         "index",
         lambda: GalleryIndex.build(
@@ -88,6 +88,8 @@ def _build(settings: Settings) -> GalleryIndex:
             paths,
             cameras=cameras,
             identities=identities,
+            sessions=sessions,
+            tracklets=tracklets,
             fingerprint=fingerprint,
             kind=settings["kind"],
         ),
@@ -116,5 +118,9 @@ def _add(gallery: GalleryIndex, settings: Settings) -> int:
             f"add={settings['add']} are unknown; pattern= reads them from paths"
         )
     images, rows = embed_images(embedder, images, settings)
-    paths, cameras, identities = zip(*images, strict=True)
-    return len(gallery.add(rows, paths, cameras=cameras, identities=identities))
+    paths, cameras, identities, sessions, tracklets = zip(*images, strict=True)
+    added = gallery.add(
+        rows, paths, cameras=cameras, identities=identities, sessions=sessions,
+        tracklets=tracklets,
+    )  # fmt: skip
+    return len(added)

@@ -1,4 +1,4 @@
-"""Cameras and identities from image paths, by ``pattern=`` or a gallery's stored pattern."""
+"""Labels from image paths, by ``pattern=`` or a gallery's stored pattern."""
 
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,9 @@ from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 
+READ = ("camera", "identity", "session", "tracklet")
+"""Labels that are read from paths."""
+
 DISTRACTOR = "distractor"
 """Identity of distractors, which Market-1501 calls 0000."""
 
@@ -19,7 +22,7 @@ _COMPARED = 1000  # images of the gallery that are compared with a new pattern
 
 
 class PathLabels:
-    """Reader of cameras and identities from paths, which counts paths without labels.
+    """Reader of labels from paths, which counts paths without any.
 
     Args:
         settings: Composed configuration; ``pattern`` is a regular expression, None for the
@@ -53,13 +56,12 @@ class PathLabels:
             return ListedImage(path)
         within = Path(path).relative_to(root) if Path(path).is_relative_to(root) else Path(path)
         labels = self._rule.labels(within.as_posix())
-        is_read = labels is not None and (labels.camera or labels.identity)
+        is_read = labels is not None and any(getattr(labels, name) for name in READ)
         self._unread[path] = None if is_read else within.as_posix()
         if labels is None:
             return ListedImage(path)
-        camera, identity = labels.camera or "", labels.identity or ""
         return ListedImage(
-            path, self._words.known("camera", camera), self._words.known("identity", identity)
+            path, *(self._words.known(name, getattr(labels, name) or "") for name in READ)
         )
 
     def check(self, source: str, *, needed: bool = True) -> None:

@@ -49,7 +49,12 @@ def check_preprocessing(settings: Settings, splits: Splits) -> dict[str, Any]:
     records = chosen_images(splits)
     try:
         found = compare_preprocessings(
-            embedder, records.paths, records.identities, records.cameras, size
+            embedder,
+            records.paths,
+            records.identities,
+            records.cameras,
+            size,
+            records.sightings(),
         )
         orientation = Orientation.of(embedder.embed(records.paths, size, aligned=True))
     except UnreadableImageError as error:
@@ -75,11 +80,7 @@ def chosen_images(splits: Splits) -> Records:
     Raises:
         UserError: There are too few.
     """
-    test = [
-        np.concatenate([getattr(records, name) for records in (splits.query, splits.gallery)])
-        for name in ("identities", "cameras")
-    ]
-    records = Records((*splits.query.paths, *splits.gallery.paths), test[0], test[1])
+    records = splits.query.joined(splits.gallery)
     if len(records) < _FEWEST:
         records = splits.train
     if len(records) < _FEWEST:

@@ -1,6 +1,6 @@
 """``task=search``: search of a gallery with query images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings, checked
-from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.gallery_index import GalleryIndex
+from dccc_lightning.gallery.gallery_table import NO_NAME
 from dccc_lightning.reports.boards.search_board import SearchRow, write_board
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import versions
@@ -22,7 +22,7 @@ from dccc_lightning.tasks.inputs import path_of
 from dccc_lightning.tasks.path_labels import PathLabels
 
 SAME = "same"
-"""Value of ``exclude_camera`` that excludes images of each query's camera."""
+"""Value that excludes images of each query's camera or session."""
 
 
 def search(settings: Settings, output: Path) -> dict[str, Any]:
@@ -45,12 +45,23 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
     gallery.check_fingerprint(embedder.fingerprint, embedder.preprocessing)
     minimum = _minimum_score(settings["minimum_score"], embedder.fingerprint)
     labels = PathLabels(settings, gallery)
-    _check_camera(settings["exclude_camera"], gallery)
+    table = gallery.table
+    known = {"camera": table.camera_codes.of_name, "session": table.sighting_codes.of_name}
+    for label, codes in known.items():
+        _check_excluded(label, settings[f"exclude_{label}"], codes)
     queries, rows = embed_images(
         embedder, listed_images(settings, "query", labels, needed=False), settings
     )
-    cameras = _excluded(settings["exclude_camera"], queries)
-    found = gallery.search(rows, k + 1, exclude_camera=cameras, minimum_score=minimum)
+    cameras, sessions = (
+        _excluded(label, settings[f"exclude_{label}"], own)
+        for label, own in (
+            ("camera", [query.camera for query in queries]),
+            ("session", [query.sighting for query in queries]),
+        )
+    )
+    found = gallery.search(
+        rows, k + 1, exclude_camera=cameras, exclude_session=sessions, minimum_score=minimum
+    )
     rankings = [  # without the query itself, if it is in the gallery
         SearchRow(query, [hit for hit in hits if hit.path != query.path][:k])
         for query, hits in zip(queries, found, strict=True)
@@ -63,6 +74,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
         "fingerprint": gallery.fingerprint,
         "k": k,
         "exclude_camera": settings["exclude_camera"],
+        "exclude_session": settings["exclude_session"],
         "minimum_score": minimum,
         "queries": [_described(row) for row in rankings],
         "versions": versions(),
@@ -88,32 +100,30 @@ def _minimum_score(value: Any, fingerprint: str) -> float:
     return threshold
 
 
-def _check_camera(value: Any, gallery: GalleryIndex) -> None:
-    """Raise an error if the camera to exclude is not in the gallery."""
-    cameras = sorted(set(gallery.table.cameras) - {""})
-    if value is None or (cameras and (value == SAME or str(value) in cameras)):
+def _check_excluded(label: str, value: Any, known: Collection[str]) -> None:
+    """Raise an error if the camera or session to exclude is not in the gallery."""
+    names = sorted(set(known) - {NO_NAME})
+    if value is None or (names and (value == SAME or str(value) in names)):
         return
-    there = (
-        f"its cameras are {', '.join(cameras[:20])}" if cameras else "the gallery has no cameras"
-    )
-    more = f" and {len(cameras) - 20} more" if len(cameras) > 20 else ""
-    hint = "" if cameras else "; task=index reads them by pattern= or from dataset="
-    which = "not in the gallery; " if cameras and value != SAME else ""
-    raise UserError(f"exclude_camera={value}: {which}{there}{more}{hint}")
+    there = f"its {label}s are {', '.join(names[:20])}" if names else f"the gallery has no {label}s"
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    hint = "" if names else "; task=index reads them by pattern= or from dataset="
+    which = "not in the gallery; " if names and value != SAME else ""
+    raise UserError(f"exclude_{label}={value}: {which}{there}{more}{hint}")
 
 
-def _excluded(value: Any, queries: Sequence[ListedImage]) -> list[str] | None:
-    """Return the camera to exclude for each query."""
+def _excluded(label: str, value: Any, own: list[str]) -> list[str] | None:
+    """Return the camera or session to exclude for each query, whose own are given."""
     if value is None:
         return None
     if value != SAME:
-        return [str(value)] * len(queries)
-    if unknown := sum(not query.camera for query in queries):
+        return [str(value)] * len(own)
+    if unknown := own.count(NO_NAME):
         CONSOLE.print(
-            f"note: the cameras of {unknown:,} of {len(queries):,} queries are unknown, so no "
-            "camera is excluded for them; pattern= reads cameras from paths"
+            f"note: the {label}s of {unknown:,} of {len(own):,} queries are unknown, so no "
+            f"{label} is excluded for them; pattern= reads {label}s from paths"
         )
-    return [query.camera for query in queries]
+    return own
 
 
 def _described(row: SearchRow) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dccc_lightning.config.preflight import build_tested, check_training
 from dccc_lightning.config.preset_diff import is_published
 from dccc_lightning.config.processes import cleanup, less_memory
 from dccc_lightning.config.trainer_checks import check_processes
+from dccc_lightning.data.datasets.small_cameras import warn_of_small_cameras
 from dccc_lightning.data.records import ReIDDataset, Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.protocols import Protocol, protocol_of
@@ -78,7 +79,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     elif settings["ckpt_path"] is not None:
         log.warning("ckpt_path=last: no run in %s yet, so a new one starts", settings["output"])
     for logger in trainer.loggers:
-        logger.log_hyperparams(dict(settings))
+        logger.log_hyperparams({**settings, "protocol": protocol.name})
     with cleanup(trainer), explain_failures(output, less_memory(settings, trainer.world_size)):
         if checkpoint is None and splits.labelled:
             trainer.validate(module, datamodule=datamodule, verbose=False)
@@ -140,6 +141,8 @@ def _check_splits(splits: Splits, settings: Settings) -> Protocol:
         raise UserError(
             f"{splits.name}: no training images, only a test; use task=evaluate, or another dataset"
         )
+    every = splits.train.joined(splits.query, splits.gallery)
+    warn_of_small_cameras(splits.name, every.cameras)
     protocol = protocol_of(settings["evaluate"]["protocol"], splits)
     if splits.labelled:
         check_queries(splits, protocol)

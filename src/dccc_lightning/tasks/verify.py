@@ -17,6 +17,7 @@ from dccc_lightning.data.audit.split_images import SPLITS
 from dccc_lightning.data.audit.verification import MEASURES, Check, Figure, Report, examine
 from dccc_lightning.data.datasets.file_names import shown
 from dccc_lightning.data.datasets.official_counts import CountWarning, Facts
+from dccc_lightning.data.datasets.small_cameras import warn_of_small_cameras
 from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
 from dccc_lightning.tasks.inputs import check_checkpoint
@@ -49,10 +50,13 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         splits = dataset.splits()
+        every = splits.train.joined(splits.query, splits.gallery)
+        warn_of_small_cameras(splits.name, every.cameras)
     notes = [w for w in caught if not issubclass(w.category, CountWarning)]  # shown in the table
     for note in notes:
         warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
     said = [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
+    said = list(dict.fromkeys(said))  # readers warn of some of it too
     report = examine(splits, getattr(dataset, "facts", Facts()), notes=said)
     results = summarize(splits, report, time.perf_counter() - start)
     write_json(output / RESULT, results)

@@ -39,13 +39,20 @@ def near_duplicates(
     hashes = [likeness for p in places if (likeness := inspections[p].likeness) is not None]
     chosen = [images[place] for place in places]
     split = np.array([SPLITS.index(image.split) for image in chosen], dtype=np.int64)
-    identity = np.array([image.identity for image in chosen], dtype=np.int64)
-    camera = np.array([image.camera for image in chosen], dtype=np.int64)
+    identity, camera, session, tracklet = (
+        np.array([getattr(image, name) for image in chosen], dtype=np.int64)
+        for name in ("identity", "camera", "session", "tracklet")
+    )
 
     def kind_of(one: Indices, other: Indices) -> Indices:
         is_same = identity[one] == identity[other]
         is_known = (identity[one] != UNKNOWN) & (identity[other] != UNKNOWN)
-        is_filtered = (camera[one] == camera[other]) & (camera[one] != UNKNOWN)
+        is_same_camera = camera[one] == camera[other]
+        is_filtered = is_same_camera & (camera[one] != UNKNOWN)
+        is_filtered |= (session[one] == session[other]) & (session[one] != UNKNOWN)
+        is_filtered |= (
+            is_same_camera & (tracklet[one] == tracklet[other]) & (tracklet[one] != UNKNOWN)
+        )
         is_searched = (split[one] != split[other]) & is_same & is_known & ~is_filtered
         return np.select(
             [(split[one] == 0) != (split[other] == 0), is_known & ~is_same, is_searched],

@@ -18,6 +18,7 @@ class SplitImage(NamedTuple):
         identity: Number, or ``UNKNOWN``.
         camera: Number, or ``UNKNOWN``.
         session: Number, or ``UNKNOWN``.
+        tracklet: Number, or ``UNKNOWN``.
     """
 
     split: str
@@ -25,6 +26,7 @@ class SplitImage(NamedTuple):
     identity: int
     camera: int
     session: int = UNKNOWN
+    tracklet: int = UNKNOWN
 
 
 def split_images(splits: Splits) -> Iterator[SplitImage]:
@@ -33,17 +35,23 @@ def split_images(splits: Splits) -> Iterator[SplitImage]:
         records = getattr(splits, split)
         rows = zip(
             records.paths, records.identities.tolist(), records.cameras.tolist(),
-            records.column("session").tolist(), strict=True,
+            records.column("session").tolist(), records.column("tracklet").tolist(), strict=True,
         )  # fmt: skip
-        for path, identity, camera, session in rows:
+        for path, *labels in rows:
             inside = path.is_relative_to(splits.root)
             name = shown(path.relative_to(splits.root) if inside else path)
-            yield SplitImage(split, name, identity, camera, session)
+            yield SplitImage(split, name, *labels)
 
 
 def is_match(query: SplitImage, other: SplitImage) -> bool:
     """Return True if evaluation counts a gallery image as a match of a query."""
-    is_filtered = (
-        query.camera == other.camera != UNKNOWN or query.session == other.session != UNKNOWN
+    return query.identity == other.identity != UNKNOWN and not is_one_sighting(query, other)
+
+
+def is_one_sighting(query: SplitImage, other: SplitImage) -> bool:
+    """Return True if two images are of one camera, session or tracklet, which is of a camera."""
+    return (
+        query.camera == other.camera != UNKNOWN
+        or query.session == other.session != UNKNOWN
+        or (query.camera == other.camera and query.tracklet == other.tracklet != UNKNOWN)
     )
-    return query.identity == other.identity != UNKNOWN and not is_filtered

@@ -199,9 +199,9 @@ def _worst_defect(group: Sequence[SplitImage], gallery_holds_queries: bool) -> s
 
 def _unmatched(queries: Sequence[SplitImage], gallery: Sequence[SplitImage]) -> tuple[str, ...]:
     """Return the names of queries without a match in the gallery."""
-    seen = {(image.identity, image.camera): image for image in gallery}
+    seen = {image[2:]: image for image in gallery}
     by_identity: defaultdict[int, list[SplitImage]] = defaultdict(list)
-    for image in seen.values():  # one image per identity and camera suffices
+    for image in seen.values():  # one image of each combination of labels suffices
         by_identity[image.identity].append(image)
     return tuple(
         query.name

@@ -149,7 +149,7 @@ class DeclaredLayout:
         divided, origin = self._divided(layout, home, images)
         splits = numbered_splits(
             self.name, home, divided, self.cameras,
-            one_numbering=self.one_numbering, unique_cameras=layout.unique_cameras,
+            one_numbering=self.one_numbering,
             keeps_numbers=all(
                 source.templates.is_one_group("identity")
                 for sources in layout.sources.values() for source in sources

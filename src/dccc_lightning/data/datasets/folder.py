@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from dccc_lightning.common import checks
-from dccc_lightning.common.console import counted
 from dccc_lightning.data.datasets.image_labels import (
     GALLERY,
     QUERY,
@@ -18,14 +17,12 @@ from dccc_lightning.data.datasets.label_numbers import column_numbers, names_of,
 from dccc_lightning.data.datasets.label_rules import DISTRACTORS, JUNK, LabelRules
 from dccc_lightning.data.datasets.label_table import read_table
 from dccc_lightning.data.datasets.numbered_splits import require_match
+from dccc_lightning.data.datasets.small_cameras import warn_of_small_cameras
 from dccc_lightning.data.datasets.split_assignment import assign_splits
 from dccc_lightning.data.datasets.unknown_labels import UNKNOWN_WORDS
 from dccc_lightning.data.image_formats import SUFFIXES
-from dccc_lightning.data.records import UNKNOWN, Records, Splits
+from dccc_lightning.data.records import Splits
 from dccc_lightning.errors import UserError
-
-SMALL_CAMERA = 10
-"""Number of images a camera has on average, below which cameras may be sightings."""
 
 
 class ImageFolder:
@@ -120,7 +117,7 @@ class ImageFolder:
         identities = names_of(image.identity for image in images)
         columns = column_numbers(images, counted=("frame",))
         records = records_of(self.root, images, identities, cameras, columns)
-        self._warn_of_small_cameras(records, len(cameras))
+        warn_of_small_cameras(self.name, records.cameras)
         train, query, gallery = (
             records.select([i for i, other in enumerate(assigned) if other == split])
             for split in (TRAIN, QUERY, GALLERY)
@@ -169,18 +166,6 @@ class ImageFolder:
                 stacklevel=1,
             )
         return [labels or ImageLabels(path) for path, labels in zip(paths, found, strict=True)]
-
-    def _warn_of_small_cameras(self, records: Records, cameras: int) -> None:
-        """Warn about cameras of too few images, which may be sightings."""
-        known = int((records.cameras != UNKNOWN).sum())
-        if known < SMALL_CAMERA * cameras:
-            warnings.warn(
-                f"{self.name}: cameras have {known / cameras:.1f} images on average "
-                f"({counted(cameras, 'camera')}), under {SMALL_CAMERA}; if they are sightings or "
-                "days, call the group or column session: evaluation leaves out the matches within "
-                "one, and clustering ignores it",
-                stacklevel=1,
-            )
 
     def _warn_of_shared_identities(
         self, images: Sequence[ImageLabels], assigned: Sequence[str]

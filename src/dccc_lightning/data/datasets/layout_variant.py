@@ -14,9 +14,6 @@ ALL = "all"
 PARTS = (TRAIN, QUERY, GALLERY, TEST, ALL)
 """Splits of a layout: ``test`` and ``all`` are divided by ``split_assignment``."""
 
-UNIQUE = "unique"
-"""Value of ``camera`` by which every image counts as a camera of its own."""
-
 OF_VARIANT = ("home", "splits", "facts", "layout", "protocol", "marks", "test_share", "divisions",
               *READING)  # fmt: skip
 """Settings that a variant may replace."""
@@ -34,7 +31,6 @@ class LayoutVariant:
         protocol: Name of the evaluation protocol.
         test_share: See ``DeclaredLayout``; None for the default.
         divisions: Official divisions of people, see ``DeclaredLayout``.
-        unique_cameras: True if every image counts as a camera.
         marks: Folders and files by which the dataset's folder is recognised.
     """
 
@@ -45,7 +41,6 @@ class LayoutVariant:
     protocol: str
     test_share: float | None
     divisions: Divisions | None
-    unique_cameras: bool
     marks: tuple[str, ...]
 
     def folders(self) -> list[str]:
@@ -76,9 +71,6 @@ def variant_of(settings: Mapping[str, object]) -> LayoutVariant:
     if not isinstance(splits, Mapping) or not splits or not set(splits) <= set(PARTS):
         raise ValueError(f"splits must be settings of some of {', '.join(PARTS)}, got {splits!r}")
     usual = {key: value for key, value in settings.items() if key in READING}
-    unique = usual.get("camera") == UNIQUE
-    if unique:
-        del usual["camera"]
     sources = {
         split: [
             SplitSource.of(
@@ -105,7 +97,6 @@ def variant_of(settings: Mapping[str, object]) -> LayoutVariant:
         protocol=str(settings["protocol"]),
         test_share=None if share is None else checks.real("test_share", share, 0, 1),
         divisions=None if divisions is None else Divisions.of(divisions),
-        unique_cameras=unique,
         marks=tuple(marks),
     )
 

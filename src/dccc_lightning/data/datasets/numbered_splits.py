@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TRAIN, ImageLabels
 from dccc_lightning.data.datasets.label_numbers import (
     CameraNumbers,
@@ -24,7 +22,6 @@ def numbered_splits(
     cameras: CameraNumbers,
     *,
     one_numbering: bool,
-    unique_cameras: bool,
     keeps_numbers: bool,
     layout: str,
     protocol: str,
@@ -42,7 +39,6 @@ def numbered_splits(
         cameras: Numbers of the cameras.
         one_numbering: True if an identity means the same in training and test; renumbered ones are
             then listed in ``Splits.shared_identities``.
-        unique_cameras: True if every image counts as a camera.
         keeps_numbers: False if identities have names even if they look like numbers.
         layout: Value of ``Splits.layout``.
         protocol: Value of ``Splits.protocol``.
@@ -70,10 +66,6 @@ def numbered_splits(
         records_of(home, part, test_numbers if position else train_numbers, numbers, columns)
         for position, part in enumerate(parts)
     )
-    if unique_cameras:
-        ends = np.cumsum([len(part) for part in parts])
-        for records, end in zip((train, query, gallery), ends, strict=True):
-            records.cameras[:] = np.arange(end - len(records), end)
     return Splits(
         name,
         home,
@@ -115,22 +107,22 @@ def require_match(splits: Splits) -> None:
     if not len(query) and not len(gallery):
         return
     seen: dict[int, set[tuple[int, int]]] = {}
-    for identity, *view in _sightings(gallery):
+    for identity, *view in _views(gallery):
         seen.setdefault(identity, set()).add((view[0], view[1]))
-    for identity, camera, session in _sightings(query):
+    for identity, camera, sighting in _views(query):
         if identity != UNKNOWN and any(
-            (camera == UNKNOWN or camera != other) and (session == UNKNOWN or session != another)
+            (camera == UNKNOWN or camera != other) and (sighting == UNKNOWN or sighting != another)
             for other, another in seen.get(identity, ())
         ):
             return
     raise UserError(
         f"{splits.name}: {len(query)} query and {len(gallery)} gallery images, but no query has a "
-        "match in the gallery under another camera and in another session; correct the splits, or "
-        "leave them out"
+        "match in the gallery under another camera and in another session or tracklet; correct the "
+        "splits, or leave them out"
     )
 
 
-def _sightings(records: Records) -> Iterable[tuple[int, int, int]]:
-    """Return (identity, camera, session) of each image."""
-    labels = records.identities, records.cameras, records.column("session")
+def _views(records: Records) -> Iterable[tuple[int, int, int]]:
+    """Return (identity, camera, sighting) of each image."""
+    labels = records.identities, records.cameras, records.sightings()
     return zip(*(values.tolist() for values in labels), strict=True)

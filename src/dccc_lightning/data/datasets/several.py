@@ -42,7 +42,7 @@ class SeveralDatasets:
         """Read the datasets.
 
         Raises:
-            UserError: A dataset cannot be read, or has no training images.
+            UserError: A dataset cannot be read, has no training images, or has images of another.
         """
         trained: list[Records] = []
         tested: Splits | None = None
@@ -60,12 +60,26 @@ class SeveralDatasets:
                 values = np.concatenate([_label(r, label) for r in (train, query, gallery)])
                 above[label] = max(above.get(label, 0), int(values.max()) + 1)
         assert tested is not None  # test is one of the names
+        self._refuse_shared_images(trained, tested)
         return Splits(
-            self.name, tested.root, _joined(trained), tested.query, tested.gallery,
+            self.name, tested.root, trained[0].joined(*trained[1:]), tested.query, tested.gallery,
             layout=f"training images of {', '.join(part.name for part in self.parts)}, test of "
             f"{self.test} ({tested.layout})",
             shared_identities=tested.shared_identities, protocol=tested.protocol,
         )  # fmt: skip
+
+    def _refuse_shared_images(self, trained: Sequence[Records], tested: Splits) -> None:
+        """Raise an error if datasets share files, which would be of two people each."""
+        owners = {path: self.test for part in (tested.query, tested.gallery) for path in part.paths}
+        for part, records in zip(self.parts, trained, strict=True):
+            own = part.name == self.test
+            shared = [path for path in records.paths if path in owners and not own]
+            if shared:
+                raise UserError(
+                    f"{self.name}: {len(shared)} training images of {part.name} are images of "
+                    f"{owners[shared[0]]} too, the first is {shared[0]}; leave one of the two out"
+                )
+            owners |= dict.fromkeys(records.paths, part.name)
 
 
 def _label(records: Records, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -84,14 +98,3 @@ def _shifted(records: Records, above: dict[str, int]) -> Records:
 
     columns = {name: shifted(name) for name in records.columns}
     return Records(records.paths, shifted("identity"), shifted("camera"), columns)
-
-
-def _joined(parts: Sequence[Records]) -> Records:
-    """Return the records of several datasets as one, with all their columns."""
-    names = dict.fromkeys(name for part in parts for name in part.columns)
-    return Records(
-        tuple(path for part in parts for path in part.paths),
-        np.concatenate([part.identities for part in parts]),
-        np.concatenate([part.cameras for part in parts]),
-        {name: np.concatenate([part.column(name) for part in parts]) for name in names},
-    )

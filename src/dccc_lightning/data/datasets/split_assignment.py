@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TEST, TRAIN, ImageLabels
 from dccc_lightning.data.datasets.row_files import plain
+from dccc_lightning.data.image_list import sighting
 
 
 def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]:
@@ -50,8 +51,10 @@ def assign_splits(images: Sequence[ImageLabels], test_share: float) -> list[str]
 
 
 def _views(images: Sequence[ImageLabels], positions: Sequence[int]) -> tuple[list[str], list[str]]:
-    """Return the cameras and the sessions of some images."""
-    return [images[p].camera for p in positions], [images[p].session for p in positions]
+    """Return the cameras and the sightings of some images."""
+    chosen = [images[position] for position in positions]
+    sightings = [sighting(image.camera, image.session, image.tracklet) for image in chosen]
+    return [image.camera for image in chosen], sightings
 
 
 def divide_identities(
@@ -100,7 +103,7 @@ def choose_queries(cameras: Sequence[str], sessions: Sequence[str] = ()) -> list
 
     Args:
         cameras: Cameras of the images, in the order of their paths.
-        sessions: Sessions of the images; none if they are unknown.
+        sessions: Sessions or tracklets of the images; none if they are unknown.
 
     Returns:
         Positions of the queries; empty if the identity cannot be evaluated.

@@ -76,3 +76,9 @@ FORMATS: Mapping[str, Format] = {
                            label_studio.fits, label_studio.read),
 }  # fmt: skip
 """Formats by the value of ``format=``."""
+
+JSON_FORMATS = frozenset({
+    "megadetector", "speciesnet", "coco", "coco_results", "coco_results_from_1", "cocovid",
+    "cocovid_from_0", "cocovid_from_1", "tao", "label_studio",
+})  # fmt: skip
+"""Formats whose files are JSON."""
