@@ -511,7 +511,7 @@ def test_a_file_of_divisions_is_read_before_any_is_drawn(tmp_path):
 
 @pytest.mark.parametrize("content", [
     "", "{}", "[]", "[3]", "[{}]", '[{"train": ["900_1.bmp"], "test": []}]', '[{"train": 3}]',
-    '[{"train": [[]], "test": [null]}]',
+    '[{"train": [[]], "test": [null]}]', "[" * 100_000,
 ])  # fmt: skip
 def test_divisions_that_do_not_fit_are_one_line(tmp_path, content):
     home = plant(tmp_path, "viper")

@@ -184,7 +184,7 @@ def _read(name: str, file: Path, keys: Mapping[str, str], people: Sequence[str])
         if not isinstance(listed, list) or not listed:
             raise ValueError("not a list of divisions")
         return [_of_json(division, keys) for division in listed]
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         reason = error.args[0] if isinstance(error, KeyError) else error
         raise UserError(
             f"{name}: cannot read the divisions of {file}: {reason}; correct it, or move it away "
