@@ -152,7 +152,7 @@ def test_a_split_is_listed_by_names():
         f"/{n}.png" for n in ("00", "01", "40", "41", "80", "81")
     ]
     named = Splits("x", Path("/"), records(0), records(0), records(0), ("door",), ("Ann", "Bob"))
-    assert [row[1:] for row in listed_split(named, "train")] == [("", "Ann"), ("door", "Bob")]
+    assert [row[1:3] for row in listed_split(named, "train")] == [("", "Ann"), ("door", "Bob")]
 
 
 # From one to the other ----------------------------------------------------------------------------

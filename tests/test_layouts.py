@@ -793,6 +793,8 @@ def test_sightings_are_sessions_else_tracklets_of_cameras():
     assert seen[0] == seen[1] != seen[2] == seen[3] != seen[4]
     assert (seen[5], len(set(seen))) == (-1, 4)
     assert records.select([0, 5]).sightings().tolist()[1] == -1
+    both = records.select([0, 2]).joined(records.select([1, 3])).sightings().tolist()
+    assert both[0] == both[2] != both[1] == both[3]
     named = Splits("own", Path(), records, records, records, column_names={"session": ("",) * 6})
     assert [i.sighting for i in listed_split(named, "train")][2:] == [
         "0 tracklet 1", "0 tracklet 1", "1 tracklet 1", "",

@@ -54,7 +54,10 @@ class Records:
         return np.full(len(self), UNKNOWN, dtype=np.int64)
 
     def sightings(self) -> NDArray[np.int64]:
-        """Return a number (N,) of each session, or tracklet of a camera if that is unknown."""
+        """Return a number (N,) of each session, or tracklet of a camera if that is unknown.
+
+        The numbers compare images of these records; ``joined`` ones compare those of several.
+        """
         session, tracklet = self.column("session"), self.column("tracklet")
         is_known = session != UNKNOWN
         rows = [

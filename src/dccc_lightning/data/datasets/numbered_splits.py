@@ -1,6 +1,6 @@
 """Splits with numbered labels, from the labels of images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dccc_lightning.data.datasets.image_labels import GALLERY, QUERY, TRAIN, ImageLabels
@@ -107,9 +107,10 @@ def require_match(splits: Splits) -> None:
     if not len(query) and not len(gallery):
         return
     seen: dict[int, set[tuple[int, int]]] = {}
-    for identity, *view in _views(gallery):
+    views = _views(query.joined(gallery))
+    for identity, *view in views[len(query) :]:
         seen.setdefault(identity, set()).add((view[0], view[1]))
-    for identity, camera, sighting in _views(query):
+    for identity, camera, sighting in views[: len(query)]:
         if identity != UNKNOWN and any(
             (camera == UNKNOWN or camera != other) and (sighting == UNKNOWN or sighting != another)
             for other, another in seen.get(identity, ())
@@ -122,7 +123,7 @@ def require_match(splits: Splits) -> None:
     )
 
 
-def _views(records: Records) -> Iterable[tuple[int, int, int]]:
+def _views(records: Records) -> list[tuple[int, int, int]]:
     """Return (identity, camera, sighting) of each image."""
     labels = records.identities, records.cameras, records.sightings()
-    return zip(*(values.tolist() for values in labels), strict=True)
+    return list(zip(*(values.tolist() for values in labels), strict=True))
