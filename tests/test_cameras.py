@@ -26,6 +26,7 @@ from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.neighbors import camera_normalization, covariance
 from dccc_lightning.neighbors.camera_normalization import center, whiten
 from dccc_lightning.reports.results import SCORES, summarize_run
 from dccc_lightning.training.callbacks import recluster
@@ -174,6 +175,45 @@ class TestWhitening:
         spread = [whiten(rows, cameras)[cameras == c].std(axis=0) for c in (0, 1)]
         before = [center(rows, cameras)[cameras == c].std(axis=0) for c in (0, 1)]
         assert np.abs(spread[0] - spread[1]).max() < np.abs(before[0] - before[1]).max() / 3
+
+
+class TestWhiteningInSinglePrecision:
+    """Wide embeddings on a processor; every width counts as wide here."""
+
+    @pytest.fixture(autouse=True)
+    def wide(self, monkeypatch):
+        monkeypatch.setattr(camera_normalization, "_WIDE", 1)
+        monkeypatch.setattr(covariance, "_ROWS", 7)
+
+    @pytest.mark.parametrize("people", [4, 8])  # with 4, cameras' products are made twice
+    def test_is_that_of_the_formula(self, people, monkeypatch):
+        monkeypatch.setattr(covariance, "FARTHEST", np.inf)
+        rows, _, cameras = two_cameras(people)
+        rows[cameras == 1, :4] *= 3
+        np.testing.assert_allclose(whiten(rows, cameras), slow_whiten(rows, cameras), atol=1e-4)
+
+    @settings(max_examples=15, deadline=None)
+    @given(st.lists(st.integers(-1, 3), min_size=4, max_size=40), st.integers(0, 99))
+    def test_is_that_of_double_precision(self, cameras, seed):
+        cameras[0] = 1
+        rows = np.random.default_rng(seed).normal(size=(len(cameras), 5))[::-1]
+        rows[:3] = rows[3]
+        found = whiten(rows, cameras)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(camera_normalization, "_WIDE", 9)
+            np.testing.assert_allclose(found, whiten(rows, cameras), atol=2e-3)
+
+    def test_eigenvalues_far_apart_take_double_precision(self, monkeypatch):
+        rows, _, cameras = two_cameras(8)
+        rows[:, 0] *= 1e4
+        found = whiten(rows, cameras)
+        monkeypatch.setattr(camera_normalization, "_WIDE", 99)
+        np.testing.assert_array_equal(found, whiten(rows, cameras))
+
+    def test_rounding_errors_and_equal_images_are_no_direction(self):
+        noise = 3e-7 * np.random.default_rng(0).normal(size=(40, 16))
+        assert not whiten(np.ones((40, 16)) + noise, np.arange(40) % 3).any()
+        assert not whiten(np.ones((6, 3)), [0, 0, 0, 1, 1, 1]).any()
 
 
 class TestPenalty:

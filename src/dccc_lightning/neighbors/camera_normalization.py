@@ -5,7 +5,7 @@ same. Cameras are metadata that every surveillance system has; no identity is us
 neighbour search uses these embeddings: the memory keeps the original ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from dccc_lightning.neighbors.covariance import Moments, inverse_root, subtract
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 
 _SAME = 1e-5
@@ -20,6 +21,10 @@ _SAME = 1e-5
 
 _SMALLEST = 1e-12
 """Least eigenvalue of a covariance, relative to its mean eigenvalue; lower ones are raised."""
+
+_WIDE = 1024
+"""Dimensions from which a processor whitens in float32 where that is precise enough: below, the
+whole takes a second or two."""
 
 
 def check_cameras(cameras: ArrayLike | None, images: int) -> NDArray[np.int64]:
@@ -120,7 +125,8 @@ def whiten(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
     squared distance from the target, at most 1. P alone is used for cameras of two images, where
     this estimate is always 0, and for images without a camera mean.
 
-    Memory grows with N x D and D x D, time with N x D^2 and, for each camera, D^3.
+    Memory grows with N x D and D x D, time with N x D^2 and, for each camera, D^3. On a processor,
+    embeddings of 1,024 dimensions or more are whitened in float32 if that is precise enough.
 
     Args:
         features: Embeddings (N, D), NumPy or torch; normalised inside.
@@ -137,32 +143,57 @@ def whiten(features: FeaturesT, cameras: ArrayLike) -> FeaturesT:
     unit = embeddings.rows
     device = embeddings.device if embeddings.device.type == "cuda" else torch.device("cpu")
     groups = list(_camera_means(unit, check_cameras(cameras, len(unit))))
-
-    def centered(group: _Group) -> Tensor:
-        return torch.from_numpy(_remainder(unit, group)).to(device)
-
-    pooled = _Moments.of(map(centered, groups))
-    size = pooled.covariance.diagonal().mean()
-    if size == 0:  # every row is its camera's mean
-        return _like(features, np.zeros_like(unit))
-    target = pooled.shrunk(size * torch.eye(unit.shape[1]).to(pooled.covariance))
-    whitened = np.empty_like(unit)
-    shared = None
-    for group in groups:
-        rows = centered(group)
-        if group.is_camera and len(rows) > 2:
-            root = _inverse_root(_Moments.of([rows]).shrunk(target), size * _SMALLEST)
-        else:
-            root = shared = _inverse_root(target, size * _SMALLEST) if shared is None else shared
-        whitened[group.images] = UnitEmbeddings.of(rows @ root).rows
+    whitened = None
+    if device.type == "cpu" and unit.shape[1] >= _WIDE:
+        whitened = _whitened(unit, groups, device, torch.float32)
+    if whitened is None:
+        whitened = _whitened(unit, groups, device, torch.float64)
+    assert whitened is not None
     return _like(features, whitened)
 
 
-def _inverse_root(covariance: Tensor, least: Tensor) -> Tensor:
-    """Return the symmetric inverse root (D, D), eigenvalues below ``least`` raised to it."""
-    values, vectors = torch.linalg.eigh(covariance)
-    root: Tensor = vectors * values.clamp(min=least).rsqrt() @ vectors.T
-    return root
+def _whitened(
+    unit: NDArray[np.float32], groups: list["_Group"], device: torch.device, dtype: torch.dtype
+) -> NDArray[np.float32] | None:
+    """Whiten with products of ``dtype``; None where float32 is not precise enough."""
+
+    def centered(group: _Group) -> Tensor:
+        if dtype == torch.float32:
+            return torch.from_numpy(subtract(unit, group.images, group.mean, _SAME))
+        return torch.from_numpy(_remainder(unit, group)).to(device)
+
+    kept: list[Moments] = []  # where they take no more memory than the embeddings
+    pooled: Moments | None = None
+    for group in groups:
+        here = Moments.of(centered(group))
+        pooled = here if pooled is None else pooled.plus(here)
+        if len(groups) * unit.shape[1] <= len(unit):
+            kept.append(here)
+    assert pooled is not None
+    if not pooled.second.any():  # every row is its camera's mean
+        return np.zeros_like(unit)
+    target = pooled.shrunk().to(dtype)
+    least = _SMALLEST * float(pooled.second.diagonal().mean() / pooled.n)
+    whitened = np.empty_like(unit)
+    shared = None
+    for number, group in enumerate(groups):
+        rows = centered(group)
+        if group.is_camera and len(rows) > 2:
+            moments = kept[number] if kept else Moments.of(rows)
+            root = inverse_root(moments.shrunk(target), least)
+        else:
+            root = shared = inverse_root(target, least) if shared is None else shared
+        if root is None:
+            return None
+        whitened[group.images] = UnitEmbeddings.of(_product(rows, root)).rows
+    return whitened
+
+
+def _product(rows: Tensor, root: Tensor) -> Tensor:
+    """Return ``rows @ root``; NumPy's is faster in float32 on a processor."""
+    if rows.dtype == torch.float64:
+        return rows @ root
+    return torch.from_numpy(rows.numpy() @ root.numpy())
 
 
 class _Group(NamedTuple):
@@ -193,32 +224,6 @@ def _remainder(unit: NDArray[np.float32], group: _Group) -> NDArray[np.float64]:
     remainder = unit[group.images] - group.mean
     remainder[np.abs(remainder).max(axis=1) <= _SAME] = 0
     return remainder
-
-
-class _Moments(NamedTuple):
-    """Covariance (D, D) of n centred rows and the sum of the fourth powers of their lengths."""
-
-    n: int
-    covariance: Tensor
-    fourth: Tensor
-
-    @classmethod
-    def of(cls, parts: Iterable[Tensor]) -> "_Moments":
-        """Sum over rows (n, D) given in parts; only one part is in memory."""
-        n, second, fourth = 0, torch.zeros(()), torch.zeros(())
-        for rows in parts:
-            n += len(rows)
-            second = second.to(rows) + rows.T @ rows
-            fourth = fourth.to(rows) + rows.square().sum(dim=1).square().sum()
-        return cls(n, second / n, fourth)
-
-    def shrunk(self, target: Tensor) -> Tensor:
-        """Return the covariance shrunk towards ``target`` (Ledoit and Wolf)."""
-        # Sampling error: variance of the mean over n rows, summed over the entries.
-        error = (self.fourth / self.n - self.covariance.square().sum()) / self.n
-        distance = (self.covariance - target).square().sum()
-        share = 1.0 if distance == 0 else float((error / distance).clamp(0, 1))
-        return (1 - share) * self.covariance + share * target
 
 
 def _like(features: FeaturesT, rows: NDArray[np.float32]) -> FeaturesT:

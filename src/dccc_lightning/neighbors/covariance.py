@@ -1,0 +1,113 @@
+"""Covariances of centred embeddings: shrunk towards a target, and the inverse of their root.
+
+All is float64; or float32 where the rows are, with sums in float64 of products of ``_ROWS`` rows.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from torch import Tensor
+
+from dccc_lightning.common.compiled import parallel
+
+Floats = NDArray[np.float32]
+
+FARTHEST = 2e4
+"""Largest over least eigenvalue for which float32 will do: at 1.5e4, with 2,048 dimensions, the
+distances of whitened embeddings differed from those of float64 by at most 5e-5 of their size."""
+
+_ROWS = 4096
+
+
+class Moments(NamedTuple):
+    """Sums over n centred rows.
+
+    Attributes:
+        n: Number of rows.
+        second: (D, D), of the outer products, of the type of the rows.
+        fourth: Of the fourth powers of the lengths, float64.
+    """
+
+    n: int
+    second: Tensor
+    fourth: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor) -> "Moments":
+        """Sum over rows (n, D), float32 or float64."""
+        fourth = rows.square().sum(dim=1, dtype=torch.float64).square().sum()
+        if rows.dtype == torch.float64:
+            return cls(len(rows), rows.T @ rows, fourth)
+        parts = [part.numpy() for part in rows.split(_ROWS)]
+        products = (torch.from_numpy(part.T @ part) for part in parts)  # symmetric: half the time
+        second = next(products)
+        for product in products:
+            second = second.double() + product
+        return cls(len(rows), second.float(), fourth)
+
+    def plus(self, other: "Moments") -> "Moments":
+        """Return the sums over the rows of both, in float64."""
+        second = self.second.double() + other.second
+        return Moments(self.n + other.n, second, self.fourth + other.fourth)
+
+    def shrunk(self, target: Tensor | None = None) -> Tensor:
+        """Return the covariance (D, D), shrunk towards ``target`` (Ledoit and Wolf).
+
+        Args:
+            target: (D, D); None for the multiple of the identity of the same trace.
+        """
+        covariance = self.second / self.n
+        if target is None:
+            target = torch.eye(len(covariance)).to(covariance) * covariance.diagonal().mean()
+        # Sampling error: variance of the mean over n rows, summed over the entries.
+        error = (self.fourth / self.n - _squares(covariance)) / self.n
+        distance = _squares(covariance - target)
+        share = 1.0 if distance == 0 else float((error / distance).clamp(0, 1))
+        return (1 - share) * covariance + share * target
+
+
+def _squares(matrix: Tensor) -> Tensor:
+    return matrix.square().sum(dtype=torch.float64)
+
+
+def inverse_root(covariance: Tensor, least: float) -> Tensor | None:
+    """Return the symmetric inverse root (D, D).
+
+    Args:
+        covariance: (D, D) float64; or float32, on a processor.
+        least: Lower eigenvalues are raised to it.
+
+    Returns:
+        As ``covariance``; None if it is float32 and the eigenvalues lie too far apart for that.
+    """
+    if covariance.dtype == torch.float64:
+        values, vectors = torch.linalg.eigh(covariance)
+        root: Tensor = vectors * values.clamp(min=least).rsqrt() @ vectors.T
+        return root
+    matrix = covariance.numpy()
+    eigenvalues, columns = eigh(matrix, driver="evd", overwrite_a=True, check_finite=False)
+    if not eigenvalues[-1] < FARTHEST * eigenvalues[0]:
+        return None
+    columns *= eigenvalues**-0.25
+    return torch.from_numpy(columns @ columns.T)
+
+
+@parallel
+def subtract(
+    rows: Floats, images: NDArray[np.int64], mean: NDArray[np.float64], least: float
+) -> Floats:
+    """Return ``rows[images] - mean`` as float32; a row without an entry above ``least`` is 0."""
+    remainder = np.empty((images.size, rows.shape[1]), dtype=np.float32)
+    for i in numba.prange(images.size):
+        largest = 0.0
+        for d in range(rows.shape[1]):
+            value = rows[images[i], d] - mean[d]
+            remainder[i, d] = value
+            largest = max(largest, abs(value))
+        if largest <= least:
+            remainder[i] = 0
+    return remainder
