@@ -8,6 +8,7 @@ from dccc_lightning.metrics import reranking
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.reranking import Rerank, reranked_distances
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
+from dccc_lightning.neighbors.nearest import knn
 
 
 def unit(rows):
@@ -121,6 +122,8 @@ def test_no_matrix_is_larger_than_a_block(monkeypatch):
         reranking, "products", lambda *a: (shapes.append((len(a[0]), len(a[1]))), original(*a))[1]
     )
     monkeypatch.setattr(reranking, "_BLOCK_BYTES", 4 * 110 * 16)
+    # as where the search does not compare all pairs
+    monkeypatch.setattr(reranking, "knn_and_farthest", lambda *a: (knn(*a), None))
     rng = np.random.default_rng(3)
     query, gallery, _, _ = clustered(rng, 10, 100)
     expected = dense_reranking(query, gallery, 5, 2, 0.3)

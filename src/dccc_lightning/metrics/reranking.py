@@ -23,12 +23,13 @@ from dccc_lightning.metrics.aligned_squares import AlignedSquares
 from dccc_lightning.neighbors import reciprocal
 from dccc_lightning.neighbors.camera_normalization import check_cameras
 from dccc_lightning.neighbors.camera_ranking import camera_neighborhoods
-from dccc_lightning.neighbors.nearest import knn
+from dccc_lightning.neighbors.nearest import knn_and_farthest
 from dccc_lightning.neighbors.similarity import half_squares, origin_of, products
 
 Ints = NDArray[np.int64]
 
 _BLOCK_BYTES = 1 << 26
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def reranked_distances(
     """
     first_gallery = 0 if queries is gallery else len(queries)
     points = gallery if queries is gallery else torch.cat([queries, gallery])
-    sets = _rankings(points, rerank, cameras)
+    sets, far = _rankings(points, rerank, cameras)
     turned = None
     if points.ndim == 3:
         turned, points = AlignedSquares(points, first_gallery), mean_of_turns(points)
@@ -117,7 +118,7 @@ def reranked_distances(
         points = points - origin.point
         queries, gallery = points[: len(queries)], points[first_gallery:]
     halves = points.new_full((len(points),), 0.5) if origin is None else half_squares(points)
-    farthest = _farthest(points, halves)
+    farthest = _farthest(points, halves, far)
     neighborhoods = _neighborhoods(points, halves, farthest, *sets)
     del points
     own, holders = neighborhoods[: len(queries)], neighborhoods[first_gallery:].tocsc()
@@ -140,29 +141,44 @@ def reranked_distances(
 
 def _rankings(
     points: Tensor, rerank: Rerank | CameraRerank, cameras: ArrayLike | None
-) -> tuple[Sequence[Ints], int, Ints | None]:
-    """Return rankings, half and averaged, as ``reciprocal.neighborhoods`` takes them."""
+) -> tuple[tuple[Sequence[Ints], int, Ints | None], Ints | None]:
+    """Return rankings, half and averaged, as ``reciprocal.neighborhoods`` takes them.
+
+    Beside them the farthest image of each, where the search has found it.
+    """
     if isinstance(rerank, CameraRerank):
         if points.ndim == 3:
             raise ValueError("rerank=ca_jaccard compares one embedding an image: use match=mean")
         sizes = rerank.k1_intra, rerank.k1_inter, rerank.k2_intra, rerank.k2_inter
         known = check_cameras(cameras, len(points))
         rankings, averaged = camera_neighborhoods(points, known, *sizes)
-        return rankings, 0, averaged
+        return (rankings, 0, averaged), None
     if rerank.k1 >= len(points):
         raise ValueError(
             f"k1 must be below the number of query and gallery images, {len(points)}, "
             f"got {rerank.k1}"
         )
-    ranks = knn(points, rerank.k1 + 1)[1]  # the image itself comes first
+    (_, ranks), far = knn_and_farthest(points, rerank.k1 + 1)  # the image itself comes first
     half, averaged = reciprocal.half_size(rerank.k1), ranks[:, : rerank.k2]
-    return [ranks], half, averaged if rerank.k2 > 1 else None
+    return ([ranks], half, averaged if rerank.k2 > 1 else None), far
 
 
-def _farthest(points: Tensor, halves: Tensor) -> Tensor:
-    """Return the largest squared distance (N,) of each point to any; 1 where it is 0."""
+def _farthest(points: Tensor, halves: Tensor, far: Ints | None) -> Tensor:
+    """Return the largest squared distance (N,) of each point to any; 1 where it is 0.
+
+    Args:
+        points: (N, D).
+        halves: (N,) half their squared lengths, or 0.5 for all.
+        far: (N,) the farthest of each; None compares all pairs.
+    """
     n = len(points)
     farthest = points.new_zeros(n)
+    if far is not None and points.any(dim=1).all():  # the length of a row of zeros is not 1
+        for rows in torch.arange(n, device=points.device).split(_ROWS):
+            others = torch.from_numpy(far[rows.cpu()]).to(points.device)
+            cosines = (points[rows].double() * points[others]).sum(dim=1)
+            farthest[rows] = (2 * (halves[rows].double() + halves[others] - cosines)).to(points)
+        return torch.where(farthest > 0, farthest, 1.0)
     block = max(1, _BLOCK_BYTES // (4 * n))
     for first in range(0, n, block):
         # Distances are symmetric: earlier blocks have covered the columns left of this one.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common import checks, progress, ranges
 from dccc_lightning.common.tensors import full_precision
-from dccc_lightning.neighbors import aligned_search, candidate_ranking, inverted_file
+from dccc_lightning.neighbors import aligned_search, candidate_ranking, inverted_file, pairwise
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -50,7 +50,8 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
         features: Embeddings (N, D), NumPy, torch or ``UnitEmbeddings``; or (N, R, D), also as
             ``UnitEmbeddings.turned``.
         k: Neighbours per row, the row itself included; 1 to N.
-        backend: "faiss" (on all visible GPUs, else on the CPU) and "torch" (on the device of
+        backend: "faiss" (on all visible GPUs; without one each two rows are compared once, see
+            ``pairwise``, or for more than 240 neighbours by faiss) and "torch" (on the device of
             ``features``) are exact and give the same answer. "approximate" may miss a neighbour,
             see ``inverted_file``; the ones found are in exact order. "auto" is exact for up to
             ``EXACT_UP_TO`` embeddings and logs its choice.
@@ -80,12 +81,32 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
         backend = _pick(len(unit), device)
         _log.info("kNN of %d x %d embeddings, k = %d: %s", *unit.shape, k, backend)
 
+    return _knn(unit, k, backend, device, False)[0]
+
+
+def knn_and_farthest(features: Features, k: int) -> tuple[Neighbors, NDArray[np.int64] | None]:
+    """Find neighbours as ``knn`` does, and the image farthest from each (N,) in the same pass.
+
+    The farthest is that of a float32 matrix product, or None where the search does not compare all
+    pairs on a processor.
+    """
+    embeddings = UnitEmbeddings.of(features)
+    k = checks.integer("k", k, low=1, high=len(embeddings))
+    backend = _pick(len(embeddings), embeddings.device)
+    return _knn(embeddings.rows, k, backend, embeddings.device, True)
+
+
+def _knn(
+    unit: NDArray[np.float32], k: int, backend: str, device: torch.device, farthest: bool
+) -> tuple[Neighbors, NDArray[np.int64] | None]:
     groups, members, starts = candidate_ranking.group_duplicates(unit)
     distinct = unit if len(starts) > len(unit) else unit[members[starts[:-1]]]
-    distances, nearest = _search_distinct(distinct, min(k, len(distinct)), backend, device)
+    width = min(k, len(distinct))
+    distances, nearest, far = _search_distinct(distinct, width, backend, device, farthest)
     if len(distinct) == len(unit):
-        return distances, nearest
-    return candidate_ranking.expand_groups(distances, nearest, groups, members, starts, k, True)
+        return (distances, nearest), far
+    expanded = candidate_ranking.expand_groups(distances, nearest, groups, members, starts, k, True)
+    return expanded, None if far is None else members[starts[far[groups]]]
 
 
 def _aligned(features: NDArray[Any] | torch.Tensor, k: int, backend: str) -> Neighbors:
@@ -104,20 +125,20 @@ def _near_means(means: UnitEmbeddings, width: int) -> NDArray[np.int64]:
     backend = _pick(len(means), means.device)
     if backend == "approximate":
         return inverted_file.search(centred, width, width)[1]
-    return _SEARCHES[backend](centred, width, means.device)[1]
+    return _compare(centred, width, backend, means.device, False).indices
 
 
 def _search_distinct(
-    unit: NDArray[np.float32], k: int, backend: str, device: torch.device
-) -> Neighbors:
-    """Find the neighbours of rows that are all different."""
+    unit: NDArray[np.float32], k: int, backend: str, device: torch.device, farthest: bool
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64] | None]:
+    """Find the neighbours of rows that are all different, and the farthest."""
     centred = candidate_ranking.centred(unit)
     width = min(k + candidate_ranking.SPARE, len(unit))
     if backend == "approximate":
         squares, candidates = inverted_file.search(centred, width, k)
         del centred
-        return candidate_ranking.rank_candidates(unit, candidates, squares[:, -1], k)[:2]
-    squares, candidates = _SEARCHES[backend](centred, width, device)
+        return *candidate_ranking.rank_candidates(unit, candidates, squares[:, -1], k)[:2], None
+    squares, candidates, far = _compare(centred, width, backend, device, farthest)
     bounds = squares[:, -1] - candidate_ranking.rounding_error(centred)
     del centred
     distances, indices, complete = candidate_ranking.rank_candidates(unit, candidates, bounds, k)
@@ -126,7 +147,16 @@ def _search_distinct(
         _log.info("kNN: %d of %d rows have near ties and are scanned", unsure.size, len(unit))
         everything = np.arange(len(unit))
         distances[unsure], indices[unsure] = candidate_ranking.rank_all(unit, unsure, everything, k)
-    return distances, indices
+    return distances, indices, far
+
+
+def _compare(
+    rows: NDArray[np.float32], k: int, backend: str, device: torch.device, farthest: bool
+) -> pairwise.Pairs:
+    """Compare all pairs with a backend; without a GPU, "faiss" compares each pair once."""
+    if backend == "faiss" and _gpus() == 0 and k <= pairwise.WIDEST:
+        return pairwise.compare(rows, k, farthest)
+    return pairwise.Pairs(*_SEARCHES[backend](rows, k, device), None)
 
 
 def _pick(n: int, device: torch.device) -> str:
