@@ -4,11 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
+BASE   ?= HEAD
 WORKERS ?= 2
+# These need a commit or checkpoints.
+ASKING := $(patsubst %,benchmarks/%.py,against same_numbers quick identification_worlds review_decisions)
 PYTEST := $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train pretrain test test-slow fuzz lint format check bench docs profile wheel constraints clean
+.PHONY: help setup train pretrain test test-slow fuzz lint format check bench bench-quick docs profile wheel constraints clean
 
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +54,10 @@ format: $(READY)  ## Mend what can be mended by a program
 check: lint test test-slow  ## What CI runs
 
 bench: $(READY)  ## Measure the kernels against plain references
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out $(ASKING),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-quick: $(READY)  ## Two minutes: time of the kernels over that of BASE=HEAD, a commit
+	@$(BIN)/python benchmarks/quick.py $(BASE) $(ARGS)
 
 docs: $(READY)  ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -1,14 +1,18 @@
 import logging
 
 import faiss
+import numba
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.metrics import cluster_quality
-from dccc_lightning.neighbors import inverted_file, nearest
+from dccc_lightning.neighbors import inverted_file, near_lists, nearest
 from dccc_lightning.neighbors.nearest import knn
 
 
@@ -60,7 +64,7 @@ def test_reports_the_recall_of_a_sample(caplog):
         knn(FEATURES, 15, "approximate")
     record = next(r for r in caplog.records if "recall" in r.message)
     assert record.levelname == "INFO"
-    assert record.args[0] == int(min(4 * 6000**0.5, 6000 // 40))
+    assert record.args[0] == min(int(2 * 6000**0.5), 6000 // 40)
     # the log counts candidates, before the nearest are chosen, on 1,000 rows
     assert record.args[3] == pytest.approx(recall_by_sets(FOUND[1], EXACT[1]), abs=0.03)
     assert record.args[3] >= inverted_file.TARGET
@@ -69,6 +73,7 @@ def test_reports_the_recall_of_a_sample(caplog):
 def test_probes_grow_until_the_recall_suffices(monkeypatch, caplog):
     probes = []
     monkeypatch.setattr(inverted_file, "_FIRST_PROBES", 1)
+    monkeypatch.setattr(near_lists.NearLists, "join", lambda near: None)
     for target in (0.5, 0.95, 0.999):
         monkeypatch.setattr(inverted_file, "TARGET", target)
         caplog.clear()
@@ -77,6 +82,56 @@ def test_probes_grow_until_the_recall_suffices(monkeypatch, caplog):
         probes.append(next(r for r in caplog.records if "recall" in r.message).args[1])
         assert recall_by_sets(found, EXACT[1]) > target - 0.02
     assert probes[0] < probes[1] < probes[2]
+
+
+def test_neighbours_of_neighbours_find_more_than_the_lists(monkeypatch):
+    monkeypatch.setattr(inverted_file, "TARGET", 0.0)
+    # neighbours of neighbours in one list are of that list
+    monkeypatch.setattr(inverted_file, "_FIRST_PROBES", 2)
+    found = recall_by_sets(knn(FEATURES, 15, "approximate")[1], EXACT[1])
+    monkeypatch.setattr(near_lists.NearLists, "join", lambda near: None)
+    assert recall_by_sets(knn(FEATURES, 15, "approximate")[1], EXACT[1]) < found - 0.03
+
+
+def test_does_not_depend_on_threads():
+    before = numba.get_num_threads()
+    with threadpool_limits(1):
+        numba.set_num_threads(1)
+        one = knn(FEATURES, 15, "approximate")
+        numba.set_num_threads(before)
+    for found, expected in zip(one, FOUND, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@given(seed=st.integers(0, 999), n=st.integers(1, 30), k=st.integers(1, 12))
+@settings(max_examples=30, deadline=None)
+def test_lists_of_the_nearest_are_those_of_a_sort(seed, n, k):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(-3, 4, (n, 2)).astype(np.float32)  # exact products, ties and duplicates
+    near = near_lists.NearLists(points, k)
+    cut = int(rng.integers(0, n + 1))
+    for members in (slice(0, cut), slice(0, cut), slice(cut, n)):  # twice: no point comes twice
+        near.compare(np.arange(n), members)
+    squares = ((points[:, None] - points) ** 2).sum(axis=-1)
+    expected = np.full((n, k), np.inf)
+    expected[:, : min(n, k)] = np.sort(squares, axis=1)[:, :k]
+    for _ in range(2):
+        np.testing.assert_array_equal(-2 * near.scores, expected)
+        for i, row in enumerate(near.indices):
+            known = row[row >= 0]
+            assert len(set(known.tolist())) == len(known) == min(n, k)
+            np.testing.assert_array_equal(squares[i, known], expected[i, : len(known)])
+        near.join()  # nothing is nearer than the nearest
+
+
+@given(seed=st.integers(0, 999), m=st.integers(1, 300), count=st.integers(1, 20))
+@settings(max_examples=20, deadline=None)
+def test_highest_are_those_of_a_sort(seed, m, count):
+    count = min(m, count)
+    scores = np.random.default_rng(seed).integers(-9, 9, (5, m)).astype(np.float32)
+    columns = np.full((5, count), -1, dtype=np.int32)
+    near_lists.highest(scores, columns)
+    np.testing.assert_array_equal(columns, np.argsort(-scores, axis=1, kind="stable")[:, :count])
 
 
 def test_a_recall_out_of_reach_is_a_warning(monkeypatch, caplog):
@@ -96,14 +151,10 @@ def test_rows_that_find_too_few_look_into_more_lists(monkeypatch):
 
 
 def test_a_row_that_its_own_list_lost_is_put_back(monkeypatch):
-    original = faiss.IndexIVF.search
+    def forgetful(near):
+        near.indices[5] = np.arange(100, 100 + near.indices.shape[1])
 
-    def forgetful(self, rows, k, **kwargs):
-        squares, indices = original(self, rows, k + 1, **kwargs)
-        return squares[:, 1:], indices[:, 1:]  # the nearest, which is the row itself, is missing
-
-    index = faiss.index_factory(16, "IVF4,Flat")
-    monkeypatch.setattr(type(index), "search", forgetful)
+    monkeypatch.setattr(near_lists.NearLists, "join", forgetful)
     indices = knn(FEATURES[:1000], 15, "approximate")[1]
     np.testing.assert_array_equal(indices[:, 0], np.arange(1000))
 

@@ -1,0 +1,169 @@
+"""Lists of the nearest so far, and their extension by blocks of points and by their neighbours."""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dccc_lightning.common import progress
+from dccc_lightning.common.compiled import compiled, parallel, reduction
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Indices = NDArray[np.int32]
+
+_QUERIES = 4096
+_GROUP = 64
+
+_FANOUT = 24
+"""Neighbours whose as many neighbours are looked at."""
+
+_BUCKETS = 2048
+"""Places of the table of points seen, a power of two and several times ``_FANOUT`` squared."""
+
+
+class NearLists:
+    """The ``k`` nearest so far of each point, nearest first.
+
+    Args:
+        points: (N, D).
+        k: Length of a list.
+
+    Attributes:
+        scores: (N, k) minus half the squared distance, minus infinity where there is none.
+        indices: (N, k), -1 where there is none.
+    """
+
+    def __init__(self, points: Floats, k: int) -> None:
+        self.points, self.halves = points, half_squares(points)
+        self.scores = np.full((len(points), k), -np.inf, dtype=np.float32)
+        self.indices: Indices = np.full((len(points), k), -1, dtype=np.int32)
+
+    def compare(self, queries: Ints, members: slice) -> None:
+        """Hold the points ``queries`` against the points ``members``."""
+        others = self.points[members]
+        for first in range(0, len(queries), _QUERIES):
+            some = queries[first : first + _QUERIES]
+            block = self.points[some] @ others.T
+            _push(
+                *(block, some, members.start, self.halves[some], self.halves[members]),
+                *(self.scores, self.indices),
+            )
+
+    def join(self) -> None:
+        """Hold each point against the nearest of its nearest."""
+        lists = self.scores.copy(), self.indices.copy()
+        with progress.announced("finding neighbours of neighbours"):
+            _join(self.points, self.halves, *lists, self.indices, numba.get_num_threads())
+        self.scores, self.indices = lists
+
+
+def half_squares(rows: Floats) -> Floats:
+    """Return half the squared length of each row."""
+    return (np.einsum("nd,nd->n", rows, rows) / 2).astype(np.float32)
+
+
+@compiled
+def _insert(scores: Floats, indices: Indices, score: float, index: int) -> None:
+    """Put a score higher than the last into a descending list, unless its index is there."""
+    for present in indices:
+        if present == index:
+            return
+    place = scores.size - 1
+    while place > 0 and scores[place - 1] < score:
+        scores[place], indices[place] = scores[place - 1], indices[place - 1]
+        place -= 1
+    scores[place], indices[place] = score, index
+
+
+@parallel
+def highest(scores: Floats, columns: Indices) -> None:
+    """Write the columns of the highest scores (B, M) of each row, highest first, to (B, count)."""
+    count = columns.shape[1]
+    for i in numba.prange(columns.shape[0]):
+        if 4 * count > scores.shape[1]:
+            columns[i] = np.argsort(-scores[i], kind="mergesort")[:count]
+            continue
+        best = np.full(count, -np.inf, dtype=np.float32)
+        columns[i] = -1
+        least = best[-1]
+        for start in range(0, scores.shape[1], _GROUP):
+            group = scores[i, start : start + _GROUP]
+            hits = 0
+            for j in range(group.size):
+                hits += group[j] > least
+            if hits:
+                for j in range(group.size):
+                    if group[j] > least:
+                        _insert(best, columns[i], group[j], start + j)
+                        least = best[-1]
+
+
+@parallel
+def _push(
+    block: Floats,
+    queries: Ints,
+    shift: int,
+    own: Floats,
+    others: Floats,
+    scores: Floats,
+    indices: Indices,
+) -> None:
+    """Put the columns of products, from point ``shift`` on, into the lists of ``queries``."""
+    last = scores.shape[1] - 1
+    for i in numba.prange(block.shape[0]):
+        row, query = block[i], queries[i]
+        least = scores[query, last]
+        for j in range(row.size):
+            row[j] = row[j] - own[i] - others[j]
+        for start in range(0, row.size, _GROUP):
+            group = row[start : start + _GROUP]
+            hits = 0
+            for j in range(group.size):
+                hits += group[j] > least
+            if hits:
+                for j in range(group.size):
+                    if group[j] > least:
+                        _insert(scores[query], indices[query], group[j], shift + start + j)
+                        least = scores[query, last]
+
+
+@reduction
+def _product(points: Floats, i: int, j: int) -> float:
+    total = np.float32(0)
+    for d in range(points.shape[1]):
+        total += points[i, d] * points[j, d]
+    return total
+
+
+@parallel
+def _join(
+    points: Floats, halves: Floats, scores: Floats, indices: Indices, before: Indices, lanes: int
+) -> None:
+    """Hold each point against the neighbours of its neighbours, by the lists ``before``.
+
+    Each of ``lanes`` threads has a table of the points that it has seen, and its share of points.
+    """
+    n, k = before.shape
+    fan = min(k, _FANOUT)
+    share = -(-n // lanes)
+    for lane in numba.prange(lanes):
+        seen = np.full(_BUCKETS, -1, dtype=np.int64)  # point and, below 2^32, the row that saw it
+        for i in range(lane * share, min(n, (lane + 1) * share)):
+            mark = np.int64(i) << 32
+            for a in range(fan):
+                neighbor = before[i, a]
+                if neighbor < 0:
+                    break
+                for b in range(fan):
+                    index = before[neighbor, b]
+                    if index < 0:
+                        break
+                    place = (index * 40503) & (_BUCKETS - 1)
+                    while seen[place] >> 32 == i and seen[place] != mark | index:
+                        place = (place + 1) & (_BUCKETS - 1)
+                    if seen[place] == mark | index:
+                        continue
+                    seen[place] = mark | index
+                    score = _product(points, i, index) - halves[i] - halves[index]
+                    if score > scores[i, k - 1]:
+                        _insert(scores[i], indices[i], score, index)
