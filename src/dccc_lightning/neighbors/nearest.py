@@ -77,10 +77,6 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     embeddings = UnitEmbeddings.of(features)
     unit, device = embeddings.rows, embeddings.device
     k = checks.integer("k", k, low=1, high=len(unit))
-    if backend == "auto":
-        backend = _pick(len(unit), device)
-        _log.info("kNN of %d x %d embeddings, k = %d: %s", *unit.shape, k, backend)
-
     return _knn(unit, k, backend, device, False)[0]
 
 
@@ -92,13 +88,15 @@ def knn_and_farthest(features: Features, k: int) -> tuple[Neighbors, NDArray[np.
     """
     embeddings = UnitEmbeddings.of(features)
     k = checks.integer("k", k, low=1, high=len(embeddings))
-    backend = _pick(len(embeddings), embeddings.device)
-    return _knn(embeddings.rows, k, backend, embeddings.device, True)
+    return _knn(embeddings.rows, k, "auto", embeddings.device, True)
 
 
 def _knn(
     unit: NDArray[np.float32], k: int, backend: str, device: torch.device, farthest: bool
 ) -> tuple[Neighbors, NDArray[np.int64] | None]:
+    if backend == "auto":
+        backend = _pick(len(unit), device)
+        _log.info("kNN of %d x %d embeddings, k = %d: %s", *unit.shape, k, backend)
     groups, members, starts = candidate_ranking.group_duplicates(unit)
     distinct = unit if len(starts) > len(unit) else unit[members[starts[:-1]]]
     width = min(k, len(distinct))
