@@ -84,8 +84,11 @@ def knn_and_farthest(features: Features, k: int) -> tuple[Neighbors, NDArray[np.
     """Find neighbours as ``knn`` does, and the image farthest from each (N,) in the same pass.
 
     The farthest is that of a float32 matrix product, or None where the search does not compare all
-    pairs on a processor.
+    pairs on a processor, or images turn.
     """
+    turned = features.turned is not None if isinstance(features, UnitEmbeddings) else False
+    if turned or getattr(features, "ndim", 2) == 3:
+        return knn(features, k), None
     embeddings = UnitEmbeddings.of(features)
     k = checks.integer("k", k, low=1, high=len(embeddings))
     return _knn(embeddings.rows, k, "auto", embeddings.device, True)
