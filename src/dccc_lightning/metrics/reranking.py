@@ -174,7 +174,7 @@ def _farthest(points: Tensor, halves: Tensor, far: Ints | None) -> Tensor:
     n = len(points)
     farthest = points.new_zeros(n)
     if far is not None and points.any(dim=1).all():  # the length of a row of zeros is not 1
-        for rows in torch.arange(n, device=points.device).split(_ROWS):
+        for rows in torch.split(torch.arange(n, device=points.device), _ROWS):
             others = torch.from_numpy(far[rows.cpu()]).to(points.device)
             cosines = (points[rows].double() * points[others]).sum(dim=1)
             farthest[rows] = (2 * (halves[rows].double() + halves[others] - cosines)).to(points)

@@ -42,7 +42,7 @@ class Moments(NamedTuple):
         fourth = rows.square().sum(dim=1, dtype=torch.float64).square().sum()
         if rows.dtype == torch.float64:
             return cls(len(rows), rows.T @ rows, fourth)
-        parts = [part.numpy() for part in rows.split(_ROWS)]
+        parts = [part.numpy() for part in torch.split(rows, _ROWS)]
         products = (torch.from_numpy(part.T @ part) for part in parts)  # symmetric: half the time
         second = next(products)
         for product in products:

@@ -9,6 +9,7 @@ so would the labels.
 
 import logging
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,7 @@ def _centres(rows: Floats, lists: int) -> Floats:
     """Return the centres (lists, D) of k-means on a sample."""
     import faiss  # noqa: PLC0415  (slow to import)
 
-    means = faiss.Kmeans(
+    means: Any = faiss.Kmeans(
         rows.shape[1],
         lists,
         niter=_ROUNDS,

@@ -59,7 +59,8 @@ class NearLists:
 
 def half_squares(rows: Floats) -> Floats:
     """Return half the squared length of each row."""
-    return (np.einsum("nd,nd->n", rows, rows) / 2).astype(np.float32)
+    halves: Floats = (np.einsum("nd,nd->n", rows, rows) / 2).astype(np.float32)
+    return halves
 
 
 @compiled
@@ -128,7 +129,7 @@ def _push(
 
 
 @reduction
-def _product(points: Floats, i: int, j: int) -> float:
+def _product(points: Floats, i: int, j: int) -> np.float32:
     total = np.float32(0)
     for d in range(points.shape[1]):
         total += points[i, d] * points[j, d]
