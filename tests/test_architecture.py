@@ -17,8 +17,9 @@ TRAINING_LOOP = {"pytorch_lightning", "lightning", "lightning_fabric"}
 # import from the rooms below it and from itself.
 ROOMS = (
     "errors", "common", "", "data", "models", "neighbors", "metrics", "clustering", "gallery",
-    "identities", "losses", "memory", "reports", "training", "module", "datamodule", "inference",
-    "training.callbacks", "config", "tasks", "sweeps", "cli", "__main__",
+    "identities", "losses", "neighbor_loss", "memory", "proxy_memory", "reports", "training",
+    "module", "datamodule", "inference", "training.callbacks", "config", "tasks", "sweeps", "cli",
+    "__main__",
 )  # fmt: skip
 RANK = {room: rank for rank, room in enumerate(ROOMS)}
 WITHOUT_CONFIGURATION = RANK["config"]

@@ -22,6 +22,7 @@ from dccc_lightning.config import preset_diff
 from dccc_lightning.config.build import build_callback
 from dccc_lightning.errors import UserError
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss, SoftOnlyLoss
+from dccc_lightning.neighbor_loss import NeighborSmoothedLoss
 from dccc_lightning.training.callbacks.recluster import Recluster
 
 GROUPS = ("scheduler", "memory", "loss", "optimizer", "dataset", "model")
@@ -31,6 +32,7 @@ PAIRED = 4
 needs_infomap = pytest.mark.skipif(find_spec("infomap") is None, reason="an extra, under the GPL")
 LOSSES = {
     "cluster_contrast": ClusterContrastLoss,
+    "ncplr": NeighborSmoothedLoss,
     "soft_contrastive": SoftContrastiveLoss,
     "soft_only": SoftOnlyLoss,
 }
@@ -109,10 +111,12 @@ def test_every_pair_of_options_composes(chosen):
         assert schedule is getattr(dcps, f"{wanted['scheduler'].capitalize()}Schedule")
     assert settings["scheduler"]["start"] == recipe["start"]
     assert settings["scheduler"].get("epochs", settings["epochs"]) == settings["epochs"]
-    assert settings["memory"]["update"] == wanted["memory"]
+    rule = "instance" if wanted["memory"] == "dcmip" else wanted["memory"]
+    assert settings["memory"]["update"] == rule
     assert settings["memory"]["tau_w"] == recipe["tau_w"]
     assert get_method(settings["loss"]["_target_"]) is LOSSES[wanted["loss"]]
-    assert settings["loss"].get("smoothing", recipe["smoothing"]) == recipe["smoothing"]
+    if wanted["loss"] == "soft_contrastive":
+        assert settings["loss"]["smoothing"] == recipe["smoothing"]
     assert settings["optimizer"]["algorithm"] == wanted["optimizer"]
     assert settings["dataset"]["name"] == wanted["dataset"]
     assert settings["model"]["backbone"].partition("/")[0] == wanted["model"]
@@ -270,6 +274,37 @@ def test_cluster_contrast_is_the_script_of_its_authors_on_any_dataset(dataset):
     assert settings["optimizer"].items() >= constants.items()
 
 
+# haichuntai/NCPLR-ReID cfdbccc, run.sh and ncplr_train.py: epochs, eps and reach of neighbours.
+NEIGHBOURS = {
+    "market1501": (60, 0.4, 0.2),
+    "veri776": (60, 0.6, 0.3),
+    "personx": (60, 0.7, 0.2),
+    "synthetic": (16, 0.6, 0.3),
+    "synthetic_video": (16, 0.6, 0.3),
+}
+# Trangle12/DCMIP dfe3563, run_code.sh and cm.py, and haichuntai/NCPLR-ReID 842f07a,
+# gl-ncplr_train.py: iterations, eps, rule, first epoch with instances.
+PROXIES = {
+    "market1501": (200, 0.45, "hard", 20),
+    "synthetic": (30, 0.6, "instance", 7),
+    "synthetic_video": (30, 0.6, "instance", 7),
+}
+
+
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_ncplr_and_dcmip_are_cluster_contrast_with_the_settings_of_their_code(dataset):
+    epochs, eps, within = NEIGHBOURS.get(dataset, (60, 0.7, 0.3))
+    assert composed("experiment=ncplr", f"dataset={dataset}") == composed(
+        "experiment=cluster_contrast", f"dataset={dataset}", "loss=ncplr", f"epochs={epochs}",
+        f"recipe.start={eps}", f"loss.within={within}", "teacher.start=0", "teacher.cap=0.99",
+    )  # fmt: skip
+    iterations, eps, rule, first = PROXIES.get(dataset, (200, 0.7, "instance", 20))
+    assert composed("experiment=dcmip", f"dataset={dataset}") == composed(
+        "experiment=cluster_contrast", f"dataset={dataset}", "memory=dcmip", f"recipe.start={eps}",
+        f"iterations={iterations}", f"memory.update={rule}", f"memory.instances_from={first}",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_dccc_plus_adds_to_dccc_on_any_recipe_what_was_found_to_help(dataset):
     chosen = ["memory=instance", "clustering.camera=whiten", "clustering.outliers=single"]
@@ -282,7 +317,7 @@ def test_ca_jaccard_is_cluster_contrast_at_the_eps_of_its_paper(dataset):
     settings = composed("experiment=ca_jaccard", f"dataset={dataset}")
     by_hand = composed(
         "experiment=cluster_contrast", f"dataset={dataset}", "clustering.camera=ca_jaccard",
-        f"scheduler.start={0.4 if dataset == 'market1501' else 0.6}",
+        f"scheduler.start={0.4 if dataset == 'market1501' else 0.6}", "model.pooling=avg",
     )  # fmt: skip
     assert settings == by_hand
     assert {k: v for k, v in settings["clustering"].items() if k[:2] in ("k1", "k2")} == {

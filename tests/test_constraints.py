@@ -215,6 +215,6 @@ def test_the_callback_passes_the_constraints_of_the_training_images(walk, tmp_pa
     for source in (None, "tracklets"):
         callback = Recluster(FixedSchedule(0.6), PseudoLabeler(k1=6, k2=2, constraints=source))
         callback.setup(trainer, module, "fit")
-        _, unit, context = callback.embed(module, trainer.datamodule, 0)
+        _, unit, context, _ = callback.embed(module, trainer.datamodule, 0)
         clusters[source] = callback._cluster(unit, context, None, 0)[0].max() + 1
     assert clusters == {None: 4, "tracklets": 3}

@@ -431,6 +431,20 @@ def test_results_tables_and_pages_name_the_protocol_and_the_deviation():
     assert "cows (leave_one_out) cosine mAP" in matrix.csv()
 
 
+def test_the_unchanged_default_shows_the_experiment_to_take_home(monkeypatch):
+    rows = [{"epoch": 0, "step": 1, "val/mAP": 0.5, "val/rank1": 0.6}]
+    results = summarize_run(rows, 0, 1)
+    row = {"experiment": "dccc_plus", "mAP": 86.6, "rank1": 91.2}
+    table = train.results_table(results, row)
+    assert list(table.columns[0].cells)[-1] == "experiment=dccc_plus"
+    assert "86.6" in list(table.columns[1].cells)
+    assert len(train.results_table(results).rows) == len(table.rows) - 1
+    for unchanged in (True, False):
+        monkeypatch.setattr(train, "is_published", lambda _, same=unchanged: same)
+        assert train._beside({"beside": row}) == (row if unchanged else None)
+    assert train._beside({"beside": None}) is None
+
+
 @pytest.mark.parametrize(("chosen", "compared"), [("auto", True), ("market1501", True),
                                                   ("single_shot", False)])  # fmt: skip
 def test_published_scores_stand_beside_their_own_protocol_alone(monkeypatch, chosen, compared):

@@ -13,7 +13,11 @@ from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabel
 from dccc_lightning.common.faults import LostProcessError
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
+from dccc_lightning.losses import ClusterContrastLoss
+from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.metrics import cluster_quality
+from dccc_lightning.neighbor_loss import NeighborSmoothedLoss
+from dccc_lightning.proxy_memory import ProxyMemory
 from dccc_lightning.training.callbacks import recluster
 from dccc_lightning.training.callbacks.recluster import Recluster
 
@@ -31,10 +35,8 @@ class World:
         self.labels = None
         self.epoch = None
         self.match = "mean"
-        self.memory = SimpleNamespace(rebuild=self.rebuild, centroids=torch.zeros(0))
-
-    def rebuild(self, embeddings: torch.Tensor, labels: np.ndarray) -> None:
-        self.memory.centroids = embeddings[: labels.max() + 1].clone()
+        self.loss = ClusterContrastLoss()
+        self.memory = ClusterMemory(16)
 
     def set_pseudo_labels(self, labels: np.ndarray, epoch: int) -> None:
         self.labels, self.epoch = labels, epoch
@@ -94,6 +96,37 @@ def test_without_identities_and_cameras_the_log_leaves_them_out(world: World) ->
     summary = refresh(world).summary
     assert not {"cluster/ari", "cluster/purity", "cluster/camera_entropy"} & set(summary)
     assert "cluster/silhouette" in summary
+
+
+def test_a_loss_with_neighbours_gets_those_of_the_graph(world: World) -> None:
+    world.loss = NeighborSmoothedLoss(0.4)
+    refresh(world, epoch=2)
+    graph = PseudoLabeler(k1=9, k2=3).distances(world.embeddings, None, 0.65, 2).distances
+    assert len(world.loss.keys) == (graph.data < 0.4).sum() > 90
+    assert world.loss.images == 90
+    assert world.loss.ramp == pytest.approx(np.exp(-5 * (1 - 3 / 50) ** 2))
+
+
+def test_a_memory_of_instances_gets_the_embeddings_of_the_teacher(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = torch.nn.functional.normalize(world.embeddings.flip(1))
+    embedded = []
+
+    def embed_split(
+        module: object, data: World, split: str, network: object = None
+    ) -> torch.Tensor:
+        embedded.append(network)
+        return taught if network else data.embeddings
+
+    monkeypatch.setattr(recluster, "embed_split", embed_split)
+    world.teacher, world.memory = "teacher", ProxyMemory(16, instances=2, instances_from=1)
+    refresh(world, epoch=0)
+    assert embedded == [None]
+    refresh(world, epoch=1)
+    assert embedded == [None, None, "teacher"]
+    first = world.memory.instances[0, 0]
+    assert ((taught - first).abs() < 1e-6).all(dim=1).any()
 
 
 def test_every_error_can_be_told_to_the_other_processes() -> None:

@@ -127,6 +127,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     "options",
     [
         ["experiment=dccc_plus"],
+        ["loss=ncplr", "memory=dcmip", "memory.instances_from=1", "clustering.outliers=single"],
         ["clustering.camera=proxies", "clustering.outliers=attach", "scheduler=adaptive"],
     ],
 )

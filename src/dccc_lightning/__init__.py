@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval as ReIDRetrieval
     from dccc_lightning.models.embedder import build_embedder as build_embedder
     from dccc_lightning.module import DCCCModule as DCCCModule
+    from dccc_lightning.neighbor_loss import NeighborSmoothedLoss as NeighborSmoothedLoss
     from dccc_lightning.neighbors.embeddings import UnitEmbeddings as UnitEmbeddings
     from dccc_lightning.neighbors.nearest import knn as knn
+    from dccc_lightning.proxy_memory import ProxyMemory as ProxyMemory
     from dccc_lightning.training.callbacks.recluster import Recluster as Recluster
     from dccc_lightning.training.optimization import Optimization as Optimization
 
@@ -53,7 +55,9 @@ _PUBLIC = {
     "GalleryIndex": "gallery.gallery_index",
     "LinearSchedule": "clustering.dcps",
     "LogarithmicSchedule": "clustering.dcps",
+    "NeighborSmoothedLoss": "neighbor_loss",
     "Optimization": "training.optimization",
+    "ProxyMemory": "proxy_memory",
     "PseudoLabeler": "clustering.pseudo_labels",
     "ReIDDataModule": "datamodule",
     "ReIDRetrieval": "metrics.reid_retrieval",

@@ -5,6 +5,7 @@ Each is a cross entropy of the student's logits over the clusters; the targets d
 
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from dccc_lightning.common import ranges
@@ -20,10 +21,19 @@ class ContrastiveLoss(nn.Module):
         uses_teacher: Require the teacher's logits.
     """
 
+    neighbors_within: float | None = None
+    """Largest distance of the neighbours that ``set_neighbors`` requires; None if none are used.
+
+    With neighbours, ``forward`` also takes ``indices``, the positions of the images."""
+
     def __init__(self, teacher_share: float, uses_teacher: bool) -> None:
         super().__init__()
         self._teacher_share = teacher_share
         self._uses_teacher = uses_teacher
+
+    def set_neighbors(self, graph: csr_matrix, epoch: int) -> None:
+        """Set the distances (N, N) up to ``neighbors_within`` of an epoch, from 0."""
+        raise NotImplementedError
 
     @property
     def uses_teacher(self) -> bool:

@@ -6,6 +6,7 @@ and do not synchronise with the device; only ``instance``, sequential by definit
 members and synchronises once.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dccc_lightning.common import checks, ranges
-from dccc_lightning.common.tensors import as_tensor
+from dccc_lightning.common.tensors import as_tensor, resize_to_checkpoint
+
+Loss = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+"""Function of student logits, teacher logits and labels."""
 
 
 class ClusterMemory(nn.Module):
@@ -53,6 +57,9 @@ class ClusterMemory(nn.Module):
 
     centroids: Tensor
 
+    uses_teacher = False
+    """True if ``contrast`` and ``update`` require the teacher's embeddings."""
+
     def __init__(
         self,
         feature_dim: int,
@@ -68,7 +75,7 @@ class ClusterMemory(nn.Module):
         self.rule, self.tau_w = update, float(tau_w)
         self.register_buffer("centroids", torch.empty(0, self.feature_dim))
         self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
-            _resize_to_checkpoint
+            resize_to_checkpoint
         )
 
     @property
@@ -76,8 +83,18 @@ class ClusterMemory(nn.Module):
         """C, the number of clusters of the current epoch."""
         return self.centroids.shape[0]
 
+    def rebuilds_with_teacher(self, epoch: int) -> bool:
+        """Return True if ``rebuild`` requires the teacher's embeddings."""
+        return False
+
     @torch.no_grad()
-    def rebuild(self, features: Tensor | NDArray[Any], labels: Tensor | NDArray[Any]) -> None:
+    def rebuild(
+        self,
+        features: Tensor | NDArray[Any],
+        labels: Tensor | NDArray[Any],
+        teacher: Tensor | NDArray[Any] | None = None,
+        epoch: int = 0,
+    ) -> None:
         """Set each centroid to the normalised mean of its cluster's features.
 
         Features are summed on the CPU in the order of the images, so that all processes compute
@@ -86,6 +103,8 @@ class ClusterMemory(nn.Module):
         Args:
             features: (N, D) L2-normalised embeddings.
             labels: (N,) integers, -1 for outliers (ignored); each of 0 to C - 1 must occur.
+            teacher: (N, D) embeddings by the teacher, for ``ProxyMemory``.
+            epoch: From 0, for ``ProxyMemory``.
 
         Raises:
             ValueError: Shapes do not match, a label of 0 to C - 1 is missing, or a feature of a
@@ -135,9 +154,26 @@ class ClusterMemory(nn.Module):
             RuntimeError: ``rebuild`` has not been called.
         """
         self._require_clusters()
+        return self._logits(x, self.centroids)
+
+    def _logits(self, x: Tensor, proxies: Tensor) -> Tensor:
+        """Return cos(x, proxy) / temperature (B, M) for unit ``proxies`` (M, D)."""
         with torch.autocast(x.device.type, enabled=False):
-            dtype = _compute_dtype(self.centroids)
-            return F.linear(_unit(x, dtype), self.centroids.to(dtype)) / self.temperature
+            dtype = _compute_dtype(proxies)
+            return F.linear(_unit(x, dtype), proxies.to(dtype)) / self.temperature
+
+    def contrast(
+        self, loss: Loss, student: Tensor, teacher: Tensor | None, labels: Tensor
+    ) -> Tensor:
+        """Return the loss of this process's part of a batch.
+
+        Args:
+            loss: Loss of logits, see ``losses.ContrastiveLoss``.
+            student: (B, D) embeddings of any length.
+            teacher: (B, D) embeddings by the teacher, or None without one.
+            labels: (B,) integers in [0, C).
+        """
+        return loss(self.logits(student), None if teacher is None else self.logits(teacher), labels)
 
     @torch.no_grad()
     def update(self, x: Tensor, labels: Tensor) -> None:
@@ -170,12 +206,8 @@ class ClusterMemory(nn.Module):
                 f"got {labels.min().item()} to {labels.max().item()}"
             )
         with torch.autocast(x.device.type, enabled=False):
-            dtype = _compute_dtype(self.centroids)
-            features, centroids = _unit(x, dtype), self.centroids.to(dtype)
-            if self.rule == "instance":
-                self.centroids = self._updated_by_instances(centroids, features, labels)
-            else:
-                self.centroids = self._updated_by_clusters(centroids, features, labels)
+            features = _unit(x, _compute_dtype(self.centroids))
+            self._update(features, labels)
 
     def extra_repr(self) -> str:
         """Return the settings for the module's ``repr``."""
@@ -191,17 +223,30 @@ class ClusterMemory(nn.Module):
     def _blend(self, old: Tensor, new: Tensor) -> Tensor:
         return F.normalize(self.momentum * old + (1 - self.momentum) * new, dim=1)
 
-    def _updated_by_clusters(self, centroids: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+    def _update(self, features: Tensor, labels: Tensor) -> None:
+        """Update the buffers with unit ``features`` (B, D) and valid ``labels``."""
+        self.centroids = self._moved(self.centroids, features, labels, self.rule)
+
+    def _moved(self, centroids: Tensor, features: Tensor, labels: Tensor, rule: str) -> Tensor:
+        """Return ``centroids`` (C, D) after the update by ``rule``."""
+        centroids = centroids.to(features.dtype)
+        if rule == "instance":
+            return self._updated_by_instances(centroids, features, labels)
+        return self._updated_by_clusters(centroids, features, labels, rule)
+
+    def _updated_by_clusters(
+        self, centroids: Tensor, features: Tensor, labels: Tensor, rule: str
+    ) -> Tensor:
         slots = torch.arange(len(labels), device=labels.device)
         same = labels[:, None] == labels  # (B, B)
         first = torch.where(same, slots, len(labels)).amin(dim=1)
         cosines = (features * centroids[labels]).sum(dim=1)
         leaders = _leaders(first)
         members = same[leaders]
-        if self.rule == "hard":
+        if rule == "hard":
             new = features[torch.where(members, cosines, torch.inf).argmin(dim=1)]
         else:
-            scores = -cosines / self.tau_w if self.rule == "dycl" else torch.zeros_like(cosines)
+            scores = -cosines / self.tau_w if rule == "dycl" else torch.zeros_like(cosines)
             new = torch.where(members, scores, -torch.inf).softmax(dim=1) @ features
         clusters = labels[leaders]
         moved = self._blend(centroids[clusters], new)
@@ -244,13 +289,3 @@ def _compute_dtype(centroids: Tensor) -> torch.dtype:
 
 def _unit(x: Tensor, dtype: torch.dtype) -> Tensor:
     return F.normalize(x.to(dtype), dim=1)
-
-
-def _resize_to_checkpoint(
-    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
-) -> None:
-    """Resize the centroids to the number of clusters in a checkpoint, which varies by epoch."""
-    assert isinstance(module, ClusterMemory)
-    saved = state_dict.get(f"{prefix}centroids")
-    if isinstance(saved, Tensor) and saved.ndim == 2:
-        module.centroids = module.centroids.new_empty(len(saved), module.feature_dim)

@@ -1,6 +1,7 @@
 """LightningModule of DCCC: student, teacher, memory, loss, optimiser."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class DCCCModule(EvaluatedModule):
     Args:
         student: Embedder to train.
         memory: Cluster centroids, rebuilt each epoch by the ``Recluster`` callback.
-        loss: L_ss or one of its ablations; a teacher is created only if the loss uses it.
+        loss: L_ss or another loss; a teacher is created only if the loss or the memory uses it.
         optimization: Optimiser and warm-up.
         teacher_start: Step at which the teacher restarts as a copy of the student, see
             ``MeanTeacher``.
@@ -63,7 +64,9 @@ class DCCCModule(EvaluatedModule):
         super().__init__()
         self.student = student
         self.teacher = (
-            MeanTeacher(student, teacher_start, teacher_cap) if loss.uses_teacher else None
+            MeanTeacher(student, teacher_start, teacher_cap)
+            if loss.uses_teacher or memory.uses_teacher
+            else None
         )
         self.memory = memory
         self.loss = loss
@@ -73,7 +76,7 @@ class DCCCModule(EvaluatedModule):
         # buffer, so that a resumed epoch includes the steps before the checkpoint.
         self.register_buffer("loss_sums", torch.zeros(3, dtype=torch.float64))
         self.loss_sums: Tensor
-        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._seen: list[list[Tensor]] = []  # features, labels, loss, teacher's features
         self._statistics: list[Tensor] = []
         if compile:  # after the teacher is copied from the student
             for network in self.networks().values():
@@ -88,12 +91,17 @@ class DCCCModule(EvaluatedModule):
         """Return the loss of this process's block of the batch or accumulation step."""
         self._begin_part(batch_idx)
         features = self.student(batch.view1)
-        teacher_logits = None
+        taught: Tensor | None = None
         if self.teacher is not None:
             with torch.no_grad():
-                teacher_logits = self.memory.logits(self.teacher(batch.view2))
-        loss: Tensor = self.loss(self.memory.logits(features), teacher_logits, batch.labels)
-        self._seen.append((features.detach(), batch.labels, loss.detach()[None]))
+                taught = self.teacher(batch.view2)
+        needs_indices = self.loss.neighbors_within is not None
+        objective = partial(self.loss, indices=batch.indices) if needs_indices else self.loss
+        loss = self.memory.contrast(objective, features, taught, batch.labels)
+        seen = [features.detach(), batch.labels, loss.detach()[None]]
+        if self.memory.uses_teacher and taught is not None:
+            seen.append(taught)
+        self._seen.append(seen)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         return loss
 
@@ -120,13 +128,13 @@ class DCCCModule(EvaluatedModule):
             super().optimizer_step(epoch, batch_idx, optimizer, lambda: outcome)
         else:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        features, labels, losses = (
+        features, labels, losses, *taught = (
             collectives.gather_parts(torch.stack(parts)) for parts in zip(*self._seen, strict=True)
         )
         self._seen.clear()
         ones = torch.ones_like(losses)
         self.loss_sums += torch.stack((losses, ones, 0 * ones)).double().sum(dim=1)
-        self.memory.update(features, labels)
+        self.memory.update(features, labels, *taught)
         if self.teacher is not None:
             self.teacher.update(self.student, step)
 
@@ -181,7 +189,7 @@ class DCCCModule(EvaluatedModule):
 
     def _has_nonfinite_loss(self) -> bool:
         """Return True if any process has a NaN or infinite loss; synchronises."""
-        losses = torch.cat([loss for _, _, loss in self._seen])
+        losses = torch.cat([loss for _, _, loss, *_ in self._seen])
         return not collectives.mean(losses).isfinite().all()
 
     def _discard_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -43,6 +43,13 @@ class NeighborGraph:
     def __len__(self) -> int:
         return int(self.distances.shape[0])
 
+    def up_to(self, distance: float) -> csr_matrix:
+        """Return the distances up to ``distance``, zeros stored."""
+        pairs = self.distances.tocoo()
+        near = pairs.data <= distance
+        kept = pairs.data[near], (pairs.row[near], pairs.col[near])
+        return csr_matrix(kept, shape=pairs.shape)
+
 
 @compiled
 def _without_itself(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix
 
 from dccc_lightning.clustering import outliers
 from dccc_lightning.clustering.algorithms import DBSCAN, ClusteringAlgorithm
@@ -58,6 +59,7 @@ class PseudoLabels:
         attached: Number of outliers attached to the nearest cluster.
         refined: Number of labels removed by the refinement.
         choice: Scores of ``scheduled_eps``, if a ``GraphSchedule`` chose it.
+        neighbors: (N, N) distances up to ``neighbors_within``, if that was given.
     """
 
     labels: NDArray[np.int64]
@@ -67,6 +69,7 @@ class PseudoLabels:
     attached: int = 0
     refined: int = 0
     choice: Choice | None = None
+    neighbors: csr_matrix | None = None
 
     @property
     def adjusted(self) -> bool:
@@ -135,6 +138,7 @@ class PseudoLabeler:
         cameras: ArrayLike | None = None,
         views: Sequence[Features] = (),
         constraints: Constraints | None = None,
+        neighbors_within: float | None = None,
     ) -> PseudoLabels:
         """Cluster the embeddings of an epoch.
 
@@ -146,6 +150,7 @@ class PseudoLabeler:
             cameras: (N,) cameras, -1 where unknown; needed unless ``camera="none"``.
             views: Embeddings (N, D) by several networks; needed for ``refine``.
             constraints: Of the images; applied last, see ``constrained``.
+            neighbors_within: Largest distance of the neighbours to return; None returns none.
 
         Raises:
             ValueError: Neighbourhoods are larger than N, ``features`` is not finite, or cameras or
@@ -159,7 +164,8 @@ class PseudoLabeler:
         bottom = min(low, max(low - self.margin, self.step))
         points = self._points(features, cameras)
         try:
-            graph, algorithm = self._graph(points, cameras, top, epoch)
+            reach = max(top, neighbors_within or 0)
+            graph, algorithm = self._graph(points, cameras, reach, epoch)
         except DenseGraphError as error:
             raise NoClustersError(str(error)) from error
 
@@ -177,7 +183,9 @@ class PseudoLabeler:
                 epoch, scheduled, found.eps, found.num_clusters,
             )  # fmt: skip
         adapted = [points if view is features else self._points(view, cameras) for view in views]
-        found = self._corrected(replace(found, choice=choice), points, adapted, epoch)
+        near = None if neighbors_within is None else graph.up_to(neighbors_within)
+        found = replace(found, choice=choice, neighbors=near)
+        found = self._corrected(found, points, adapted, epoch)
         if constraints is None:
             return found
         labels = constrained(found.labels, graph, constraints)

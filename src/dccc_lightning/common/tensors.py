@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -29,6 +29,19 @@ def as_tensor(values: Tensor | ArrayLike, device: torch.device | str | None = No
 def mean_of_turns(turns: Tensor) -> Tensor:
     """Return the normalised means (N, D) of embeddings (N, R, D) of turned images."""
     return F.normalize(turns.mean(dim=1), dim=1)
+
+
+def resize_to_checkpoint(
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """Resize the buffers of a module to the saved lengths, which vary by epoch.
+
+    A hook of ``register_load_state_dict_pre_hook``.
+    """
+    for name, buffer in module.named_buffers(recurse=False):
+        saved = state_dict.get(f"{prefix}{name}")
+        if isinstance(saved, Tensor) and saved.ndim == buffer.ndim > 0:
+            setattr(module, name, buffer.new_empty((len(saved), *buffer.shape[1:])))
 
 
 class _Precision:

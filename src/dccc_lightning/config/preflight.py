@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dccc_lightning.common import callback_ranges, ranges, turning_ranges
+from dccc_lightning.common import callback_ranges, contrast_ranges, ranges, turning_ranges
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.named_datasets import dataset_settings
 from dccc_lightning.config.trainer_checks import check_trainer
@@ -36,6 +36,8 @@ CHECKS: Mapping[str, Check] = {
     "losses.SoftOnlyLoss": ranges.no_arguments,
     "memory.ClusterMemory": ranges.memory,
     "models.embedder.build_embedder": check_embedder,
+    "neighbor_loss.NeighborSmoothedLoss": contrast_ranges.neighbor_smoothed,
+    "proxy_memory.ProxyMemory": contrast_ranges.proxy_memory,
     "training.optimization.Optimization": ranges.optimization,
 }
 """Checks of the classes that need torch, by name within the package."""

@@ -7,7 +7,9 @@ from dccc_lightning.common import collectives
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.augmentation import normalize
+from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
+from dccc_lightning.errors import UserError
 from dccc_lightning.models.turned_images import embed_turns
 from dccc_lightning.module import DCCCModule
 
@@ -51,3 +53,14 @@ def embed_split(
             phase.advance(len(images))
     network.train(was_training)
     return collectives.gather_shards(torch.cat(parts), length)
+
+
+def require_finite(embeddings: Tensor, records: Records, epoch: int) -> None:
+    """Raise a ``UserError`` that names the first image with a NaN or infinite embedding."""
+    bad = (~embeddings.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        others = f" and those of {len(bad) - 1} more of {len(records)}" if len(bad) > 1 else ""
+        raise UserError(
+            f"epoch {epoch}: the embedding of {records.paths[bad[0]]}{others} is NaN or infinite: "
+            "training has diverged, or the weights are damaged; try a lower optimizer.lr"
+        )

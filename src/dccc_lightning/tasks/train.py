@@ -101,7 +101,7 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
             plot_curves(rows, output / "curves.png", title=title)
         with warn_on_failure("report.html"):
             write_run_report(chosen, output, results)
-        CONSOLE.print(results_table(results) if splits.labelled else label_free_table(results))
+        CONSOLE.print(_table(results, chosen) if splits.labelled else label_free_table(results))
     return results
 
 
@@ -116,6 +116,17 @@ def _published(
         return None
     row: Mapping[str, float] | None = settings["published"]
     return row
+
+
+def _table(results: dict[str, Any], settings: Settings) -> Table:
+    """Return the final table, with another experiment if no setting of the dataset was changed."""
+    return results_table(results, _beside(settings))
+
+
+def _beside(settings: Settings) -> Mapping[str, Any] | None:
+    """Return the scores of another experiment to show, if the settings are the dataset's alone."""
+    row: Mapping[str, Any] | None = settings["beside"]
+    return row if row and is_published(settings) else None
 
 
 def _check_epochs(rows: list[metrics_table.Row], epochs: int) -> None:
@@ -159,8 +170,13 @@ def _check_splits(splits: Splits, settings: Settings) -> Protocol:
     return protocol
 
 
-def results_table(results: dict[str, Any]) -> Table:
-    """Return a table of a run's scores for the terminal."""
+def results_table(results: dict[str, Any], beside: Mapping[str, Any] | None = None) -> Table:
+    """Return a table of a run's scores for the terminal.
+
+    Args:
+        results: Content of results.json.
+        beside: Scores to show in the last row, and the ``experiment`` that gave them.
+    """
     table = Table(title=scale(results, "per cent"), title_justify="left")
     table.add_column("")
     for score in SCORES:
@@ -172,6 +188,7 @@ def results_table(results: dict[str, Any]) -> Table:
         "best on the test split": results["best"],
         "published for DCCC": results.get("published"),
         "difference": results.get("difference"),
+        f"experiment={(beside or {}).get('experiment')}": beside,
     }
     for name, scores in rows.items():
         if scores is not None:

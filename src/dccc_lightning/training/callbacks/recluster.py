@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback
+from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,10 +30,9 @@ from dccc_lightning.common import collectives
 from dccc_lightning.common.faults import LostProcessError
 from dccc_lightning.common.progress import announced
 from dccc_lightning.common.tensors import mean_of_turns
-from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
-from dccc_lightning.inference.split_embedding import embed_split
+from dccc_lightning.inference.split_embedding import embed_split, require_finite
 from dccc_lightning.metrics.cluster_summary import summarize
 from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.module import DCCCModule
@@ -55,11 +55,13 @@ class Embedded(NamedTuple):
             of these.
         unit: Normalised embeddings, which are clustered.
         context: Keyword arguments for the labeler.
+        taught: (N, D) by the teacher, if it was needed.
     """
 
     made: Tensor
     unit: UnitEmbeddings
     context: dict[str, Any]
+    taught: Tensor | None = None
 
 
 class Recluster(Callback):
@@ -140,16 +142,21 @@ class Recluster(Callback):
         """
         start = time.perf_counter()
         records = datamodule.splits.train
-        embeddings, unit, context = self.embed(module, datamodule, epoch)
+        embeddings, unit, context, taught = self.embed(module, datamodule, epoch)
         if not getattr(module, "collapse_warned", False):
             rows = sampled(embeddings)
             module.collapse_warned = warn_of_collapse(rows, "training images", log)
         embedded = time.perf_counter()
         previous = datamodule.labels
-        labels, figures = self._cluster(unit, context, previous, epoch)
+        labels, figures, near = self._cluster(unit, context, previous, epoch)
+        if near is not None:
+            module.loss.set_neighbors(near, epoch)
         single = self.labeler.outliers == "single"
-        module.memory.rebuild(embeddings, outliers_to_clusters(labels) if single else labels)
-        collectives.broadcast(module.memory.centroids)
+        clusters = outliers_to_clusters(labels) if single else labels
+        module.memory.rebuild(embeddings, clusters, taught, epoch)
+        for proxies in module.memory.buffers():
+            if proxies.numel():
+                collectives.broadcast(proxies)
         datamodule.set_pseudo_labels(labels, epoch)
         with announced("describing the clusters"):
             quality = summarize(labels, records.identities, previous, records.cameras, unit)
@@ -186,22 +193,25 @@ class Recluster(Callback):
         embeddings = {}
         if "student" in self._networks():
             embeddings["student"] = embed_split(module, datamodule, "train")
-        if "teacher" in self._networks():
+        if "teacher" in self._networks() or module.memory.rebuilds_with_teacher(epoch):
             embeddings["teacher"] = embed_split(module, datamodule, "train", module.teacher)
         views = list(embeddings.values())
         for view in views:
-            _require_finite(view, records, epoch)  # synchronises
+            require_finite(view, records, epoch)  # synchronises
         context: dict[str, Any] = {}
         if self.labeler.camera != "none":
             context["cameras"] = records.cameras
         if self._constraints is not None:
             context["constraints"] = self._constraints
+        if module.loss.neighbors_within is not None:
+            context["neighbors_within"] = module.loss.neighbors_within
         chosen = self.labeler.features
         if chosen == "average":
             embeddings[chosen] = F.normalize(views[0] + views[1], dim=-1)
-        made = embeddings[chosen]
+        made, taught = embeddings[chosen], embeddings.get("teacher")
         if datamodule.match == "aligned":
             unit_of, made = UnitEmbeddings.of_turns, mean_of_turns(made)
+            taught = None if taught is None else mean_of_turns(taught)
         else:
             unit_of = UnitEmbeddings.of
         unit = unit_of(embeddings[chosen])
@@ -209,7 +219,7 @@ class Recluster(Callback):
             context["views"] = [
                 unit if name == chosen else unit_of(embeddings[name]) for name in self._networks()
             ]
-        return Embedded(made, unit, context)
+        return Embedded(made, unit, context, taught)
 
     def _cluster(
         self,
@@ -217,12 +227,13 @@ class Recluster(Callback):
         context: dict[str, Any],
         previous: NDArray[np.int64] | None,
         epoch: int,
-    ) -> tuple[NDArray[np.int64], dict[str, float]]:
+    ) -> tuple[NDArray[np.int64], dict[str, float], csr_matrix | None]:
         """Cluster on rank 0 and broadcast the outcome or the error.
 
         Returns:
-            The labels, and a summary: the eps used, the scheduled eps, a flag for labels of the
-            last epoch, and, if enabled, the numbers of attached and refined images.
+            The labels; a summary: the eps used, the scheduled eps, a flag for labels of the last
+            epoch, and, if enabled, the numbers of attached and refined images; neighbours, if the
+            loss requires them and the labels are new.
         """
         outcome: list[Any] = [None]
         if collectives.world()[0] == 0:
@@ -238,10 +249,10 @@ class Recluster(Callback):
             torch.distributed.broadcast_object_list(told, src=0)
             outcome = outcome if collectives.world()[0] == 0 else told
         found: PseudoLabels | Exception = outcome[0]
-        scheduled, self.choice = self.schedule(epoch), None
+        scheduled, self.choice, near = self.schedule(epoch), None, None
         if isinstance(found, PseudoLabels):
             labels, eps, kept = found.labels, found.eps, 0.0
-            scheduled, self.choice = found.scheduled_eps, found.choice
+            scheduled, self.choice, near = found.scheduled_eps, found.choice, found.neighbors
             attached, refined = found.attached, found.refined
         elif isinstance(found, NoClustersError) and previous is not None:
             log.warning("epoch %d: %s; the labels of the last epoch are kept", epoch, found)
@@ -256,7 +267,7 @@ class Recluster(Callback):
             figures["cluster/attached"] = float(attached)
         if self.labeler.refine > 0:
             figures["cluster/refined"] = float(refined)
-        return labels, figures
+        return labels, figures, near
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the metrics of this epoch's clustering.
@@ -280,14 +291,3 @@ def _sendable(found: Any) -> Any:
     if isinstance(found, Exception) and not isinstance(found, (UserError, NoClustersError)):
         return LostProcessError(f"clustering failed with {type(found).__name__}: {found}")
     return found
-
-
-def _require_finite(embeddings: Tensor, records: Records, epoch: int) -> None:
-    """Raise an error that names the first image with a NaN or infinite embedding."""
-    bad = (~embeddings.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
-    if bad:
-        others = f" and those of {len(bad) - 1} more of {len(records)}" if len(bad) > 1 else ""
-        raise UserError(
-            f"epoch {epoch}: the embedding of {records.paths[bad[0]]}{others} is NaN or infinite: "
-            "training has diverged, or the weights are damaged; try a lower optimizer.lr"
-        )
