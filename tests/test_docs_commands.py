@@ -62,6 +62,7 @@ SMALLER = {
     r"logger\.wandb\.mode=online": ["logger.wandb.mode=offline"],
     r"model\.weights=imagenet": ["model=resnet10", "model.weights=null"],
     r"accumulate_grad_batches=4": ["model.bn_group_size=4"],
+    r"subject=overhead": ["image.width=32"],  # square
     r"experiment=small": ["model=resnet10", "model.weights=null"],
     r"model=timm": ["model.weights=null", "image.height=64", "image.width=32"],
     r"sweep=dcps_grid": ["scheduler=fixed,cosine", "scheduler.start=0.6"],

@@ -29,7 +29,9 @@ def text(cell):
 def test_the_notebooks_are_the_ones_that_the_page_lists():
     page = (ROOT / "docs" / "notebooks.md").read_text()
     assert re.findall(r"(?m)^\| `(\w+)\.ipynb` \|", page) == list(NOTEBOOKS)
-    assert list(NOTEBOOKS) == ["1_quickstart", "2_method", "3_dcps_sweep", "4_your_own_images"]
+    assert list(NOTEBOOKS) == [
+        "1_quickstart", "2_method", "3_dcps_sweep", "4_your_own_images", "5_animals_from_above"
+    ]  # fmt: skip
 
 
 @each_notebook

@@ -33,6 +33,7 @@ def records(identities: list[int], cameras: list[int] | None = None) -> Records:
         ),
         (records([0] * 4 + [1] * 5 + [-1]), {"algorithm": {"min_samples": 4}}, []),
         (records([-1] * 9), {"algorithm": {"min_samples": 4}}, []),
+        (records([0, 1] * 9), {"k1": None, "camera": "ca_jaccard", "algorithm": "mine"}, []),
         (records([-1] * 6, [0, 0, 1, 1, 2, 2]), {"camera": "whiten"}, ["3 of 3 cameras"]),
         (records([-1] * 6, [0, 0, 1, 1, 2, 2]), {"camera": "penalty"}, []),
         (records([-1] * 9, [0] * 5 + [1, 1, 2, 2]), {"camera": "center"}, []),

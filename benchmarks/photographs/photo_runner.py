@@ -147,7 +147,7 @@ def untrained(arguments: list[str]) -> object:
     """Return the network before any training."""
     with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
         config = compose("train", arguments)
-    groups = ("image", "model")
+    groups = ("image", "model", "embedding")
     return build_plain({g: OmegaConf.to_container(config[g], resolve=True) for g in groups}, "cpu")
 
 

@@ -42,7 +42,7 @@ def setting_alarms(train: Records, clustering: Mapping[str, Any]) -> list[str]:
     found = []
     camera = clustering.get("camera", "none")
     images, k1 = len(train), clustering.get("k1")
-    if k1 is not None and camera != "ca_jaccard" and k1 > LARGE_K1 * math.sqrt(images):
+    if isinstance(k1, int) and camera != "ca_jaccard" and k1 > LARGE_K1 * math.sqrt(images):
         found.append(
             f"clustering.k1={k1} is large for {images} images, so clusters will join individuals: "
             f"try clustering.k1={proposed_k1(images)}"
@@ -72,7 +72,7 @@ def _small_cameras(
     """Return a sentence if most images are of cameras with too few for the treatment of cameras."""
     counts = np.unique(cameras[cameras != UNKNOWN], return_counts=True)[1]
     if camera == "ca_jaccard":
-        needed, remedy = clustering["k1_intra"] + 1, "lower clustering.k1_intra, or try "
+        needed, remedy = clustering.get("k1_intra", 0) + 1, "lower clustering.k1_intra, or try "
     elif camera in _OF_CAMERA:
         needed, remedy = FEW_IN_CAMERA, "try "
     else:
