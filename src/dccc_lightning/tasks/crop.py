@@ -141,14 +141,14 @@ def _inputs(settings: Settings) -> list[tuple[str, str, str]]:
         raise UserError(f"tracks=, video= and camera= need one entry per camera, got {found}")
     names = lists["camera"]
     first: dict[str, str] = {}
-    for name in names:  # of a folder, and some file systems tell neither case nor accents apart
+    for name in names:  # they become folders
         other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if names.count(name) > 1:
             raise UserError(f"camera={name} is named twice; two cameras need two names")
         if other != name:
             raise UserError(
-                f"camera={name} and camera={other} are one folder where file systems ignore case; "
-                "two cameras need two names"
+                f"camera={name} and camera={other} are one folder where file systems ignore case "
+                "or the form of accents; two cameras need two names"
             )
     if "" in names:
         raise UserError("camera= needs a name")
