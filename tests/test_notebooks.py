@@ -120,15 +120,24 @@ def your_own_images(said):
     assert 0 < left < hits == 30
 
 
+def animals_from_above(said):
+    plain, aligned = figures(said)
+    assert 0 < 1.5 * plain < aligned < 6
+
+
 ENDS = {  # pictures that are shown, at least, and what the last cell says
     "1_quickstart": (4, quickstart),
     "2_method": (9, method),
     "3_dcps_sweep": (3, dcps_sweep),
     "4_your_own_images": (6, your_own_images),
+    "5_animals_from_above": (4, animals_from_above),
 }
 
 
-SECONDS = {"1_quickstart": 100, "2_method": 60, "3_dcps_sweep": 130, "4_your_own_images": 160}
+SECONDS = {
+    "1_quickstart": 100, "2_method": 60, "3_dcps_sweep": 130, "4_your_own_images": 160,
+    "5_animals_from_above": 60,
+}  # fmt: skip
 """What each notebook may take of a processor: five minutes in all, and half as much again."""
 
 
