@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -19,7 +20,7 @@ from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.models.dialects.families import DIALECTS, recognize
 from dccc_lightning.models.dialects.reading import read_dialect
 from dccc_lightning.models.embedder import build_embedder
-from dccc_lightning.models.layout import Layout
+from dccc_lightning.models.layout import PUBLISHED, Layout
 from dccc_lightning.models.state_files import StateFile
 from dccc_lightning.models.weights import load_weights
 from dccc_lightning.training.checkpointing import describe_network
@@ -314,9 +315,26 @@ REFUSED = {
         "base.patch_embed.proj.weight": ZERO, "base.blocks.0.a": ZERO, "bottleneck.weight": ZERO,
         "base.sie_embed": ZERO,
     },
-    "timm's EfficientNetV2 with a last map at 1 / 32": {
-        "backbone.conv_stem.weight": ZERO, "backbone.bn2.running_mean": ZERO, "pooling.p": ZERO,
-        "bn.running_mean": ZERO,
+    "a layer behind the neck (fc.weight)": {
+        "backbone.conv_stem.weight": ZERO, "pooling.p": ZERO, "bn.running_mean": ZERO,
+        "fc.weight": ZERO,
+    },
+    "layers behind the pooling (model.fc.0.weight)": {
+        "model.conv1.weight": ZERO, "model.layer4.0.a": ZERO, "model.fc.0.weight": ZERO,
+    },
+    "an MLP behind the extractor": {
+        "model.extractor.model.norm.bias": ZERO, "model.projection.0.weight": ZERO,
+    },
+    "other names than the authors' or timm's": {
+        "embeddings.cls_token": ZERO, "encoder.layer.0.norm1.weight": ZERO,
+    },
+    "layers over all tokens": {"model.blocks.0.a": ZERO, "model.feature.0.weight": ZERO},
+    "its projection alone": {"model.visual.conv1.weight": ZERO, "model.visual.proj": ZERO},
+    "ConvNeXt by other names than timm's": {
+        "downsample_layers.0.0.weight": ZERO, "stages.0.0.dwconv.weight": ZERO,
+    },
+    "a stem of convolutions": {
+        "base_encoder.cls_token": ZERO, "base_encoder.patch_embed.proj.0.weight": ZERO,
     },
     "batch norms of two domains": SPCL | {"module.base.1.BN_S.weight": ZERO},
     "batch norms of several domains": OPEN | {"backbone.bn1.dsbn.0.weight": ZERO},
@@ -491,6 +509,71 @@ def test_pretraining_leaves_its_heads_out_by_name(tmp_path, family):
     assert report.unexpected == ()
     assert "projection head" in report.left_out
     torch.testing.assert_close(embedded(embedder), expected(norm=False), rtol=0, atol=2e-5)
+
+
+def test_of_moco_v3_the_projection_head_is_no_embedding_layer(tmp_path):
+    """It has the names of torchreid's, which is bilinear and ends in 512."""
+    head = {"fc.0.weight": torch.ones(64, D), "fc.1.running_mean": torch.ones(64)}
+    content = {"state_dict": names(TRUNK | head, "module.base_encoder.")}
+    embedder = build_embedder("resnet10", weights=saved(content, tmp_path))
+    assert embedder.layout == PUBLISHED
+    twice = build_embedder("resnet10", weights=saved(content, tmp_path), layout={"last_stride": 2})
+    torch.testing.assert_close(embedded(twice), expected(stride=2, norm=False), rtol=0, atol=2e-5)
+
+
+AROUND = [
+    "module.",
+    "_orig_mod.",
+    "_forward_module.module.",
+    "model.",
+    "net.model.module.",
+    "reid.",
+]
+
+
+@pytest.mark.parametrize("module", AROUND)
+def test_a_family_is_known_in_the_modules_of_others(tmp_path, module):
+    """By names and shapes alone it would have another stem."""
+    content = {"state_dict": names(STRONG, module), "optimizer": {"state": {0: torch.ones(3)}}}
+    embedder = build_embedder("resnet10", weights=saved(content, tmp_path))
+    wanted = expected(relu=False)
+    torch.testing.assert_close(embedded(embedder), wanted, rtol=0, atol=2e-5)
+
+
+def test_half_precision_and_safetensors_of_a_family(tmp_path):
+    save_file({n: v.half().contiguous() for n, v in names(STRONG, "module.").items()},
+              tmp_path / "a.safetensors")  # fmt: skip
+    embedder = build_embedder("resnet10", weights=str(tmp_path / "a.safetensors"))
+    assert embedder.layout.stem_relu is False
+    torch.testing.assert_close(embedded(embedder), expected(relu=False), rtol=0, atol=5e-3)
+
+
+STUDENTS = {name: value + 1 for name, value in STRONG.items()}
+BESIDE = {
+    "teacher of two": names(STRONG, "teacher.") | names(STUDENTS, "student."),
+    "ema": names(STRONG, "ema.module.") | names(STUDENTS, "model."),
+    "model_ema": {"model": STUDENTS, "model_ema": STRONG},
+    "state_dict_ema": {"state_dict": STUDENTS, "state_dict_ema": STRONG},
+    "nested": {"model": {"state_dict": STRONG, "epoch": 3}, "optimizer": {"state": {}}},
+    "under another key": {"weights": STRONG, "optimizer": {"state": {0: {"step": ZERO}}}},
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_the_state_dict_is_found_and_of_two_the_moving_average_is_taken(tmp_path, case):
+    embedder = build_embedder("resnet10", weights=saved(BESIDE[case], tmp_path))
+    torch.testing.assert_close(embedded(embedder), expected(relu=False), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("module", ["model.", "model.model."])
+def test_a_resnet_of_open_metric_learning_has_last_stride_two(tmp_path, module):
+    content = names(TRUNK | {"fc.weight": torch.ones(1000, D), "fc.bias": torch.ones(1000)}, module)
+    content = {"state_dict": content | {"criterion.weight": CLASSES}}
+    embedder = build_embedder("resnet10", weights=None)
+    report = load_weights(embedder, saved(content, tmp_path), "resnet10")
+    assert "fc, which embeds with remove_fc=false only" in report.left_out
+    wanted = expected(stride=2, norm=False)
+    torch.testing.assert_close(embedded(embedder), wanted, rtol=0, atol=2e-5)
 
 
 def test_an_embedding_layer_of_ones_own_is_new_and_kept(tmp_path):

@@ -18,9 +18,11 @@ from dccc_lightning.inference.preprocessing_variants import (
     effective_dimensions,
     shared_neighbors,
     variants,
+    with_uncertainty,
 )
+from dccc_lightning.metrics.mean_ap_among import precisions_among
 from dccc_lightning.models.layout import Layout
-from dccc_lightning.tasks.preprocessing_check import chosen_images, verdict
+from dccc_lightning.tasks.preprocessing_check import Counts, chosen_images, verdict
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,8 @@ def test_spread_counts_the_dimensions_that_are_used():
     line = torch.linspace(-1, 1, 9)[:, None] * torch.ones(1, 4)
     assert effective_dimensions(line) == pytest.approx(1)
     assert effective_dimensions(torch.ones(5, 3)) == 0
+    wide = torch.randn(6, 40, generator=torch.manual_seed(1))
+    assert effective_dimensions(wide) == pytest.approx(effective_dimensions(torch.cat([wide] * 9)))
 
 
 def test_neighbours_of_flips_are_compared_without_the_image_itself():
@@ -78,15 +82,56 @@ def rows(own, **other):
     ]
 
 
+ENOUGH = Counts(400, 50, 400)
+
+
 def test_the_verdict_trusts_identities_and_admits_what_it_cannot_tell():
-    assert "none ranks better" in verdict(rows({"mean_ap": 0.5}, mean_ap=0.51), 9)
-    said = verdict(rows({"mean_ap": 0.2}, mean_ap=0.5), 9)
+    said = verdict(rows({"mean_ap": 0.5}, mean_ap=0.6, gain=(-0.01, 0.1, 0.2)), ENOUGH)
+    assert "50 identities with 400 queries none ranks better" in said
+    said = verdict(rows({"mean_ap": 0.2}, mean_ap=0.5, gain=(0.25, 0.3, 0.35)), ENOUGH)
     assert "half, bgr, 64 x 32 ranks 30.0 points of mAP better" in said
+    assert "25.0 to 35.0, by 50 identities" in said
     assert "+model.layout.normalization=half +model.layout.colour=bgr" in said
-    said = verdict(rows({}, spread=3.0), 9)
-    assert "in use has the widest embeddings" in said
+    unknown = Counts(400, 0, 0)
+    said = verdict(rows({}, wider=0.95), unknown)
+    assert "no preprocessing has wider embeddings" in said
     assert "says nothing about the order of colours" in said
-    assert "half, bgr, 64 x 32 has wider embeddings" in verdict(rows({}, spread=20.0), 9)
+    assert "half, bgr, 64 x 32 has wider embeddings" in verdict(rows({}, wider=1.0), unknown)
+
+
+@pytest.mark.parametrize("counts", [Counts(160, 19, 160), Counts(400, 50, 59)])
+def test_few_identities_or_queries_give_no_verdict(counts):
+    said = verdict(rows({"mean_ap": 0.1}, mean_ap=0.9, gain=(0.7, 0.8, 0.9)), counts)
+    assert said.startswith(f"verdict: none, {counts.identities} identities")
+    assert "at least 20 identities with 60 images" in said
+    assert "59 images without identities are too few" in verdict(
+        rows({}, wider=1.0), Counts(59, 0, 0)
+    )
+
+
+def test_queries_are_images_with_a_match_under_another_camera():
+    people = np.array([0, 0, 1, 1, 2, 2, -1, -1])
+    cameras = np.array([0, 0, 0, 1, -1, -1, 0, 1])
+    held = Records(tuple(map(Path, "abcdefgh")), people, cameras)
+    assert Counts.of(held) == Counts(8, 2, 4)
+    found = precisions_among(torch.eye(8), people, cameras)
+    assert np.isnan(found).tolist() == [True, True, False, False, False, False, True, True]
+
+
+def test_differences_by_chance_are_rarely_called_better():
+    """Of rows that are noise on the same embeddings, few are better beyond chance."""
+    people, called = np.repeat(np.arange(20), 4), 0
+    nowhere = np.full(80, -1)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        centres = torch.randn(20, 16).repeat_interleave(4, dim=0) + torch.randn(80, 16)
+        noisy = [torch.nn.functional.normalize(centres + torch.randn(80, 16), dim=1) for _ in "123"]
+        found = with_uncertainty(rows({}) + rows({})[1:], noisy, people, nowhere)
+        called += any(row.gain is not None and row.gain[0] > 0 for row in found)
+        assert found[0].gain is None
+    assert called <= 3
+    better = [noisy[0], torch.nn.functional.normalize(centres, dim=1)]
+    assert with_uncertainty(rows({}), better, people, nowhere)[1].gain[0] > 0
 
 
 def records(identities):

@@ -384,6 +384,7 @@ REFUSED = [  # backbone, names, part of the message
     ("vit_base_jpm", JPM | {"base.sie_embed": ZERO}, SIE),
     ("vit_base", JPM, "choose model.backbone=vit_base_jpm"),
     ("vit_small_pass", {"part_token1": ZERO, "bottleneck_pt1.weight": ZERO}, "single part tokens"),
+    ("vit_small_pass", {"part_token1": ZERO, "patch_embed.conv.0.weight": ZERO}, "stem of conv"),
     ("vit_small", {"part_token1": ZERO}, "choose model.backbone=vit_small_pass or vit_base_pass"),
 ]
 

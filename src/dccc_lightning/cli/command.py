@@ -44,6 +44,7 @@ from dccc_lightning.common.console import CONSOLE, PRINTED, progress_shown
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import config_dir_flags, path_argument, several_datasets
 from dccc_lightning.common.ranks import is_first_process, started_from_outside
+from dccc_lightning.config.image_size import GIVEN, is_image_given
 from dccc_lightning.errors import UserError, is_misconfiguration
 from dccc_lightning.reports.objective import OBJECTIVES, folder_objective
 
@@ -170,6 +171,8 @@ def _begin(
     if is_first_process():
         write_settings(output, config, settings, start.own)
         (output / ERROR_FILE).unlink(missing_ok=True)  # of an earlier attempt
+    if "ckpt" in settings:
+        settings[GIVEN] = is_image_given(HydraConfig.get().overrides.task)
     return settings, task
 
 

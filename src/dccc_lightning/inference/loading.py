@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from dccc_lightning.models.catalog import OWN
 from dccc_lightning.models.embedder import Embedder, build_embedder
 from dccc_lightning.models.foreign_objects import ForeignObjectError, load_tensors
 from dccc_lightning.models.state_files import KEY
+from dccc_lightning.models.stated_size import BUNDLED_SIZE, bundled_file
 from dccc_lightning.models.weight_formats import describe_file, is_safetensors
-from dccc_lightning.models.weights import BUNDLED
 
 __all__ = ["ImageEmbedder", "Origin", "load_embedder"]
 
@@ -34,17 +33,20 @@ class ForeignFileError(UserError):
     """A file of weights of another repository, which does not describe its network."""
 
 
+_FOREIGN = (
+    ", so it is not of this package; load it as weights of the network that it is for: "
+    "build_embedder(BACKBONE, weights=FILE), or ckpt= of a task with the model="
+)
 _PREFIXES = {"teacher": "teacher.network.", "student": "student."}
 _NOT_BUILT = ("_target_", "weights", "dialect", "freeze")
 _BUILDER = "dccc_lightning.models.embedder.build_embedder"
 BUNDLED_MODEL = {"backbone": "resnet10", "width": 0.5, "pooling": "avg", "bn_group_size": 64}
-_BUNDLED_FILE = resources.files("dccc_lightning") / "weights" / BUNDLED
 _BUNDLED = Origin(
     path="bundled",
     network="student",
     model=BUNDLED_MODEL,
-    height=64,
-    width=32,
+    height=BUNDLED_SIZE[0],
+    width=BUNDLED_SIZE[1],
     dataset="synthetic-source",
 )
 
@@ -86,7 +88,7 @@ def load_embedder(
     turning_ranges.embedding(rotations, match, (4, "mean"))  # also without reading the file
     where = usable_device(device)
     bundled = os.fspath(path) == "bundled"
-    file = Path(str(_BUNDLED_FILE)) if bundled else find_checkpoint(Path(path).expanduser())
+    file = bundled_file() if bundled else find_checkpoint(Path(path).expanduser())
     content = _read(file)
     networks = _networks(content)
     chosen = _better(content, networks) if network == "auto" else network
@@ -116,7 +118,7 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 def _read(file: Path) -> Mapping[Any, Any]:
     if is_safetensors(file):
-        raise ForeignFileError(f"{file}: safetensors have no description of a network")
+        raise ForeignFileError(f"{file}: safetensors have no description of a network{_FOREIGN}")
     try:
         content, _ = load_tensors(file, mmap=True)
     except ForeignObjectError as error:
@@ -148,10 +150,8 @@ def _networks(content: Mapping[Any, Any]) -> dict[str, dict[str, Tensor]]:
 
 def _check_own(file: Path, content: Mapping[Any, Any], tensors: Mapping[str, Tensor]) -> None:
     """Raise for a file that is not of this package: neither a description nor its neck."""
-    if not content.get(KEY) and not any(name.startswith("neck.") for name in tensors):
-        raise ForeignFileError(
-            f"{file}: has no description of its network, so it is not of this package"
-        )
+    if not content.get(KEY) and "neck.running_mean" not in tensors:
+        raise ForeignFileError(f"{file}: has no description of its network{_FOREIGN}")
 
 
 def _better(content: Mapping[Any, Any], networks: Mapping[str, Any]) -> str:

@@ -11,13 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dccc_lightning.inference.image_embedder import ImageEmbedder
-from dccc_lightning.metrics.mean_ap_among import mean_ap_among
+from dccc_lightning.metrics.mean_ap_among import mean_difference, precisions_among
 from dccc_lightning.models.input_normalization import input_layer
 from dccc_lightning.models.layout import COLOURS, NORMALIZATIONS
 from dccc_lightning.neighbors.collapse import mean_cosine
 
 NEIGHBORS = 5
 """Number of nearest images that are compared with those of the mirror image."""
+
+_HALVES = 20
+"""Random halves of the images in which the spread of two preprocessings is compared."""
+
+_CHANCE = 0.05
+"""Probability that any of the preprocessings is called better by chance."""
 
 SIZES = ((256, 128), (384, 128), (224, 224))
 """Usual sizes of images, height and width."""
@@ -37,6 +43,10 @@ class Variant:
         mean_cosine: Mean cosine of two images.
         flips: Share of the nearest images that an image and its mirror image have in common.
         mean_ap: mAP, each image a query among the others; None without identities.
+        gain: Lower end, mean and upper end of the difference to the mAP of the preprocessing in
+            use, over identities.
+        wider: Share of random halves of the images whose embeddings are wider than those of the
+            preprocessing in use: a larger ``width``.
     """
 
     normalization: str
@@ -48,6 +58,8 @@ class Variant:
     mean_cosine: float = 0.0
     flips: float = 0.0
     mean_ap: float | None = None
+    gain: tuple[float, float, float] | None = None
+    wider: float | None = None
 
 
 def variants(embedder: ImageEmbedder) -> list[Variant]:
@@ -79,25 +91,65 @@ def compare_preprocessings(
         batch_size: Number of images per step.
         sightings: (N,) sessions or tracklets, negative if unknown; None if all are.
     """
-    found = []
+    rows, found = [], []
     pixels: dict[tuple[int, int], Tensor] = {}
     for variant in variants(embedder):
         size = variant.height, variant.width
         if size not in pixels:
             pixels = {size: _decoded(embedder, paths, size, batch_size)}
         with _preprocessed(embedder, variant):
-            rows = embedder.embed(pixels[size], batch_size)
+            rows.append(embedder.embed(pixels[size], batch_size))
             mirrored = embedder.embed(pixels[size].flip(3), batch_size)
         found.append(
             replace(
                 variant,
-                spread=effective_dimensions(rows),
-                mean_cosine=mean_cosine(rows),
-                flips=shared_neighbors(rows, mirrored),
-                mean_ap=mean_ap_among(rows, identities, cameras, sightings),
+                spread=effective_dimensions(rows[-1]),
+                mean_cosine=mean_cosine(rows[-1]),
+                flips=shared_neighbors(rows[-1], mirrored),
             )
         )
-    return found
+    return with_uncertainty(found, rows, identities, cameras, sightings)
+
+
+def with_uncertainty(
+    found: Sequence[Variant],
+    rows: Sequence[Tensor],
+    identities: NDArray[np.int64],
+    cameras: NDArray[np.int64],
+    sightings: NDArray[np.int64] | None = None,
+) -> list[Variant]:
+    """Add mAP, and the differences to the preprocessing in use with their uncertainty.
+
+    Args:
+        found: Preprocessings, the one in use first.
+        rows: (N, D) embeddings of each.
+        identities: (N,) identities, negative if unknown.
+        cameras: (N,) cameras, negative if unknown.
+        sightings: As in ``compare_preprocessings``.
+    """
+    precisions = [precisions_among(r, identities, cameras, sightings) for r in rows]
+    valid = ~np.isnan(precisions[0])
+    rng = np.random.default_rng(0)
+    halves = [rng.permutation(len(rows[0]))[: len(rows[0]) // 2] for _ in range(_HALVES)]
+    widths = [[width(embeddings[half]) for half in halves] for embeddings in rows]
+    chance, people = _CHANCE / max(1, len(found) - 1), identities[valid]
+    compared = []
+    for variant, precision, own in zip(found, precisions, widths, strict=True):
+        wider = None if variant.in_use else float(np.mean(np.greater(own, widths[0])))
+        mean_ap = gain = None
+        if valid.any():
+            mean_ap = float(precision[valid].mean())
+            if not variant.in_use:
+                difference = precision[valid] - precisions[0][valid]
+                mean, low, high = mean_difference(difference, people, chance)
+                gain = low, mean, high
+        compared.append(replace(variant, mean_ap=mean_ap, gain=gain, wider=wider))
+    return compared
+
+
+def width(rows: Tensor) -> float:
+    """Return the effective dimensions over the mean cosine: small if all embeddings are alike."""
+    return effective_dimensions(rows) / max(mean_cosine(rows), 0.01)
 
 
 def effective_dimensions(rows: Tensor) -> float:
@@ -107,7 +159,8 @@ def effective_dimensions(rows: Tensor) -> float:
     2.0
     """
     centered = rows.double() - rows.double().mean(dim=0)
-    covariance = centered.T @ centered
+    is_wide = rows.shape[1] > len(rows)  # the smaller matrix has the same values
+    covariance = centered @ centered.T if is_wide else centered.T @ centered
     total = float(covariance.square().sum())
     return float(covariance.trace()) ** 2 / total if total else 0.0
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.dialects.families import check_dialect
-from dccc_lightning.models.layout import OF_CLIP, OF_RESNETS, OF_TRANSFORMERS, Layout
+from dccc_lightning.models.layout import OF_CLIP, OF_MAPS, OF_RESNETS, OF_TRANSFORMERS, Layout
 from dccc_lightning.models.weight_formats import describe_folder
 
 
@@ -252,7 +252,7 @@ def _options(backbone: object) -> tuple[str, ...]:
         return ()
     if backbone in TRANSFORMERS:
         return {"ics": (), "clip": OF_CLIP}.get(TRANSFORMERS[backbone].kind, OF_TRANSFORMERS)
-    return OF_RESNETS if backbone in RESNETS else ()
+    return OF_MAPS if backbone.startswith(TIMM) else OF_RESNETS if backbone in RESNETS else ()
 
 
 def check_weights(backbone: object, weights: str | None) -> None:

@@ -193,7 +193,10 @@ def build_embedder(
     }  # fmt: skip
     if trunk.embedding_dim and embedding_dim is None:
         embedder.set_embedding(trunk.embedding_dim, "fc")
-    embedder.arrange(Layout.of(layout), embedding_dim=embedding_dim)
+    chosen = Layout.of(layout)
+    if lacking := chosen.unsupported(trunk.options).options():  # by the network, not its name
+        raise ValueError(f"layout: {name} has no option {', '.join(lacking)}")
+    embedder.arrange(chosen, embedding_dim=embedding_dim)
     if weights is not None:
         load_weights(embedder, weights, name, dialect, layout)
     freeze_parts(embedder, freeze)

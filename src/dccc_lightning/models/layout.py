@@ -24,7 +24,10 @@ ACTIVATIONS = ("quick_gelu", "gelu")
 OF_RESNETS = ("stem_pool", "stem_relu", "last_stride", "non_local")
 """Options of the ResNets of this package."""
 
-OF_TRANSFORMERS = ("patch_stride",)
+OF_MAPS = ("last_stride",)
+"""Options of networks of timm that end in a map."""
+
+OF_TRANSFORMERS = ("patch_stride", "heads")
 """Options of the vision transformers of this package that cut patches out of the images."""
 
 OF_CLIP = (*OF_TRANSFORMERS, "activation")
@@ -68,6 +71,7 @@ class Layout:
         patch_stride: Distance in pixels between the patches of a transformer, at most their side
             of 16; below it, patches overlap.
         activation: Activation of CLIP's image encoder: OpenAI's ``quick_gelu``, or ``gelu``.
+        heads: Number of attention heads of a transformer; 0 for that of its name.
         non_local: Number of non-local blocks in each of a ResNet's stages, behind its last blocks.
     """
 
@@ -81,6 +85,7 @@ class Layout:
     neck: str = "after"
     patch_stride: int = 16
     activation: str = "quick_gelu"
+    heads: int = 0
     non_local: tuple[int, ...] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
@@ -95,6 +100,7 @@ class Layout:
         checks.choice("layout.neck", self.neck, NECKS)
         checks.integer("layout.patch_stride", self.patch_stride, 1, 16)
         checks.choice("layout.activation", self.activation, ACTIVATIONS)
+        checks.integer("layout.heads", self.heads, 0)
         if not isinstance(self.non_local, tuple | list) or len(self.non_local) != 4:
             raise ValueError(f"layout.non_local must be four numbers, got {self.non_local!r}")
         counts = tuple(checks.integer("layout.non_local", n, 0) for n in self.non_local)
@@ -137,10 +143,12 @@ class Layout:
 
     def __str__(self) -> str:
         """List the options that differ from the defaults."""
-        counted = ("non_local", "patch_stride")
+        counted = ("non_local", "patch_stride", "heads")
         said = [_SAID[option] for option in self.options().items() if option[0] not in counted]
         if self.patch_stride != PUBLISHED.patch_stride:
             said.append(f"patches at a distance of {self.patch_stride}")
+        if self.heads:
+            said.append(f"{self.heads} attention heads")
         if any(self.non_local):
             stages = " + ".join(str(count) for count in self.non_local)
             said.append(f"{stages} non-local blocks")

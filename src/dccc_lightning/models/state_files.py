@@ -17,8 +17,14 @@ from dccc_lightning.models.weight_formats import STATE_DICT, describe_file, few,
 
 log = logging.getLogger(__name__)
 
-_WRAPPERS = ("state_dict", "model", "teacher", "student")
+_MEANS = ("state_dict_ema", "model_ema")
+"""Keys of moving averages of a network, which timm and torchvision evaluate."""
+
+_WRAPPERS = (*_MEANS, "state_dict", "model", "teacher", "student")
 """Keys that may contain the state dict, in order of preference; DINO evaluates its teacher."""
+
+_DEEPEST = 4
+"""Keys within keys that are followed."""
 
 _NETWORKS = re.compile(r"state_dict_\d+$|model_\d+(_ema)?$")
 """Keys of one of several state dicts, which become prefixes of the names."""
@@ -45,9 +51,9 @@ def read_state(path: Path) -> StateFile:
     """Read the tensors of a file written by ``torch.save`` or safetensors.
 
     The state dict is the content of the file, or nested under ``state_dict``, ``model``,
-    ``teacher`` or ``student``; several state dicts, ``model_1`` or ``state_dict_1`` and so on, are
-    read as one. NumPy arrays are converted to tensors. No code of the file is run;
-    other objects are ignored.
+    ``teacher``, ``student`` or the only key with tensors; several state dicts, ``model_1`` or
+    ``state_dict_1`` and so on, are read as one. NumPy arrays are converted to tensors. No code of
+    the file is run; other objects are ignored.
 
     Args:
         path: File of any name; the format is detected from the content.
@@ -68,9 +74,13 @@ def read_state(path: Path) -> StateFile:
         else:
             content, left_out = load_tensors(path)
         layout, image_size = _layout(content), _image_size(content)
-        for wrapper in _WRAPPERS:
-            if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
+        for _ in range(_DEEPEST):
+            wrapper = _wrapper(content) if isinstance(content, Mapping) else None
+            if wrapper is None:
+                break
+            content = content[wrapper]
+            if wrapper in _MEANS:
+                log.info("%s: the moving average %s is taken", _named(path), wrapper)
         is_state = isinstance(content, Mapping)
         items = _unfold(content).items() if is_state else ()
         tensors = {str(name): value.detach() for name, value in items if _is_plain(value)}
@@ -94,6 +104,18 @@ def read_state(path: Path) -> StateFile:
     if left_out:
         log.info("%s: ignored, not tensors: %s", _named(path), few(left_out))
     return StateFile(tensors, layout, image_size)
+
+
+def _wrapper(content: Mapping[Any, Any]) -> object | None:
+    """Return the key of the state dict in ``content``; None if that is the state dict itself."""
+    held = [name for name, value in content.items() if isinstance(value, Mapping) and value]
+    for wrapper in _WRAPPERS:
+        if wrapper in held:
+            return wrapper
+    if any(_is_plain(value) for value in content.values()):
+        return None
+    states = [name for name in held if any(_is_plain(value) for value in content[name].values())]
+    return states[0] if len(states) == 1 and not _NETWORKS.match(str(states[0])) else None
 
 
 def _layout(content: object) -> Mapping[str, Any] | None:

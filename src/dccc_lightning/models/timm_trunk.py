@@ -3,14 +3,16 @@
 import difflib
 import inspect
 import logging
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dccc_lightning.models.batchnorm_conversion import group_batch_norms
 from dccc_lightning.models.catalog import TIMM, missing_timm
-from dccc_lightning.models.layout import NORMALIZATIONS
+from dccc_lightning.models.layout import NORMALIZATIONS, OF_MAPS, Layout
 from dccc_lightning.models.position_grid import PositionGrid
 from dccc_lightning.models.wrapped_trunk import WrappedTrunk, fits_images, wrapped
 
@@ -32,11 +34,35 @@ def import_timm(name: str) -> Any:
     return timm
 
 
+class MapTrunk(WrappedTrunk):
+    """Trunk of a network of timm that ends in a map, at 1 / 16 or timm's part of the image size.
+
+    Args:
+        trunk: The network with a last stride of 1.
+        create: Builds the same network, with other weights, for a last stride.
+    """
+
+    options: ClassVar[tuple[str, ...]] = OF_MAPS
+
+    def __init__(self, trunk: WrappedTrunk, create: Callable[[int], nn.Module]) -> None:
+        super().__init__(trunk.network, trunk.out_channels, True, trunk.positions)
+        self._create, self._last_stride = create, 1
+
+    def arrange(self, layout: Layout) -> None:
+        """Set the last stride: 2 for timm's default map, mostly at 1 / 32."""
+        if layout.last_stride == self._last_stride:
+            return
+        network = self._create(layout.last_stride).train(self.network.training)
+        network.load_state_dict(self.network.state_dict())
+        self.network, self._last_stride = network, layout.last_stride
+
+
 def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> WrappedTrunk:
     """Build a network by timm's name, with random weights.
 
     Convolutional networks return their last map, at 1 / 16 of the image size if timm supports it
-    (``output_stride=16``: the last stage has stride 1 and dilated convolutions). Networks on tokens
+    (``output_stride=16``: the last stage has stride 1 and dilated convolutions); with a last stride
+    of 2 in their layout, timm's default map. Networks on tokens
     return one vector by their pooling, a class token or a mean; DINOv3 its class token as its
     authors do, not timm's mean. Dropout and stochastic depth are off by timm's defaults.
 
@@ -59,26 +85,50 @@ def build_timm(name: str, image_size: tuple[int, int], group_size: int) -> Wrapp
             f"{', '.join(TIMM + other for other in near)}"
         )
     with fits_images(name, image_size):
-        network = _create(timm, architecture, image_size)
-        _check_patches(network, image_size)
-        group_batch_norms(network, group_size)
-        return _as_trunk(network, image_size)
+        network = _create(architecture, image_size, group_size, 1)
+        trunk = _as_trunk(network, image_size)
+        if not trunk.ends_in_map:
+            return trunk
+        return MapTrunk(trunk, partial(_create_map, architecture, image_size, group_size))
 
 
-def _create(timm: Any, architecture: str, image_size: tuple[int, int]) -> nn.Module:
+def _create(
+    architecture: str, image_size: tuple[int, int], group_size: int, last_stride: int
+) -> nn.Module:
+    network = _of_timm(architecture, image_size, last_stride)
+    _check_patches(network, image_size)
+    group_batch_norms(network, group_size)
+    return network
+
+
+def _create_map(
+    architecture: str, image_size: tuple[int, int], group_size: int, last_stride: int
+) -> nn.Module:
+    network = _create(architecture, image_size, group_size, last_stride)
+    cast(Any, network).reset_classifier(0, global_pool="")
+    return network
+
+
+def _of_timm(architecture: str, image_size: tuple[int, int], last_stride: int) -> nn.Module:
+    import timm  # noqa: PLC0415  # optional
+
     network: nn.Module = timm.create_model(architecture, num_classes=0)
     accepted = inspect.signature(type(network).__init__).parameters
     options: dict[str, Any] = {"img_size": image_size} if "img_size" in accepted else {}
     if _DINOV3 in architecture:
         options["global_pool"] = "token"
-    if "output_stride" in accepted:
+    if "output_stride" in accepted and last_stride == 1:
         try:
-            network = timm.create_model(architecture, num_classes=0, output_stride=16, **options)
+            dilated: nn.Module = timm.create_model(
+                architecture, num_classes=0, output_stride=16, **options
+            )
         except Exception:  # some accept the option with 32 only; exceptions differ
             pass
         else:
-            return network
-    return timm.create_model(architecture, num_classes=0, **options) if options else network
+            return dilated
+    if options:
+        network = timm.create_model(architecture, num_classes=0, **options)
+    return network
 
 
 def _check_patches(network: Any, image_size: tuple[int, int]) -> None:

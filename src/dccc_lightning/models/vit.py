@@ -9,6 +9,7 @@ arXiv 2111.12084. Not tested with the real files.
 from functools import partial
 from typing import Any, ClassVar
 
+from timm.layers.attention import Attention
 from timm.models import vision_transformer
 from torch import Tensor, nn
 
@@ -41,6 +42,7 @@ class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
         self.image_size = tuple(image_size)
         self.positions = self.grid(PATCH)
         self.out_channels = self.embed_dim
+        self.own_heads = int(options.get("num_heads", 12))
 
     def grid(self, stride: int) -> PositionGrid:
         """Return the grid of patches at a distance of ``stride`` pixels."""
@@ -48,7 +50,12 @@ class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
         return PositionGrid(height, width, self.num_prefix_tokens)
 
     def arrange(self, layout: Layout) -> None:
-        """Set the distance of the patches; new position embeddings are random."""
+        """Set the heads, and the distance of the patches; new position embeddings are random.
+
+        Raises:
+            ValueError: The heads do not divide the size of the tokens.
+        """
+        self._set_heads(layout.heads or self.own_heads)
         grid = self.grid(layout.patch_stride)
         if grid == self.positions:
             return
@@ -59,6 +66,16 @@ class VisionTransformer(vision_transformer.VisionTransformer, Trunk):
         assert self.pos_embed is not None
         self.pos_embed = nn.Parameter(self.pos_embed.new_empty(1, grid.count, self.embed_dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+
+    def _set_heads(self, heads: int) -> None:
+        if self.embed_dim % heads:
+            raise ValueError(
+                f"layout.heads={heads}: must divide the size of tokens {self.embed_dim}"
+            )
+        for attention in self.modules():
+            if isinstance(attention, Attention):
+                attention.num_heads, attention.head_dim = heads, self.embed_dim // heads
+                attention.scale = attention.head_dim**-0.5
 
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
         """Map (B, 3, H, W) normalised images to embeddings, (B, D, 1, 1).

@@ -4,7 +4,6 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +22,13 @@ from dccc_lightning.models.naming import own_name, part
 from dccc_lightning.models.position_grid import PositionGrid, grid_of, resize_positions
 from dccc_lightning.models.pretrained import clip_state, imagenet_state
 from dccc_lightning.models.state_files import StateFile, read_state
+from dccc_lightning.models.stated_size import bundled_file, size_of
 from dccc_lightning.models.timm_trunk import timm_image_size, timm_layout
 
 if TYPE_CHECKING:
     from dccc_lightning.models.embedder import Embedder
 
 log = logging.getLogger(__name__)
-
-BUNDLED = "resnet10_synthetic.pt"
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class WeightsReport:
         built: Options of the network that the file's family requires.
         left_out: Parts of the file that do not affect its embeddings.
         note: Remark on the family.
+        image_size: Height and width of its images, if anything states them.
     """
 
     loaded: tuple[str, ...]
@@ -58,6 +57,7 @@ class WeightsReport:
     built: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     note: str = ""
+    image_size: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         """Return the family, numbers of tensors and examples in one line."""
@@ -73,6 +73,7 @@ class WeightsReport:
         parts = [self.family, ", ".join(counts)]
         parts += [f"built with {', '.join(self.built)}"] if self.built else []
         parts += [f"left out: {_few(self.left_out)}"] if self.left_out else []
+        parts += ["its images are {} x {}".format(*self.image_size)] if self.image_size else []
         return "; ".join(text for text in (*parts, self.note) if text)
 
 
@@ -107,13 +108,13 @@ def load_weights(
     elif source == "clip":
         file = StateFile(clip_state(), {"normalization": "clip"}, OPENAI_CLIP.image_size)
     elif source == "bundled":
-        file = read_state(Path(str(resources.files("dccc_lightning") / "weights" / BUNDLED)))
+        file = read_state(bundled_file())
     else:
         file = read_state(Path(source).expanduser())
     try:
         reading = read_dialect(file, dialect)
         layout = reading.layout
-        if backbone.startswith(TIMM) and not reading.is_own:
+        if backbone.startswith(TIMM) and reading.of_backbone:
             layout = Layout.of(timm_layout(backbone) | layout.options())
         wanted = arrangement(reading.tensors, layout, embedder, layout_options, reading.overlaps)
         arranged = copy.deepcopy(embedder)
@@ -135,7 +136,7 @@ def load_weights(
     built = [str(wanted.layout)] if wanted.layout.options() else []
     built += [f"embeddings of {wanted.embedding_dim}"] if wanted.embedding_dim else []
     built += [f"GeM of power {power.item():.4g}"] if power is not None else []
-    report = replace(report, built=tuple(built))
+    report = replace(report, built=tuple(built), image_size=size_of(reading, file, backbone))
     log.info("weights %s for %s: %s", source, backbone, report)
     return report
 
@@ -179,17 +180,17 @@ def _match(
             value = value.reshape(wanted.shape)  # an embedding layer as a 1 x 1 convolution
         if value.shape != wanted.shape:
             misshapen[name] = f"{name}: {tuple(value.shape)}, {tuple(wanted.shape)}"
-        elif value.is_floating_point() != wanted.is_floating_point():
+        elif value.is_floating_point() != wanted.is_floating_point() and not _is_counter(name):
             misshapen[name] = f"{name}: {value.dtype}, {wanted.dtype}"
         else:
             matched[name] = value.to(wanted.dtype)
     _match_tied(own, matched)
     # Files from before torch 0.4.1 lack the counters, which are not used.
     found = matched.keys() | misshapen.keys()
-    missing = [n for n in own if n not in found and not n.endswith("num_batches_tracked")]
+    missing = [n for n in own if n not in found and not _is_counter(n)]
     parts = getattr(embedder.backbone, "parts", ())
     dropped = classifiers(rest, {embedder.feature_dim, embedder.pooled_dim, *parts})
-    unexpected = [k for k in rest if k not in dropped and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in rest if k not in dropped and not _is_counter(k)]
     return matched, WeightsReport(
         tuple(matched),
         tuple(missing),
@@ -217,6 +218,11 @@ def _match_tied(own: Mapping[str, Tensor], matched: dict[str, Tensor]) -> None:
         if name in matched and not torch.equal(matched[name], matched[known]):
             raise UserError(f"{known} and {name} are one tensor of the network, two of the file")
         matched[name] = matched[known]
+
+
+def _is_counter(name: str) -> bool:
+    """Return True for counters of batch norms, which are not used and may be halved with a file."""
+    return name.endswith("num_batches_tracked")
 
 
 def _problems(embedder: "Embedder", report: WeightsReport, reading: Reading, backbone: str) -> str:

@@ -11,6 +11,7 @@ from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.config.build import build_plain
+from dccc_lightning.config.image_size import with_stated_size
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.config.processes import check_devices
 from dccc_lightning.inference.evaluation import EvaluationOptions, evaluate_networks
@@ -21,7 +22,7 @@ from dccc_lightning.reports.results import CAMERA_CENTERED, versions
 from dccc_lightning.reports.score_matrix import ScoreMatrix
 from dccc_lightning.tasks.early_checks import check_protocol, checkpoints_of
 from dccc_lightning.tasks.evaluated_datasets import chosen_datasets
-from dccc_lightning.tasks.inputs import batch_size_of, loaded, own_backbone
+from dccc_lightning.tasks.inputs import batch_size_of, loaded_network
 
 
 def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
@@ -108,11 +109,12 @@ def _networks(settings: Settings) -> dict[str, ImageEmbedder]:
     device = torch.device("cuda" if on_gpu else "cpu")
     paths = checkpoints_of(settings)
     if not paths:
-        plain = build_plain(settings, device)
+        sized, origin = with_stated_size(settings)
+        plain = build_plain(sized, device)
+        CONSOLE.print(f"images of {plain.height} x {plain.width} {origin}")
         name = plain.origin.model.get("backbone", "network")
         return {f"{name}, {settings['model']['weights'] or 'random'} weights": plain}
-    backbone = own_backbone(settings)
-    return {path: loaded(settings, path, device, backbone) for path in paths}
+    return {path: loaded_network(settings, path, device) for path in paths}
 
 
 def _described(embedder: ImageEmbedder) -> dict[str, Any]:

@@ -168,7 +168,8 @@ def _clustering(folder: Path) -> dict[str, Any]:
         found = {name: own[name] for name in ("k1", "k2", "camera") if name in own}
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(
-            f"{folder / 'config.yaml'}: cannot be read as the settings of a run"
+            f"{folder / 'config.yaml'}: cannot be read as the settings of a run; choose "
+            "threshold=auto"
         ) from error
     removes = found.get("camera", "none") in ("center", "whiten", "proxies")
     found["camera"] = "center" if removes else "none"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dccc_lightning.common import checks, turning_ranges
 from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.config.image_size import with_stated_size
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.preflight import build_dataset
 from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split
@@ -13,6 +14,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from dccc_lightning.inference.image_embedder import ImageEmbedder
@@ -21,32 +23,39 @@ SPLITS = ("train", "query", "gallery", "all")
 """Values of ``input`` besides a folder: splits of ``dataset=``."""
 
 
-def embedder_of(settings: Settings, device: str) -> "ImageEmbedder":
-    """Load the network of ``ckpt`` and ``network``.
-
-    A file of another repository is loaded into the network of ``model``, by the rules of
-    ``model.weights``, for images of the size ``image``.
+def embedder_of(settings: Settings, device: "str | torch.device") -> "ImageEmbedder":
+    """Load the network of ``ckpt`` and ``network``, as ``loaded_network`` does.
 
     Raises:
         UserError: ``ckpt`` is not set, or the network cannot be loaded.
     """
     check_checkpoint(settings)
+    return loaded_network(settings, str(settings["ckpt"]), device)
 
+
+def loaded_network(settings: Settings, path: str, device: "str | torch.device") -> "ImageEmbedder":
+    """Load a checkpoint; ``network`` chooses the network in it.
+
+    A file of another repository is loaded into the network of ``model``, by the rules of
+    ``model.weights``, for images of the size that it states, or of ``image`` if that is set.
+
+    Raises:
+        UserError: The network cannot be loaded.
+    """
     from dccc_lightning.inference.loading import ForeignFileError
 
-    path, backbone = str(settings["ckpt"]), own_backbone(settings)
+    backbone = own_backbone(settings)
     try:
         return loaded(settings, path, device, backbone)
     except ForeignFileError:
         from dccc_lightning.config.build import build_plain
 
-        embedder = build_plain(
-            {**settings, "model": {**settings["model"], "weights": path}}, device
-        )
+        theirs = {**settings, "model": {**settings["model"], "weights": path}}
+        sized, origin = with_stated_size(theirs)
+        embedder = build_plain(sized, device)
         CONSOLE.print(
             f"{path}: a file of another repository, with images of {embedder.height} x "
-            f"{embedder.width} by image.height and image.width; compare its preprocessing with "
-            "task=verify"
+            f"{embedder.width} {origin}; compare its preprocessing with task=verify"
         )
         return embedder
 

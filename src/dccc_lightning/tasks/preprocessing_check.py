@@ -1,7 +1,7 @@
 """Comparison of preprocessings by ``task=verify ckpt=FILE``: table, verdict and JSON."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 MOST_IMAGES = 400
 _PER_IDENTITY = 8
 _FEWEST = 10
-_CHANCE = 0.02
-"""Difference of mAP below which two preprocessings are not told apart."""
+LEAST_IDENTITIES, LEAST_QUERIES = 20, 60
+"""Numbers of identities, and of their images with a match, below which mAP shows nothing."""
+
+LEAST_IMAGES = 60
+"""Number of images below which the spread of their embeddings shows nothing."""
 
 _COLUMNS = {
     "spread": ("spread", "{:.1f}"),
@@ -59,14 +62,15 @@ def check_preprocessing(settings: Settings, splits: Splits) -> dict[str, Any]:
         orientation = Orientation.of(embedder.embed(records.paths, size, aligned=True))
     except UnreadableImageError as error:
         raise UserError(f"{error}; remove it to compare preprocessings") from error
-    said = verdict(found, len(records))
+    counts = Counts.of(records)
+    said = verdict(found, counts)
     CONSOLE.print(preprocessing_table(found, len(records)))
     CONSOLE.print(said)
     CONSOLE.print(orientation.sentence)
     return {
         "checkpoint": embedder.origin.path,
         "fingerprint": embedder.fingerprint,
-        "images": len(records),
+        **asdict(counts),
         "in_use": embedder.preprocessing,
         "variants": [asdict(row) for row in found],
         "verdict": said,
@@ -125,31 +129,73 @@ def name_of(row: "Variant") -> str:
     return f"{row.normalization}, {row.colour}, {row.height} x {row.width}"
 
 
-def verdict(rows: "Sequence[Variant]", images: int) -> str:
+@dataclass(frozen=True)
+class Counts:
+    """Numbers that a verdict rests on.
+
+    Attributes:
+        images: Images that were embedded.
+        identities: Identities with a match under another camera, in another sighting.
+        queries: Images with such a match.
+    """
+
+    images: int
+    identities: int
+    queries: int
+
+    @classmethod
+    def of(cls, records: Records) -> "Counts":
+        """Count the images of records; one of an unknown camera matches all others."""
+        people, places, seen = records.identities, records.cameras, records.sightings()
+        other = (places[:, None] != places) | (places == UNKNOWN)
+        other &= (seen[:, None] != seen) | (seen == UNKNOWN)
+        np.fill_diagonal(other, False)
+        has_match = ((people[:, None] == people) & other).any(axis=1) & (people != UNKNOWN)
+        return cls(len(records), len(np.unique(people[has_match])), int(has_match.sum()))
+
+
+def verdict(rows: "Sequence[Variant]", counts: Counts) -> str:
     """Return one sentence on what the comparison shows, and what it cannot show."""
-    own = next(row for row in rows if row.in_use)
-    if own.mean_ap is not None:
-        best = max(rows, key=lambda row: row.mean_ap or 0.0)
-        gain = (best.mean_ap or 0.0) - own.mean_ap
-        if gain < _CHANCE:
-            return (
-                f"verdict: on {images:,} images with identities none ranks better than the "
-                "preprocessing in use, beyond chance"
-            )
+    if counts.queries:
+        return f"verdict: {_by_identities(rows, counts)}"
+    return f"verdict: {_by_spread(rows, counts.images)}"
+
+
+def _by_identities(rows: "Sequence[Variant]", counts: Counts) -> str:
+    seen = f"{counts.identities:,} identities with {counts.queries:,} queries"
+    if counts.identities < LEAST_IDENTITIES or counts.queries < LEAST_QUERIES:
         return (
-            f"verdict: {name_of(best)} ranks {100 * gain:.1f} points of mAP better than the "
-            f"preprocessing in use; of few identities this can be chance; to try it, {remedy(best)}"
+            f"none, {seen} are too few to tell preprocessings apart; give at least "
+            f"{LEAST_IDENTITIES} identities with {LEAST_QUERIES} images that have a match"
         )
-    best = max(rows, key=lambda row: row.spread / max(row.mean_cosine, 0.01))
-    hint = (
-        "the preprocessing in use has the widest embeddings"
-        if best.in_use
-        else f"{name_of(best)} has wider embeddings than the preprocessing in use; to try it, "
-        f"{remedy(best)}"
-    )
+    better = [row for row in rows if row.gain is not None and row.gain[0] > 0]
+    if not better:
+        return f"by {seen} none ranks better than the preprocessing in use, beyond chance"
+    best = max(better, key=lambda row: row.mean_ap or 0.0)
+    low, gain, high = (100 * value for value in best.gain or ())
     return (
-        f"verdict: {hint}; without identities this is only a hint on mean, std and size, and says "
-        "nothing about the order of colours"
+        f"{name_of(best)} ranks {gain:.1f} points of mAP better than the preprocessing in use "
+        f"({low:.1f} to {high:.1f}, by {seen}); to try it, {remedy(best)}"
+    )
+
+
+def _by_spread(rows: "Sequence[Variant]", images: int) -> str:
+    if images < LEAST_IMAGES:
+        return (
+            f"none, {images:,} images without identities are too few to compare the spread of "
+            f"embeddings; give at least {LEAST_IMAGES}"
+        )
+    wider = [row for row in rows if row.wider == 1]
+    best = max(wider, key=lambda row: row.spread / max(row.mean_cosine, 0.01), default=None)
+    hint = "no preprocessing has wider embeddings in all halves of the images than the one in use"
+    if best is not None:
+        hint = (
+            f"{name_of(best)} has wider embeddings than the preprocessing in use, in all halves "
+            f"of the images; to try it, {remedy(best)}"
+        )
+    return (
+        f"{hint}; without identities this is only a hint on mean, std and size, and says nothing "
+        "about the order of colours"
     )
 
 

@@ -1,5 +1,7 @@
 """Networks for animals: MegaDescriptor (Swin of timm) and MiewID (EfficientNetV2 of timm)."""
 
+from dataclasses import replace
+
 from dccc_lightning.models.dialects.dialect import Dialect
 from dccc_lightning.models.layout import Layout
 
@@ -10,7 +12,7 @@ MEGA_DESCRIPTOR = Dialect(
     "2023-12-13",
     marks=(r"patch_embed\.proj\.", r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table"),
     layout=Layout(normalization="half", interpolation="bilinear"),
-    note="the file does not tell the size of its images: set image.height and image.width",
+    of_backbone=True,  # its images have the size in the name of the backbone
 )
 
 MIEW_ID = Dialect(
@@ -18,6 +20,19 @@ MIEW_ID = Dialect(
     "MiewID",
     "WildMeOrg/wbia-plugin-miew-id ab83e17",
     "2026-04-08",
-    marks=(r"backbone\.conv_stem\.", r"pooling\.p", r"bn\.running_mean"),
-    refuses=((r"backbone\.conv_stem\.", "timm's EfficientNetV2 with a last map at 1 / 32"),),
+    marks=(r"backbone\.", r"pooling\.p", r"bn\.running_mean"),
+    renames=(("bn.", "neck."),),
+    layout=Layout(last_stride=2, interpolation="bilinear"),
+    refuses=((r"fc\.", "a layer behind the neck"),),
+    image_size=(440, 440),
+)
+
+MIEW_ID_TOKENS = replace(
+    MIEW_ID,
+    name="miew_id_tokens",
+    title="MiewID on a vision transformer",
+    marks=(*MIEW_ID.marks, r"backbone\.cls_token"),
+    layout=Layout(interpolation="bilinear"),
+    leaves=((r"pooling\.", "pooling, which its class tokens do not pass"),),
+    image_size=None,
 )

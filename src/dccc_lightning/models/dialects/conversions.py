@@ -74,6 +74,42 @@ def from_pass(tensors: Mapping[str, Tensor]) -> Tensors:
     return converted
 
 
+def from_dino_v2(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Convert DINOv2; with register tokens, add the class token's position to the token.
+
+    >>> tokens = {"register_tokens": torch.ones(1, 4, 8), "cls_token": torch.ones(1, 1, 8)}
+    >>> converted = from_dino_v2(tokens | {"pos_embed": torch.ones(1, 5, 8)})
+    >>> sorted(converted), converted["pos_embed"].shape, converted["cls_token"].mean().item()
+    (['cls_token', 'pos_embed', 'reg_token'], torch.Size([1, 4, 8]), 2.0)
+    """
+    converted = dict(tensors)
+    for prefix in ("backbone.", ""):
+        cls, positions = f"{prefix}cls_token", f"{prefix}pos_embed"
+        if f"{prefix}register_tokens" in converted:
+            converted[f"{prefix}reg_token"] = converted.pop(f"{prefix}register_tokens")
+            if cls in converted and positions in converted:
+                converted[cls] = converted[cls] + converted[positions][:, :1]
+                converted[positions] = converted[positions][:, 1:]
+    return converted
+
+
+def from_dino_v3(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Convert the biases of DINOv3's queries, keys and values; zeros, as published, are left out.
+
+    Those of the keys are masked.
+    """
+    converted: Tensors = {}
+    for name, value in tensors.items():
+        if not name.endswith(".qkv.bias"):
+            converted[name] = value
+            continue
+        queries, _, values = value.chunk(3)
+        if bool(queries.any()) or bool(values.any()):
+            stem = name.removesuffix("qkv.bias")
+            converted |= {f"{stem}q_bias": queries, f"{stem}v_bias": values}
+    return converted
+
+
 def from_solider(tensors: Mapping[str, Tensor]) -> Tensors:
     """Replace SOLIDER's semantic embeddings by scale and shift at the semantic weight 0.2.
 
@@ -112,6 +148,8 @@ CONVERSIONS: Mapping[str, Callable[[Mapping[str, Tensor]], Tensors]] = {
     "pcl_clip": from_openai,
     "transreid_jpm": from_jigsaw,
     "pass": from_pass,
+    "dinov2": from_dino_v2,
+    "dinov3": from_dino_v3,
     "solider": from_solider,
     "solider_fine_tuned": from_solider,
     "pass_fine_tuned": from_pass,

@@ -32,6 +32,8 @@ class Dialect:
         backbones: Backbones of this package that its files are for; empty for any.
         overlaps: Its patches may overlap, which the number of its position embeddings tells.
         image_size: Height and width of its images, if they are always the same.
+        of_backbone: Mean and std are those of the weights that the name of a timm backbone stands
+            for.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Dialect:
     backbones: tuple[str, ...] = ()
     overlaps: bool = False
     image_size: tuple[int, int] | None = None
+    of_backbone: bool = False
 
     def recognizes(self, names: Collection[str]) -> bool:
         """Return True if tensors of these names are of this family."""

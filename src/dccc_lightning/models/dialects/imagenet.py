@@ -9,6 +9,7 @@ RESNET_OF_IMAGENET = Dialect(
     "",
     marks=(r"conv1\.weight", r"layer4\.", r"fc\.(weight|bias)"),
     without=(r"fc\.1\.",),
+    of_backbone=True,
 )
 
 MOBILE_OF_TORCHVISION = Dialect(
@@ -18,4 +19,5 @@ MOBILE_OF_TORCHVISION = Dialect(
     "",
     marks=(r"features\.0\.0\.weight", r"classifier\.\d\.weight"),
     leaves=((r"classifier\.\d\.", "classifier of ImageNet"),),
+    of_backbone=True,
 )

@@ -40,4 +40,5 @@ PASS = Dialect(
     marks=(r"(backbone\.)?part_token1",),
     backbones=_BACKBONES,
     leaves=_HEADS,
+    refuses=((r"(backbone\.)?patch_embed\.conv\.", "a stem of convolutions (ICS)"),),
 )

@@ -1,5 +1,6 @@
 """Bring the tensors of a file to this package's names, and find out which network they need."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,14 @@ from dccc_lightning.models.dialects.several_networks import OWN_CHECKPOINT, OWN_
 from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.state_files import StateFile
 
-_WRAPPER = "module."
+_WRAPPERS = ("module.", "_orig_mod.", "_forward_module.")
+"""Prefixes by torch's and Lightning's wrappers, which no network has itself."""
+
+_ALMOST_ALL = 0.8
+"""Share of the names that a module around a network has; the others are of losses."""
+
+_MOST_MODULES = 3
+"""Modules around a network, such as Lightning's ``model.``, that are looked into."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Reading:
         overlaps: The patches may overlap.
         is_own: This package wrote the file.
         image_size: Height and width of the images of the family, if they are always the same.
+        of_backbone: Mean and std are those of the weights that the name of the backbone stands for.
     """
 
     family: str
@@ -45,6 +54,7 @@ class Reading:
     overlaps: bool = False
     is_own: bool = False
     image_size: tuple[int, int] | None = None
+    of_backbone: bool = False
 
 
 def read_dialect(file: StateFile, dialect: str) -> Reading:
@@ -62,21 +72,27 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
     several = recognize(names, SEVERAL)
     prefix = several.taken(names)
     others = {name.split(".")[0] for name in names if not name.startswith(prefix)}
-    taken = {
-        _bare(name.removeprefix(prefix)): original
-        for name, original in names.items()
-        if name.startswith(prefix)
-    }
-    row = recognize(taken) if dialect == "auto" else DIALECTS.get(dialect, OTHER)
+    left = dict.fromkeys(sorted(others))
+    taken: dict[str, str] = {}
+    for name, original in names.items():
+        bare = _bare(name.removeprefix(prefix))
+        if name.startswith(prefix) and not (part := several.left(bare)):
+            taken[bare] = original
+        elif name.startswith(prefix):
+            left[part] = None
+    if dialect == "auto":
+        row, taken = _family(taken)
+        row = several if row is OTHER else row
+    else:
+        row = DIALECTS.get(dialect, OTHER)
     if refused := row.refused(taken):
         raise UserError(
             f"{row.title}: it has {', '.join(refused)}, which cannot be built here; "
             "choose another file"
         )
-    tensors, originals, left = {}, {}, dict.fromkeys(sorted(others))
+    tensors, originals = {}, {}
     for name, original in taken.items():
-        part = row.left(name) or several.left(name)
-        if part:
+        if part := row.left(name):
             left[part] = None
             continue
         ours = row.rename(name)
@@ -93,13 +109,34 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
         backbones=row.backbones,
         overlaps=row.overlaps and not file.layout,
         image_size=row.image_size,
+        of_backbone=row.of_backbone,
         is_own=OWN_WEIGHTS is row or several is OWN_CHECKPOINT,
     )
 
 
+def _family(names: Mapping[str, str]) -> tuple[Dialect, dict[str, str]]:
+    """Return the family of a network, and its names without those of modules around it."""
+    inner = dict(names)
+    for _ in range(_MOST_MODULES + 1):
+        if (row := recognize(inner)) is not OTHER:
+            return row, inner
+        module = _module_of_all(inner)
+        inner = {_bare(n.removeprefix(module)): original for n, original in inner.items()}
+    return OTHER, dict(names)
+
+
+def _module_of_all(names: Mapping[str, str]) -> str:
+    """Return the module, with a point, that almost all names begin with; empty without one."""
+    counts = Counter(name.split(".")[0] for name in names if "." in name)
+    for module, count in counts.most_common(1):
+        if count >= _ALMOST_ALL * len(names):
+            return f"{module}."
+    return ""
+
+
 def _title(several: Dialect, prefix: str, row: Dialect) -> str:
     titles = [f"{several.title} ({prefix.removesuffix('.')})"] if prefix else []
-    if row is not OTHER or not titles:
+    if row not in (OTHER, several) or not titles:
         titles.append(row.title)
     return ", ".join(titles)
 
@@ -119,6 +156,6 @@ def _layout(options: Mapping[str, object]) -> Layout:
 
 
 def _bare(name: str) -> str:
-    while name.startswith(_WRAPPER):
-        name = name.removeprefix(_WRAPPER)
+    while wrapper := next((w for w in _WRAPPERS if name.startswith(w)), ""):
+        name = name.removeprefix(wrapper)
     return name

@@ -1,4 +1,4 @@
-"""Files of several networks, of which one is taken: mean teachers, MoCo, this package's."""
+"""Files of several networks, of which one is taken: mean teachers, this package's."""
 
 from dccc_lightning.models.dialects.dialect import Dialect
 
@@ -29,14 +29,23 @@ OPEN_UNREID_MEAN = Dialect(
     takes=("mean_net.",),
 )
 
-MOCO = Dialect(
-    "moco",
-    "MoCo",
-    "facebookresearch/moco, facebookresearch/moco-v3",
+STUDENT_AND_TEACHER = Dialect(
+    "student_and_teacher",
+    "student and teacher",
+    "names of no particular repository",
     "",
-    marks=(r"(encoder_q|base_encoder)\.",),
-    takes=("encoder_q.", "base_encoder."),
-    leaves=((r"(fc|head)\.", "projection head"),),
+    marks=(r"student\.", r"teacher\."),
+    without=(r"teacher\.network\.",),
+    takes=("teacher.",),
+)
+
+MOVING_AVERAGE = Dialect(
+    "moving_average",
+    "a network and its moving average",
+    "names of no particular repository",
+    "",
+    marks=(r"(model_ema|ema_model|ema)\.",),
+    takes=("model_ema.", "ema_model.", "ema."),
 )
 
 OWN_CHECKPOINT = Dialect(
@@ -45,6 +54,7 @@ OWN_CHECKPOINT = Dialect(
     "this repository",
     "",
     marks=(r"student\.backbone\.",),
+    without=(r"teacher\.(?!network\.)",),
     takes=("student.",),
 )
 

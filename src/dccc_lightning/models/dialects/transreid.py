@@ -1,4 +1,4 @@
-"""TransReID and TransReID-SSL: fine-tuned vision transformers, and their pretraining by DINO."""
+"""TransReID and TransReID-SSL: fine-tuned vision transformers."""
 
 from dataclasses import replace
 
@@ -48,13 +48,4 @@ TRANSREID_SSL_USL = Dialect(
     marks=(r"cls_token", r"blocks\.0\.", r"bottleneck\."),
     renames=(("bottleneck.", "neck."),),
     layout=Layout(normalization="half"),
-)
-
-DINO = Dialect(
-    "dino",
-    "DINO, its teacher",
-    "damo-cv/TransReID-SSL fc39e88",
-    "2021-12-01",
-    marks=(r"(backbone\.)?(cls_token|patch_embed|conv1\.weight)", r"head\.(mlp|last_layer)\."),
-    leaves=((r"head\.", "projection head"),),
 )
