@@ -316,8 +316,15 @@ REFUSED = {
         "base.sie_embed": ZERO,
     },
     "a layer behind the neck (fc.weight)": {
-        "backbone.conv_stem.weight": ZERO, "pooling.p": ZERO, "bn.running_mean": ZERO,
+        "backbone.bn2.running_mean": ZERO, "pooling.p": ZERO, "bn.running_mean": ZERO,
         "fc.weight": ZERO,
+    },
+    "neither an EfficientNet, a ResNet nor a plain transformer": {
+        "backbone.stages.0.a": ZERO, "pooling.p": ZERO, "bn.running_mean": ZERO,
+    },
+    "another token than timm's": {
+        "backbone.cls_token": ZERO, "backbone.fc_norm.weight": ZERO, "pooling.p": ZERO,
+        "bn.running_mean": ZERO,
     },
     "layers behind the pooling (model.fc.0.weight)": {
         "model.conv1.weight": ZERO, "model.layer4.0.a": ZERO, "model.fc.0.weight": ZERO,

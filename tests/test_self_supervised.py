@@ -18,6 +18,7 @@ from dccc_lightning.data.augmentation import normalize
 from dccc_lightning.models import catalog
 from dccc_lightning.models.dialects.reading import read_dialect
 from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 from dccc_lightning.models.state_files import StateFile
 
 SIZE = (64, 32)
@@ -109,7 +110,9 @@ def test_dinov2_is_converted_as_timm_does(tmp_path):
     )
     theirs |= {"register_tokens": torch.randn(1, 4, 16)}
     wanted = vision_transformer.checkpoint_filter_fn(dict(theirs), registers)
-    found = read_dialect(StateFile(theirs), "auto").tensors
+    reading = read_dialect(StateFile(theirs), "auto")
+    assert (reading.family, reading.offset) == ("DINOv2 with registers", 0)
+    found = reading.tensors
     assert found.keys() == registers.state_dict().keys()
     assert all(torch.equal(value, wanted[name]) for name, value in found.items())
     chunked = {name.replace("blocks.1.", "blocks.0.1.").replace("blocks.0.n", "blocks.0.0.n"): value
@@ -170,6 +173,20 @@ def test_moco_v3_has_twelve_heads(tmp_path, monkeypatch):
     assert str(embedder.layout) == "12 attention heads"
     with pytest.raises(ValueError, match=r"layout\.heads=5: must divide"):
         build_embedder("vit_small", weights=None, image_size=SIZE, layout={"heads": 5})
+
+
+def test_positions_of_dino_are_scaled_as_its_authors_do():
+    """To a grid larger by a tenth of a patch, without antialiasing; registers changed that."""
+    positions = torch.randn(1, 1 + 36, 8, generator=torch.manual_seed(0))
+    grid = PositionGrid(4, 3, prefix=1)
+    maps = positions[0, 1:].T.reshape(1, 8, 6, 6)
+    wanted = F.interpolate(maps, scale_factor=(4.1 / 6, 3.1 / 6), mode="bicubic")
+    found = resize_positions(positions, grid, offset=0.1)
+    torch.testing.assert_close(found[0, 1:], wanted[0].flatten(1).T)
+    assert torch.equal(found[:, :1], positions[:, :1])
+    assert not torch.allclose(found, resize_positions(positions, grid), atol=0.1)
+    file = StateFile({"cls_token": torch.zeros(1), "head.mlp.0.weight": torch.zeros(1)})
+    assert read_dialect(file, "auto").offset == 0.1
 
 
 def test_of_dino_mean_and_std_are_not_those_of_timms_name(tmp_path):

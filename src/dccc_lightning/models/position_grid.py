@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ def grid_of(
 
 
 def resize_positions(
-    embedding: Tensor, grid: PositionGrid, image_size: tuple[int, int] | None = None
+    embedding: Tensor,
+    grid: PositionGrid,
+    image_size: tuple[int, int] | None = None,
+    offset: float = 0.0,
 ) -> Tensor | None:
     """Interpolate position embeddings bicubically to another grid, keeping the prefix.
 
@@ -62,15 +67,23 @@ def resize_positions(
         embedding: (1, prefix + n, D), see ``grid_of``.
         grid: Target grid.
         image_size: Height and width of the images that ``embedding`` is for, if known.
+        offset: Patches by which DINO and DINOv2 enlarge the grid that they scale to, without
+            antialiasing; 0 for timm's interpolation, with antialiasing.
 
     Returns:
         (1, prefix + height * width, D), or None if the grid of ``embedding`` is unknown.
     """
-    from timm.layers.pos_embed import resample_abs_pos_embed  # noqa: PLC0415  an extra
-
     old = grid_of(embedding, grid.prefix, image_size)
     if old is None:
         return None
     size = [grid.height, grid.width]
+    if offset:
+        maps = embedding[:, grid.prefix :].float().reshape(1, *old, -1).permute(0, 3, 1, 2)
+        scale = [(new + offset) / side for new, side in zip(size, old, strict=True)]
+        maps = F.interpolate(maps, scale_factor=scale, mode="bicubic")
+        patches = maps.flatten(2).transpose(1, 2)
+        return torch.cat((embedding[:, : grid.prefix].float(), patches), dim=1)
+    from timm.layers.pos_embed import resample_abs_pos_embed  # noqa: PLC0415  an extra
+
     resized: Tensor = resample_abs_pos_embed(embedding.float(), size, list(old), grid.prefix)
     return resized

@@ -115,7 +115,7 @@ def _of_timm(architecture: str, image_size: tuple[int, int], last_stride: int) -
     network: nn.Module = timm.create_model(architecture, num_classes=0)
     accepted = inspect.signature(type(network).__init__).parameters
     options: dict[str, Any] = {"img_size": image_size} if "img_size" in accepted else {}
-    if _DINOV3 in architecture:
+    if _DINOV3 in architecture and options:  # not of its ConvNeXts, which end in a map
         options["global_pool"] = "token"
     if "output_stride" in accepted and last_stride == 1:
         try:

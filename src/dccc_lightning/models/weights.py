@@ -165,7 +165,7 @@ def _match(
             old, new = grid_of(value, grid.prefix, image_size), (grid.height, grid.width)
             is_known = value.shape != wanted.shape or image_size is not None
             if old not in (None, new) and is_known:
-                interpolated = resize_positions(value, grid, image_size)
+                interpolated = resize_positions(value, grid, image_size, reading.offset)
                 if interpolated is not None and interpolated.shape == wanted.shape:
                     value = interpolated
                     resized.append(name)

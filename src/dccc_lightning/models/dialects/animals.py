@@ -15,15 +15,18 @@ MEGA_DESCRIPTOR = Dialect(
     of_backbone=True,  # its images have the size in the name of the backbone
 )
 
+_MIEW_ID = (r"backbone\.", r"pooling\.p", r"bn\.running_mean")
+_FC = (r"fc\.", "a layer behind the neck")
+
 MIEW_ID = Dialect(
     "miew_id",
     "MiewID",
     "WildMeOrg/wbia-plugin-miew-id ab83e17",
     "2026-04-08",
-    marks=(r"backbone\.", r"pooling\.p", r"bn\.running_mean"),
+    marks=(*_MIEW_ID, r"backbone\.(bn2\.running_mean|layer4\.)"),  # EfficientNets, ResNets
     renames=(("bn.", "neck."),),
     layout=Layout(last_stride=2, interpolation="bilinear"),
-    refuses=((r"fc\.", "a layer behind the neck"),),
+    refuses=(_FC,),
     image_size=(440, 440),
 )
 
@@ -31,8 +34,17 @@ MIEW_ID_TOKENS = replace(
     MIEW_ID,
     name="miew_id_tokens",
     title="MiewID on a vision transformer",
-    marks=(*MIEW_ID.marks, r"backbone\.cls_token"),
+    marks=(*_MIEW_ID, r"backbone\.cls_token"),
     layout=Layout(interpolation="bilinear"),
     leaves=((r"pooling\.", "pooling, which its class tokens do not pass"),),
+    refuses=(_FC, (r"backbone\.(fc_norm|dist_token|rope|reg_token)", "another token than timm's")),
     image_size=None,
+)
+
+MIEW_ID_OTHER = replace(
+    MIEW_ID,
+    name="miew_id_other",
+    title="MiewID, another backbone",
+    marks=_MIEW_ID,
+    refuses=((r"backbone\.", "neither an EfficientNet, a ResNet nor a plain transformer"),),
 )

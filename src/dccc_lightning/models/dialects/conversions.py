@@ -75,7 +75,7 @@ def from_pass(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def from_dino_v2(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Convert DINOv2; with register tokens, add the class token's position to the token.
+    """Convert DINOv2's register tokens, which have no positions; the class token gets its own.
 
     >>> tokens = {"register_tokens": torch.ones(1, 4, 8), "cls_token": torch.ones(1, 1, 8)}
     >>> converted = from_dino_v2(tokens | {"pos_embed": torch.ones(1, 5, 8)})
@@ -148,7 +148,7 @@ CONVERSIONS: Mapping[str, Callable[[Mapping[str, Tensor]], Tensors]] = {
     "pcl_clip": from_openai,
     "transreid_jpm": from_jigsaw,
     "pass": from_pass,
-    "dinov2": from_dino_v2,
+    "dinov2_registers": from_dino_v2,
     "dinov3": from_dino_v3,
     "solider": from_solider,
     "solider_fine_tuned": from_solider,

@@ -34,6 +34,7 @@ class Dialect:
         image_size: Height and width of its images, if they are always the same.
         of_backbone: Mean and std are those of the weights that the name of a timm backbone stands
             for.
+        offset: Of the interpolation of its position embeddings, see ``resize_positions``.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dialect:
     overlaps: bool = False
     image_size: tuple[int, int] | None = None
     of_backbone: bool = False
+    offset: float = 0.0
 
     def recognizes(self, names: Collection[str]) -> bool:
         """Return True if tensors of these names are of this family."""

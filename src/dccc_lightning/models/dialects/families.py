@@ -3,7 +3,12 @@
 import difflib
 from collections.abc import Collection
 
-from dccc_lightning.models.dialects.animals import MEGA_DESCRIPTOR, MIEW_ID, MIEW_ID_TOKENS
+from dccc_lightning.models.dialects.animals import (
+    MEGA_DESCRIPTOR,
+    MIEW_ID,
+    MIEW_ID_OTHER,
+    MIEW_ID_TOKENS,
+)
 from dccc_lightning.models.dialects.clip_reid import CLIP_REID, OPENAI_CLIP, PCL_CLIP
 from dccc_lightning.models.dialects.cluster_contrast import CLUSTER_CONTRAST, MMT, PPLR
 from dccc_lightning.models.dialects.dialect import Dialect
@@ -28,6 +33,7 @@ from dccc_lightning.models.dialects.part_tokens import PASS, PASS_FINE_TUNED, PA
 from dccc_lightning.models.dialects.self_supervised import (
     DINO,
     DINO_V2,
+    DINO_V2_REGISTERS,
     DINO_V3,
     DINO_V3_CONVNEXT,
     MOCO,
@@ -70,11 +76,11 @@ BY_NAME_ALONE = (TRANSREID_RESNET, TRANSREID_SSL_RESNET, MEGA_DESCRIPTOR)
 FAMILIES = (
     OWN_WEIGHTS, HUGGING_FACE, OML_RESNET, OML_MLP, OML_UNICOM, OML_CLIP,
     PASS_FINE_TUNED, PASS_USL, PASS, CLIP_REID, PCL_CLIP, OPENAI_CLIP, SOLIDER,
-    SOLIDER_FINE_TUNED, OSNET, MIEW_ID_TOKENS, MIEW_ID,
+    SOLIDER_FINE_TUNED, OSNET, MIEW_ID_TOKENS, MIEW_ID, MIEW_ID_OTHER,
     FASTREID_MGN, FASTREID_OSNET, FASTREID_0, FASTREID_REDUCED, FASTREID, FASTREID_OTHER,
     OPEN_UNREID, AGW_IBN, AGW, STRONG_BASELINE_IBN, STRONG_BASELINE, PPLR, MMT, CLUSTER_CONTRAST,
     TRANSREID_JPM, TRANSREID, TRANSREID_SSL_USL, DINO_V3, DINO_V3_CONVNEXT,
-    DINO_V2, DINO, TORCHREID_FC, TORCHREID,
+    DINO_V2_REGISTERS, DINO_V2, DINO, TORCHREID_FC, TORCHREID,
     RESNET_OF_IMAGENET, MOBILE_OF_TORCHVISION,
 )  # fmt: skip
 

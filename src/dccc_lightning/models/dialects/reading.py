@@ -41,6 +41,7 @@ class Reading:
         is_own: This package wrote the file.
         image_size: Height and width of the images of the family, if they are always the same.
         of_backbone: Mean and std are those of the weights that the name of the backbone stands for.
+        offset: Of the interpolation of position embeddings, see ``resize_positions``.
     """
 
     family: str
@@ -55,6 +56,7 @@ class Reading:
     is_own: bool = False
     image_size: tuple[int, int] | None = None
     of_backbone: bool = False
+    offset: float = 0.0
 
 
 def read_dialect(file: StateFile, dialect: str) -> Reading:
@@ -110,6 +112,7 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
         overlaps=row.overlaps and not file.layout,
         image_size=row.image_size,
         of_backbone=row.of_backbone,
+        offset=row.offset,
         is_own=OWN_WEIGHTS is row or several is OWN_CHECKPOINT,
     )
 
@@ -121,7 +124,10 @@ def _family(names: Mapping[str, str]) -> tuple[Dialect, dict[str, str]]:
         if (row := recognize(inner)) is not OTHER:
             return row, inner
         module = _module_of_all(inner)
-        inner = {_bare(n.removeprefix(module)): original for n, original in inner.items()}
+        peeled = {_bare(n.removeprefix(module)): original for n, original in inner.items()}
+        if len(peeled) < len(inner):  # the same name inside the module and outside
+            break
+        inner = peeled
     return OTHER, dict(names)
 
 

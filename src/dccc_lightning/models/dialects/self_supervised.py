@@ -1,5 +1,7 @@
 """Networks pretrained without labels: DINO, DINOv2, DINOv3 and MoCo."""
 
+from dataclasses import replace
+
 from dccc_lightning.models.dialects.dialect import Dialect
 from dccc_lightning.models.layout import Layout
 
@@ -12,8 +14,10 @@ DINO = Dialect(
     "2023-04-27",
     marks=(r"(backbone\.)?(cls_token|patch_embed|conv1\.weight)", r"head\.(mlp|last_layer)\."),
     leaves=((r"head\.", "projection head"),),
+    offset=0.1,
 )
 
+_REGISTERS = r"(backbone\.)?register_tokens"
 _BLOCK = r"(backbone\.)?blocks\.0\.(0\.)?"
 
 DINO_V2 = Dialect(
@@ -22,6 +26,7 @@ DINO_V2 = Dialect(
     "facebookresearch/dinov2 b8931f7",
     "2025-08-14",
     marks=(rf"{_BLOCK}ls1\.gamma", r"(backbone\.)?mask_token", r"(backbone\.)?pos_embed"),
+    without=(_REGISTERS,),
     rewrites=(
         (r"^((?:backbone\.)?blocks)\.\d+\.(\d+)\.", r"\1.\2."),  # chunks of a training
         (r"\.mlp\.w12\.", ".mlp.fc1."),
@@ -31,6 +36,16 @@ DINO_V2 = Dialect(
         (r"(dino|ibot)_head\.", "projection heads"),
         (r"(backbone\.)?mask_token", "mask token"),
     ),
+    offset=0.1,
+)
+
+DINO_V2_REGISTERS = replace(
+    DINO_V2,
+    name="dinov2_registers",
+    title="DINOv2 with registers",
+    marks=(*DINO_V2.marks, _REGISTERS),
+    without=(),
+    offset=0.0,
 )
 
 DINO_V3 = Dialect(
