@@ -425,7 +425,7 @@ def test_a_run_from_such_a_file_keeps_its_network(tmp_path):
     embedder = build_embedder("resnet10", weights=saved(content, tmp_path))
     data = SimpleNamespace(
         height=HEIGHT, width=WIDTH, interpolation="bicubic",
-        dataset=SimpleNamespace(name="somewhere"),
+        dataset=SimpleNamespace(name="somewhere"), rotations=1, match="mean", fit="stretch",
     )  # fmt: skip
     record = describe_network(embedder, data)
     assert record["model"]["pooling"] == "gem"

@@ -133,7 +133,7 @@ def test_the_size_of_a_family_is_used_unless_the_user_sets_one(composed, tmp_pat
 def test_without_a_stated_size_that_of_the_dataset_remains(composed, theirs):
     settings = settings_of(composed, "embed", **{"model.weights": str(theirs), GIVEN: False})
     sized, origin = with_stated_size(settings)
-    assert sized["image"] == {"height": 32, "width": 16}
+    assert sized["image"] == settings["image"]
     assert "as the weights do not state it" in origin
     assert build_plain(sized, "cpu").height == 32
 
@@ -199,7 +199,9 @@ def test_sizes_of_the_command_line_are_known_as_given():
     assert is_image_given(["task=embed", "image.width=64"])
     assert is_image_given(["image={height: 1, width: 2}"])
     assert is_image_given(["experiment=clip"])
-    assert not is_image_given(["task=embed", "dataset.image_root=a", "images=4", "model=timm"])
+    assert not is_image_given(
+        ["task=embed", "image.fit=pad", "dataset.image_root=a", "images=4", "model=timm"]
+    )
 
 
 def test_a_size_that_the_network_refuses_is_one_line(composed, tmp_path):

@@ -7,6 +7,9 @@ from dccc_lightning.config.instantiate import Settings
 GIVEN = "image_given"
 """Key of the settings: the user has set ``image.height`` or ``image.width``."""
 
+_SIZES = ("experiment", "image", "image.height", "image.width")
+"""Arguments that set a size."""
+
 
 def is_image_given(arguments: Iterable[str]) -> bool:
     """Return True if arguments of the command line set the size, or choose an experiment's.
@@ -14,8 +17,8 @@ def is_image_given(arguments: Iterable[str]) -> bool:
     >>> is_image_given(["task=embed", "image.height=64"]), is_image_given(["dataset=veri776"])
     (True, False)
     """
-    names = [argument.lstrip("+").partition("=")[0] for argument in arguments]
-    return any(name == "experiment" or name.partition(".")[0] == "image" for name in names)
+    names = {argument.lstrip("+").partition("=")[0] for argument in arguments}
+    return not names.isdisjoint(_SIZES)
 
 
 def with_stated_size(settings: Settings) -> tuple[Settings, str]:
@@ -34,6 +37,6 @@ def with_stated_size(settings: Settings) -> tuple[Settings, str]:
     size = stated_size(model["weights"], model["backbone"], model.get("dialect", "auto"))
     if size is None:
         return settings, "by image.height and image.width, as the weights do not state it"
-    return {**settings, "image": dict(zip(("height", "width"), size, strict=True))}, (
-        "as the weights state, unless image.height and image.width are set"
-    )
+    image = {**settings["image"], "height": size[0], "width": size[1]}
+    origin = "as the weights state, unless image.height and image.width are set"
+    return {**settings, "image": image}, origin
