@@ -112,7 +112,7 @@ def export_embedder(
     check_precision(formats, precision, len(calibration))
     require_packages(formats, precision)
     pixels = decoded(images, embedder)
-    ranges = decoded(calibration, embedder) if calibration else None
+    ranges = decoded(calibration, embedder) if precision == "int8" else None
     (contents,) = written(embedder, formats, precision, ranges).values()
     with TemporaryDirectory() as folder:
         saved = [Path(folder) / f"{file.stem}{Path(name).suffix}" for name in contents]
