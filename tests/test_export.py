@@ -23,6 +23,7 @@ from dccc_lightning.inference.loading import FORMAT, KEY, load_embedder
 from dccc_lightning.inference.model_card import model_card
 from dccc_lightning.inference.runtimes import runner
 from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.neighbors import aligned_similarity
 from dccc_lightning.reports.label_free import RULE, summarize_label_free
 from dccc_lightning.reports.results import SCORES, summarize_run
 
@@ -353,8 +354,24 @@ def facts():
         "preprocessing": {
             "interpolation": "bicubic", "colour": "rgb",
             "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+            "fit": "stretch", "rotations": 1, "match": "mean",
         },
     }  # fmt: skip
+
+
+def test_a_card_tells_shape_and_turns():
+    known = facts()
+    known["preprocessing"] |= {"fit": "pad", "rotations": 4, "match": "aligned"}
+    card = model_card(Origin("run", "student", MODEL, 64, 64, "cows"), known)
+    assert "ImageOps.pad(crop, (32, 64), Image.Resampling.BICUBIC)" in card
+    names = {"np": np}
+    exec(next(code for code in python_blocks(card) if "def similarity" in code), names)
+    turns = np.random.default_rng(0).standard_normal((2, 4, 2)).astype(np.float32)
+    turns /= 2 * np.linalg.norm(turns, axis=2, keepdims=True)
+    expected = aligned_similarity(turns[:1], turns[1:]).item()
+    assert names["similarity"](*turns.reshape(2, 8)) == pytest.approx(expected, abs=1e-6)
+    known["preprocessing"] |= {"match": "mean"}
+    assert "returns the mean" in model_card(Origin("run", "student", MODEL, 64, 64, "cows"), known)
 
 
 def card_of(dataset, path="run/checkpoints/best.ckpt", **arguments):
