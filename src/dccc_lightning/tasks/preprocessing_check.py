@@ -44,7 +44,8 @@ def check_preprocessing(settings: Settings, splits: Splits) -> dict[str, Any]:
         UserError: The network cannot be loaded, an image cannot be read, or there are too few.
     """
     size = batch_size_of(settings)
-    embedder = embedder_of(settings, "cpu")
+    upright = {**settings, "embedding": {"rotations": 1, "match": None}}
+    embedder = embedder_of(upright, "cpu")  # its turns are compared by Orientation
 
     from dccc_lightning.inference.orientation import Orientation
     from dccc_lightning.inference.preprocessing_variants import compare_preprocessings
