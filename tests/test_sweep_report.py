@@ -2,9 +2,11 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ import yaml
 from PIL import Image
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.figures.sweep_plots import cell_means, scale
+from dccc_lightning.reports.figures.sweep_plots import cell_means, colour_range, scale
 from dccc_lightning.reports.metrics_table import write_rows
 from dccc_lightning.reports.results import CAMERA_CENTERED
+from dccc_lightning.reports.sweep_importance import importance
 from dccc_lightning.reports.sweep_jobs import read_jobs
 from dccc_lightning.reports.sweep_table import jobs_to_csv, tabulate, to_csv, to_markdown
 from dccc_lightning.tasks.report import report
@@ -190,7 +193,7 @@ def test_the_report_is_whole_and_its_page_needs_nothing_else(sweep, tmp_path):
             assert len(picture.convert("RGB").getcolors(1 << 22)) > 10
     page = (output / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
-    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert not re.search(r'(?:src|<link[^>]*href)="(?!data:)', page)
     assert "&lt;boom&gt;" in page
     assert "<boom>" not in page
     assert page.count('class="best"') == 1
@@ -261,3 +264,32 @@ def test_scores_of_two_protocols_are_not_compared(sweep, tmp_path, capsys):
     assert "not compared: scores of different protocols" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def test_colours_span_ten_points_and_the_noise_at_least():
+    means = np.array([[50.0, 51.4], [np.nan, 50.5]])
+    assert colour_range(means, "mAP", 0.0) == pytest.approx((45.7, 55.7))
+    assert colour_range(means, "mAP", 5.0) == pytest.approx((40.7, 60.7))
+    assert colour_range(means * 2, "overall_silhouette", 0.0) == pytest.approx((100, 102.8))
+
+
+def test_the_argument_that_moves_the_score_is_the_most_important(tmp_path):
+    for number, (kind, start) in enumerate(itertools.product("abc", (0.4, 0.5, 0.6))):
+        arguments = [f"scheduler={kind}", f"scheduler.start={start}", "seed=1"]
+        write_job(tmp_path / "sweep" / str(number), arguments, 20.0 + 100 * start + (kind == "b"))
+    table = tabulate(read_jobs(tmp_path / "sweep"))
+    shares = importance(table)
+    assert list(shares) == ["scheduler.start", "scheduler"]
+    assert shares["scheduler.start"] > 0.8
+    assert sum(shares.values()) == pytest.approx(1)
+    assert importance(replace(table, rows=table.rows[:3])) == {}
+    assert importance(replace(table, varying=("scheduler",))) == {}
+
+
+def test_the_page_links_the_jobs_and_has_the_command_of_the_best(sweep, tmp_path):
+    (sweep / "4" / "report.html").touch()
+    report({"sweep_folder": sweep}, tmp_path / "page")
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert '<a href="../sweep/4/report.html">4</a>' in page
+    assert '<a href="../sweep/0">0</a>' in page
+    assert "python -m dccc_lightning scheduler=linear scheduler.start=0.7 seed=1 epochs=2" in page

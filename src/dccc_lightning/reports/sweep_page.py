@@ -1,26 +1,39 @@
 """Page of a sweep: its table and pictures in one self-contained file."""
 
+import shlex
 from collections.abc import Mapping
 
 from dccc_lightning.reports.pages import render
 from dccc_lightning.reports.sweep_table import SweepTable, excuses, note
 
 
-def sweep_page(table: SweepTable, title: str, pictures: Mapping[str, bytes]) -> str:
+def sweep_page(
+    table: SweepTable,
+    title: str,
+    pictures: Mapping[str, bytes],
+    shares: Mapping[str, float],
+    links: Mapping[str, str],
+) -> str:
     """Return the page as HTML.
 
     Args:
         table: Of the sweep.
         title: Of the page.
         pictures: PNGs by title.
+        shares: Importance of the arguments.
+        links: Address of each job, by its name.
     """
     return render(
         "sweep.html",
         title=title,
         best=_best(table),
-        best_row=0 if table.best else None,
-        head=table.header(),
-        rows=[table.cells(row) for row in table.rows],
+        command=_command(table),
+        head=[*table.header(), "jobs"],
+        rows=[
+            (table.cells(row), [(job.name, links[job.name]) for job in row.jobs], row is table.best)
+            for row in table.rows
+        ],
+        shares=[[name, f"{share:.0%}"] for name, share in shares.items()],
         note=note(table),
         without_results=excuses(table),
         pictures=pictures,
@@ -31,3 +44,11 @@ def _best(table: SweepTable) -> str:
     if len(table.protocols) > 1:
         return f"Not compared: scores of {len(table.protocols)} protocols."
     return f"Best: {table.best.name()}" if table.best else "No finished job."
+
+
+def _command(table: SweepTable) -> str:
+    """Return the command of the first job of the best setting; empty without a best."""
+    if table.best is None:
+        return ""
+    arguments = [f"{key}={value}" for key, value in table.best.jobs[0].arguments.items()]
+    return shlex.join(["python", "-m", "dccc_lightning", *arguments])

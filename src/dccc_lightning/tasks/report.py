@@ -1,7 +1,9 @@
 """``task=report``: summary of a sweep as tables, plots and a page."""
 
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.table import Table
 
@@ -13,6 +15,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.reports.figures.sweep_plots import CURVES_FILE, captions, curves, heat_maps
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import noted
+from dccc_lightning.reports.sweep_importance import importance
 from dccc_lightning.reports.sweep_jobs import SWEEP_FILE, SweepJob, read_jobs
 from dccc_lightning.reports.sweep_page import sweep_page
 from dccc_lightning.reports.sweep_table import SweepTable, excuses, jobs_to_csv, tabulate, to_csv
@@ -56,19 +59,32 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     if table.rows and is_one:
         with warn_on_failure(CURVES_FILE):
             pictures[CURVES_FILE] = curves(table)
-    names = captions(table)
+    names, shares = captions(table), importance(table)
     texts = {
         "table.md": table_to_markdown(table, title),
         "table.csv": to_csv(table),
         "jobs.csv": jobs_to_csv(jobs),
-        "report.html": sweep_page(table, title, {names[n]: png for n, png in pictures.items()}),
+        "report.html": sweep_page(
+            table,
+            title,
+            {names[n]: png for n, png in pictures.items()},
+            shares,
+            {job.name: _link(folder / job.name, output) for job in jobs},
+        ),
     }
     for name, content in {**pictures, **{n: text.encode() for n, text in texts.items()}}.items():
         write_atomically(output / name, content)
-    results = summarize(jobs, table)
+    results = summarize(jobs, table) | {"importance": dict(shares)}
     write_json(output / "results.json", results)
     show(table)
     return results
+
+
+def _link(job: Path, output: Path) -> str:
+    """Return the address of a job's page, or of its folder, relative to that of the report."""
+    page = job / "report.html"
+    target = page if page.is_file() else job
+    return quote(Path(os.path.relpath(target.resolve(), output.resolve())).as_posix())
 
 
 def summarize(jobs: list[SweepJob], table: SweepTable) -> dict[str, Any]:

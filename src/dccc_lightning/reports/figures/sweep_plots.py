@@ -25,6 +25,12 @@ MAX_PLACES = 40
 
 BINS = 5
 MAX_MAPS = 6
+LEAST_SPANS = {"mAP": 10.0, "overall_silhouette": 0.1}
+"""Least difference between the ends of a colour scale, so that noise has no colours."""
+
+DEVIATIONS = 4.0
+"""Standard deviations over seeds between the ends of a colour scale, at least."""
+
 COLOURED = 8
 """Settings that have a colour and a name among the curves, the best ones; the others are grey."""
 
@@ -89,6 +95,26 @@ def cell_means(table: SweepTable, x: str, y: str) -> tuple[Scale, Scale, np.ndar
     return across, down, means
 
 
+def colour_range(means: np.ndarray, objective: str, noise: float) -> tuple[float, float]:
+    """Return the ends of the colour scale of a heat map, around the middle of its values.
+
+    Args:
+        means: (rows, columns), NaN in empty cells.
+        objective: A key of ``LEAST_SPANS``.
+        noise: Standard deviation over the seeds; 0 if unknown.
+    """
+    low, high = float(np.nanmin(means)), float(np.nanmax(means))
+    half = max(high - low, LEAST_SPANS[objective], DEVIATIONS * noise) / 2
+    return (low + high) / 2 - half, (low + high) / 2 + half
+
+
+def noise_of(table: SweepTable) -> float:
+    """Return the standard deviation over seeds, pooled over the settings; 0 if unknown."""
+    spreads = [row.spread(table.objective) for row in table.rows if not row.is_pruned]
+    parts = [s.deviation**2 for s in spreads if s is not None and s.deviation is not None]
+    return statistics.fmean(parts) ** 0.5 if parts else 0.0
+
+
 def file_name(x: str, y: str) -> str:
     """Return the name of the file of a heat map."""
     return f"heatmap_{x}_{y}.png".replace("/", "_")
@@ -120,14 +146,17 @@ def _heat_map(
 ) -> bytes:
     title, form = MEASURES[table.objective]
     height, width = means.shape
+    noise = noise_of(table)
 
     def draw(axes: Axes) -> None:
-        image = axes.imshow(means, cmap="viridis", aspect="auto", origin="lower")
-        low, high = np.nanmin(means), np.nanmax(means)
+        low, high = colour_range(means, table.objective, noise)
+        image = axes.imshow(
+            means, cmap="viridis", aspect="auto", origin="lower", vmin=low, vmax=high
+        )
         for row, column in np.argwhere(~np.isnan(means)):
             value = means[row, column]
             axes.text(column, row, form.format(value), ha="center", va="center",
-                      fontweight="bold" if value == high else "normal",
+                      fontweight="bold" if value == np.nanmax(means) else "normal",
                       color="white" if value < (low + high) / 2 else "black")  # fmt: skip
         axes.set(xlabel=names[0], ylabel=names[1])
         axes.set_xticks(range(width), scales[0].ticks, rotation=20 if width > 3 else 0)
@@ -135,7 +164,8 @@ def _heat_map(
         axes.grid(visible=False)
         axes.figure.colorbar(image, ax=axes)
 
-    return to_png([Chart(f"{title}, mean", draw)], (3.2 + 1.05 * width, 1.9 + 0.6 * height))
+    spread = f", ± {form.format(noise)} over seeds" if noise else ""
+    return to_png([Chart(f"{title}, mean{spread}", draw)], (3.2 + 1.05 * width, 1.9 + 0.6 * height))
 
 
 def curves(table: SweepTable) -> bytes:

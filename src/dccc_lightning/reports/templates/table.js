@@ -3,7 +3,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const bodies = () => [...table.tBodies];
   const value = (row, column) => {
     const cell = row.cells[column];
-    return cell.dataset.key ?? cell.textContent.trim();
+    const text = cell.dataset.key ?? cell.textContent.trim();
+    return text.replace(/ ± [\d.]+$/, "");  // by the mean
   };
   const compare = (column, falling) => (a, b) => {
     const [x, y] = [value(a, column), value(b, column)];
