@@ -26,7 +26,7 @@ RUN = {
     "search": (search.search, {"query": "query", "board.queries": 0}),
     "calibrate": (calibrate.calibrate, {"input": "query"}),
     "identify": (identify.identify, {"input": "query"}),
-    "export": (export.export, {"format": "torch", "images": 4}),
+    "export": (export.export, {"format": "pt2", "images": 4}),
     "verify": (verify.verify, {}),
 }
 SLOW = ("search", "calibrate", "export", "verify", "index", "identify")

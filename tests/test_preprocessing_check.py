@@ -170,7 +170,7 @@ def test_a_file_of_another_repository_is_named_as_such(foreign):
 def test_verify_shows_a_wrong_mean_and_the_remedy_works(command, tiny, foreign):
     place = [
         "task=verify", f"ckpt={foreign}", "model=resnet10", "model.width=0.5", *tiny,
-        "image.height=64", "image.width=32",
+        "image.height=64", "image.width=32", "dataset.test_identities=24",
     ]  # fmt: skip
     wrong = command(*place, "+model.layout.normalization=none", "output=wrong")
     assert wrong.code == 0, wrong.err
