@@ -2,9 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
 import yaml
@@ -23,6 +25,8 @@ from dccc_lightning.reports.compared_runs import (
     read_compared,
     why_not_compared,
 )
+from dccc_lightning.reports.figures.chart import to_svg
+from dccc_lightning.reports.figures.training_curves import compared_curves, line_styles
 from dccc_lightning.reports.metrics_table import write_rows
 from dccc_lightning.reports.query_table import write_query_table
 from dccc_lightning.tasks.compare import compare, setting_rows
@@ -49,6 +53,7 @@ def write_run(folder, precision, clusters, root, **more):
     queries = pa.table({
         "path": [f"{root}/query/{q}.jpg" for q in range(count)],
         "identity": [str(q // 2) for q in range(count)], "precision": list(map(float, precision)),
+        "camera": ["c1"] * count,
         "hits": [[f"{root}/gallery/{q}.jpg", f"{root}/gallery/none.jpg"] for q in range(count)],
         "scores": [[0.9, 0.5]] * count, "right": [[True, False]] * count,
     })  # fmt: skip
@@ -144,7 +149,7 @@ def test_labels_that_merged_and_split(pair):
     ],
 )
 def test_scores_of_other_tests_are_not_compared(tmp_path, pair, more, why):
-    other = write_run(tmp_path / "c", [0.5], [0], "/x", **more)
+    other = write_run(tmp_path / "c", [0.5] * 4, [0], "/x", **more)
     run = read_compared([tmp_path / "a", other])[1]
     assert why in why_not_compared(pair[0], run)
     results = compare({"runs": [tmp_path / "a", other]}, tmp_path / "o")
@@ -168,6 +173,16 @@ def test_settings_differ_in_the_method_or_in_places_alone(tmp_path):
     method, places = setting_rows(read_compared(folders))
     assert method == [["memory.tau_w", "0.05", "0.09"]]
     assert [row[0] for row in places] == ["dataset.root"]
+
+
+def test_a_value_that_equals_the_name_of_the_output_folder_is_a_setting(tmp_path):
+    folders = [
+        write_run(tmp_path / name, [0.5], [0], "/x", settings={
+            "output": name, "seed": int(name), "table": f"{tmp_path}/{name}/table",
+        })
+        for name in "12"
+    ]  # fmt: skip
+    assert setting_rows(read_compared(folders)) == ([["seed", "1", "2"]], [])
 
 
 def test_the_page_has_tables_curves_and_both_rankings_of_changed_queries(tmp_path):
@@ -217,6 +232,84 @@ def test_what_is_no_pair_of_trainings_is_refused(tmp_path, monkeypatch, value, m
     with pytest.raises(UserError, match=message):
         compare({"runs": value}, tmp_path / "o")
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("queries.parquet", b"PAR1", "queries.parquet is damaged"),
+        ("queries.parquet", pa.table({"path": ["/x/query/0.jpg"]}), "queries.parquet has other"),
+        ("clusters.parquet", b"", "clusters.parquet is damaged"),
+        ("clusters.parquet", pa.table({"path": ["/x/train/0.jpg"]}), "cluster"),
+        ("results.json", b"{}", "no 'seconds'"),
+        ("results.json", b"[1]", "its files are not of a run"),
+        ("config.yaml", b"", "its files are not of a run"),
+        ("metrics.csv", b"epoch,step\n0,1,2\n", "metrics.csv: a row does not fit"),
+        ("timings.csv", b"a\n1\n", "timings.csv: a row does not fit"),
+    ],
+)
+def test_a_damaged_file_is_one_line_that_names_the_run(tmp_path, name, content, message):
+    folders = [write_run(tmp_path / run, [0.5], [0], "/x") for run in "ab"]
+    if isinstance(content, bytes):
+        (folders[1] / name).write_bytes(content)
+    else:
+        pyarrow.parquet.write_table(content, folders[1] / name)
+    with pytest.raises(UserError, match=f"runs=.*/b: cannot be read .*{message}"):
+        compare({"runs": folders}, tmp_path / "o")
+
+
+def test_cluster_numbers_are_names_and_null_is_an_outlier(pair):
+    first, second = pair
+    huge = pa.table({"path": first.clusters["path"], "cluster": [5, 5, 10**12, 10**12, 7, -1]})
+    found = agreement(replace(first, clusters=huge), second)
+    assert found.merged == [(0, [5, 10**12], 4)]
+    write_cluster_table(first.folder / "clusters", pa.table({
+        "path": first.clusters["path"], "cluster": pa.array([None] * 5 + [3]),
+    }))  # fmt: skip
+    read = read_compared([first.folder])[0]
+    assert read.clusters["cluster"].to_pylist() == [-1] * 5 + [3]
+    assert agreement(first, read).ari is None  # no image is clustered by both
+
+
+def test_other_divisions_and_other_queries_are_other_tests(tmp_path):
+    data = {"name": "cuhk03", "root": "/x"}
+    folders = [
+        write_run(tmp_path / f"split{split}", [0.5], [0], "/x",
+                  settings={"dataset": {**data, "split": split}})
+        for split in (0, 1)
+    ]  # fmt: skip
+    assert "cuhk03 division 1 beside cuhk03 division 0" in why_not_compared(*read_compared(folders))
+    folders = [write_run(tmp_path / f"queries{n}", [0.5] * n, [0], "/x") for n in (3, 2)]
+    assert why_not_compared(*read_compared(folders)) == "other queries: 2 of 3 are of both"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "root", "removed", "why"),
+    [
+        ("vehicleid", "/x", "ab", "vehicleid scores no single queries"),
+        ("tracklets", "/x", "ab", "tracklets scores no single queries"),
+        ("market1501", "/x", "b", "b has no queries.parquet"),
+        ("market1501", "/y", "", "no query has one path in both"),
+    ],
+)
+def test_a_missing_interval_has_its_reason(tmp_path, capsys, protocol, root, removed, why):
+    settings = {"dataset": {"name": "market1501", "root": "/x"}}
+    folders = [
+        write_run(tmp_path / name, [0.5], [0], place, protocol=protocol, settings=settings)
+        for name, place in (("a", "/x"), ("b", root))
+    ]
+    for name in removed:
+        (tmp_path / name / "queries.parquet").unlink()
+    assert compare({"runs": folders}, tmp_path / "o")["differences"] == {"b": None}
+    assert why in capsys.readouterr().out
+
+
+def test_a_run_has_one_line_style_in_all_charts():
+    rows = {"a": [], "b": [{"epoch": 0, "train/loss": 1.0}, {"epoch": 1, "train/loss": 0.5}]}
+    (chart,) = compared_curves(rows)
+    assert "var(--c1)" in to_svg(chart)  # also where the first has no values
+    assert "var(--c0)" not in to_svg(chart)
+    assert len(set(line_styles("abcdefghij").values())) == 10
 
 
 def test_report_names_the_task_for_single_runs(tmp_path):

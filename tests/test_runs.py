@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.common import lock
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.metrics_table import write_rows
-from dccc_lightning.reports.run_records import find_runs
+from dccc_lightning.reports.run_records import find_runs, read_run
 from dccc_lightning.tasks.runs import runs
 
 
@@ -103,6 +104,61 @@ def test_a_file_that_cannot_be_read_costs_its_run_alone(outputs, name):
     assert sum(record.state == "unreadable" for record in found.values()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.csv", "epoch,step\n0,1,2\n"),
+        ("metrics.csv", "epoch\n" + "1" * 200_000),
+        ("results.json", "[]"),
+        ("config.yaml", ""),
+    ],
+)
+def test_files_of_another_form_are_unreadable(outputs, name, text):
+    (outputs / "a" / "one" / name).write_text(text)
+    assert by_name(outputs)["a/one"].state == "unreadable"
+
+
+def test_a_folder_that_was_removed_meanwhile_is_unreadable(tmp_path):
+    found = read_run(tmp_path / "gone", tmp_path)
+    assert (found.state, found.started) == ("unreadable", "")
+
+
+def test_tasks_end_with_their_own_file(tmp_path):
+    write_run(tmp_path / "embed", task="embed.embed", rows=0)
+    (tmp_path / "embed" / "embeddings.json").write_text("{}")
+    write_run(tmp_path / "crop", task="crop.crop", rows=0)
+    write_run(tmp_path / "evaluate", task="evaluate.evaluate", rows=0)
+    (tmp_path / "evaluate" / "results.json").write_text('{"scores": {}, "datasets": {}}')
+    found = by_name(tmp_path)
+    assert found["embed"].state == found["evaluate"].state == "finished"
+    assert (found["crop"].state, found["crop"].why) == ("stopped", "before its end")
+
+
+def test_figures_that_are_no_numbers_are_left_out(tmp_path):
+    write_run(tmp_path / "run", mAP=50.0)
+    write_rows(tmp_path / "run" / "metrics.csv", [
+        {"epoch": e, "step": e, "cluster/num_clusters": math.nan,
+         "cluster/overall_silhouette": silhouette} for e, silhouette in enumerate((math.nan, 0.5))
+    ])  # fmt: skip
+    measures = by_name(tmp_path)["run"].measures
+    assert "clusters" not in measures
+    assert measures["overall_silhouette"] == 0.5
+
+
+def test_jobs_in_folders_of_a_sweep_are_of_the_sweep(outputs):
+    write_run(outputs / "grid" / "teacher" / "0")
+    assert by_name(outputs)["grid/teacher/0"].sweep == "grid"
+    assert {record.sweep for record in find_runs(outputs / "grid")} == {"grid"}
+    assert read_run(outputs / "grid" / "0", outputs / "grid" / "0").sweep == ""
+
+
+def test_without_scripts_sweeps_are_open_and_there_is_no_filter(outputs, tmp_path):
+    runs({"folder": outputs}, tmp_path / "o")
+    page = (outputs / "runs.html").read_text().split("<script>")[0]
+    assert '<tbody class="group">' in page
+    assert '<div class="choice" hidden>' in page
+
+
 def test_the_index_is_written_beside_the_runs_and_refreshed(outputs, tmp_path):
     first = runs({"folder": outputs}, tmp_path / "first")
     assert first["runs"] == {
@@ -143,6 +199,11 @@ def test_the_command_may_begin_with_the_name_of_a_task(outputs, command):
     assert "resume=" in outcome.out
     assert with_verb(["epochs=1", "runs"], conf_dir()) == ["epochs=1", "runs"]
     assert with_verb([], conf_dir()) == []
+    # Hydra requires all settings on one side of its flags.
+    assert with_verb(["train", "-m", "seed=1,2"], conf_dir()) == ["-m", "seed=1,2", "task=train"]
+    assert with_verb(["train", "seed=1,2", "-m"], conf_dir())[0] == "task=train"
+    assert with_verb(["runs", "--cfg", "job"], conf_dir()) == ["task=runs", "--cfg", "job"]
+    assert with_verb(["runs", "--info"], conf_dir()) == ["task=runs", "--info"]
 
 
 @pytest.mark.slow
@@ -157,6 +218,10 @@ const title = (name) => [...document.querySelectorAll("th button")]
   .find((button) => button.textContent === name);
 const said = [];
 title("mAP").click(); title("mAP").click(); said.push(names().join());
+document.getElementById("filter").value = "seed=1";
+document.getElementById("filter").dispatchEvent(new Event("input")); said.push(names().join());
+document.getElementById("filter").value = "";
+document.getElementById("filter").dispatchEvent(new Event("input"));
 document.querySelector("tr.head button").click(); said.push(names().join());
 document.getElementById("filter").value = "seed=2";
 document.getElementById("filter").dispatchEvent(new Event("input")); said.push(names().join());
@@ -167,8 +232,9 @@ document.body.dataset.said = said.join(" | ");
     assert not complaints
     said = re.search(r'data-said="([^"]*)"', became).group(1).split(" | ")
     assert said[0] == "a/one,grid: 2 jobs,three,two"
-    assert said[1] == "a/one,grid: 2 jobs,grid/1,grid/0,three,two"
-    assert said[2] == "grid: 2 jobs,grid/1"
+    assert said[1] == "grid: 2 jobs,grid/0"  # a filter opens the sweep
+    assert said[2] == "a/one,grid: 2 jobs,grid/1,grid/0,three,two"
+    assert said[3] == "grid: 2 jobs,grid/1"
 
 
 def test_an_error_is_kept_in_the_folder_of_a_run_that_had_started(outputs, tmp_path, monkeypatch):

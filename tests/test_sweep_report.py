@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import re
 import statistics
 from dataclasses import replace
@@ -15,7 +16,7 @@ import yaml
 from PIL import Image
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.figures.sweep_plots import cell_means, colour_range, scale
+from dccc_lightning.reports.figures.sweep_plots import cell_means, colour_range, heat_maps, scale
 from dccc_lightning.reports.metrics_table import write_rows
 from dccc_lightning.reports.results import CAMERA_CENTERED
 from dccc_lightning.reports.sweep_importance import importance
@@ -293,3 +294,32 @@ def test_the_page_links_the_jobs_and_has_the_command_of_the_best(sweep, tmp_path
     assert '<a href="../sweep/4/report.html">4</a>' in page
     assert '<a href="../sweep/0">0</a>' in page
     assert "python -m dccc_lightning scheduler=linear scheduler.start=0.7 seed=1 epochs=2" in page
+
+
+def test_the_command_of_the_best_has_the_arguments_as_they_were_given(tmp_path):
+    given = ["+trainer.profiler=simple", "~callbacks.panels", "seed=1", "output=x"]
+    write_job(tmp_path / "sweep" / "0", given, 50.0)
+    report({"sweep_folder": tmp_path / "sweep"}, tmp_path / "page")
+    page = (tmp_path / "page" / "report.html").read_text()
+    command = "dccc_lightning +trainer.profiler=simple &#39;~callbacks.panels&#39; seed=1</pre>"
+    assert command in page
+
+
+def test_arguments_that_only_failed_jobs_lack_are_not_compared(tmp_path):
+    folder = tmp_path / "sweep"
+    for number, (a, b) in enumerate(itertools.product(("0.1", "inf"), ("x", "y"))):
+        write_job(folder / str(number), [f"a={a}", f"b={b}", "c=1"], 50.0 + number)
+    write_job(folder / "4", ["a=0.1", "b=x"], error="ValueError: no")
+    table = tabulate(read_jobs(folder))
+    assert table.varying == ("a", "b", "c")
+    assert table.differing == ("a", "b")
+    assert list(heat_maps(table)) == ["heatmap_a_b.png"]
+    assert set(importance(table)) == {"a", "b"}  # inf is a choice, not an end of a range
+
+
+def test_scores_that_are_no_numbers_are_left_out(tmp_path):
+    for number, mAP in enumerate((math.nan, 50.0)):
+        write_job(tmp_path / "sweep" / str(number), [f"a={number}"], mAP)
+    table = tabulate(read_jobs(tmp_path / "sweep"))
+    assert [row.name() for row in table.rows] == ["a=1", "a=0"]
+    assert "mAP" not in table.rows[1].jobs[0].measures

@@ -53,8 +53,12 @@ def check_arguments(arguments: Sequence[str], conf_dir: Path) -> None:
 def with_verb(arguments: Sequence[str], conf_dir: Path) -> list[str]:
     """Return the arguments with ``task=NAME`` in place of a first argument that names a task."""
     tasks = setting_names.options(setting_names.folders(conf_dir, arguments), "task")
-    is_verb = bool(arguments) and arguments[0] in tasks
-    return [f"task={arguments[0]}", *arguments[1:]] if is_verb else list(arguments)
+    if not arguments or arguments[0] not in tasks:
+        return list(arguments)
+    task, rest = f"task={arguments[0]}", arguments[1:]
+    # Hydra requires all settings on one side of its flags, as in: train -m seed=1,2
+    is_after = len(rest) > 1 and rest[0].startswith("-") and re.match(r"[\w.+~@/]+=", rest[-1])
+    return [*rest, task] if is_after else [task, *rest]
 
 
 def check_flags(arguments: Sequence[str], places: Sequence[Path]) -> None:

@@ -62,12 +62,23 @@ def named(values: NDArray[np.int64], names: Sequence[str]) -> pa.Array:
 
 
 def read_cluster_table(stem: Path) -> pa.Table | None:
-    """Read what ``write_cluster_table`` wrote; None if there is no such file."""
-    path = stem.with_name(f"{stem.name}.parquet")
+    """Read what ``write_cluster_table`` wrote; as ``read_parquet``."""
+    return read_parquet(stem.with_name(f"{stem.name}.parquet"))
+
+
+def read_parquet(path: Path) -> pa.Table | None:
+    """Read a table; None if there is no such file.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
     if not path.is_file():
         return None
-    # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
-    return pyarrow.parquet.ParquetFile(path).read(use_threads=False)
+    try:
+        # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
+        return pyarrow.parquet.ParquetFile(path).read(use_threads=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.name} is damaged; {str(error).splitlines()[0]}") from error
 
 
 def cluster_sizes(table: pa.Table) -> list[tuple[int, int]]:

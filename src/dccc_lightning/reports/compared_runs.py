@@ -1,6 +1,7 @@
 """Comparison of two runs: whether their tests are the same, scores by query, and labels."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from dccc_lightning.metrics.cluster_quality import adjusted_rand_index
 from dccc_lightning.reports.cluster_table import read_cluster_table
 from dccc_lightning.reports.metrics_table import Row, read_rows
 from dccc_lightning.reports.query_table import read_query_table
+from dccc_lightning.reports.sweep_jobs import UNREADABLE, reason
 
 RESAMPLES = 2000
 """Resamples of the interval of a difference."""
@@ -53,6 +55,8 @@ class ComparedRun:
         dataset = self.settings["dataset"]
         name = str(dataset["name"])
         place = f" {Path(str(dataset['root'])).name}" if name == "folder" else ""
+        if dataset.get("split") is not None:
+            place += f" division {dataset['split']}"
         return name + place, str(self.results.get("protocol", "market1501" if self.scores else ""))
 
     @property
@@ -60,7 +64,8 @@ class ComparedRun:
         """Return the network of queries.parquet, else the better one after the last epoch."""
         found = [name for name in NETWORKS if self.results.get(name)]
         if self.queries is not None:
-            return str(self.queries.schema.metadata[b"network"].decode())
+            ranked = self.queries.schema.metadata[b"network"].decode()
+            return ranked if ranked in found else ""
         return max(found, key=lambda name: self.results[name]["mAP"]) if found else ""
 
     @property
@@ -90,7 +95,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         images: Number of common training images.
-        ari: Adjusted Rand index over the images that both have clustered.
+        ari: Adjusted Rand index over the images that both have clustered; None without any.
         only_first: Share of the images that only the first has clustered.
         only_second: Share that only the second has clustered.
         merged: Clusters of the first that the second has as one: (theirs, of the first, images).
@@ -98,7 +103,7 @@ class Agreement(NamedTuple):
     """
 
     images: int
-    ari: float
+    ari: float | None
     only_first: float
     only_second: float
     merged: list[tuple[int, list[int], int]]
@@ -139,13 +144,23 @@ def _read(folder: Path, name: str) -> ComparedRun:
         task = str(settings["task"]["_target_"]).rpartition(".")[2]
         results = json.loads((folder / "results.json").read_text())
         rows, timings = (read_rows(folder / name) for name in ("metrics.csv", "timings.csv"))
-        queries, clusters = read_query_table(folder), read_cluster_table(folder / "clusters")
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"runs={folder}: cannot be read ({reason})") from error
-    if task != "train":
-        raise UserError(f"runs={folder}: is of task={task}; trainings are compared")
-    return ComparedRun(name, folder, settings, results, rows, timings, queries, clusters)
+        if task != "train":
+            raise UserError(f"runs={folder}: is of task={task}; trainings are compared")
+        queries, clusters = read_query_table(folder), _read_clusters(folder)
+        run = ComparedRun(name, folder, settings, results, rows, timings, queries, clusters)
+        _ = run.test, settings["image"]["height"], results["seconds"], results["epochs"]
+    except (*UNREADABLE, pa.ArrowException) as error:
+        raise UserError(f"runs={folder}: cannot be read ({reason(error)})") from error
+    return run
+
+
+def _read_clusters(folder: Path) -> pa.Table | None:
+    """Read path and cluster (-1 for an outlier) of the training images."""
+    table = read_cluster_table(folder / "clusters")
+    if table is None:
+        return None
+    cluster = table["cluster"].cast(pa.int64()).fill_null(-1)
+    return pa.table({"path": table["path"].cast(pa.string()), "cluster": cluster})
 
 
 def why_not_compared(first: ComparedRun, second: ComparedRun) -> str:
@@ -160,6 +175,10 @@ def why_not_compared(first: ComparedRun, second: ComparedRun) -> str:
     counts = [run.results.get("scored_queries") for run in (first, second)]
     if None not in counts and counts[0] != counts[1]:
         return f"other queries: {counts[1]} beside {counts[0]}"
+    if first.queries is not None and second.queries is not None:
+        total = max(len(first.queries), len(second.queries))
+        if 0 < (common := len(common_queries(first, second))) < total:
+            return f"other queries: {common} of {total} are of both"
     return ""
 
 
@@ -231,7 +250,7 @@ def agreement(first: ComparedRun, second: ComparedRun) -> Agreement | None:
     ours, theirs = _column(first.clusters, "cluster")[a], _column(second.clusters, "cluster")[b]
     return Agreement(
         len(pairs),
-        adjusted_rand_index(ours, theirs),
+        adjusted_rand_index(ours, theirs) if ((ours >= 0) & (theirs >= 0)).any() else None,
         float(np.mean((ours >= 0) & (theirs < 0))),
         float(np.mean((ours < 0) & (theirs >= 0))),
         _joined(theirs, ours),
@@ -243,7 +262,7 @@ def _joined(whole: NDArray[np.int64], parts: NDArray[np.int64]) -> list[tuple[in
     """Return the clusters that hold most of several clusters of the other run, largest first."""
     both = (whole >= 0) & (parts >= 0)
     pairs, counts = np.unique(np.stack([whole[both], parts[both]]), axis=1, return_counts=True)
-    sizes = np.bincount(parts[parts >= 0], minlength=1)
+    sizes = Counter(parts.tolist())
     held: dict[int, list[int]] = {}
     images: dict[int, int] = {}
     for (one, part), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):

@@ -12,6 +12,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.reports.boards.board import BoardRow, Frame, Tile
 from dccc_lightning.reports.compared_runs import Agreement, ComparedRun, changed_queries
 from dccc_lightning.reports.figures.chart import Chart
+from dccc_lightning.reports.figures.training_curves import line_styles
 from dccc_lightning.reports.pages import render
 
 CHANGED = 6
@@ -50,6 +51,7 @@ def comparison_page(
         boards=boards,
         thumbnails={"size": (width, height), "pictures": pictures},
         links=links,
+        keys=line_styles(links),
     )
 
 
@@ -116,7 +118,10 @@ def _pictures(paths: Sequence[str], width: int) -> dict[str, bytes]:
 def agreement_rows(name: str, found: Agreement) -> list[list[str]]:
     """Return the rows of a table about the labels of a run beside those of the first."""
     rows = [
-        [f"{name}: ARI of the clusters, {found.images:,} images", f"{found.ari:.3f}"],
+        [
+            f"{name}: ARI of the clusters, {found.images:,} images",
+            "no image is clustered by both" if found.ari is None else f"{found.ari:.3f}",
+        ],
         [f"{name}: images that it alone has clustered", f"{found.only_second:.1%}"],
         [f"{name}: images that it alone has not", f"{found.only_first:.1%}"],
     ]

@@ -10,14 +10,21 @@ Row = dict[str, float]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a table; empty cells are left out. Without a file there are no rows."""
+    """Read the rows of a table; empty cells are left out. Without a file there are no rows.
+
+    Raises:
+        ValueError: A row has more cells than the head, or no epoch.
+    """
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [
-            {name: _number(cell) for name, cell in row.items() if cell not in ("", None)}
-            for row in csv.DictReader(file)
-        ]
+        rows = list(csv.DictReader(file))
+    if any(None in row or not row.get("epoch") for row in rows):
+        raise ValueError(f"{path.name}: a row does not fit its head")
+    return [
+        {name: _number(cell) for name, cell in row.items() if cell not in ("", None)}
+        for row in rows
+    ]
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

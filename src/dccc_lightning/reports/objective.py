@@ -1,5 +1,6 @@
 """Objectives of sweeps, read from metrics.csv: of an epoch, and of a whole run."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def run_objective(rows: Sequence[Row], objective: str) -> float | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    return known[-1] if objective == "mAP" else max(known)
+    if objective == "mAP":
+        return known[-1]
+    return max((value for value in known if not math.isnan(value)), default=known[-1])
 
 
 def folder_objective(folder: Path, *objectives: str) -> float | None:

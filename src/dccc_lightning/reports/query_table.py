@@ -9,9 +9,15 @@ import pyarrow.parquet
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.data.records import Splits
 from dccc_lightning.metrics.query_rankings import QueryRankings
-from dccc_lightning.reports.cluster_table import named
+from dccc_lightning.reports.cluster_table import named, read_parquet
 
 FILE = "queries.parquet"
+
+_SCHEMA = pa.schema({
+    "path": pa.string(), "identity": pa.string(), "camera": pa.string(),
+    "precision": pa.float64(), "hits": pa.list_(pa.string()), "scores": pa.list_(pa.float32()),
+    "right": pa.list_(pa.bool_()),
+})  # fmt: skip
 
 
 def query_table(splits: Splits, rankings: QueryRankings, network: str) -> pa.Table:
@@ -37,19 +43,17 @@ def query_table(splits: Splits, rankings: QueryRankings, network: str) -> pa.Tab
     table = pa.table(
         {
             "path": [paths[place] for place in rankings.queries],
-            "identity": pa.array([str(value) for value in own.tolist()]),
+            "identity": [str(value) for value in own.tolist()],
             "camera": named(cameras, splits.camera_names),
-            "precision": pa.array(rankings.precision),
-            "hits": pa.array([[paths[p] for p in hits] for hits, _ in rows], pa.list_(pa.string())),
-            "scores": pa.array([scores for _, scores in rows], pa.list_(pa.float32())),
-            "right": pa.array(
-                [
-                    [bool(identities[p] == identity) for p in hits]
-                    for (hits, _), identity in zip(rows, own, strict=True)
-                ],
-                pa.list_(pa.bool_()),
-            ),
-        }
+            "precision": rankings.precision,
+            "hits": [[paths[place] for place in hits] for hits, _ in rows],
+            "scores": [scores for _, scores in rows],
+            "right": [
+                [bool(identities[place] == identity) for place in hits]
+                for (hits, _), identity in zip(rows, own, strict=True)
+            ],
+        },
+        _SCHEMA,
     )
     return table.replace_schema_metadata({"network": network})
 
@@ -66,9 +70,15 @@ def write_query_table(folder: Path, table: pa.Table) -> None:
 
 
 def read_query_table(folder: Path) -> pa.Table | None:
-    """Read the queries of a run; None if it has no such file."""
-    path = folder / FILE
-    if not path.is_file():
+    """Read the queries of a run; None if it has no such file.
+
+    Raises:
+        ValueError: The file is damaged or has other columns.
+    """
+    table = read_parquet(folder / FILE)
+    if table is None:
         return None
-    # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
-    return pyarrow.parquet.ParquetFile(path).read(use_threads=False)
+    network = (table.schema.metadata or {}).get(b"network")
+    if network is None or not set(_SCHEMA.names) <= set(table.column_names):
+        raise ValueError(f"{FILE} has other columns; without the file its run has no intervals")
+    return table.select(_SCHEMA.names).cast(_SCHEMA).replace_schema_metadata({"network": network})

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,27 @@ import yaml
 from dccc_lightning.common import lock
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.reports.metrics_table import Row, read_rows
-from dccc_lightning.reports.sweep_jobs import SWEEP_FILE, last_error, measures_of
+from dccc_lightning.reports.sweep_jobs import (
+    SWEEP_FILE,
+    UNREADABLE,
+    last_error,
+    measures_of,
+    reason,
+)
 
 MARKER = ".hydra"
 STATES = ("running", "finished", "stopped", "failed", "unreadable")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STARTED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
+_TRAININGS = ("train", "pretrain")
 _CHOICES = ("task", "dataset", "experiment")
+_RESULTS = {
+    "calibrate": "calibration.json", "crop": "crops.json", "embed": "embeddings.json",
+    "export": "export.json", "identify": "identities.json", "verify": "verify.json",
+}  # fmt: skip
+"""Last file of the tasks that do not write results.json."""
+
 _PLACES = ("output", "resume", "ckpt_path", "hydra.", "callbacks.pruning", "sweep", "dataset.root")
 
 
@@ -83,15 +97,20 @@ def find_runs(folder: Path) -> list[RunRecord]:
 def read_run(path: Path, root: Path) -> RunRecord:
     """Read a run; ``root`` is the folder that was searched."""
     name = str(path.relative_to(root)) if path != root else path.resolve().name
-    in_sweep = path != root and (path.parent / SWEEP_FILE).exists()
-    sweep = str(path.parent.relative_to(root)) if in_sweep else ""
-    if in_sweep and sweep == ".":
-        sweep = root.resolve().name
+    sweep = _sweep(path, root)
     try:
         return _read(path, name, sweep)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return RunRecord(path, name, sweep, why=reason, started=_started(path))
+    except UNREADABLE as error:
+        return RunRecord(path, name, sweep, why=reason(error), started=_started(path))
+
+
+def _sweep(path: Path, root: Path) -> str:
+    """Return the name of the sweep of a run: of the nearest such folder; empty if single."""
+    above = path.parents[: len(path.relative_to(root).parts)]
+    for folder in above:
+        if (folder / SWEEP_FILE).exists():
+            return root.resolve().name if folder == root else str(folder.relative_to(root))
+    return ""
 
 
 def _read(path: Path, name: str, sweep: str) -> RunRecord:
@@ -102,7 +121,7 @@ def _read(path: Path, name: str, sweep: str) -> RunRecord:
     rows = read_rows(path / "metrics.csv")
     trained = sum(row["epoch"] >= 0 for row in rows)
     task = str(settings["task"]["_target_"]).rpartition(".")[2]
-    state, why = _state(path, results, trained)
+    state, why = _state(path, task, results, trained)
     chosen = [given for given in overrides if given.partition("=")[0].lstrip("+") in _CHOICES]
     recipes = [given.partition("=")[2] for given in chosen if "experiment=" in given]
     measures, protocol = _scores(task, results, rows)
@@ -119,22 +138,25 @@ def _read(path: Path, name: str, sweep: str) -> RunRecord:
         state,
         why,
         _started(path),
-        (trained, int(settings["epochs"])) if task in ("train", "pretrain") else None,
+        (trained, int(settings["epochs"])) if task in _TRAININGS else None,
         protocol,
         measures,
     )
 
 
-def _state(path: Path, results: Mapping[str, Any] | None, trained: int) -> tuple[str, str]:
+def _state(
+    path: Path, task: str, results: Mapping[str, Any] | None, trained: int
+) -> tuple[str, str]:
     if lock.is_held(path / "run.log"):
         return "running", ""
-    if results is not None and trained <= results.get("epochs", trained):
+    is_whole = results is None or trained <= results.get("epochs", trained)
+    if is_whole and (path / _RESULTS.get(task, "results.json")).is_file():
         return "finished", ""
     if reason := last_error(path):
         return "failed", reason
     if (path / "checkpoints" / "last.ckpt").exists():
         return "stopped", f"{path_argument('resume', path)} continues"
-    return "stopped", "before its first checkpoint"
+    return "stopped", "before its first checkpoint" if task in _TRAININGS else "before its end"
 
 
 def _scores(
@@ -143,11 +165,11 @@ def _scores(
     """Return the measures of a run, also of an unfinished one, and the protocol."""
     if task == "evaluate" and results is not None:
         cells = [cell for row in results["scores"].values() for cell in row.values()]
-        if len(cells) > 1:  # several networks or datasets: they are in its matrix
+        if len(cells) != 1:  # several networks or datasets: they are in its matrix
             return {}, ""
         protocols = [facts["protocol"] for facts in results["datasets"].values()]
         cosine = cells[0]["cosine"]
-        return {name: cosine[name] for name in ("mAP", "rank1")}, protocols[0]
+        return {name: float(cosine[name]) for name in ("mAP", "rank1")}, protocols[0]
     measures = measures_of(results, rows)
     known = (results or {}).get("protocol", "market1501") if "mAP" in measures else ""
     return measures, str(known)
@@ -162,13 +184,13 @@ def _dataset(settings: Mapping[str, Any], results: Mapping[str, Any] | None) -> 
 
 
 def _started(path: Path) -> str:
-    """Return the time of the first line of run.log, else that of the folder."""
-    log = path / "run.log"
-    if log.is_file():
-        with log.open(errors="replace") as file:
-            if found := _STARTED.match(file.readline()):
-                return found.group()
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+    """Return the time of the first line of run.log, else that of the folder; empty if neither."""
+    with suppress(OSError), (path / "run.log").open(errors="replace") as file:
+        if found := _STARTED.match(file.readline(1000)):
+            return found.group()
+    with suppress(OSError):
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+    return ""
 
 
 def _yaml(path: Path) -> Any:

@@ -1,5 +1,6 @@
 """Importance of a sweep's arguments: the share of the objective's variance that each explains."""
 
+import math
 from collections.abc import Mapping
 
 from dccc_lightning.reports.sweep_table import SweepTable
@@ -18,13 +19,13 @@ def importance(table: SweepTable) -> Mapping[str, float]:
         table: Of the sweep; pruned settings stay out.
     """
     rows = [row for row in table.rows if not row.is_pruned and row.spread(table.objective)]
-    if len(table.varying) < 2 or len(rows) < LEAST_ROWS or len(table.protocols) > 1:
+    if len(table.differing) < 2 or len(rows) < LEAST_ROWS or len(table.protocols) > 1:
         return {}
     try:
         import optuna  # noqa: PLC0415  (an extra, and slow to import)
     except ImportError:
         return {}
-    values = {name: [row.setting.get(name, "") for row in rows] for name in table.varying}
+    values = {name: [row.setting.get(name, "") for row in rows] for name in table.differing}
     kinds: dict[str, optuna.distributions.BaseDistribution] = {}
     for name, given in values.items():
         numbers = [_number(value) for value in given]
@@ -39,7 +40,7 @@ def importance(table: SweepTable) -> Mapping[str, float]:
     for place, row in enumerate(rows):
         spread = row.spread(table.objective)
         assert spread is not None
-        own = {name: values[name][place] for name in table.varying}
+        own = {name: values[name][place] for name in table.differing}
         params = {n: float(v) if is_number[n] else v for n, v in own.items()}
         study.add_trial(
             optuna.trial.create_trial(params=params, distributions=kinds, value=spread.mean)
@@ -53,6 +54,7 @@ def importance(table: SweepTable) -> Mapping[str, float]:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

@@ -1,6 +1,8 @@
 """Read the jobs of a sweep from their folders."""
 
+import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,11 @@ MEASURES = {
 SWEEP_FILE = "multirun.yaml"
 """File in the folder of a sweep, written by Hydra."""
 
+UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, yaml.YAMLError
+)  # fmt: skip
+"""Errors of reading files of a run that are damaged or of another version."""
+
 _NOT_COMPARED = (
     "hydra.", "callbacks.pruning.", "sweep", "output", "resume", "ckpt_path", "checkpoint.",
 )  # fmt: skip
@@ -42,6 +49,7 @@ class SweepJob:
     is_pruned: bool
     note: str = ""  # what is said beside its scores
     protocol: str = ""  # of the evaluation; empty without scores
+    overrides: Sequence[str] = ()  # the arguments as they were given
 
     @property
     def state(self) -> str:
@@ -80,8 +88,10 @@ def _read_job(folder: Path) -> SweepJob:
         is_searched = any("callbacks.pruning." in override for override in overrides)
         is_short = is_searched and _epochs(folder) > (results or {}).get("epochs", 0)
         measures = measures_of(results, rows) if results else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(f"{folder}: not a job of a sweep that can be read ({error})") from error
+    except UNREADABLE as error:
+        raise UserError(
+            f"{folder}: not a job of a sweep that can be read ({reason(error)})"
+        ) from error
     return SweepJob(
         folder.name,
         _arguments(overrides),
@@ -91,7 +101,20 @@ def _read_job(folder: Path) -> SweepJob:
         bool(is_short),
         str((results or {}).get("note", "")),
         str((results or {}).get("protocol", "market1501")) if "mAP" in measures else "",
+        [given for given in overrides if not given.lstrip("+~").startswith(_NOT_COMPARED)],
     )
+
+
+def reason(error: Exception) -> str:
+    r"""Return an error of ``UNREADABLE`` as one line.
+
+    >>> reason(KeyError("epoch")), reason(ValueError("bad\nvalue")), reason(TypeError())
+    ("no 'epoch'", 'bad', 'its files are not of a run')
+    """
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, (TypeError, AttributeError)):
+        return "its files are not of a run"
+    return f"no {text}" if isinstance(error, KeyError) else text
 
 
 def _arguments(overrides: Sequence[str]) -> dict[str, str]:
@@ -115,7 +138,7 @@ def last_error(folder: Path) -> str | None:
 
 
 def measures_of(results: Mapping[str, Any] | None, rows: Sequence[Row]) -> dict[str, float]:
-    """Return the measures of a run; scores of the better network, last evaluation.
+    """Return the finite measures of a run; scores of the better network, last evaluation.
 
     Args:
         results: Content of results.json; None for an unfinished run, of which mAP is known.
@@ -138,4 +161,4 @@ def measures_of(results: Mapping[str, Any] | None, rows: Sequence[Row]) -> dict[
             measures["ari"] = clustered[-1]["cluster/ari"]
     if results and "seconds" in results:
         measures["seconds"] = float(results["seconds"])
-    return measures
+    return {name: value for name, value in measures.items() if math.isfinite(value)}

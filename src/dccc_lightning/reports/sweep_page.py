@@ -28,7 +28,7 @@ def sweep_page(
         title=title,
         best=_best(table),
         command=_command(table),
-        head=[*table.header(), "jobs"],
+        head=[*table.header(), "pages"],
         rows=[
             (table.cells(row), [(job.name, links[job.name]) for job in row.jobs], row is table.best)
             for row in table.rows
@@ -50,5 +50,4 @@ def _command(table: SweepTable) -> str:
     """Return the command of the first job of the best setting; empty without a best."""
     if table.best is None:
         return ""
-    arguments = [f"{key}={value}" for key, value in table.best.jobs[0].arguments.items()]
-    return shlex.join(["python", "-m", "dccc_lightning", *arguments])
+    return shlex.join(["python", "-m", "dccc_lightning", *table.best.jobs[0].overrides])

@@ -67,7 +67,8 @@ class SweepTable:
     Attributes:
         varying: The arguments that differ between jobs, those of ``REPEATED`` aside.
         objective: Orders the rows: mAP if there are scores, else the silhouette.
-        rows: Best first; pruned ones after the others. Rows of one protocol follow each other.
+        rows: Best first, then pruned ones, then those without objective. Rows of one
+            protocol follow each other.
         without_results: The jobs that failed or are not finished.
     """
 
@@ -80,6 +81,12 @@ class SweepTable:
     def measures(self) -> list[str]:
         """Return the measures of the rows."""
         return [name for name in MEASURES if any(row.spread(name) for row in self.rows)]
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Return the arguments in which the rows differ, those of jobs without results aside."""
+        values = {name: {row.setting[name] for row in self.rows} for name in self.varying}
+        return tuple(name for name, found in values.items() if len(found) > 1)
 
     @property
     def protocols(self) -> list[str]:
@@ -133,9 +140,9 @@ def tabulate(jobs: Sequence[SweepJob]) -> SweepTable:
         for (_, key), group in groups.items()
     ]
 
-    def rank(row: SweepRow) -> tuple[str, bool, float]:
+    def rank(row: SweepRow) -> tuple[bool, str, bool, float]:
         spread = row.spread(objective)
-        return row.protocol, row.is_pruned, -spread.mean if spread else float("inf")
+        return spread is None, row.protocol, row.is_pruned, -spread.mean if spread else 0.0
 
     without = [job for job in jobs if not job.measures]
     return SweepTable(varying, objective, sorted(rows, key=rank), without)

@@ -26,6 +26,7 @@ from dccc_lightning.reports.compared_runs import (
 )
 from dccc_lightning.reports.comparison_page import agreement_rows, changed_boards, comparison_page
 from dccc_lightning.reports.figures.training_curves import compared_curves
+from dccc_lightning.reports.query_table import FILE
 from dccc_lightning.reports.results import SCORE_NAMES, SCORES, cell
 
 Rows = list[list[str]]
@@ -55,7 +56,7 @@ def compare(settings: Settings, output: Path) -> dict[str, Any]:
         is_averaged = first.test[1] in PROTOCOLS and PROTOCOLS[first.test[1]].average == "identity"
         differences[run.name] = None if reasons[run.name] else difference(first, run, is_averaged)
         if not reasons[run.name] and differences[run.name] is None:
-            remarks.append(f"{run.name}: no interval, for a queries.parquet is missing")
+            remarks.append(f"{run.name}: no interval, {_why_no_interval(first, run)}")
     method, places = setting_rows(runs)
     labels = {
         run.name: found
@@ -112,6 +113,16 @@ def compare(settings: Settings, output: Path) -> dict[str, Any]:
     return results
 
 
+def _why_no_interval(first: ComparedRun, second: ComparedRun) -> str:
+    protocol = PROTOCOLS.get(first.test[1])
+    if protocol and (protocol.is_drawn or protocol.pools_tracklets):
+        return f"for {protocol.name} scores no single queries"
+    missing = [run.name for run in (first, second) if run.queries is None]
+    if missing:
+        return f"for {' and '.join(missing)} has no {FILE}"
+    return "for no query has one path in both"
+
+
 def _folders(value: object) -> list[Path]:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) < 2:
         raise UserError(f"runs={value}: give two or more run folders, as runs=[A,B]")
@@ -130,19 +141,19 @@ def setting_rows(runs: Sequence[ComparedRun]) -> tuple[Rows, Rows]:
     rows: tuple[Rows, Rows] = [], []
     for name in dict.fromkeys(name for settings in leaves for name in settings):
         values = [settings.get(name, ABSENT) for settings in leaves]
-        if len(set(values)) > 1 and not _is_own_folder(runs, values):
+        if name != "output" and len(set(values)) > 1 and not _is_own_folder(runs, values):
             rows[is_place(name) or is_machine(name)].append([name, *values])
     return rows
 
 
 def _is_own_folder(runs: Sequence[ComparedRun], values: Sequence[str]) -> bool:
-    """Return True if the values are alike, except that each has the folder of its run."""
-    folders = [str(run.settings["output"]) for run in runs]
-    ends = [
-        value.rpartition(folder)[2] if folder in value else None
-        for value, folder in zip(values, folders, strict=True)
-    ]
-    return None not in ends and len(set(ends)) == 1
+    """Return True for paths that are alike, except that each has the folder of its run."""
+    starts = [f"/{str(run.settings['output']).lstrip('./')}/" for run in runs]
+    ends = {
+        f"{value}/".rpartition(start)[2] if value.startswith("/") and start in f"{value}/" else None
+        for value, start in zip(values, starts, strict=True)
+    }
+    return len(ends) == 1 and None not in ends
 
 
 def _score_rows(

@@ -133,7 +133,7 @@ def heat_maps(table: SweepTable) -> dict[str, bytes]:
     One that cannot be made is left out with a warning.
     """
     pictures = {}
-    for x, y in list(combinations(table.varying, 2))[:MAX_MAPS]:
+    for x, y in list(combinations(table.differing, 2))[:MAX_MAPS]:
         with warn_on_failure(file_name(x, y)):
             across, down, means = cell_means(table, x, y)
             if not np.isnan(means).all():

@@ -1,7 +1,7 @@
 """Curves of a run by epoch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from dccc_lightning.common.files import write_atomically
-from dccc_lightning.reports.figures.chart import Chart, set_tooltips, to_png
+from dccc_lightning.reports.figures.chart import PALETTE, Chart, set_tooltips, to_png
 from dccc_lightning.reports.metrics_table import Row
 
 Series = Mapping[str, Sequence[tuple[float, float]]]
@@ -58,7 +58,7 @@ COMPARED = {
 
 
 def compared_curves(runs: Mapping[str, Sequence[Row]], of_one_test: bool = True) -> list[Chart]:
-    """Return a chart of each figure with a line for each run.
+    """Return a chart of each figure with a line for each run, as ``line_styles`` says.
 
     Args:
         runs: Rows of metrics.csv by the name of the run.
@@ -69,10 +69,17 @@ def compared_curves(runs: Mapping[str, Sequence[Row]], of_one_test: bool = True)
         if key == "val_best/mAP" and not of_one_test:
             continue
         series = {name: _points(rows, key, factor) for name, rows in runs.items()}
-        series = {name: points for name, points in series.items() if points}
-        if series:
-            charts.append(_lines(title, series, "epochs trained"))
+        if any(series.values()):
+            charts.append(_lines(title, series, "epochs trained", styles=line_styles(runs)))
     return charts
+
+
+def line_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the colour (name in ``PALETTE``) and the style of the line of each run."""
+    return {
+        name: (f"c{place % 5}", ("solid", "dashed", "dotted")[place // 5 % 3])
+        for place, name in enumerate(names)
+    }
 
 
 def _points(rows: Sequence[Row], key: str, factor: float) -> list[tuple[float, float]]:
@@ -116,15 +123,28 @@ def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
     write_atomically(path, to_png(training_curves(rows), (4, 3.2), title=title))
 
 
-def _lines(title: str, series: Series, x_label: str, note: str = "") -> Chart:
+def _lines(
+    title: str,
+    series: Series,
+    x_label: str,
+    note: str = "",
+    styles: Mapping[str, tuple[str, str]] | None = None,
+) -> Chart:
+    """Return a chart of lines; with ``styles`` their legend is left to the page."""
+
     def draw(axes: Axes) -> None:
         for name, points in series.items():
+            if not points:
+                continue
             (line,) = axes.plot(*zip(*points, strict=True), marker="o", ms=4, label=name)
+            if styles:
+                color, style = styles[name]
+                line.set(color=PALETTE[color][0], linestyle=style)
             set_tooltips(line, [f"{name}, {x:g}: {y:.4g}" for x, y in points])
         axes.set_xlabel(x_label)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=x_label == "epochs trained"))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        if len(series) > 1:
+        if len(series) > 1 and not styles:
             axes.legend()
 
     return Chart(title, draw, note)

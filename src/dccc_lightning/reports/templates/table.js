@@ -32,13 +32,16 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
   for (const button of table.querySelectorAll("tr.head button")) {
-    button.addEventListener("click", () => {
+    const toggle = () => {
       const closed = button.closest("tbody").classList.toggle("closed");
       button.setAttribute("aria-expanded", String(!closed));
-    });
+    };
+    button.addEventListener("click", toggle);
+    toggle();  // open without scripts
   }
 }
 const filter = document.getElementById("filter");
+if (filter) filter.closest(".choice").hidden = false;
 filter?.addEventListener("input", () => {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0, total = 0;
@@ -53,6 +56,7 @@ filter?.addEventListener("input", () => {
       some ||= !row.hidden;
     }
     body.hidden = !some;
+    body.closest("table").classList.toggle("filtered", words.length > 0);  // opens its groups
   }
   document.getElementById("count").textContent = words.length ? `${shown} of ${total}` : "";
 });

@@ -23,9 +23,8 @@ class QueryFiles(pl.Callback):
     """Callback that writes queries.parquet after the last epoch's evaluation, on rank 0.
 
     The file has the ranking of every query with a match by the teacher, or without one by the
-    student; see
-    ``reports.query_table`` for the columns. Under a protocol whose scores are not of single images
-    there is none.
+    student; see ``reports.query_table`` for the columns. There is none under a protocol whose
+    scores are not of single images.
 
     Args:
         folder: Run folder.
@@ -66,7 +65,6 @@ def evaluated_rows(metric: ReIDRetrieval, splits: Splits) -> tuple[Tensor, Tenso
     None if the evaluation did not cover the whole split.
     """
     rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)  # a shard, in order
-    query = collectives.gather_shards(rows[is_query], len(splits.query))
-    gallery = collectives.gather_shards(rows[~is_query], len(splits.gallery))
-    is_whole = (len(query), len(gallery)) == (len(splits.query), len(splits.gallery))
-    return (query, gallery) if is_whole else None
+    query = collectives.gather_whole(rows[is_query], len(splits.query))
+    gallery = collectives.gather_whole(rows[~is_query], len(splits.gallery))
+    return None if query is None or gallery is None else (query, gallery)
