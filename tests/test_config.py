@@ -148,6 +148,7 @@ def test_a_dataset_alone_is_the_published_recipe(dataset):
     assert (augmentation.pop("padding"), augmentation.pop("flip"), augmentation.pop("erase")) == (
         10, 0.5, 0.5
     )  # fmt: skip
+    assert augmentation.pop("rotate") == "none"
     assert not any(augmentation.values())  # whatever else there is, is off
     assert settings["teacher"] == {"start": 99, "cap": 0.999}
     assert settings["scheduler"] == {
