@@ -1,6 +1,7 @@
 """Which image is in which cluster: distances and margins, and the files of a run."""
 
 import csv
+import json
 import math
 import re
 from pathlib import Path
@@ -22,6 +23,7 @@ from dccc_lightning.reports.cluster_table import (
     read_cluster_table,
     write_cluster_table,
 )  # fmt: skip
+from dccc_lightning.reports.query_table import read_query_table
 
 
 def plain_margins(labels, features):
@@ -93,6 +95,11 @@ def test_a_run_says_which_image_is_in_which_cluster(command, tiny, tmp_path, mon
         assert f'id="cluster-{cluster}"' in page
     for row in rows:
         assert Path(row["path"]).name in page
+    queries = read_query_table(Path("run"))
+    results = json.loads(Path("run/results.json").read_text())
+    network = queries.schema.metadata[b"network"].decode()
+    precision = 100 * np.mean(queries["precision"].to_numpy())
+    assert precision == pytest.approx(results[network]["mAP"], abs=1e-3)
     kept = pyarrow.parquet.ParquetFile("run/clusters/epoch_0001.parquet").read(use_threads=False)
     assert kept.equals(table)
     assert not (tmp_path / "run/clusters/epoch_0000.parquet").exists()

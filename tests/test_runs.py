@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import pytest
 import yaml
 
 from browser import CHROMIUM, chromium
+from dccc_lightning.cli import messages
 from dccc_lightning.cli.argument_checks import with_verb
 from dccc_lightning.cli.configuration import conf_dir
+from dccc_lightning.cli.setting_names import folders
 from dccc_lightning.common import lock
 from dccc_lightning.errors import UserError
 from dccc_lightning.reports.metrics_table import write_rows
@@ -123,6 +126,20 @@ def test_a_folder_that_was_removed_meanwhile_is_unreadable(tmp_path):
     assert (found.state, found.started) == ("unreadable", "")
 
 
+def test_a_folder_that_cannot_be_listed_is_unreadable(outputs, monkeypatch):
+    listed = os.scandir
+
+    def scandir(path):
+        if path == str(outputs / "a"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = by_name(outputs)
+    assert found["a"].state == "unreadable"
+    assert len(found) == 5
+
+
 def test_tasks_end_with_their_own_file(tmp_path):
     write_run(tmp_path / "embed", task="embed.embed", rows=0)
     (tmp_path / "embed" / "embeddings.json").write_text("{}")
@@ -204,6 +221,13 @@ def test_the_command_may_begin_with_the_name_of_a_task(outputs, command):
     assert with_verb(["train", "seed=1,2", "-m"], conf_dir())[0] == "task=train"
     assert with_verb(["runs", "--cfg", "job"], conf_dir()) == ["task=runs", "--cfg", "job"]
     assert with_verb(["runs", "--info"], conf_dir()) == ["task=runs", "--info"]
+
+
+def test_a_misspelt_first_word_is_answered_with_the_task():
+    places = folders(conf_dir(), [])
+    told = messages._unread("evalute", "Error", ["evalute", "ckpt=x"], places)
+    assert told.startswith("evalute: no such task; did you mean task=evaluate? valid: calibrate, ")
+    assert "task" not in messages._unread("evalute", "Error", ["ckpt=x", "evalute"], places)
 
 
 @pytest.mark.slow

@@ -107,6 +107,9 @@ def _unread(override: str, text: str, arguments: Sequence[str], places: Sequence
         return f"{override}: is not needed; omit the script"
     if command := _as_setting(override, arguments, places):
         return f"{override}: settings are key=value: {command}"
+    tasks = setting_names.options(places, "task")
+    if arguments[:1] == [override] and difflib.get_close_matches(override, tasks, 1, 0.6):
+        return f"{override}: no such task; {setting_names.nearest_option('task', override, tasks)}"
     if value and value[0] not in "'\"[{" and "'" not in value:  # the shell takes single quotes
         quoted = f'{key}="{value}"'
         with suppress(HydraException):

@@ -83,13 +83,16 @@ class RunRecord:
 def find_runs(folder: Path) -> list[RunRecord]:
     """Read all runs below a folder, the newest first.
 
-    A run that cannot be read has the state ``unreadable`` and the reason. Links are not followed.
+    A run that cannot be read has the state ``unreadable`` and the reason, as has a folder that
+    cannot be listed. Links are not followed.
     """
     found = []
-    for path, folders, _ in os.walk(folder):
+    denied: list[OSError] = []
+    for path, folders, _ in os.walk(folder, onerror=denied.append):
         if MARKER in folders:
             folders.clear()  # nothing of a run is another run
             found.append(Path(path))
+    found += [Path(error.filename) for error in denied if isinstance(error, PermissionError)]
     records = [read_run(path, folder) for path in found]
     return sorted(records, key=lambda record: (record.started, record.name), reverse=True)
 
