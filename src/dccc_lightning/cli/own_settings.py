@@ -33,7 +33,7 @@ class OwnSettings:
     Attributes:
         folder: Run folder.
         settings: Settings with interpolations, so that a change affects dependent settings.
-        before: Resolved settings of the run.
+        before: Resolved settings of the run, those that are new in this version at their default.
         choices: Options of groups from which they were composed.
         groups: Groups changed by this start, such as ``scheduler exponential -> linear``.
     """
@@ -151,7 +151,8 @@ def own_settings(folder: Path) -> OwnSettings | None:
     choices = OmegaConf.select(OmegaConf.create(hydra), "hydra.runtime.choices") or {}
     named = {str(g): _plain(o) for g, o in choices.items() if "/" not in str(g)}
     settings = _filled(values, _root()) | _NOT_KEPT
-    return OwnSettings(folder, settings, _read(folder / "config.yaml") or {}, named)
+    before = _filled(_read(folder / "config.yaml") or {}, _root())
+    return OwnSettings(folder, settings, before, named)
 
 
 def _folder(group: str) -> Path:

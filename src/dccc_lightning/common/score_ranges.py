@@ -9,6 +9,12 @@ ABOVE_ALL = 1.01
 LARGEST_MEAN = 0.95
 """Largest mean Jaccard distance of two groups of images of one identity."""
 
+ONE_COSINE = (
+    "a threshold of cosines needs one embedding an image: embed and calibrate with "
+    "embedding.match=mean, or choose threshold=auto"
+)
+"""Reason why images that are compared aligned are not identified by a calibrated threshold."""
+
 
 def identifier(
     threshold: float, distance: str, k1: int, k2: int, camera: str, backend: str = "auto"

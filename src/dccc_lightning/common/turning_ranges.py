@@ -17,6 +17,9 @@ ROTATE = ("none", "90", "any")
 FITS = ("stretch", "pad", "crop")
 """Ways to resize images of any aspect to one size."""
 
+ALIGNED = "-aligned"
+"""End of the fingerprint of a model whose rows hold the turns of an image."""
+
 AS_UPRIGHT = (1, "mean")
 """Rotations and comparison of images with an upright position."""
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from dccc_lightning.common.turning_ranges import ALIGNED
 from dccc_lightning.gallery.exact_search import NONE, Floats, Ints, Scores
 from dccc_lightning.gallery.gallery_search import GallerySearch
-from dccc_lightning.neighbors.turned_rows import ALIGNED, TURNS, shifted
+from dccc_lightning.neighbors.turned_rows import TURNS, shifted
 
 
 def nearest(

@@ -68,10 +68,7 @@ class Identifier:
         unit = UnitEmbeddings.of(features)
         if self.distance == "cosine":
             if unit.turned is not None:
-                raise ValueError(
-                    "a threshold of cosines needs one embedding an image: embed and calibrate with "
-                    "embedding.match=mean, or choose threshold=auto"
-                )
+                raise ValueError(score_ranges.ONE_COSINE)
             return cosine_linkage(unit, self.threshold, start, apart)
         points = normalize_by_camera(unit, cameras, self.camera)
         if tracklets is None:

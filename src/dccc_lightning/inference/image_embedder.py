@@ -22,7 +22,7 @@ from dccc_lightning.errors import UnreadableImageError
 from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.models.layout import NORMALIZATIONS
 from dccc_lightning.models.turned_images import embed_turns
-from dccc_lightning.neighbors.turned_rows import ALIGNED, to_rows
+from dccc_lightning.neighbors.turned_rows import to_rows
 
 _FROM_ARRAY = "PIL.Image.fromarray converts a (height, width, 3) uint8 RGB array to an image"
 
@@ -128,7 +128,7 @@ class ImageEmbedder:
             if not name.endswith("num_batches_tracked"):  # does not affect embeddings
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
                 digest.update(value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16] + (ALIGNED if self.match == "aligned" else "")
+        return digest.hexdigest()[:16] + (turning_ranges.ALIGNED if self.match == "aligned" else "")
 
     @property
     def preprocessing(self) -> dict[str, Any]:

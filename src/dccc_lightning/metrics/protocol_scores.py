@@ -82,7 +82,8 @@ def evaluate_protocol(
     checks.integer("block", block, 1)
     ranks = [checks.integer("ranks", rank, 1) for rank in ranks]
     rules = PROTOCOLS[checks.choice("protocol", protocol, tuple(PROTOCOLS))]
-    rows = features.tensor() if isinstance(features, UnitEmbeddings) else as_tensor(features)
+    is_unit = isinstance(features, UnitEmbeddings)
+    rows = features.compared_tensor() if is_unit else as_tensor(features)
     order = np.concatenate([as_tensor(part).cpu().numpy() for part in (query, gallery)])
     columns = {name: as_tensor(values).cpu().numpy() for name, values in labels.items()}
     if not all(column.shape == (len(rows),) for column in columns.values()):

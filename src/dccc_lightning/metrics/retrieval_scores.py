@@ -271,8 +271,8 @@ def labelled(
     Raises:
         ValueError: Shapes do not fit, or a feature is not finite.
     """
-    rows = features.tensor() if isinstance(features, UnitEmbeddings) else as_tensor(features)
-    rows = rows.detach()
+    is_unit = isinstance(features, UnitEmbeddings)
+    rows = features.compared_tensor() if is_unit else as_tensor(features).detach()
     if rows.ndim not in (2, 3):
         raise ValueError(
             f"{name}_features must be (images, D) or (images, turns, D), got {tuple(rows.shape)}"

@@ -94,9 +94,18 @@ class UnitEmbeddings:
                 "UnitEmbeddings.of makes them of any embeddings"
             )
 
+    @property
+    def compared(self) -> NDArray[np.float32]:
+        """The turns (N, R, D) of images that turn, else the rows (N, D)."""
+        return self.rows if self.turned is None else self.turned
+
     def tensor(self) -> torch.Tensor:
         """Return the rows on ``device``; on the CPU without a copy."""
         return torch.from_numpy(self.rows).to(self.device)
+
+    def compared_tensor(self) -> torch.Tensor:
+        """Return ``compared`` on ``device``."""
+        return torch.from_numpy(self.compared).to(self.device)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -71,7 +71,7 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     checks.choice("backend", backend, ranges.BACKENDS)
     if isinstance(features, UnitEmbeddings):
         if features.turned is not None:
-            return _aligned(torch.from_numpy(features.turned).to(features.device), k, backend)
+            return _aligned(features.compared_tensor(), k, backend)
     elif getattr(features, "ndim", 2) == 3:
         return _aligned(features, k, backend)
     embeddings = UnitEmbeddings.of(features)

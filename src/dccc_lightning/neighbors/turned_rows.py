@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dccc_lightning.common.turning_ranges import ALIGNED
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
-
-ALIGNED = "-aligned"
-"""End of the fingerprint of a model whose rows hold the turns of an image."""
 
 TURNS = 4
 """Turns of an image."""

@@ -176,10 +176,8 @@ def _rankings(found: Evaluated, names: LabelNames) -> Boards:
 def _rows(features: Features) -> NDArray[np.float32]:
     """Return embeddings (N, D) of length 1, or the turns (N, R, D) of images to align."""
     if isinstance(features, UnitEmbeddings) or features.ndim == 2:
-        return UnitEmbeddings.of(features).rows
-    turned = UnitEmbeddings.of_turns(features).turned
-    assert turned is not None
-    return turned
+        return UnitEmbeddings.of(features).compared
+    return UnitEmbeddings.of_turns(features).compared
 
 
 def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]:

@@ -44,6 +44,7 @@ from dccc_lightning.inference.runtimes import (
     runner,
 )
 from dccc_lightning.metrics.mean_ap_among import mean_ap_among
+from dccc_lightning.neighbors.turned_rows import of_rows
 from dccc_lightning.tasks.inputs import SPLITS, embedder_of, images_of, source_of
 
 CARD, REPORT = "MODEL_CARD.md", "export.json"
@@ -156,7 +157,7 @@ def _compared(
     """Save the files elsewhere, load them in their runtimes, compare, and measure the speed."""
     ours = embedder.rows(torch.from_numpy(pixels)).numpy()
     labels = [_numbered([getattr(row, key) for row in rows]) for key in LABELS]
-    mean_ap = {"module": mean_ap_among(torch.from_numpy(ours), *labels)}
+    mean_ap = {"module": _mean_ap(ours, labels, embedder.fingerprint)}
     parity: dict[str, Any] = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -166,12 +167,19 @@ def _compared(
             found = Parity.between(ours, theirs)
             found.check(file, precision, limit)
             parity[file] = asdict(found)
-            mean_ap[file] = mean_ap_among(torch.from_numpy(theirs), *labels)
+            mean_ap[file] = _mean_ap(theirs, labels, embedder.fingerprint)
         speed = {"torch": _speed(lambda _: _torch_run(embedder), pixels)}
         for file in contents:
             speed[RUNTIMES[file]] = _speed(partial(runner, folder / file), pixels)
     labelled = mean_ap["module"] is not None
     return {"parity": parity, "mAP": mean_ap if labelled else None, "speed": speed}
+
+
+def _mean_ap(
+    rows: NDArray[np.float32], labels: Sequence[NDArray[np.int64]], fingerprint: str
+) -> float | None:
+    """Return the mAP of images among themselves, compared as the model of the fingerprint does."""
+    return mean_ap_among(torch.from_numpy(of_rows(rows, fingerprint).compared), *labels)
 
 
 def _torch_run(embedder: ImageEmbedder) -> Run:

@@ -8,6 +8,7 @@ import yaml
 from numpy.typing import NDArray
 
 from dccc_lightning.common import checks, score_ranges
+from dccc_lightning.common.turning_ranges import ALIGNED
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import find_checkpoint
@@ -104,6 +105,8 @@ def rule_of(settings: Settings, fingerprint: str | None = None) -> Rule:
         calibration = calibration_of("threshold", value, fingerprint)
         value, origin = calibration["threshold"], "calibrated"
         _check_rates(calibration, settings["threshold"])
+        if str(calibration["fingerprint"]).endswith(ALIGNED):
+            raise UserError(f"threshold={settings['threshold']}: {score_ranges.ONE_COSINE}")
     own |= {name: settings[name] for name in own if settings[name] is not None}
     distance = "jaccard" if calibration is None else "cosine"
     backend = settings["clustering"].get("backend", "auto")

@@ -74,7 +74,8 @@ def sizes_of(inspections: Sequence[Inspection]) -> Sizes | None:
 def proposed_size(sizes: Sizes, height: int, width: int) -> tuple[int, int] | None:
     """Return height and width of the median aspect and about as many pixels; None if they fit.
 
-    A size fits if its aspect differs from the median by at most 15 %.
+    A size fits if its aspect differs from the median by at most 15 %. None also where no size in
+    multiples of 16, from 32 on, fits with half to twice the pixels.
 
     Args:
         sizes: Of the images of a dataset.
@@ -83,14 +84,24 @@ def proposed_size(sizes: Sizes, height: int, width: int) -> tuple[int, int] | No
 
     >>> square = sizes_of([Inspection(None, size=(100, 104))])
     >>> proposed_size(square, 256, 128), proposed_size(square, 192, 192)
-    ((192, 176), None)
+    ((176, 176), None)
     """
     aspect = sizes.aspect.median
-    if 1 / _SAME_ASPECT <= aspect * width / height <= _SAME_ASPECT:
+    if _fits(aspect, height, width):
         return None
-    wanted = math.sqrt(height * width * aspect)
-    tall = max(2, round(wanted / _STEP)) * _STEP
-    return tall, max(2, round(wanted / aspect / _STEP)) * _STEP
+    wides = range(2 * _STEP, 4 * max(height, width) + 1, _STEP)
+    options = [(max(2, round(wide * aspect / _STEP)) * _STEP, wide) for wide in wides]
+    changes = {
+        size: abs(math.log2(math.prod(size) / (height * width)))
+        for size in options
+        if _fits(aspect, *size)
+    }
+    best = min(changes, key=changes.__getitem__, default=None)
+    return None if best is None or changes[best] > 1 else best
+
+
+def _fits(aspect: float, height: int, width: int) -> bool:
+    return 1 / _SAME_ASPECT <= aspect * width / height <= _SAME_ASPECT
 
 
 def _range(values: Sequence[float]) -> Range:

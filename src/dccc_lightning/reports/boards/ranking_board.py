@@ -1,5 +1,6 @@
 """Board of rankings: queries and their first hits, by falling average precision."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from dccc_lightning.neighbors import aligned_similarity
 from dccc_lightning.reports.boards.board import NO_NAMES, BoardRow, LabelNames, Tile, facts
 from dccc_lightning.reports.boards.thumbnails import key
 
+Floats = NDArray[np.float32]
+
 QUERIES, HITS = 8, 10
 
 _CANDIDATES = 200
@@ -21,7 +24,7 @@ _CANDIDATES = 200
 class Split(NamedTuple):
     """Unit embeddings (n, D) of images, or of their turns (n, R, D), and their records."""
 
-    rows: NDArray[np.float32]
+    rows: Floats
     records: Records
 
 
@@ -49,7 +52,7 @@ class _Ranked(NamedTuple):
     query: int
     precision: float
     hits: NDArray[np.int64]
-    scores: NDArray[np.float32]
+    scores: Floats
 
 
 def ranking_rows(
@@ -70,28 +73,34 @@ def ranking_rows(
         protocol: Evaluation protocol.
     """
     rules = _Rules(protocol, known_labels(query.records), known_labels(gallery.records))
-    step = max(1, len(query.rows) // _CANDIDATES)
+    asked = np.arange(0, len(query.rows), max(1, len(query.rows) // _CANDIDATES))
+    scores = _scores(query.rows[asked], gallery.rows)
     ranked = [
         found
-        for index in range(0, len(query.rows), step)
-        if (found := _rank(query, gallery, index, rules)) is not None
+        for index, own in zip(asked.tolist(), scores, strict=True)
+        if (found := _rank(query, gallery, index, own, rules)) is not None
     ]
     ranked.sort(key=lambda found: (-found.precision, found.query))
     places = np.unique(np.linspace(0, len(ranked) - 1, QUERIES).round().astype(int))
     return [_row(ranked[place], query, gallery, names) for place in places if ranked]
 
 
-def _rank(query: Split, gallery: Split, index: int, rules: _Rules) -> _Ranked | None:
-    """Rank the gallery for one query; None if it has no match."""
+def _scores(query: Floats, gallery: Floats) -> Iterable[Floats]:
+    """Return the cosines (G,) of the gallery for each query; those of turns all at once."""
+    if gallery.ndim == 3:
+        return aligned_similarity(query, gallery)
+    return (gallery @ row for row in query)
+
+
+def _rank(
+    query: Split, gallery: Split, index: int, scores: Floats, rules: _Rules
+) -> _Ranked | None:
+    """Rank the gallery for one query by its scores (G,); None if it has no match."""
     left_out = rules.left_out(index)
     identity = query.records.identities[index]
     match = (gallery.records.identities == identity) & (identity != UNKNOWN) & ~left_out
     if not match.any():
         return None
-    if gallery.rows.ndim == 3:
-        scores = aligned_similarity(query.rows[[index]], gallery.rows)[0]
-    else:
-        scores = gallery.rows @ query.rows[index]
     scores[left_out] = -np.inf
     order = np.argsort(-scores, kind="stable")
     ranks = np.flatnonzero(match[order]) + 1
