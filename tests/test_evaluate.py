@@ -185,7 +185,7 @@ class TestEvaluation:
                 )
 
     def test_a_ranking_that_cannot_be_is_one_line(self, splits):
-        with pytest.raises(UserError, match="stripes: k1 must be below"):
+        with pytest.raises(UserError, match=r"stripes: reranking\.k1 must be at most 35 with"):
             evaluate_networks([Columns()], splits, EvaluationOptions(rerank=Rerank(k1=99)))
 
 
