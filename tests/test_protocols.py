@@ -482,7 +482,7 @@ def test_rankings_leave_out_the_images_that_the_protocol_leaves_out():
     images = as_images(features, labels)
     sides = [Split(unit[p], records(labels, p)) for p in (slice(None, 10), slice(10, None))]
     for name in ("market1501", "clothes_changed", "cross_modality", "other_session"):
-        rows = ranking_rows(*sides, (), PROTOCOLS[name])
+        rows = ranking_rows(*sides, protocol=PROTOCOLS[name])
         assert rows
         for row in rows:
             query, *hits = (int(tile.key.rpartition("/")[2]) for tile in row.tiles)

@@ -22,7 +22,7 @@ from dccc_lightning.metrics.retrieval_scores import (
     measure,
 )
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
-from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
+from dccc_lightning.neighbors.embeddings import Features, compared_tensor
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +82,7 @@ def evaluate_protocol(
     checks.integer("block", block, 1)
     ranks = [checks.integer("ranks", rank, 1) for rank in ranks]
     rules = PROTOCOLS[checks.choice("protocol", protocol, tuple(PROTOCOLS))]
-    is_unit = isinstance(features, UnitEmbeddings)
-    rows = features.compared_tensor() if is_unit else as_tensor(features)
+    rows = compared_tensor(features)
     order = np.concatenate([as_tensor(part).cpu().numpy() for part in (query, gallery)])
     columns = {name: as_tensor(values).cpu().numpy() for name, values in labels.items()}
     if not all(column.shape == (len(rows),) for column in columns.values()):

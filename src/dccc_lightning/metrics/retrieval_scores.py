@@ -21,7 +21,7 @@ from dccc_lightning.metrics.protocols import MARKET1501, Protocol
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank, reranked_distances
 from dccc_lightning.neighbors.camera_normalization import any_camera_repeats, center, check_cameras
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
-from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings, compared_tensor
 from dccc_lightning.neighbors.similarity import similarities
 
 log = logging.getLogger(__name__)
@@ -271,8 +271,7 @@ def labelled(
     Raises:
         ValueError: Shapes do not fit, or a feature is not finite.
     """
-    is_unit = isinstance(features, UnitEmbeddings)
-    rows = features.compared_tensor() if is_unit else as_tensor(features).detach()
+    rows = compared_tensor(features)
     if rows.ndim not in (2, 3):
         raise ValueError(
             f"{name}_features must be (images, D) or (images, turns, D), got {tuple(rows.shape)}"

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from dccc_lightning.common import checks
+from dccc_lightning.common.tensors import as_tensor
 
 Features: TypeAlias = Union[NDArray[Any], torch.Tensor, "UnitEmbeddings"]
 """Embeddings (N, D): NumPy or torch, on any device and of any real type, or normalised already."""
@@ -103,10 +104,6 @@ class UnitEmbeddings:
         """Return the rows on ``device``; on the CPU without a copy."""
         return torch.from_numpy(self.rows).to(self.device)
 
-    def compared_tensor(self) -> torch.Tensor:
-        """Return ``compared`` on ``device``."""
-        return torch.from_numpy(self.compared).to(self.device)
-
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -114,6 +111,13 @@ class UnitEmbeddings:
         """Return the chosen embeddings; ``chosen`` indexes the first axis and keeps it."""
         turned = None if self.turned is None else np.ascontiguousarray(self.turned[chosen])
         return UnitEmbeddings(np.ascontiguousarray(self.rows[chosen]), self.device, turned)
+
+
+def compared_tensor(features: Features) -> torch.Tensor:
+    """Return embeddings (N, D) or turns (N, R, D) as they are compared, on their device."""
+    if isinstance(features, UnitEmbeddings):
+        return torch.from_numpy(features.compared).to(features.device)
+    return as_tensor(features).detach()
 
 
 def _normalized(rows: NDArray[Any], name: str) -> NDArray[np.float32]:

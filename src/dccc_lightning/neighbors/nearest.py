@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dccc_lightning.common import checks, progress, ranges
 from dccc_lightning.common.tensors import full_precision
 from dccc_lightning.neighbors import aligned_search, candidate_ranking, inverted_file, pairwise
-from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
+from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings, compared_tensor
 
 Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Distances and indices (N, k)."""
@@ -71,7 +71,7 @@ def knn(features: Features, k: int, backend: str = "auto") -> Neighbors:
     checks.choice("backend", backend, ranges.BACKENDS)
     if isinstance(features, UnitEmbeddings):
         if features.turned is not None:
-            return _aligned(features.compared_tensor(), k, backend)
+            return _aligned(compared_tensor(features), k, backend)
     elif getattr(features, "ndim", 2) == 3:
         return _aligned(features, k, backend)
     embeddings = UnitEmbeddings.of(features)
