@@ -24,6 +24,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.inference import preprocessing_variants
 from dccc_lightning.metrics.mean_ap_among import mean_ap_among
 from dccc_lightning.metrics.protocol_scores import evaluate_protocol
+from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.neighbors import aligned_similarity, knn
@@ -133,6 +134,10 @@ def test_unit_embeddings_are_scored_aligned():
     assert evaluate_retrieval(*unit) == expected
     means = [part.rows if isinstance(part, UnitEmbeddings) else part for part in unit]
     assert evaluate_retrieval(*means) != expected
+    metric = ReIDRetrieval()
+    for part, is_query in ((unit[:3], True), (unit[3:], False)):
+        metric.update(*part, np.full(len(part[1]), is_query))
+    assert metric.compute() == expected
     labels, at = {"identity": PEOPLE, "camera": cameras}, np.arange(40)
     for protocol in ("market1501", "leave_one_out"):
         scores = [

@@ -23,7 +23,7 @@ from dccc_lightning.metrics.protocols import LABELS, PROTOCOLS
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.metrics.retrieval_scores import AVERAGE_PRECISIONS
 from dccc_lightning.neighbors.collapse import sampled, warn_of_collapse
-from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
+from dccc_lightning.neighbors.embeddings import Features, compared_tensor
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +112,7 @@ class ReIDRetrieval(Metric):
         Raises:
             ValueError: Shapes do not fit.
         """
-        if isinstance(features, UnitEmbeddings):
-            features = features.tensor()
-        features = as_tensor(features, device=self.device).detach().float()
+        features = compared_tensor(features).to(self.device).float()
         if features.ndim not in (2, 3):
             raise ValueError(f"features must be (B, D) or (B, R, D), got {tuple(features.shape)}")
         if indices is None:
