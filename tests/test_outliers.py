@@ -245,7 +245,8 @@ class World:
         paths = tuple(Path(f"{i}.jpg") for i in range(len(student)))
         nobody = np.full(len(student), -1)
         self.splits = SimpleNamespace(train=Records(paths, nobody, nobody))
-        self.memory = ClusterMemory(student.shape[1])
+        self.memory, self.match = ClusterMemory(student.shape[1]), "mean"
+        self.loss = SimpleNamespace(neighbors_within=None)
         self.embedded = []
         monkeypatch.setattr(recluster, "embed_split", self.embed)
 

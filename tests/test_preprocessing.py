@@ -115,6 +115,7 @@ def test_a_fine_tuned_checkpoint_is_embedded_as_its_file_was(run, photographs):
     assert embedder.preprocessing == {
         "height": 32, "width": 16, "interpolation": "bilinear", "colour": "rgb",
         "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5],
+        "fit": "stretch", "rotations": 1, "match": "mean",
     }  # fmt: skip
     found = embedder.embed(photographs)
     torch.testing.assert_close(found, by_hand(network, photographs), atol=1e-5, rtol=1e-4)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dccc_lightning.data.augmentation import BatchAugmentation
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.data.sampler import draw_batches
 from dccc_lightning.data.tracklet_variety import spread_offsets, tracklet_numbers
@@ -164,7 +165,9 @@ def test_the_datamodule_draws_with_tracklets(tmp_path):
     labels, frames = np.arange(24) % 3, np.arange(24)[::-1]
 
     def batches(columns):
-        module = ReIDDataModule(Drawn(tmp_path, columns), 16, 8, 2, 4, 5, None, workers=0)
+        module = ReIDDataModule(
+            Drawn(tmp_path, columns), 16, 8, 2, 4, 5, BatchAugmentation(16, 8), workers=0
+        )
         module.setup()
         module.set_pseudo_labels(labels, 0)
         return module.train_dataloader().batch_sampler.current.batches

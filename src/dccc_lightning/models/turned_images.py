@@ -19,7 +19,7 @@ def embed_turns(network: Callable[[Tensor], Tensor], images: Tensor, aligned: bo
     Returns:
         (B, D) of length 1, or (B, R, D).
     """
-    if images.ndim == 4:
+    if images.ndim != 5:
         return network(images)
     turns = torch.stack([network(turn) for turn in images.unbind(1)], dim=1)
     return turns if aligned else mean_of_turns(turns)

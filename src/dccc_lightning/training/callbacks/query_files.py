@@ -12,8 +12,8 @@ from dccc_lightning.data.records import Splits
 from dccc_lightning.metrics.protocol_arrangement import split_labels
 from dccc_lightning.metrics.query_rankings import query_rankings
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
-from dccc_lightning.module import DCCCModule
 from dccc_lightning.reports.query_table import query_table, write_query_table
+from dccc_lightning.training.retrieval_module import EvaluatedModule
 
 NETWORKS = {"val_teacher": "teacher", "val": "student"}
 """Networks whose rankings are shown, by the prefix of their scores, in order of preference."""
@@ -41,7 +41,7 @@ class QueryFiles(pl.Callback):
         is_first = trainer.state.fn == TrainerFn.VALIDATING  # before training
         if is_first or trainer.current_epoch + 1 != trainer.max_epochs:
             return
-        assert isinstance(pl_module, DCCCModule)
+        assert isinstance(pl_module, EvaluatedModule)
         splits: Splits = vars(trainer)["datamodule"].splits
         prefix = next(name for name in NETWORKS if name in pl_module.retrieval)
         rows = evaluated_rows(pl_module.retrieval[prefix], splits)
