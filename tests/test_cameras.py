@@ -22,6 +22,7 @@ from dccc_lightning.clustering.pseudo_labels import NoClustersError, PseudoLabel
 from dccc_lightning.data.records import Records
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
+from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
@@ -393,10 +394,9 @@ def test_recluster_tells_the_labeler_the_cameras(monkeypatch):
     )
     world.set_pseudo_labels = lambda labels, epoch: setattr(world, "labels", labels)
     given_features = []
-    memory = SimpleNamespace(
-        rebuild=lambda f, *_: given_features.append(f), centroids=torch.ones(1),
-        rebuilds_with_teacher=lambda epoch: False,
-    )  # fmt: skip
+    memory = ClusterMemory(rows.shape[1])
+    rebuild = memory.rebuild
+    memory.rebuild = lambda f, *others: (given_features.append(f), rebuild(f, *others))
     embeddings = torch.nn.functional.normalize(torch.from_numpy(rows).float(), dim=1)
     monkeypatch.setattr(recluster, "embed_split", lambda *_: embeddings)
     callback = Recluster(FixedSchedule(0.6), PseudoLabeler(k1=12, k2=3, camera="center"))
