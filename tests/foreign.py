@@ -18,6 +18,7 @@ def foreign_python(
     ``dependencies`` is true.
     """
     name = "-".join(requirement.partition("==")[0] for requirement in requirements)
+    name += "-whole" if dependencies else ""
     install = [*requirements, *([] if dependencies else ["--no-deps"])]
     folder = made_once(f"foreign/{name}", lambda path: _install(path, install))
     python = folder / "bin" / "python"
