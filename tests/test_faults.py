@@ -247,6 +247,7 @@ def test_wandb_out_of_reach_does_not_end_the_run(
     assert (tmp_path / "run" / "wandb_run.txt").read_text().strip() == run_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "deterministic"), [("bf16-mixed", "false"), ("32-true", "true")]
 )

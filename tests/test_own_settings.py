@@ -302,6 +302,7 @@ def test_a_sweep_that_was_killed_before_it_began_begins(
     assert len(started) == 2
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_goes_on_with_a_run(
     started: list[dict[str, Any]], command: Command, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

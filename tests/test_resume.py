@@ -177,6 +177,7 @@ def test_a_run_stopped_outside_a_step_goes_on_as_well(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_made_longer(
     whole: Path, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_finished_run_can_be_made_longer(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_ckpt_path_last_starts_and_later_continues(
     whole: Path, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -223,6 +225,7 @@ def test_nothing_to_continue_is_one_line(
     assert list((tmp_path / "photos").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     whole: Path, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -299,6 +302,7 @@ def test_a_run_cannot_end_before_where_it_is(
     assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_resume_that_fails_later_keeps_the_arguments_that_it_went_on_with(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
