@@ -48,7 +48,7 @@ def leaves_out(name, query, image):
     same_clothes = known and query["clothes"] == image["clothes"]
     apart = {"other_session": ["session"], "other_tracklet": ["session", "tracklet"]}
     apart["leave_one_out"] = [*apart["other_tracklet"], "number"]
-    if query["camera"] != image["camera"]:  # a tracklet is one of its camera
+    if any(query[c] != image[c] for c in ("camera", "session")):  # another tracklet of its number
         image = {**image, "tracklet": -1}
     return (
         any(alike(query, image, c) for c in apart.get(name, ["session", "tracklet", "camera"]))
@@ -110,7 +110,7 @@ def pooled(images):
     """Tracklets as images: mean of the unit embeddings, of length 1."""
     groups = {}
     for image in images:
-        key = (image["identity"], image["camera"], image["tracklet"])
+        key = tuple(image[c] for c in ("identity", "camera", "session", "tracklet"))
         groups.setdefault(key if image["tracklet"] != -1 else image["number"], []).append(image)
     units = []
     for group in groups.values():

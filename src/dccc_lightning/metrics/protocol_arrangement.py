@@ -89,13 +89,15 @@ def arrange(protocol: Protocol, labels: Mapping[str, Ints], queries: int) -> Arr
 def _pooled(labels: Mapping[str, Ints], query: Ints, gallery: Ints) -> tuple[Ints, Ints, Ints]:
     """Return the unit of each image, and the units of query and gallery.
 
-    A tracklet is of one split, identity and camera; an image without tracklet is its own unit.
+    A tracklet is of one split, identity, camera and session; an image without tracklet is its own
+    unit.
     """
     count = len(labels["identity"])
+    unknown = np.full(count, UNKNOWN)
     is_query = np.zeros(count, dtype=np.int64)
     is_query[query] = 1
-    tracklets = labels.get("tracklet", np.full(count, UNKNOWN))
-    columns = [is_query, labels["identity"], labels["camera"], tracklets]
+    tracklets, sessions = (labels.get(name, unknown) for name in ("tracklet", "session"))
+    columns = [is_query, labels["identity"], labels["camera"], sessions, tracklets]
     codes = _codes(columns, own=tracklets == UNKNOWN)
     # Number the units by their first image, so that they keep its order.
     first, inverse = np.unique(codes, return_index=True, return_inverse=True)[1:]

@@ -93,8 +93,9 @@ class Protocol:
             if name in query and name in gallery:
                 ours = query[name][rows]
                 same = (ours != UNKNOWN) & (ours == gallery[name][columns])
-                if name == "tracklet":  # a tracklet is one of its camera
-                    same = same & (query["camera"][rows] == gallery["camera"][columns])
+                if name == "tracklet":  # the same number elsewhere is another tracklet
+                    for place in {"camera", "session"} & query.keys() & gallery.keys():
+                        same = same & (query[place][rows] == gallery[place][columns])
                 mask = mask | same
         if self.test == "each" and "image" in query:
             mask = mask | (query["image"][rows] == gallery["image"][columns])
