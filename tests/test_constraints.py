@@ -209,7 +209,7 @@ def test_the_callback_passes_the_constraints_of_the_training_images(walk, tmp_pa
     module.__dict__ |= {"teacher": None, "_modules": {}, "_parameters": {}, "_buffers": {}}
     module.__dict__ |= {
         "memory": SimpleNamespace(rebuilds_with_teacher=lambda epoch: False),
-        "loss": SimpleNamespace(neighbors_within=None),
+        "loss": None,
     }
     monkeypatch.setattr(
         "dccc_lightning.training.callbacks.recluster.embed_split",

@@ -246,7 +246,7 @@ class World:
         nobody = np.full(len(student), -1)
         self.splits = SimpleNamespace(train=Records(paths, nobody, nobody))
         self.memory, self.match = ClusterMemory(student.shape[1]), "mean"
-        self.loss = SimpleNamespace(neighbors_within=None)
+        self.loss = None
         self.embedded = []
         monkeypatch.setattr(recluster, "embed_split", self.embed)
 

@@ -3,6 +3,8 @@
 Each is a cross entropy of the student's logits over the clusters; the targets differ.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from scipy.sparse import csr_matrix
@@ -21,19 +23,10 @@ class ContrastiveLoss(nn.Module):
         uses_teacher: Require the teacher's logits.
     """
 
-    neighbors_within: float | None = None
-    """Largest distance of the neighbours that ``set_neighbors`` requires; None if none are used.
-
-    With neighbours, ``forward`` also takes ``indices``, the positions of the images."""
-
     def __init__(self, teacher_share: float, uses_teacher: bool) -> None:
         super().__init__()
         self._teacher_share = teacher_share
         self._uses_teacher = uses_teacher
-
-    def set_neighbors(self, graph: csr_matrix, epoch: int) -> None:
-        """Set the distances (N, N) up to ``neighbors_within`` of an epoch, from 0."""
-        raise NotImplementedError
 
     @property
     def uses_teacher(self) -> bool:
@@ -110,3 +103,45 @@ class ClusterContrastLoss(ContrastiveLoss):
 
     def __init__(self) -> None:
         super().__init__(0.0, uses_teacher=False)
+
+
+class NeighborLoss(ContrastiveLoss, ABC):
+    """Base of losses that use the neighbours of the images, by the distance that was clustered.
+
+    ``Recluster`` calls ``set_neighbors`` in every epoch with new labels.
+
+    Args:
+        neighbors_within: Largest distance of the neighbours that ``set_neighbors`` receives.
+        uses_teacher: Require the teacher's logits.
+    """
+
+    def __init__(self, neighbors_within: float, uses_teacher: bool) -> None:
+        super().__init__(0.0, uses_teacher)
+        self.neighbors_within = float(neighbors_within)
+
+    @abstractmethod
+    def set_neighbors(self, graph: csr_matrix, epoch: int) -> None:
+        """Set the distances of an epoch.
+
+        Args:
+            graph: (N, N) distances of the training images, zeros and the diagonal stored; pairs
+                without an entry are no neighbours.
+            epoch: From 0.
+        """
+
+    @abstractmethod
+    def forward(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor | None,
+        labels: Tensor,
+        indices: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean loss of the batch.
+
+        Args:
+            student_logits: (B, C) cosine / temperature.
+            teacher_logits: (B, C), or None without a teacher.
+            labels: (B,) int64 pseudo labels in [0, C).
+            indices: (B,) int64 positions of the images in the training split.
+        """

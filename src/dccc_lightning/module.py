@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dccc_lightning.common import collectives
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.errors import UserError
-from dccc_lightning.losses import ContrastiveLoss
+from dccc_lightning.losses import ContrastiveLoss, NeighborLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.batchnorm import (
     broadcast_running_statistics,
@@ -95,7 +95,7 @@ class DCCCModule(EvaluatedModule):
         if self.teacher is not None:
             with torch.no_grad():
                 taught = self.teacher(batch.view2)
-        needs_indices = self.loss.neighbors_within is not None
+        needs_indices = isinstance(self.loss, NeighborLoss)
         objective = partial(self.loss, indices=batch.indices) if needs_indices else self.loss
         loss = self.memory.contrast(objective, features, taught, batch.labels)
         seen = [features.detach(), batch.labels, loss.detach()[None]]

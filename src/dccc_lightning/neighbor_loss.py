@@ -14,13 +14,13 @@ from torch import Tensor
 
 from dccc_lightning.common import collectives, contrast_ranges
 from dccc_lightning.common.tensors import resize_to_checkpoint
-from dccc_lightning.losses import ContrastiveLoss
+from dccc_lightning.losses import NeighborLoss
 
 _SHARPNESS = 5.0
 """Exponent of the ramp, as published (Laine and Aila, arXiv 1610.02242)."""
 
 
-class NeighborSmoothedLoss(ContrastiveLoss):
+class NeighborSmoothedLoss(NeighborLoss):
     """``L_c + weight L_n + ramp consistency L_k``, the loss of NCPLR.
 
     The neighbours of an image are the images of the batch nearer than ``within``, itself included;
@@ -61,14 +61,13 @@ class NeighborSmoothedLoss(ContrastiveLoss):
         consistency: float = 1.0,
         ramp_epochs: int = 50,
     ) -> None:
-        super().__init__(0.0, uses_teacher=True)
         contrast_ranges.neighbor_smoothed(
             within, smoothing, temperature, favour, weight, consistency, ramp_epochs
         )
+        super().__init__(within, uses_teacher=True)
         self.smoothing, self.temperature = float(smoothing), float(temperature)
         self.favour, self.weight, self.consistency = favour, float(weight), float(consistency)
         self.ramp_epochs = int(ramp_epochs)
-        self.neighbors_within = float(within)
         # Pairs of neighbours, row * N + column, ascending; their distances; N.
         self.register_buffer("keys", torch.empty(0, dtype=torch.int64))
         self.register_buffer("distances", torch.empty(0))
@@ -79,13 +78,7 @@ class NeighborSmoothedLoss(ContrastiveLoss):
         )
 
     def set_neighbors(self, graph: csr_matrix, epoch: int) -> None:
-        """Set the distances of an epoch.
-
-        Args:
-            graph: (N, N) distances of the training images, zeros and the diagonal stored; pairs
-                without an entry are no neighbours.
-            epoch: From 0.
-        """
+        """Set the distances and the ramp of an epoch; see ``NeighborLoss``."""
         pairs = graph.sorted_indices().tocoo()
         near = pairs.data < self.neighbors_within
         rows, columns = (torch.from_numpy(side[near]).long() for side in (pairs.row, pairs.col))

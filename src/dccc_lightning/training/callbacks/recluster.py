@@ -33,6 +33,7 @@ from dccc_lightning.common.tensors import mean_of_turns
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.split_embedding import embed_split, require_finite
+from dccc_lightning.losses import NeighborLoss
 from dccc_lightning.metrics.cluster_summary import summarize
 from dccc_lightning.metrics.overall_silhouette import overall_silhouette
 from dccc_lightning.module import DCCCModule
@@ -149,7 +150,7 @@ class Recluster(Callback):
         embedded = time.perf_counter()
         previous = datamodule.labels
         labels, figures, near = self._cluster(unit, context, previous, epoch)
-        if near is not None:
+        if near is not None and isinstance(module.loss, NeighborLoss):
             module.loss.set_neighbors(near, epoch)
         single = self.labeler.outliers == "single"
         clusters = outliers_to_clusters(labels) if single else labels
@@ -203,7 +204,7 @@ class Recluster(Callback):
             context["cameras"] = records.cameras
         if self._constraints is not None:
             context["constraints"] = self._constraints
-        if module.loss.neighbors_within is not None:
+        if isinstance(module.loss, NeighborLoss):
             context["neighbors_within"] = module.loss.neighbors_within
         chosen = self.labeler.features
         if chosen == "average":
