@@ -298,6 +298,13 @@ def test_ibn_a_has_the_relu_that_the_others_of_its_repository_lack(pooling):
     assert not recognize(names_of_file).layout.stem_relu
 
 
+def test_a_family_given_by_name_may_be_in_a_module_as_a_recognised_one(tmp_path):
+    content, forward = BUILT["transreid_resnet"]
+    path = saved(names(content, "net."), tmp_path)
+    embedder = build_embedder("resnet10", weights=path, dialect="transreid_resnet")
+    torch.testing.assert_close(embedded(embedder), expected(**forward), rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize(("channels", "pool"), [(64, "ceil"), (4, "padded")])
 def test_resnexts_of_fastreid_have_the_padded_stem(channels, pool):
     tensors = FASTREID | {"backbone.layer1.0.conv2.weight": torch.zeros(64, channels, 3, 3)}

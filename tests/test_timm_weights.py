@@ -175,7 +175,7 @@ def test_the_grid_of_positions_counts_not_their_number(tmp_path, monkeypatch):
         for ours, openais in renamed.items():
             theirs = theirs.replace(ours, openais)
         state[f"visual.{theirs}"] = value.T if theirs == "proj" else value
-    embedder = embedder_of(state, tmp_path, "clip_vit_base", (448, 112))
+    embedder = embedder_of(state, tmp_path, "clip_vit_base", (448, 112), dialect="clip")
     wanted = resize_positions(source.pos_embed.detach(), PositionGrid(28, 7, 1), (224, 224))
     assert torch.equal(embedder.backbone.pos_embed, wanted)
     assert not torch.equal(wanted, source.pos_embed)

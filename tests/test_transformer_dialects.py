@@ -219,10 +219,23 @@ def test_of_clip_the_image_encoder_is_taken(tmp_path, caplog):
     assert (other * embeddings).sum(1).min() > 0.999
 
 
+@pytest.mark.parametrize("module", ["", "model.", "model.model.", "net."])
+def test_an_image_encoder_without_text_has_to_be_named(tmp_path, module):
+    """OpenAI's whole file and open-metric-learning's have the same names, but other embeddings."""
+    clip = OpenAI().state_dict()
+    content = names(clip, f"{module}visual.")
+    with pytest.raises(UserError, match=r"projection alone .*; .*model.dialect=clip, ") as caught:
+        loaded(content, tmp_path, "clip_vit_base")
+    assert len(str(caught.value).splitlines()) == 1
+    _, named = loaded(content, tmp_path, "clip_vit_base", dialect="clip")
+    _, whole = loaded(names(clip, "visual.") | TEXT, tmp_path, "clip_vit_base")
+    assert torch.equal(named, whole)
+
+
 def test_the_activation_is_recorded_with_the_network(tmp_path):
     """OpenAI's names do not tell it; open_clip's own weights have the exact GELU."""
     clip = OpenAI(gelu=F.gelu)
-    content = names(clip.state_dict(), "visual.")
+    content = names(clip.state_dict(), "visual.") | TEXT
     layout = {"activation": "gelu", "normalization": "imagenet"}
     embedder, embeddings = loaded(content, tmp_path, "clip_vit_base", layout=layout)
     wanted = torch.cat(clip(pixels(SIZE)), dim=1)

@@ -28,6 +28,7 @@ class Dialect:
         takes: Prefixes of the networks in the file; the first that occurs is taken.
         leaves: Patterns of parts that its embedding does not use, with their names.
         refuses: Patterns of trained parts that cannot be built here, with their names.
+        remedy: Advice at the end of the message of a refusal.
         note: What the file cannot tell and the log line has to.
         backbones: Backbones of this package that its files are for; empty for any.
         overlaps: Its patches may overlap, which the number of its position embeddings tells.
@@ -50,6 +51,7 @@ class Dialect:
     takes: tuple[str, ...] = ()
     leaves: tuple[tuple[str, str], ...] = ()
     refuses: tuple[tuple[str, str], ...] = ()
+    remedy: str = "choose another file"
     note: str = ""
     backbones: tuple[str, ...] = ()
     overlaps: bool = False

@@ -2,7 +2,7 @@
 
 from dccc_lightning.models.dialects.dialect import Dialect
 
-_PARTS = "other names than the authors' or timm's for the same network; choose the file of either"
+_PARTS = "other names than the authors' or timm's for the same network"
 
 HUGGING_FACE = Dialect(
     "hugging_face",
@@ -14,4 +14,5 @@ HUGGING_FACE = Dialect(
         r"(\w+\.)?((encoder|model)\.)?layers?\.0\.",
     ),
     refuses=((r"(\w+\.)?embeddings\.", _PARTS),),
+    remedy="choose the file of either",
 )

@@ -39,9 +39,10 @@ OML_UNICOM = Dialect(
 
 OML_CLIP = Dialect(
     "oml_clip",
-    "CLIP of open-metric-learning",
+    "CLIP's image encoder without text, as open-metric-learning saves it",
     *_SOURCE,
-    marks=(rf"{_MODEL}visual\.conv1\.", rf"{_MODEL}visual\.proj"),
-    without=(rf"{_MODEL}(transformer|token_embedding|logit_scale)",),
-    refuses=((rf"{_MODEL}visual\.proj", "embeddings of its projection alone"),),
+    marks=(rf"({_MODEL})?visual\.conv1\.", rf"({_MODEL})?visual\.proj"),
+    without=(rf"({_MODEL})?(transformer|token_embedding|logit_scale)",),  # OpenAI's has the text
+    refuses=((rf"({_MODEL})?visual\.proj", "embeddings of its projection alone"),),
+    remedy="choose another file, or model.dialect=clip, which embeds by token and projection",
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.dialects.conversions import CONVERSIONS
 from dccc_lightning.models.dialects.dialect import Dialect
-from dccc_lightning.models.dialects.families import DIALECTS, OTHER, SEVERAL, recognize
+from dccc_lightning.models.dialects.families import DIALECTS, FAMILIES, OTHER, SEVERAL, recognize
 from dccc_lightning.models.dialects.several_networks import OWN_CHECKPOINT, OWN_WEIGHTS
 from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.state_files import StateFile
@@ -82,15 +82,13 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
             taken[bare] = original
         elif name.startswith(prefix):
             left[part] = None
-    if dialect == "auto":
-        row, taken = _family(taken)
-        row = several if row is OTHER else row
-    else:
-        row = DIALECTS.get(dialect, OTHER)
+    among = FAMILIES if dialect == "auto" else (DIALECTS.get(dialect, OTHER),)
+    row, taken = _family(taken, among)
+    if row is OTHER:
+        row = several if dialect == "auto" else among[0]
     if refused := row.refused(taken):
         raise UserError(
-            f"{row.title}: it has {', '.join(refused)}, which cannot be built here; "
-            "choose another file"
+            f"{row.title}: it has {', '.join(refused)}, which cannot be built here; {row.remedy}"
         )
     tensors, originals = {}, {}
     for name, original in taken.items():
@@ -117,11 +115,13 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
     )
 
 
-def _family(names: Mapping[str, str]) -> tuple[Dialect, dict[str, str]]:
+def _family(
+    names: Mapping[str, str], among: tuple[Dialect, ...]
+) -> tuple[Dialect, dict[str, str]]:
     """Return the family of a network, and its names without those of modules around it."""
     inner = dict(names)
     for _ in range(_MOST_MODULES + 1):
-        if (row := recognize(inner)) is not OTHER:
+        if (row := recognize(inner, among)) is not OTHER:
             return row, inner
         module = _module_of_all(inner)
         peeled = {_bare(n.removeprefix(module)): original for n, original in inner.items()}
