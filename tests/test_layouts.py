@@ -550,7 +550,7 @@ def test_official_divisions_of_matlab_files(tmp_path, name):
     with pytest.raises(UserError, match=rf"{name}: dataset.split must be in \[0, 1\]"):
         known(name, first.root, split=2).splits()
     file = next(first.root.rglob("*.mat"))
-    for broken in (b"MATLAB?", b""):
+    for broken in (b"MATLAB?", b"", MATLAB_7_3):
         file.write_bytes(broken)
         with pytest.raises(UserError, match=f"{name}: cannot read the divisions of .*{file.name}"):
             known(name, first.root).splits()
@@ -634,6 +634,10 @@ def test_the_order_of_a_list_with_tracklets_is_without_influence(tmp_path):
     assert names(first, "train") == names(second, "train") == sorted(names(first, "train"))
 
 
+MATLAB_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + bytes(384) + b"\x89HDF\r\n\x1a\n"
+"""Head of a file saved with -v7.3: a text, version 0x0200, then HDF5."""
+
+
 @pytest.mark.parametrize("numbers", [[[0, 1, 1, 1]], [[1, 4, 1, 1]], [[1]]])
 def test_tracklets_that_do_not_fit_their_names_are_refused(tmp_path, numbers):
     home = read(tmp_path, "mars").root
@@ -643,6 +647,9 @@ def test_tracklets_that_do_not_fit_their_names_are_refused(tmp_path, numbers):
     assert len(str(caught.value).splitlines()) == 1
     (home / "info/tracks_train_info.mat").write_bytes(b"MATLAB?")
     with pytest.raises(UserError, match=r"mars: cannot read .*tracks_train_info.mat: "):
+        known("mars", home).splits()
+    (home / "info/tracks_train_info.mat").write_bytes(MATLAB_7_3)
+    with pytest.raises(UserError, match=r"tracks_train_info.mat: it is of MATLAB 7.3; save it in"):
         known("mars", home).splits()
 
 

@@ -322,6 +322,14 @@ def archive(*names):
     return stream.getvalue()
 
 
+def unknown_compression(name):
+    content = archive(name)
+    for head, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):  # of the file, of the directory
+        at = content.index(head) + place
+        content = content[:at] + (99).to_bytes(2, "little") + content[at + 2 :]
+    return content
+
+
 def tar():
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as file:
@@ -350,6 +358,7 @@ OTHER_FILES = {
     "tar archive": tar(),
     "ZIP archive of a/weights.pth": archive("a/weights.pth"),
     "TorchScript archive": saved(lambda s: torch.jit.save(torch.jit.script(nn.ReLU()), s)),
+    "is missing, or it is damaged": unknown_compression("a/data.pkl"),
     "arrays of NumPy": saved(lambda s: np.savez(s, a=np.zeros(2))),
     "an array of NumPy": saved(lambda s: np.save(s, np.zeros(2))),
     "torch.save did not write": pickle.dumps({"a": np.zeros(2)}),

@@ -17,5 +17,7 @@ def read_matlab(file: Path) -> dict[str, Any]:
 
     try:
         return {name: value for name, value in loadmat(file).items() if name[:2] != "__"}
-    except (MatReadError, TypeError, IndexError, zlib.error, NotImplementedError) as error:
+    except NotImplementedError as error:  # scipy's text advises a reader of HDF
+        raise ValueError("it is of MATLAB 7.3; save it in MATLAB with '-v7'") from error
+    except (MatReadError, TypeError, IndexError, zlib.error) as error:
         raise ValueError(str(error)) from error

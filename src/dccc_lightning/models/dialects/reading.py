@@ -115,9 +115,7 @@ def read_dialect(file: StateFile, dialect: str) -> Reading:
     )
 
 
-def _family(
-    names: Mapping[str, str], among: tuple[Dialect, ...]
-) -> tuple[Dialect, dict[str, str]]:
+def _family(names: Mapping[str, str], among: tuple[Dialect, ...]) -> tuple[Dialect, dict[str, str]]:
     """Return the family of a network, and its names without those of modules around it."""
     inner = dict(names)
     for _ in range(_MOST_MODULES + 1):
