@@ -30,11 +30,13 @@ class Format(NamedTuple):
         title: Reading of a file in this format, for the line that reports it.
         fits: Function that is True for files that may be in this format.
         read: Function that reads a file.
+        is_json: True if all its files are JSON.
     """
 
     title: str
     fits: Callable[[TrackSource], bool]
     read: Callable[[TrackSource, Boxes, Request], None]
+    is_json: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
@@ -56,29 +58,25 @@ FORMATS: Mapping[str, Format] = {
     "supervision": Format("supervision's sink, pixels from 0",
                           supervision_sinks.fits, supervision_sinks.read),
     "megadetector": Format("MegaDetector results, relative to the picture, frames from 0",
-                           megadetector.fits, megadetector.read),
+                           megadetector.fits, megadetector.read, is_json=True),
     "speciesnet": Format("SpeciesNet predictions, relative to the picture",
-                         speciesnet.fits, speciesnet.read),
-    "coco": Format("COCO annotations, pixels from 0", coco.fits, coco.read),
+                         speciesnet.fits, speciesnet.read, is_json=True),
+    "coco": Format("COCO annotations, pixels from 0", coco.fits, coco.read, is_json=True),
     "coco_results": Format("COCO results, pixels from 0, frames from 0",
-                           coco.fits_results, coco.read_results),
+                           coco.fits_results, coco.read_results, is_json=True),
     "coco_results_from_1": Format("COCO results, pixels from 0, frames from 1",
-                                  coco.fits_results_from_1, coco.read_results_from_1),
-    "cocovid": Format("CocoVID annotations, pixels from 0", cocovid.fits, cocovid.read),
+                                  coco.fits_results_from_1, coco.read_results_from_1, is_json=True),
+    "cocovid": Format("CocoVID annotations, pixels from 0",
+                      cocovid.fits, cocovid.read, is_json=True),
     "cocovid_from_0": Format("CocoVID annotations, pixels from 0, frames from 0",
-                             cocovid.fits_unclear, cocovid.read_from_0),
+                             cocovid.fits_unclear, cocovid.read_from_0, is_json=True),
     "cocovid_from_1": Format("CocoVID annotations, pixels from 0, frames from 1",
-                             cocovid.fits_unclear, cocovid.read_from_1),
-    "tao": Format("TAO annotations, pixels from 0, frames from 0", tao.fits, tao.read),
+                             cocovid.fits_unclear, cocovid.read_from_1, is_json=True),
+    "tao": Format("TAO annotations, pixels from 0, frames from 0",
+                  tao.fits, tao.read, is_json=True),
     "cvat": Format("CVAT for video, pixels from 0, frames from 0",
                    cvat_video.fits, cvat_video.read),
     "label_studio": Format("Label Studio regions, per cent of the picture, frames from 1",
-                           label_studio.fits, label_studio.read),
+                           label_studio.fits, label_studio.read, is_json=True),
 }  # fmt: skip
 """Formats by the value of ``format=``."""
-
-JSON_FORMATS = frozenset({
-    "megadetector", "speciesnet", "coco", "coco_results", "coco_results_from_1", "cocovid",
-    "cocovid_from_0", "cocovid_from_1", "tao", "label_studio",
-})  # fmt: skip
-"""Formats whose files are JSON."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from dccc_lightning.common import checks
 from dccc_lightning.common.console import counted
 from dccc_lightning.data.tracks.track_boxes import Boxes, Request
-from dccc_lightning.data.tracks.track_formats import FORMATS, JSON_FORMATS
+from dccc_lightning.data.tracks.track_formats import FORMATS
 from dccc_lightning.data.tracks.track_source import TrackSource
 from dccc_lightning.errors import UserError
 
@@ -88,7 +88,7 @@ def _fill(name: str, source: TrackSource, boxes: Boxes, request: Request) -> Non
     Raises:
         UserError: A row is invalid, or the file is built otherwise.
     """
-    if name in JSON_FORMATS and source.json is None:
+    if FORMATS[name].is_json and source.json is None:
         raise UserError(
             f"{source.name!r}: no JSON, but format={name} ({FORMATS[name].title}) is; omit "
             "format=, which the content tells"
