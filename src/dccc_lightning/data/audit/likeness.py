@@ -6,7 +6,7 @@ import numpy as np
 
 from dccc_lightning.data.audit.inspection import Inspection
 from dccc_lightning.data.audit.near_duplicates import Indices, NearDuplicateSearch
-from dccc_lightning.data.audit.split_images import SPLITS, SplitImage
+from dccc_lightning.data.audit.split_images import SPLITS, VIEW, SplitImage, is_one_sighting
 from dccc_lightning.data.records import UNKNOWN
 
 OTHER, LEAKED, TWO_IDENTITIES, QUERY_IN_GALLERY = range(4)
@@ -39,20 +39,13 @@ def near_duplicates(
     hashes = [likeness for p in places if (likeness := inspections[p].likeness) is not None]
     chosen = [images[place] for place in places]
     split = np.array([SPLITS.index(image.split) for image in chosen], dtype=np.int64)
-    identity, camera, session, tracklet = (
-        np.array([getattr(image, name) for image in chosen], dtype=np.int64)
-        for name in ("identity", "camera", "session", "tracklet")
-    )
+    identity = np.array([image.identity for image in chosen], dtype=np.int64)
+    views = np.array([image[VIEW] for image in chosen], dtype=np.int64).reshape(-1, 3).T
 
     def kind_of(one: Indices, other: Indices) -> Indices:
         is_same = identity[one] == identity[other]
         is_known = (identity[one] != UNKNOWN) & (identity[other] != UNKNOWN)
-        is_same_camera = camera[one] == camera[other]
-        is_filtered = is_same_camera & (camera[one] != UNKNOWN)
-        is_filtered |= (session[one] == session[other]) & (session[one] != UNKNOWN)
-        is_filtered |= (
-            is_same_camera & (tracklet[one] == tracklet[other]) & (tracklet[one] != UNKNOWN)
-        )
+        is_filtered = is_one_sighting(views[:, one], views[:, other])
         is_searched = (split[one] != split[other]) & is_same & is_known & ~is_filtered
         return np.select(
             [(split[one] == 0) != (split[other] == 0), is_known & ~is_same, is_searched],

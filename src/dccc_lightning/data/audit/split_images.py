@@ -1,12 +1,15 @@
 """Images of a dataset with their splits, for the checks of ``task=verify``."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dccc_lightning.data.datasets.file_names import shown
 from dccc_lightning.data.records import UNKNOWN, Splits
 
 SPLITS = ("train", "query", "gallery")
+
+VIEW = slice(3, 6)
+"""Camera, session and tracklet of a ``SplitImage``."""
 
 
 class SplitImage(NamedTuple):
@@ -45,13 +48,18 @@ def split_images(splits: Splits) -> Iterator[SplitImage]:
 
 def is_match(query: SplitImage, other: SplitImage) -> bool:
     """Return True if evaluation counts a gallery image as a match of a query."""
-    return query.identity == other.identity != UNKNOWN and not is_one_sighting(query, other)
+    same = query.identity == other.identity != UNKNOWN
+    return same and not is_one_sighting(query[VIEW], other[VIEW])
 
 
-def is_one_sighting(query: SplitImage, other: SplitImage) -> bool:
-    """Return True if two images are of one camera, session or tracklet, which is of a camera."""
-    return (
-        query.camera == other.camera != UNKNOWN
-        or query.session == other.session != UNKNOWN
-        or (query.camera == other.camera and query.tracklet == other.tracklet != UNKNOWN)
+def is_one_sighting(view: Any, other: Any) -> Any:
+    """Return True for images of one camera, session or tracklet, which is one of its camera.
+
+    Args:
+        view: Camera, session and tracklet of an image, or arrays of those of N images.
+        other: The same of other images.
+    """
+    camera, session, tracklet = (
+        (one == another, one != UNKNOWN) for one, another in zip(view, other, strict=True)
     )
+    return (camera[0] & (camera[1] | (tracklet[0] & tracklet[1]))) | (session[0] & session[1])
