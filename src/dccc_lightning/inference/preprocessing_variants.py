@@ -46,7 +46,7 @@ class Variant:
         gain: Lower end, mean and upper end of the difference to the mAP of the preprocessing in
             use, over identities.
         wider: Share of random halves of the images whose embeddings are wider than those of the
-            preprocessing in use: a larger ``width``.
+            preprocessing in use: a larger ``breadth``.
     """
 
     normalization: str
@@ -60,6 +60,11 @@ class Variant:
     mean_ap: float | None = None
     gain: tuple[float, float, float] | None = None
     wider: float | None = None
+
+    @property
+    def breadth(self) -> float:
+        """See the function ``breadth``."""
+        return breadth(self.spread, self.mean_cosine)
 
 
 def variants(embedder: ImageEmbedder) -> list[Variant]:
@@ -131,11 +136,14 @@ def with_uncertainty(
     valid = ~np.isnan(precisions[0])
     rng = np.random.default_rng(0)
     halves = [rng.permutation(len(rows[0]))[: len(rows[0]) // 2] for _ in range(_HALVES)]
-    widths = [[width(embeddings[half]) for half in halves] for embeddings in rows]
+    measured = [
+        [breadth(effective_dimensions(r[half]), mean_cosine(r[half])) for half in halves]
+        for r in rows
+    ]
     chance, people = _CHANCE / max(1, len(found) - 1), identities[valid]
     compared = []
-    for variant, precision, own in zip(found, precisions, widths, strict=True):
-        wider = None if variant.in_use else float(np.mean(np.greater(own, widths[0])))
+    for variant, precision, own in zip(found, precisions, measured, strict=True):
+        wider = None if variant.in_use else float(np.mean(np.greater(own, measured[0])))
         mean_ap = gain = None
         if valid.any():
             mean_ap = float(precision[valid].mean())
@@ -147,9 +155,9 @@ def with_uncertainty(
     return compared
 
 
-def width(rows: Tensor) -> float:
+def breadth(spread: float, cosine: float) -> float:
     """Return the effective dimensions over the mean cosine: small if all embeddings are alike."""
-    return effective_dimensions(rows) / max(mean_cosine(rows), 0.01)
+    return spread / max(cosine, 0.01)
 
 
 def effective_dimensions(rows: Tensor) -> float:

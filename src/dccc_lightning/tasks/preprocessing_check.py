@@ -187,7 +187,7 @@ def _by_spread(rows: "Sequence[Variant]", images: int) -> str:
             f"embeddings; give at least {LEAST_IMAGES}"
         )
     wider = [row for row in rows if row.wider == 1]
-    best = max(wider, key=lambda row: row.spread / max(row.mean_cosine, 0.01), default=None)
+    best = max(wider, key=lambda row: row.breadth, default=None)
     hint = "no preprocessing has wider embeddings in all halves of the images than the one in use"
     if best is not None:
         hint = (
