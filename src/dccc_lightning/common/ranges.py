@@ -141,15 +141,17 @@ def camera_neighbors(
     checks.integer("k2_inter", k2_inter, low=int(k2_intra == 0))
 
 
+BY_CAMERA = {"k1_intra": 1, "k1_inter": 2, "k2_intra": 0, "k2_inter": 1}
+"""Number of images that are needed beyond each setting of ``camera_neighbors``."""
+
+
 def images_of_neighborhoods(images: int, labeler: Mapping[str, Any]) -> None:
     """Check that the settings of ``PseudoLabeler`` need no more neighbours than there are images.
 
     Raises:
         ValueError: The message names the setting and the remedy.
     """
-    least = {"k1": 0}
-    if labeler.get("camera") == "ca_jaccard":
-        least = {"k1_intra": 1, "k1_inter": 2, "k2_intra": 0, "k2_inter": 1}
+    least = BY_CAMERA if labeler.get("camera") == "ca_jaccard" else {"k1": 0}
     for name, more in least.items():
         if labeler.get(name, 0) + more > images:
             raise ValueError(

@@ -23,6 +23,10 @@ ALIGNED = "-aligned"
 AS_UPRIGHT = (1, "mean")
 """Rotations and comparison of images with an upright position."""
 
+UNREAD = (4, "mean")
+"""Rotations and comparison in place of those of a checkpoint that was not read yet, with which
+every valid setting is valid."""
+
 
 def rotations(number: object) -> int:
     """Return the number of turns with which an image is embedded, 1 or 4."""

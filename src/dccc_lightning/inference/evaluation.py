@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dccc_lightning.common import ranges
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.image_stream import decoded_batches
 from dccc_lightning.data.records import Records, Splits
@@ -167,9 +168,7 @@ def _check_rerank(rerank: Rerank | CameraRerank | None, images: int, dataset: st
     Raises:
         UserError: The message names the setting.
     """
-    least = {"k1": 1}
-    if isinstance(rerank, CameraRerank):
-        least = {"k1_intra": 1, "k1_inter": 2, "k2_intra": 0, "k2_inter": 1}
+    least = ranges.BY_CAMERA if isinstance(rerank, CameraRerank) else {"k1": 1}
     for name, more in least.items():
         if rerank is not None and getattr(rerank, name) + more > images:
             message = (

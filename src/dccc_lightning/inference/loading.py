@@ -85,7 +85,7 @@ def load_embedder(
         ValueError: ``network``, ``device``, ``rotations`` or ``match`` is invalid.
     """
     checks.choice("network", network, NETWORKS)
-    turning_ranges.embedding(rotations, match, (4, "mean"))  # also without reading the file
+    turning_ranges.embedding(rotations, match, turning_ranges.UNREAD)
     where = usable_device(device)
     bundled = os.fspath(path) == "bundled"
     file = bundled_file() if bundled else find_checkpoint(Path(path).expanduser())

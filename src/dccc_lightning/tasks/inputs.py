@@ -99,10 +99,9 @@ def check_checkpoint(settings: Settings) -> None:
     if settings["ckpt"] is None:
         raise UserError("ckpt= is needed: a checkpoint, a run folder, or bundled")
     path, section = str(settings["ckpt"]), {"embedding": settings["embedding"]}
-    usual = (4, "mean")  # those of the checkpoint are not known yet
     checked(
         "embedding",
-        lambda: turning_ranges.embedding(**settings["embedding"], trained=usual),
+        lambda: turning_ranges.embedding(**settings["embedding"], trained=turning_ranges.UNREAD),
         section,
     )
     checked("ckpt", lambda: checks.choice("network", settings["network"], NETWORKS))
