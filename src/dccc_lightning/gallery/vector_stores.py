@@ -7,9 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-METRIC = "cosine"
-"""Metric that every store is given, since the default of most is another."""
-
 TABLE = "images"
 """Name of the table or collection."""
 
@@ -143,7 +140,7 @@ class SqliteStore(VectorStore):
         sqlite_vec.load(self.connection)
         self.connection.execute(
             f"CREATE VIRTUAL TABLE IF NOT EXISTS {TABLE} USING vec0(id INTEGER PRIMARY KEY, "
-            f"vector FLOAT[{width}] distance_metric={METRIC}, camera TEXT, +path TEXT, "
+            f"vector FLOAT[{width}] distance_metric=cosine, camera TEXT, +path TEXT, "
             "+identity TEXT, +model TEXT)"
         )
 
