@@ -14,6 +14,7 @@ WAYS = ("plain", "mean", "aligned")
 """How two images are compared: upright, by the mean of four turns, at the best common turn."""
 
 RESAMPLES = 2000
+"""Resamples of an interval over identities."""
 
 
 def similarities(turned: Tensor) -> dict[str, NDArray[np.float32]]:
@@ -57,17 +58,6 @@ def average(rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
     """Return the precision of the identities, averaged over runs."""
     names = sorted(rows[0])
     return np.mean([[row[name] for name in names] for row in rows], axis=0)
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % interval of a mean over identities, which are drawn with replacement.
-
-    >>> interval(np.full(5, 0.25))
-    (0.25, 0.25)
-    """
-    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def embedded(embedder: object, paths: Sequence[str]) -> Tensor:

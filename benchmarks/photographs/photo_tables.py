@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from photo_plan import LABELS, ROWS, Job, plan
-from photo_scores import WAYS, average, interval
+from photo_scores import RESAMPLES, WAYS, average
 from photo_sets import SETS
 
 from dccc_lightning.common.files import write_atomically
+from dccc_lightning.metrics.mean_interval import mean_interval
 
 MARK = "<!-- Written by `python benchmarks/photographs tables`, to the end of the file. -->\n"
 
@@ -104,7 +105,7 @@ def scored(rows: list[dict[str, Any]], way: str, with_interval: bool) -> str:
     values = [100 * statistics.fmean(row["scores"][way].values()) for row in rows]
     text = f"{statistics.fmean(values):.1f}"
     if with_interval:
-        low, high = interval(average([row["scores"][way] for row in rows]))
+        low, high = mean_interval(average([row["scores"][way] for row in rows]), RESAMPLES)
         return f"{text} ({100 * low:.1f} to {100 * high:.1f})"
     return f"{text} ± {statistics.stdev(values):.1f}" if len(values) > 1 else text
 
@@ -114,7 +115,7 @@ def gained(rows: list[dict[str, Any]], source: dict[str, Any], way: str) -> str:
     change = 100 * (
         average([row["scores"][way] for row in rows]) - average([source["scores"][way]])
     )
-    low, high = interval(change)
+    low, high = mean_interval(change, RESAMPLES)
     return f"{change.mean():+.1f} ({low:+.1f} to {high:+.1f})"
 
 

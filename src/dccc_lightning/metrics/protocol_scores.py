@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.tensors import as_tensor
+from dccc_lightning.metrics.mean_interval import mean_interval
 from dccc_lightning.metrics.protocol_arrangement import arrange
 from dccc_lightning.metrics.protocols import PROTOCOLS
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
@@ -143,10 +144,8 @@ def _interval(precision: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
     """Return the 95 % interval of the mean over identities, which are drawn with replacement."""
     _, codes, counts = torch.unique(identities, return_inverse=True, return_counts=True)
     means = torch.zeros_like(counts, dtype=torch.float64).index_add(0, codes, precision) / counts
-    drawn = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
-    averages = means.cpu().numpy()[drawn].mean(axis=1)
-    low, high = torch.from_numpy(np.quantile(averages, [0.025, 0.975])).to(precision.device)
-    return low, high
+    low, high = torch.from_numpy(np.array(mean_interval(means.cpu().numpy(), RESAMPLES)))
+    return low.to(precision.device), high.to(precision.device)
 
 
 def _scores(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.cluster_quality import adjusted_rand_index
+from dccc_lightning.metrics.mean_interval import mean_interval
 from dccc_lightning.reports.cluster_table import read_cluster_table
 from dccc_lightning.reports.metrics_table import Row, read_rows
 from dccc_lightning.reports.query_table import read_query_table
@@ -214,10 +215,8 @@ def difference(
         people = np.array(first.queries["identity"].to_pylist())[ours]
         _, codes = np.unique(people, return_inverse=True)
         gain = np.bincount(codes, weights=gain) / np.bincount(codes)
-    drawn = np.random.default_rng(0)
-    means = [gain[drawn.integers(len(gain), size=len(gain))].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Difference(100 * float(gain.mean()), 100 * float(low), 100 * float(high), len(pairs))
+    low, high = mean_interval(gain, RESAMPLES)
+    return Difference(100 * float(gain.mean()), 100 * low, 100 * high, len(pairs))
 
 
 def changed_queries(
