@@ -8,7 +8,7 @@ BASE   ?= HEAD
 WORKERS ?= 2
 # These need a commit or checkpoints.
 ASKING := $(patsubst %,benchmarks/%.py,against same_numbers quick identification_worlds review_decisions)
-PYTEST := $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist worksteal
+PYTEST := $(BIN)/python -m pytest -q -rs --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train pretrain test test-slow fuzz lint format check bench bench-quick docs profile wheel constraints clean
