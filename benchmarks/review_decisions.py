@@ -53,7 +53,8 @@ def filmed(seed, shift, embedder):
         for number, camera in enumerate(camera_names(video.world)):
             tracks = read_tracks(place / camera / TRACKERS["erring"], "mot15")
             tracks = tracks.filter(tracks["frame"].to_numpy() % EVERY == 0)
-            report = crop_tracks(tracks, place / camera / "img1", folder, camera, per_tracklet=10_000)
+            images = place / camera / "img1"
+            report = crop_tracks(tracks, images, folder, camera, per_tracklet=10_000)
             table = report.table
             rows.append(embedder.embed([f"{folder}/{path}" for path in table["path"].to_pylist()]))
             true += identities_of(table, read_tracks(place / camera / TRUTH, "mot17"))
