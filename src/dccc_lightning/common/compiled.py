@@ -1,4 +1,8 @@
-"""Numba decorators: kernels release the GIL and are cached on disk if a folder is writable."""
+"""Numba decorators: kernels release the GIL and are cached on disk if a folder is writable.
+
+A kernel calls kernels of its own file only, since its cached code does not notice a change in
+another file. ``parallel`` kernels are called from Python and may be imported.
+"""
 
 import functools
 from collections.abc import Callable

@@ -15,7 +15,7 @@ _QUERIES = 4096
 _GROUP = 64
 
 _FANOUT = 24
-"""Neighbours whose as many neighbours are looked at."""
+"""Nearest of a point, and of each of these, that ``NearLists.join`` looks at."""
 
 _BUCKETS = 2048
 """Places of the table of points seen, a power of two and several times ``_FANOUT`` squared."""
@@ -76,6 +76,25 @@ def _insert(scores: Floats, indices: Indices, score: float, index: int) -> None:
     scores[place], indices[place] = score, index
 
 
+@compiled
+def _offer(row: Floats, first: int, scores: Floats, indices: Indices) -> None:
+    """Put the higher of a row, which are indices from ``first`` on, into a descending list.
+
+    Groups of 64 scores without a higher one are skipped.
+    """
+    least = scores[-1]
+    for start in range(0, row.size, _GROUP):
+        group = row[start : start + _GROUP]
+        hits = 0
+        for j in range(group.size):
+            hits += group[j] > least
+        if hits:
+            for j in range(group.size):
+                if group[j] > least:
+                    _insert(scores, indices, group[j], first + start + j)
+                    least = scores[-1]
+
+
 @parallel
 def highest(scores: Floats, columns: Indices) -> None:
     """Write the columns of the highest scores (B, M) of each row, highest first, to (B, count)."""
@@ -86,17 +105,7 @@ def highest(scores: Floats, columns: Indices) -> None:
             continue
         best = np.full(count, -np.inf, dtype=np.float32)
         columns[i] = -1
-        least = best[-1]
-        for start in range(0, scores.shape[1], _GROUP):
-            group = scores[i, start : start + _GROUP]
-            hits = 0
-            for j in range(group.size):
-                hits += group[j] > least
-            if hits:
-                for j in range(group.size):
-                    if group[j] > least:
-                        _insert(best, columns[i], group[j], start + j)
-                        least = best[-1]
+        _offer(scores[i], 0, best, columns[i])
 
 
 @parallel
@@ -110,22 +119,11 @@ def _push(
     indices: Indices,
 ) -> None:
     """Put the columns of products, from point ``shift`` on, into the lists of ``queries``."""
-    last = scores.shape[1] - 1
     for i in numba.prange(block.shape[0]):
         row, query = block[i], queries[i]
-        least = scores[query, last]
         for j in range(row.size):
             row[j] = row[j] - own[i] - others[j]
-        for start in range(0, row.size, _GROUP):
-            group = row[start : start + _GROUP]
-            hits = 0
-            for j in range(group.size):
-                hits += group[j] > least
-            if hits:
-                for j in range(group.size):
-                    if group[j] > least:
-                        _insert(scores[query], indices[query], group[j], shift + start + j)
-                        least = scores[query, last]
+        _offer(row, shift, scores[query], indices[query])
 
 
 @reduction
