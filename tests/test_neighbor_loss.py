@@ -13,13 +13,10 @@ from torch import nn
 
 from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
-from dccc_lightning.data.records import Records
 from dccc_lightning.losses import ClusterContrastLoss, NeighborLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.neighbor_loss import NeighborSmoothedLoss
-from dccc_lightning.training.callbacks import recluster
-from dccc_lightning.training.callbacks.recluster import Recluster
 from dccc_lightning.training.optimization import Optimization
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "proxies_reference.npz", allow_pickle=False)
@@ -191,38 +188,19 @@ def test_a_loss_of_neighbours_has_to_take_them():
     assert not hasattr(ClusterContrastLoss(), "set_neighbors")
 
 
-def test_recluster_gives_a_loss_its_neighbours_and_the_module_their_images():
+def test_the_module_tells_the_loss_which_images_a_batch_has():
     class Counting(NeighborLoss):
-        given = None
-
         def set_neighbors(self, graph, epoch):
-            self.given = graph, epoch
+            pass
 
         def forward(self, student_logits, teacher_logits, labels, indices=None):
             self.indices = indices
             return student_logits.sum()
 
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(4, 8)).repeat(10, axis=0) + 0.05 * rng.normal(size=(40, 8))
-    rows = torch.nn.functional.normalize(torch.from_numpy(rows).float(), dim=1)
-    unknown = np.full(40, -1)
-    world = SimpleNamespace(
-        splits=SimpleNamespace(train=Records((Path("a.jpg"),) * 40, unknown, unknown)),
-        labels=None, match="mean", set_pseudo_labels=lambda labels, epoch: None,
-    )  # fmt: skip
     module = DCCCModule(nn.Identity(), ClusterMemory(8), Counting(0.25, False), Optimization())
-    callback = Recluster(FixedSchedule(0.6), PseudoLabeler(k1=9, k2=3))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recluster, "embed_split", lambda *_: rows)
-        callback.refresh(module, world, 3)
-    graph, epoch = module.loss.given
-    assert epoch == 3
-    assert graph.shape == (40, 40)
-    assert 0 < graph.data.max() <= 0.25
-    batch = SimpleNamespace(
-        view1=rows[:4], view2=rows[:4], labels=torch.zeros(4).long(), indices=torch.arange(4)
-    )
     module.log, module._begin_part = lambda *_, **__: None, lambda part: None
+    module.memory.rebuild(torch.eye(8), torch.arange(8))
+    batch = SimpleNamespace(view1=torch.eye(8), labels=torch.arange(8), indices=torch.arange(8))
     module.training_step(batch, 0)
     assert module.loss.indices is batch.indices
 

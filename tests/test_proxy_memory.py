@@ -187,6 +187,10 @@ def test_what_is_missing_is_named():
         memory.contrast(ClusterContrastLoss(), x, None, labels)
     with pytest.raises(RuntimeError, match="rebuild"):
         ProxyMemory(8).double().contrast(ClusterContrastLoss(), x, x, labels)
+    memory = ProxyMemory(8, instances_from=1).double()
+    memory.rebuild(x, labels)
+    with pytest.raises(ValueError, match="teacher must be given"):
+        memory.rebuild(x, labels, epoch=1)
 
 
 @pytest.mark.parametrize(

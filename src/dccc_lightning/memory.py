@@ -103,8 +103,8 @@ class ClusterMemory(nn.Module):
         Args:
             features: (N, D) L2-normalised embeddings.
             labels: (N,) integers, -1 for outliers (ignored); each of 0 to C - 1 must occur.
-            teacher: (N, D) embeddings by the teacher, for ``ProxyMemory``.
-            epoch: From 0, for ``ProxyMemory``.
+            teacher: (N, D) embeddings by the teacher, where ``rebuilds_with_teacher``.
+            epoch: From 0, for memories that change with it.
 
         Raises:
             ValueError: Shapes do not match, a label of 0 to C - 1 is missing, or a feature of a

@@ -94,26 +94,29 @@ class ProxyMemory(ClusterMemory):
         Args:
             features: (N, D) L2-normalised embeddings.
             labels: (N,) integers, -1 for outliers (ignored); each of 0 to C - 1 must occur.
-            teacher: (N, D) embeddings by the teacher; None for ``features``.
+            teacher: (N, D) embeddings by the teacher, from epoch ``instances_from``.
             epoch: From 0.
 
         Raises:
-            ValueError: Shapes do not match, a label of 0 to C - 1 is missing, or a feature of a
-                cluster is NaN or infinite.
+            ValueError: Shapes do not match, a label of 0 to C - 1 is missing, a feature of a
+                cluster is NaN or infinite, or the teacher's embeddings are missing.
         """
+        taught = _given(teacher) if self.rebuilds_with_teacher(epoch) else None
         super().rebuild(features, labels)
         self.means = self.centroids.clone()
-        clusters = self.num_clusters if self.rebuilds_with_teacher(epoch) else 0
-        drawn = self._draw(as_tensor(labels).cpu().numpy(), clusters, epoch)
-        source = as_tensor(features if teacher is None else teacher)
-        chosen = source[torch.from_numpy(drawn.ravel()).to(source.device)].to(self.centroids)
-        self.instances = F.normalize(chosen, dim=1).view(clusters, *self.instances.shape[1:])
+        self.instances = self.instances.new_empty((0, *self.instances.shape[1:]))
+        if taught is None:
+            return
+        drawn = self._draw(as_tensor(labels).cpu().numpy(), epoch)
+        chosen = taught[torch.from_numpy(drawn).to(taught.device)].to(self.centroids)
+        self.instances = F.normalize(chosen, dim=2)
 
-    def _draw(self, labels: NDArray[Any], clusters: int, epoch: int) -> NDArray[np.int64]:
+    def _draw(self, labels: NDArray[Any], epoch: int) -> NDArray[np.int64]:
         """Draw K images (C, K) of each cluster with replacement."""
+        clusters = self.num_clusters
         order = np.argsort(labels, kind="stable")
         first = np.searchsorted(labels[order], np.arange(clusters))
-        size = np.bincount(labels[labels >= 0], minlength=clusters)[:clusters]
+        size = np.bincount(labels[labels >= 0])
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch])))
         places = rng.integers(0, size[:, None], size=(clusters, self.instances.shape[1]))
         drawn: NDArray[np.int64] = order[first[:, None] + places]
@@ -133,8 +136,7 @@ class ProxyMemory(ClusterMemory):
         Raises:
             ValueError: The teacher's embeddings are missing.
         """
-        if teacher is None:
-            raise ValueError("teacher must be given: instance proxies are its embeddings, got None")
+        teacher = _given(teacher)
         self._require_clusters()
         moved, mean = (
             loss(self._logits(student, proxies), self._logits(teacher, proxies), labels)
@@ -205,3 +207,9 @@ class ProxyMemory(ClusterMemory):
             f"{super().extra_repr()}, margin={self.margin}, instances={self.instances.shape[1]}, "
             f"negatives={self.negatives}, instances_from={self.instances_from}, seed={self.seed}"
         )
+
+
+def _given(teacher: Tensor | NDArray[Any] | None) -> Tensor:
+    if teacher is None:
+        raise ValueError("teacher must be given: instance proxies are its embeddings, got None")
+    return as_tensor(teacher)
