@@ -19,12 +19,14 @@ from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.neighbors import aligned_similarity
 from dccc_lightning.reports.cluster_table import write_cluster_table
 from dccc_lightning.reports.compared_runs import (
+    Agreement,
     agreement,
     changed_queries,
     difference,
     read_compared,
     why_not_compared,
 )
+from dccc_lightning.reports.comparison_page import agreement_rows
 from dccc_lightning.reports.figures.chart import to_svg
 from dccc_lightning.reports.figures.training_curves import compared_curves, line_styles
 from dccc_lightning.reports.metrics_table import write_rows
@@ -127,6 +129,13 @@ def test_the_queries_that_changed_most_come_first(pair):
     gained, lost = changed_queries(*pair, 2)
     assert gained == [(3, 3), (0, 0)]
     assert lost == [(2, 2)]
+
+
+def test_of_many_merged_clusters_ten_are_shown():
+    merged = [(one, [2 * one, 2 * one + 1], 4) for one in range(12)]
+    row = agreement_rows("b", Agreement(99, 0.5, 0.0, 0.0, merged, []))[3]
+    assert row[0] == "b: 12 clusters merged"
+    assert row[1].endswith("18, 19 into 9; and 2 more")
 
 
 def test_labels_that_merged_and_split(pair):

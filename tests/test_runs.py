@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.setting_names import folders
 from dccc_lightning.common import lock
 from dccc_lightning.errors import UserError
+from dccc_lightning.reports import run_records
 from dccc_lightning.reports.metrics_table import write_rows
 from dccc_lightning.reports.run_records import find_runs, read_run
 from dccc_lightning.tasks.runs import runs
@@ -149,6 +151,28 @@ def test_tasks_end_with_their_own_file(tmp_path):
     found = by_name(tmp_path)
     assert found["embed"].state == found["evaluate"].state == "finished"
     assert (found["crop"].state, found["crop"].why) == ("stopped", "before its end")
+
+
+@pytest.mark.parametrize("task", [path.stem for path in (conf_dir() / "task").glob("*.yaml")])
+def test_the_last_file_of_every_task_is_one_that_it_names(task):
+    module = Path(run_records.__file__).parents[1] / "tasks" / f"{task}.py"
+    assert re.search(rf"\b{run_records._RESULTS.get(task, 'results.json')}\b", module.read_text())
+
+
+def test_an_evaluation_of_one_network_on_one_dataset_has_its_scores(tmp_path):
+    cells = {"cosine": {"mAP": 61.0, "rank1": 72.0}}
+    for name, scores in (
+        ("one", {"a": {"cows": cells}}),
+        ("two", {"a": {"cows": cells, "x": cells}}),
+    ):
+        facts = {dataset: {"protocol": "leave_one_out"} for dataset in scores["a"]}
+        write_run(tmp_path / name, task="evaluate.evaluate", rows=0)
+        content = json.dumps({"scores": scores, "datasets": facts})
+        (tmp_path / name / "results.json").write_text(content)
+    found = by_name(tmp_path)
+    assert found["one"].measures == {"mAP": 61.0, "rank1": 72.0}
+    assert (found["one"].protocol, found["one"].dataset) == ("leave_one_out", "cows")
+    assert (found["two"].measures, found["two"].dataset) == ({}, "cows + x")
 
 
 def test_figures_that_are_no_numbers_are_left_out(tmp_path):

@@ -16,7 +16,13 @@ import yaml
 from PIL import Image
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.figures.sweep_plots import cell_means, colour_range, heat_maps, scale
+from dccc_lightning.reports.figures.sweep_plots import (
+    cell_means,
+    colour_range,
+    heat_maps,
+    noise_of,
+    scale,
+)
 from dccc_lightning.reports.metrics_table import write_rows
 from dccc_lightning.reports.results import CAMERA_CENTERED
 from dccc_lightning.reports.sweep_importance import importance
@@ -278,13 +284,25 @@ def test_the_argument_that_moves_the_score_is_the_most_important(tmp_path):
     for number, (kind, start) in enumerate(itertools.product("abc", (0.4, 0.5, 0.6))):
         arguments = [f"scheduler={kind}", f"scheduler.start={start}", "seed=1"]
         write_job(tmp_path / "sweep" / str(number), arguments, 20.0 + 100 * start + (kind == "b"))
-    table = tabulate(read_jobs(tmp_path / "sweep"))
+    jobs = read_jobs(tmp_path / "sweep")
+    table = tabulate(jobs)
     shares = importance(table)
     assert list(shares) == ["scheduler.start", "scheduler"]
     assert shares["scheduler.start"] > 0.8
     assert sum(shares.values()) == pytest.approx(1)
     assert importance(replace(table, rows=table.rows[:3])) == {}
     assert importance(replace(table, varying=("scheduler",))) == {}
+    alike = [replace(job, measures={"mAP": 50.0}) for job in jobs]
+    assert importance(tabulate(alike)) == {}  # nothing to explain
+    other = [replace(jobs[0], protocol="leave_one_out"), *jobs[1:]]
+    assert importance(tabulate(other)) == {}
+
+
+def test_the_noise_is_pooled_over_the_settings(tmp_path):
+    for number, (start, value) in enumerate(((0.5, 50), (0.5, 54), (0.6, 60), (0.6, 60))):
+        write_job(tmp_path / str(number), [f"scheduler.start={start}", f"seed={number}"], value)
+    assert noise_of(tabulate(read_jobs(tmp_path))) == pytest.approx(2)  # of 8 ** 0.5 and 0
+    assert noise_of(tabulate(read_jobs(tmp_path)[:1])) == 0
 
 
 def test_the_page_links_the_jobs_and_has_the_command_of_the_best(sweep, tmp_path):
