@@ -74,7 +74,8 @@ def by_path(found):
 
 def test_images_of_one_individual_have_one_id(ask, tmp_path):
     embedded(tmp_path / "e", range(8))
-    found = ask("input=e", "k1=5")
+    with pytest.warns(UserWarning, match=r"input: cameras have 8.0 images on average \(6 cameras"):
+        found = ask("input=e", "k1=5")
     assert (found["identities"], found["images"]) == (8, 48)
     assert found["scores"]["idf1"] == found["scores"]["ari"] == found["scores"]["purity"] == 1
     assert found["new_identities"] == [f"id{n:04d}" for n in range(1, 9)]

@@ -855,6 +855,12 @@ def test_a_test_without_training_images_is_not_trained_with(tmp_path):
         _check_splits(read(tmp_path, "sensereid"), {})
 
 
+def test_a_training_warns_of_small_cameras(tmp_path):
+    own = {"evaluate": {"protocol": "auto"}, "clustering": {"k1": 1}}
+    with pytest.warns(UserWarning, match="mars: cameras have .* under 10; if they are sightings"):
+        _check_splits(read(tmp_path, "mars"), own)
+
+
 def test_a_camera_that_the_dataset_does_not_have_is_told(tmp_path):
     touch(tmp_path, "campus/0001005.png")
     with pytest.raises(UserError) as caught:

@@ -111,6 +111,12 @@ def test_sessions_of_paths_are_stored_and_left_out(settings_of, people, tmp_path
     assert found["false_match"]["pairs"] == 6
 
 
+def test_a_calibration_warns_of_small_cameras(settings_of, people, tmp_path):
+    perform(settings_of, "index", [f"input={people}", "index=g", NAMES], tmp_path)
+    with pytest.warns(UserWarning, match=r"input: cameras have 3.0 images on average \(2 cameras"):
+        perform(settings_of, "calibrate", ["index=g", "false_match_rate=0.4"], tmp_path)
+
+
 def test_a_gallery_of_a_split_is_searched_with_another(ask, embedder):
     built = ask("index", "input=gallery", "index=g", output="built")
     found = ask("search", "index=g", "query=query", "k=4", "exclude_camera=same", "board.hits=3")

@@ -572,6 +572,14 @@ def test_a_failure_is_not_an_empty_picture(tmp_path):
     assert "no frames" in refusal(tmp_path, text, size=SIZE, video="b.mp4")
 
 
+def test_pictures_on_which_speciesnet_failed_are_counted(tmp_path):
+    found = {"filepath": "in/1.jpg", "detections": [BOX]}
+    null, none = {"filepath": "in/2.jpg", "detections": None}, {"filepath": "in/3.jpg"}
+    table = read_text(tmp_path, json.dumps({"predictions": [found, null, none]}), size=SIZE)
+    assert len(table) == 1
+    assert "failed on 2 images" in table.schema.metadata[b"reading"].decode()
+
+
 def test_pictures_of_several_folders_are_several_cameras(tmp_path):
     text = traps([{"file": f"{c}/1.jpg", "detections": [BOX]} for c in ("a", "b")])
     assert "video=NAME: 'a', 'b'" in refusal(tmp_path, text, size=SIZE)

@@ -328,6 +328,8 @@ def test_verify_counts_what_the_reader_warns_of(command: Command, tmp_path: Path
     assert f"warning: {line}\n" in outcome.err
     results = json.loads((tmp_path / "b" / "verify.json").read_text())
     assert results["warnings"] == [line]
+    outcome = command(*place, r"dataset.pattern='(?P<camera>\d)'", "output=c")
+    assert outcome.err.count("folder: cameras have 1.0 images on average") == 1, "once, not twice"
     assert results["sizes"]["aspect"] == {"smallest": 2.0, "median": 2.0, "largest": 2.0}
 
 
@@ -349,6 +351,8 @@ def test_verify_says_not_fit_in_one_line_and_keeps_its_report(
     results = json.loads((tmp_path / "run" / "verify.json").read_text())
     assert results["is_fit"] is False
     assert results["checks"]["empty"]["items"] == [TREE[0]]
+    assert outcome.err.count("market1501: cameras have ") == 1
+    assert any(text.startswith("market1501: cameras have ") for text in results["warnings"])
 
 
 def test_verify_of_nothing_leaves_nothing(command: Command, tmp_path: Path) -> None:

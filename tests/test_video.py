@@ -421,6 +421,7 @@ def test_a_repeated_run_leaves_no_crops_of_the_earlier_one(two_cameras, tmp_path
         ({"camera": ["hall", 1e5]}, "camera=100000.0: is no text here; quote it"),
         ({"camera": ["hall", True]}, "camera=True: is no text here; quote it"),
         ({"camera": ["hall", "crops.csv"]}, "camera=crops.csv: a file of the output has this name"),
+        ({"camera": ["hall", "Run.log"]}, "camera=Run.log: a file of the output has this name"),
         ({"tracks": ["hall.txt", "pictures"]}, "'pictures': no boxes in this folder"),
         (
             {"tracks": ["late.txt"] * 2},

@@ -52,11 +52,12 @@ def verify(settings: Settings, output: Path) -> dict[str, Any]:
         splits = dataset.splits()
         every = splits.train.joined(splits.query, splits.gallery)
         warn_of_small_cameras(splits.name, every.cameras)
-    notes = [w for w in caught if not issubclass(w.category, CountWarning)]  # shown in the table
-    for note in notes:
+    notes = {  # once each: readers warn of small cameras too; counts are shown in the table
+        str(w.message): w for w in caught if not issubclass(w.category, CountWarning)
+    }
+    for note in notes.values():
         warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
-    said = [str(note.message) for note in notes if issubclass(note.category, UserWarning)]
-    said = list(dict.fromkeys(said))  # readers warn of some of it too
+    said = [text for text, note in notes.items() if issubclass(note.category, UserWarning)]
     report = examine(splits, getattr(dataset, "facts", Facts()), notes=said)
     results = summarize(splits, report, time.perf_counter() - start)
     write_json(output / RESULT, results)
