@@ -1,6 +1,7 @@
 """``task=compare``: finished trainings beside each other, with paired intervals by query."""
 
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -265,6 +266,18 @@ def test_a_damaged_file_is_one_line_that_names_the_run(tmp_path, name, content, 
     else:
         pyarrow.parquet.write_table(content, folders[1] / name)
     with pytest.raises(UserError, match=f"runs=.*/b: cannot be read .*{message}"):
+        compare({"runs": folders}, tmp_path / "o")
+
+
+@pytest.mark.parametrize("precision", [math.nan, math.inf, None])
+def test_a_precision_that_is_no_number_gives_no_interval(tmp_path, precision):
+    folders = [write_run(tmp_path / run, [0.5, 0.25], [0, 0], "/x") for run in "ab"]
+    file = folders[1] / "queries.parquet"
+    table = pyarrow.parquet.read_table(file)
+    place = table.column_names.index("precision")
+    column = pa.array([0.5, precision], pa.float64())
+    pyarrow.parquet.write_table(table.set_column(place, "precision", column), file)
+    with pytest.raises(UserError, match="precision that is no number"):
         compare({"runs": folders}, tmp_path / "o")
 
 

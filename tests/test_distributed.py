@@ -24,8 +24,6 @@ def test_alone_every_collective_is_the_identity():
     rows = torch.arange(6.0).reshape(3, 2)
     assert collectives.world() == (0, 1)
     assert torch.equal(collectives.gather_shards(rows, 3), rows)
-    assert torch.equal(collectives.gather_whole(rows, 3), rows)
-    assert collectives.gather_whole(rows, 4) is None
     assert torch.equal(collectives.gather_parts(rows[None]), rows)
     assert collectives.broadcast(rows) is rows
     assert torch.equal(collectives.mean(rows), rows)
@@ -44,12 +42,6 @@ def check(rank, processes, rendezvous):
                 shard = collectives.shard(length, rank, processes)
                 local = rows[shard.start : shard.stop]
                 assert torch.equal(collectives.gather_shards(local, length), rows), length
-                found = collectives.gather_whole(local, length)
-                assert torch.equal(found, rows), length
-                if length:  # as with limit_val_batches: rank 0 alone lacks a row
-                    assert (
-                        collectives.gather_whole(local[: len(local) - (rank == 0)], length) is None
-                    )
         labels = torch.arange(7)
         local = labels[list(collectives.shard(7, rank, processes))]
         assert torch.equal(collectives.gather_shards(local, 7), labels)

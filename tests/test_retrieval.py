@@ -405,7 +405,7 @@ def test_a_process_without_images_gathers_what_the_others_hold():
         rows[name] for name in ("features", "identities", "cameras", "is_query", "indices")
     ]
     theirs.append(torch.full((len(rows["features"]), 4), -1))  # the other labels
-    arriving = iter(theirs)
+    arriving = iter(theirs + theirs)
 
     def gather(own, group=None):
         other = next(arriving)
@@ -418,4 +418,8 @@ def test_a_process_without_images_gathers_what_the_others_hold():
     metric.dist_sync_fn = gather
     with pytest.warns(UserWarning, match="compute"):
         assert_close(metric.compute(), expected)
+    assert metric.features == []
+    query, gallery = metric.gathered()  # as for queries.parquet: fewer queries than processes
+    assert torch.equal(query, rows["features"][rows["is_query"]])
+    assert torch.equal(gallery, rows["features"][~rows["is_query"]])
     assert metric.features == []

@@ -52,13 +52,6 @@ def gather_shards(local: Tensor, length: int) -> Tensor:
     )
 
 
-def gather_whole(local: Tensor, length: int) -> Tensor | None:
-    """Gather as ``gather_shards``; None on every process if one lacks rows of its shard."""
-    rank, processes = world()
-    is_own = torch.tensor([len(local) == len(shard(length, rank, processes))], device=local.device)
-    return gather_shards(local, length) if gather_shards(is_own, processes).all() else None
-
-
 def gather_parts(local: Tensor) -> Tensor:
     """Gather a batch that was split into A accumulation steps and blocks per process.
 

@@ -177,6 +177,16 @@ class ReIDRetrieval(Metric):
             warn=False,
         )
 
+    def gathered(self) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of queries and gallery of all processes, in order of their indices.
+
+        Every process must call it; one without images has none to add.
+        """
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            features, is_query = dim_zero_cat(self.features), dim_zero_cat(self.is_query)
+            indices = dim_zero_cat(self.indices)
+            return features[_distinct(indices, is_query)], features[_distinct(indices, ~is_query)]
+
     def _sync_dist(
         self,
         dist_sync_fn: Callable[..., Any] = gather_all_tensors,

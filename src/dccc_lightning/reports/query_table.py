@@ -13,6 +13,8 @@ from dccc_lightning.reports.cluster_table import named, read_parquet
 
 FILE = "queries.parquet"
 
+_REMEDY = "without the file its run has no intervals"
+
 _SCHEMA = pa.schema({
     "path": pa.string(), "identity": pa.string(), "camera": pa.string(),
     "precision": pa.float64(), "hits": pa.list_(pa.string()), "scores": pa.list_(pa.float32()),
@@ -73,12 +75,15 @@ def read_query_table(folder: Path) -> pa.Table | None:
     """Read the queries of a run; None if it has no such file.
 
     Raises:
-        ValueError: The file is damaged or has other columns.
+        ValueError: The file is damaged, or has other columns or values.
     """
     table = read_parquet(folder / FILE)
     if table is None:
         return None
     network = (table.schema.metadata or {}).get(b"network")
     if network is None or not set(_SCHEMA.names) <= set(table.column_names):
-        raise ValueError(f"{FILE} has other columns; without the file its run has no intervals")
-    return table.select(_SCHEMA.names).cast(_SCHEMA).replace_schema_metadata({"network": network})
+        raise ValueError(f"{FILE} has other columns; {_REMEDY}")
+    table = table.select(_SCHEMA.names).cast(_SCHEMA)
+    if not np.isfinite(table["precision"].to_numpy()).all():  # null becomes NaN
+        raise ValueError(f"{FILE} has a precision that is no number; {_REMEDY}")
+    return table.replace_schema_metadata({"network": network})

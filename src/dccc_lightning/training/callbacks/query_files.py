@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from dccc_lightning.common import callback_ranges, collectives
+from dccc_lightning.common import callback_ranges
 from dccc_lightning.data.records import Splits
 from dccc_lightning.metrics.protocol_arrangement import split_labels
 from dccc_lightning.metrics.query_rankings import query_rankings
@@ -64,7 +64,6 @@ def evaluated_rows(metric: ReIDRetrieval, splits: Splits) -> tuple[Tensor, Tenso
 
     None if the evaluation did not cover the whole split.
     """
-    rows, is_query = torch.cat(metric.features), torch.cat(metric.is_query)  # a shard, in order
-    query = collectives.gather_whole(rows[is_query], len(splits.query))
-    gallery = collectives.gather_whole(rows[~is_query], len(splits.gallery))
-    return None if query is None or gallery is None else (query, gallery)
+    query, gallery = metric.gathered()
+    is_whole = len(query) == len(splits.query) and len(gallery) == len(splits.gallery)
+    return (query, gallery) if is_whole else None
