@@ -358,6 +358,9 @@ def test_help_has_every_group_with_its_options_and_says_what_each_task_does(comm
     for group in (path for path in cli.conf_dir().iterdir() if path.is_dir()):
         options = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
         assert group.name == "hydra" or f"{group.name}: {options}\n" in said
+    groups = re.findall(r"(?m)^([a-z_/0-9]+): ", said)
+    assert [group for group in groups if "/" in group] == []  # bases, and grids of one study
+    assert "sweep=study/NAME is one table" in said
     for task in (cli.conf_dir() / "task").glob("*.yaml"):
         assert re.search(rf"(?m)^  {task.stem} +\S+ \S+", said), task.stem
     examples = re.findall(r"(?m)^ +python -m dccc_lightning.*", said)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -23,6 +24,7 @@ from PIL import Image
 
 import dccc_lightning
 import documents
+from browser import CHROMIUM, chromium
 from dccc_lightning.cli import conf_dir
 from dccc_lightning.config.preflight import build_dataset
 from documents import package_arguments
@@ -528,6 +530,32 @@ def test_the_site_loads_nothing_from_elsewhere(site):
         assert 'data-md-component="source"' not in text
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\([\"']?(https?:)?//|@import", sheet.read_text()), sheet
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("page", ["index.html", "api/learning.html"])
+def test_the_search_works_from_disk(page, site, tmp_path):
+    address = f"{(site / page).as_uri()}?q=centroids"
+    dom, complaints = chromium(tmp_path, address, "--virtual-time-budget=20000")
+    assert complaints == []
+    found = re.findall(r'<a href="([^"?#]+)[^"]*" class="md-search-result__link', dom)
+    assert any(link.endswith("api/learning.html") for link in found), dom[:200]
+
+
+TERMINAL = hook("terminal_picture")
+
+
+def test_the_picture_of_the_terminal_has_all_lines_and_loads_nothing():
+    said = "note: \x1b[2msmall\x1b[0m\n  1/16 <0.5> \x1b[1;32m59.3%\x1b[0m\n│ mAP │ 62.2 │\n"
+    text = TERMINAL.picture(said)
+    root = ElementTree.fromstring(text)
+    rows = {}
+    for part in root.iter("{http://www.w3.org/2000/svg}text"):
+        rows.setdefault(float(part.get("y")), []).append(part.text.replace("\xa0", " "))
+    lines = ["".join(parts).strip() for _, parts in sorted(rows.items())]
+    assert lines == ["$ make train", "note: small", "1/16 <0.5> 59.3%", "│ mAP │ 62.2 │"]
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
 @pytest.mark.slow

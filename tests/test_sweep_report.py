@@ -9,6 +9,7 @@ import re
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,13 +17,15 @@ import yaml
 from PIL import Image
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.figures.sweep_plots import (
-    cell_means,
+from dccc_lightning.reports.figures.chart import to_svg
+from dccc_lightning.reports.figures.heat_maps import (
+    cells,
     colour_range,
     heat_maps,
     noise_of,
     scale,
 )
+from dccc_lightning.reports.figures.parallel_coordinates import axis, parallel_coordinates
 from dccc_lightning.reports.metrics_table import write_rows
 from dccc_lightning.reports.results import CAMERA_CENTERED
 from dccc_lightning.reports.sweep_importance import importance
@@ -167,9 +170,63 @@ def test_without_scores_the_silhouette_orders(tmp_path):
 
 
 def test_the_cells_of_a_heat_map(sweep):
-    across, down, means = cell_means(tabulate(read_jobs(sweep)), "scheduler.start", "scheduler")
-    assert (across.ticks, down.ticks) == (["0.5", "0.7"], ["fixed", "linear"])
-    np.testing.assert_allclose(means, [[52, 40.5], [63, 70]])
+    table = tabulate(read_jobs(sweep))
+    found = cells(table, "scheduler.start", "scheduler")
+    assert (found.across.ticks, found.down.ticks) == (["0.5", "0.7"], ["fixed", "linear"])
+    np.testing.assert_allclose(found.means, [[52, 40.5], [63, 70]])
+    seeds = [
+        [np.std([50, 54], ddof=1), np.std([40, 41], ddof=1)],
+        [np.std([60, 66], ddof=1), np.nan],
+    ]
+    np.testing.assert_allclose(found.deviations, seeds)
+    assert found.settings.tolist() == [[1, 1], [1, 1]]
+    text = to_svg(heat_maps(table)["heatmap_scheduler_scheduler.start.png"])
+    said = re.findall(r"<title>([^<]*)</title>", text)
+    assert "scheduler=fixed scheduler.start=0.5: 52.0 ± 2.8" in said
+    assert "scheduler=linear scheduler.start=0.7: 70.0" in said
+    assert text.count(">± 2.8<") == 1  # beside the mean, in the cell too
+
+
+def test_a_cell_of_several_settings_has_their_mean_and_the_noise_of_their_seeds(tmp_path):
+    values = {("0.5", "x"): (50, 54), ("0.6", "x"): (60, 60), ("0.6", "y"): (40, 41)}
+    number = 0
+    for (a, b), pair in values.items():
+        for c, offset in (("p", 0), ("q", 10)):
+            for seed, value in enumerate(pair):
+                given = [f"a={a}", f"b={b}", f"c={c}", f"seed={seed}"]
+                write_job(tmp_path / str(number), given, value + offset)
+                number += 1
+    found = cells(tabulate(read_jobs(tmp_path)), "b", "a")
+    np.testing.assert_allclose(found.means, [[57, np.nan], [65, 45.5]])
+    np.testing.assert_allclose(found.deviations, [[8**0.5, np.nan], [0, 0.5**0.5]])
+    assert found.settings.tolist() == [[2, 0], [2, 2]]
+
+
+def test_parallel_coordinates_have_a_line_for_each_setting_of_three_arguments(tmp_path):
+    for number, (a, b, c) in enumerate(itertools.product("xy", ("0.1", "0.2"), ("1e-5", "1e-2"))):
+        write_job(tmp_path / str(number), [f"a={a}", f"b={b}", f"c={c}"], 50.0 + number)
+    write_job(tmp_path / "8", ["a=x", "b=0.3", "c=1e-5"], 90.0, epochs=1, of=2)
+    table = tabulate(read_jobs(tmp_path))
+    chart = parallel_coordinates(table)
+    text = to_svg(chart)
+    said = set(re.findall(r"<title>([^<]*)</title>", text))
+    assert len(said) == sum(not row.is_pruned for row in table.rows)
+    assert "a=y b=0.2 c=1e-2: 57.0" in said
+    assert ElementTree.fromstring(text).get("aria-label") == "mAP over 3 arguments"
+    two = [replace(row, setting={**row.setting, "c": "1"}) for row in table.rows]
+    assert parallel_coordinates(replace(table, rows=two)) is None
+
+
+def test_axes_of_numbers_are_to_scale_and_of_few_values_even():
+    few = axis(["0.9", "0.1", "0.2"])
+    assert few.heights == {"0.1": 0, "0.2": 0.5, "0.9": 1}
+    linear = axis([str(value) for value in range(11)])
+    assert linear.heights["3"] == pytest.approx(0.3)
+    assert [text for _, text in linear.ticks] == ["0", "2.5", "5", "7.5", "10"]
+    wide = axis([str(10.0**-value) for value in range(11)])
+    assert wide.heights["0.001"] == pytest.approx(0.7)
+    texts = axis([f"name{value}" for value in range(30)] + ["inf"])
+    assert len(texts.ticks) <= 8
 
 
 def test_many_numbers_are_put_into_equal_bins():
@@ -199,12 +256,13 @@ def test_the_report_is_whole_and_its_page_needs_nothing_else(sweep, tmp_path):
         with Image.open(output / name) as picture:
             assert len(picture.convert("RGB").getcolors(1 << 22)) > 10
     page = (output / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<svg") == 5
+    assert "data:image" not in page  # in the colours of the page, light and dark
     assert not re.search(r'(?:src|<link[^>]*href)="(?!data:)', page)
     assert "&lt;boom&gt;" in page
     assert "<boom>" not in page
     assert page.count('class="best"') == 1
-    assert "Heat map: scheduler against scheduler.start" in page
+    assert "mAP: scheduler against scheduler.start" in page
     assert "prefers-color-scheme: dark" in page
 
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning import __version__, sweeps
-from dccc_lightning.cli import messages
+from dccc_lightning.cli import help_groups, messages
 from dccc_lightning.cli.argument_checks import check_arguments, with_verb
 from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import Stopped, set_requeue
@@ -58,6 +58,7 @@ def main() -> None:
     PRINTED.clear()
     ranks.end_with_first()
     sweeps.register()
+    help_groups.register()
     try:
         if "--version" in sys.argv[1:]:
             print(f"dccc-lightning {__version__}")

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.config.instantiate import Settings, construct, first_line
+from dccc_lightning.config.mlflow_store import build_mlflow_logger
 from dccc_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -20,15 +21,18 @@ RUN_ID = "wandb_run.txt"
 
 
 def build_logger(entry: Settings, output: Path) -> Any:
-    """Build a logger; a resumed run continues its W&B run.
+    """Build a logger; a resumed run continues its run in W&B or MLflow.
 
     If W&B cannot be reached, the run is logged offline. Jobs of a sweep are grouped by the sweep,
     unless the settings name another group.
 
     Raises:
-        UserError: W&B reports an error, usually a missing login.
+        UserError: W&B reports an error, usually a missing login, or MLflow does.
     """
-    if not str(entry["_target_"]).endswith("WandbLogger"):
+    kind = str(entry["_target_"])
+    if kind.endswith("MLFlowLogger"):
+        return build_mlflow_logger(entry, output, _sweep(output))
+    if not kind.endswith("WandbLogger"):
         return construct("logger", entry)
     import wandb  # noqa: PLC0415  no run without W&B imports it
     from wandb.sdk.lib.runid import generate_id  # noqa: PLC0415

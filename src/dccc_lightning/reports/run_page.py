@@ -96,10 +96,11 @@ def _scores(report: Report) -> dict[str, Any]:
     """Return scores before and after: cards of the better network, and a table of all."""
     results = report.results
     before = results.get("initial") or {}
-    networks = [results[name] for name in ("student", "teacher") if results.get(name)]
-    after = max(networks, key=lambda scores: scores["mAP"])
+    networks = {name: results[name] for name in ("student", "teacher") if results.get(name)}
+    better = max(networks, key=lambda name: networks[name]["mAP"])
+    after = networks[better]
     cards = [
-        _card(SCORE_NAMES[score], f"{after[score]:.1f} %",
+        _card(f"{SCORE_NAMES[score]}, {better}", f"{after[score]:.1f} %",
               f"{before[score]:.1f} % before training" if score in before else "")
         for score in ("mAP", "rank1", "mINP")
     ]  # fmt: skip

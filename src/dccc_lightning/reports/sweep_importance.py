@@ -1,9 +1,8 @@
 """Importance of a sweep's arguments: the share of the objective's variance that each explains."""
 
-import math
 from collections.abc import Mapping
 
-from dccc_lightning.reports.sweep_table import SweepTable
+from dccc_lightning.reports.sweep_table import SweepTable, number
 
 LEAST_ROWS = 4
 """Settings from which an importance is computed."""
@@ -28,8 +27,8 @@ def importance(table: SweepTable) -> Mapping[str, float]:
     values = {name: [row.setting.get(name, "") for row in rows] for name in table.differing}
     kinds: dict[str, optuna.distributions.BaseDistribution] = {}
     for name, given in values.items():
-        numbers = [_number(value) for value in given]
-        known = [number for number in numbers if number is not None]
+        numbers = [number(value) for value in given]
+        known = [value for value in numbers if value is not None]
         if len(known) == len(given) and min(known) < max(known):
             kinds[name] = optuna.distributions.FloatDistribution(min(known), max(known))
         else:
@@ -50,11 +49,3 @@ def importance(table: SweepTable) -> Mapping[str, float]:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     found: Mapping[str, float] = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return found
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

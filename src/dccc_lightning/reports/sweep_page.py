@@ -1,8 +1,11 @@
 """Page of a sweep: its table and pictures in one self-contained file."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 
+from dccc_lightning.reports.figures.sweep_curves import COLOURED, curve_keys
+from dccc_lightning.reports.figures.sweep_pictures import Picture
 from dccc_lightning.reports.pages import render
 from dccc_lightning.reports.sweep_table import SweepTable, excuses, note
 
@@ -10,7 +13,7 @@ from dccc_lightning.reports.sweep_table import SweepTable, excuses, note
 def sweep_page(
     table: SweepTable,
     title: str,
-    pictures: Mapping[str, bytes],
+    pictures: Sequence[Picture],
     shares: Mapping[str, float],
     links: Mapping[str, str],
 ) -> str:
@@ -19,7 +22,7 @@ def sweep_page(
     Args:
         table: Of the sweep.
         title: Of the page.
-        pictures: PNGs by title.
+        pictures: Of the sweep; those of one heading follow each other.
         shares: Importance of the arguments.
         links: Address of each job, by its name.
     """
@@ -36,7 +39,12 @@ def sweep_page(
         shares=[[name, f"{share:.0%}"] for name, share in shares.items()],
         note=note(table),
         without_results=excuses(table),
-        pictures=pictures,
+        figures=[
+            (heading, [chart for picture in group for chart in picture.charts])
+            for heading, group in groupby(pictures, key=lambda picture: picture.heading)
+        ],
+        keys=curve_keys(table),
+        others=max(0, len(table.rows) - COLOURED),
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,19 @@ def shown(value: str) -> str:
         return f"{float(value):.4g}" if len(value) > _LONG else value
     except ValueError:
         return value
+
+
+def number(value: str) -> float | None:
+    """Return the finite number that an argument is; None if it is a text.
+
+    >>> number("0.5"), number("inf"), number("cosine")
+    (0.5, None, None)
+    """
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def tabulate(jobs: Sequence[SweepJob]) -> SweepTable:

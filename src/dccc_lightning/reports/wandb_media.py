@@ -3,11 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from dccc_lightning.reports.boards.thumbnails import Thumbnails
 from dccc_lightning.reports.panels import Panel
 from dccc_lightning.reports.picture_failures import warn_on_failure
 
 Columns = dict[str, list[Any]]
+
+CLUSTERS = "clusters/"
+"""Beginning of the names of the boards of clusters."""
 
 
 def image_key(name: str) -> str:
@@ -22,6 +28,8 @@ def table_key(name: str) -> str:
 
 def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
     """Return a picture and a table of each panel; thumbnails go into the tables.
+
+    All boards of clusters have one table, ``tables/clusters``, with a row for each cluster.
 
     Args:
         panels: Of one epoch, with their thumbnails.
@@ -44,11 +52,21 @@ def to_media(panels: Iterable[Panel]) -> dict[str, Any]:
         with warn_on_failure(f"panel {name} in W&B"):
             if panel.image is not None:
                 media[image_key(name)] = wandb.Image(panel.image, caption=panel.title)
-            columns = _columns(name, panel.data or {}, thumbnails)
-            if columns:
-                rows = [list(row) for row in zip(*columns.values(), strict=True)]
-                media[table_key(name)] = wandb.Table(columns=list(columns), data=rows)
+            if not name.startswith(CLUSTERS):
+                _add_table(media, name, _columns(name, panel.data or {}, thumbnails))
+    with warn_on_failure("the table of clusters in W&B"):
+        boards = {panel.name: panel.data for panel in shown if panel.name.startswith(CLUSTERS)}
+        if boards and "boards" in thumbnails:
+            _add_table(media, "clusters", _clusters(boards, thumbnails["boards"]))
     return media
+
+
+def _add_table(media: dict[str, Any], name: str, columns: Columns) -> None:
+    import wandb  # noqa: PLC0415
+
+    if columns:
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        media[table_key(name)] = wandb.Table(columns=list(columns), data=rows)
 
 
 def _columns(name: str, data: Mapping[str, Any], thumbnails: Mapping[str, Thumbnails]) -> Columns:
@@ -87,6 +105,33 @@ def _board(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:
         "frame": [tile["frame"] for *_, tile in tiles],
         "key": [tile["key"] for *_, tile in tiles],
     }
+
+
+def _clusters(boards: Mapping[str, Mapping[str, Any] | None], thumbnails: Thumbnails) -> Columns:
+    """Return a row for each cluster on a board: boards, title, images side by side, captions."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    places: dict[str, list[str]] = {}
+    for name, data in boards.items():
+        for row in (data or {}).get("rows", ()):
+            title = row["title"]
+            rows[title] = row
+            places.setdefault(title, []).append(name.removeprefix(CLUSTERS))
+    tiles = [row["tiles"] for row in rows.values()]
+    return {
+        "cluster": list(rows),
+        "boards": [", ".join(places[title]) for title in rows],
+        "images": [_strip(thumbnails, [tile["key"] for tile in row]) for row in tiles],
+        "captions": [
+            " | ".join(" ".join(tile["caption"].split()) for tile in row) for row in tiles
+        ],
+    }
+
+
+def _strip(thumbnails: Thumbnails, keys: list[str]) -> Any:
+    import wandb  # noqa: PLC0415
+
+    pixels = np.concatenate([thumbnails.pixels[thumbnails.places[key]] for key in keys], axis=1)
+    return wandb.Image(Image.fromarray(pixels), file_type="jpg")
 
 
 def _map(data: Mapping[str, Any], thumbnails: Thumbnails) -> Columns:

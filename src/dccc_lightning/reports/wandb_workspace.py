@@ -94,7 +94,7 @@ def workspace(entity: str, project: str, protocol: str) -> Any:
         "Retrieval": _lines(wr, _RETRIEVAL),
         "Training": _lines(wr, _TRAINING),
         "Clustering": _lines(wr, _CLUSTERING),
-        "Clusters": media(*_BOARDS) + tables(*_BOARDS),
+        "Clusters": media(*_BOARDS) + tables("clusters"),
         "Map, distances, sizes, flow": media("map", "distances", "sizes", "flow")
         + tables("map", "distances", "sizes", "flow"),
         "Rankings": media("rankings") + tables("rankings"),

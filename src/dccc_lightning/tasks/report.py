@@ -12,8 +12,7 @@ from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.errors import UserError
-from dccc_lightning.reports.figures.sweep_plots import CURVES_FILE, captions, curves, heat_maps
-from dccc_lightning.reports.picture_failures import warn_on_failure
+from dccc_lightning.reports.figures.sweep_pictures import sweep_pictures
 from dccc_lightning.reports.results import noted
 from dccc_lightning.reports.sweep_importance import importance
 from dccc_lightning.reports.sweep_jobs import SWEEP_FILE, SweepJob, read_jobs
@@ -31,7 +30,7 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     Args:
         settings: Composed configuration; only ``sweep_folder`` is used.
         output: Folder to write table.md, table.csv, jobs.csv, curves.png, heatmap_*.png,
-            report.html and results.json to.
+            parallel.png, report.html and results.json to.
 
     Returns:
         The content of results.json: the number of jobs by state, and the best setting.
@@ -55,11 +54,8 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
     if len(table.protocols) == 1:
         title = f"{title}, protocol {table.protocols[0]}"
     is_one = len(table.protocols) < 2  # pictures compare scores
-    pictures = heat_maps(table) if is_one else {}
-    if table.rows and is_one:
-        with warn_on_failure(CURVES_FILE):
-            pictures[CURVES_FILE] = curves(table)
-    names, shares = captions(table), importance(table)
+    pictures = sweep_pictures(table) if is_one else {}
+    shares = importance(table)
     texts = {
         "table.md": table_to_markdown(table, title),
         "table.csv": to_csv(table),
@@ -67,12 +63,13 @@ def report(settings: Settings, output: Path) -> dict[str, Any]:
         "report.html": sweep_page(
             table,
             title,
-            {names[n]: png for n, png in pictures.items()},
+            list(pictures.values()),
             shares,
             {job.name: _link(folder / job.name, output) for job in jobs},
         ),
     }
-    for name, content in {**pictures, **{n: text.encode() for n, text in texts.items()}}.items():
+    files = {name: picture.png for name, picture in pictures.items()}
+    for name, content in (files | {n: text.encode() for n, text in texts.items()}).items():
         write_atomically(output / name, content)
     results = summarize(jobs, table) | {"importance": dict(shares)}
     write_json(output / "results.json", results)

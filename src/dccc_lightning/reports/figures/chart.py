@@ -56,12 +56,15 @@ class Chart:
         draw: Draws onto the axes, whose style is set.
         note: Below it, on a page.
         plain: Leave out the axis lines, ticks and grid.
+        size: Width and height if they depend on the data, in the units of ``WIDTH``; on a page such
+            a chart is scaled a little, and scrolls where it is wider than its card.
     """
 
     title: str
     draw: Callable[[Axes], None]
     note: str = ""
     plain: bool = False
+    size: tuple[float, float] | None = None
 
 
 def set_tooltips(artist: Artist, texts: Sequence[str]) -> None:
@@ -115,14 +118,20 @@ def to_svg(chart: Chart) -> str:
 
     Its title is the label for screen readers; tooltips are ``<title>`` elements.
     """
+    width, height = chart.size or (WIDTH, HEIGHT)
     with rc_context(_STYLE | {"svg.hashsalt": chart.title}):
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
-        margins = (0, 0, 1, 1) if chart.plain else (42 / WIDTH, 0.19, 1 - 8 / WIDTH, 0.96)
-        figure.subplots_adjust(*margins)
+        figure = Figure(figsize=(width / 72, height / 72))
+        if chart.size:
+            figure.set_layout_engine("constrained")
+        else:
+            margins = (0, 0, 1, 1) if chart.plain else (42 / WIDTH, 0.19, 1 - 8 / WIDTH, 0.96)
+            figure.subplots_adjust(*margins)
         _draw(chart, figure.subplots())
         text = _saved(figure, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(text)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": chart.title}
+    if chart.size:
+        root.set("style", f"min-width: {0.9 * width:.0f}px")
     used = set(re.findall(r'(?:url\(|href=")#(\w+)', text.decode()))
     _simplify(root, used)
     return ElementTree.tostring(root, encoding="unicode")
@@ -166,6 +175,7 @@ def _simplify(element: ElementTree.Element, used: set[str]) -> None:
     if element.tag != "text":
         element.text = None
     if tips:
+        element.set("class", "series")
         marks = list(element.iter("use")) or element.iter("path")
         for mark, text in zip(marks, tips, strict=True):
             mark.set("class", "tip")

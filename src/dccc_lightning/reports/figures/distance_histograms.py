@@ -66,7 +66,10 @@ def _histogram(data: Mapping[str, Any], group: str, one: str) -> Chart:
     counts, edges, eps = data[group], data["edges"], data["eps"]
 
     def draw(axes: Axes) -> None:
-        for kind, name in (("between", f"two {group}"), ("within", f"one {one}")):
+        for kind, name in (
+            ("between", f"pairs from two {group}"),
+            ("within", f"pairs in one {one}"),
+        ):
             values = np.array(counts[kind])
             filled = np.flatnonzero(values)
             bars = axes.bar(
@@ -77,14 +80,17 @@ def _histogram(data: Mapping[str, Any], group: str, one: str) -> Chart:
                 span = f"{edges[place]:g} to {edges[place + 1]:g}"
                 set_tooltips(bar, [f"{name}, {span}: {values[place]:,}"])
         axes.axvline(eps, color=DIM, lw=1.2, ls="--")
-        side, shift = ("right", -4) if eps > 0.6 * edges[-1] else ("left", 4)
+        place = eps / edges[-1]  # beside the legend, which is in the other half
+        is_left = place > 0.78 or 0.22 < place <= 0.5
+        side, shift = ("right", -4) if is_left else ("left", 4)
         axes.annotate(f"eps {eps:.3f}", (eps, 0.98), (shift, 0), fontsize=9, va="top", ha=side,
                       xycoords=axes.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
         axes.set(xlabel="Jaccard distance", xlim=(0, edges[-1]), yscale="log")
-        axes.set_ylim(bottom=_FLOOR)
+        highest = max(max(counts[kind], default=0) for kind in ("between", "within"))
+        axes.set_ylim(_FLOOR, _FLOOR * max(highest / _FLOOR, 10) ** 1.5)  # room for the legend
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left" if place > 0.5 else "upper right", handlelength=1.2)
 
     beyond = ", ".join(
         f"{counts[f'{kind}_beyond'] / total:.1%} of the pairs {name}"

@@ -15,6 +15,9 @@ from dccc_lightning.reports.metrics_table import Row
 Series = Mapping[str, Sequence[tuple[float, float]]]
 """Points of each line, by its name."""
 
+Styles = Mapping[str, tuple[str, str]]
+"""Colour (name in ``PALETTE``) and style of each line, by its name."""
+
 _CURVES: tuple[tuple[str, dict[str, str], float], ...] = (
     ("mAP on the test split, %", {"val/mAP": "student", "val_teacher/mAP": "teacher"}, 100),
     ("Loss", {"train/loss": "loss"}, 1),
@@ -40,7 +43,7 @@ def training_curves(rows: Sequence[Row]) -> list[Chart]:
         series = {name: _points(rows, key, factor) for key, name in columns.items()}
         series = {name: points for name, points in series.items() if points}
         if series:
-            charts.append(_lines(title, series, "epochs trained"))
+            charts.append(lines(title, series, "epochs trained"))
     return charts
 
 
@@ -70,7 +73,7 @@ def compared_curves(runs: Mapping[str, Sequence[Row]], of_one_test: bool = True)
             continue
         series = {name: _points(rows, key, factor) for name, rows in runs.items()}
         if any(series.values()):
-            charts.append(_lines(title, series, "epochs trained", styles=line_styles(runs)))
+            charts.append(lines(title, series, "epochs trained", styles=line_styles(runs)))
     return charts
 
 
@@ -109,7 +112,7 @@ def eps_choices(choices: Sequence[Mapping[str, Any]]) -> list[Chart]:
     }
     criteria = ", ".join(dict.fromkeys(choice["criterion"] for choice in choices))
     title = f"Choice of eps: score by {criteria}"
-    return [_lines(title, series, "eps", "The highest score is chosen.")]
+    return [lines(title, series, "eps", "The highest score is chosen.")]
 
 
 def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
@@ -123,14 +126,17 @@ def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
     write_atomically(path, to_png(training_curves(rows), (4, 3.2), title=title))
 
 
-def _lines(
+def lines(
     title: str,
     series: Series,
     x_label: str,
     note: str = "",
-    styles: Mapping[str, tuple[str, str]] | None = None,
+    styles: Styles | None = None,
 ) -> Chart:
-    """Return a chart of lines; with ``styles`` their legend is left to the page."""
+    """Return a chart of lines; with ``styles`` their legend is left to the page.
+
+    Lines in the colour ``none`` are the background of the others: thin and without tooltips.
+    """
 
     def draw(axes: Axes) -> None:
         for name, points in series.items():
@@ -140,10 +146,15 @@ def _lines(
             if styles:
                 color, style = styles[name]
                 line.set(color=PALETTE[color][0], linestyle=style)
+                if color == "none":
+                    is_point = len(points) == 1
+                    line.set(lw=1.2, label=None, marker="o" if is_point else "none")
+                    continue
             set_tooltips(line, [f"{name}, {x:g}: {y:.4g}" for x, y in points])
         axes.set_xlabel(x_label)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=x_label == "epochs trained"))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        values = [y for points in series.values() for _, y in points]
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=all(y % 1 == 0 for y in values)))
         if len(series) > 1 and not styles:
             axes.legend()
 
