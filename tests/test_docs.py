@@ -558,6 +558,16 @@ def test_the_picture_of_the_terminal_has_all_lines_and_loads_nothing():
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_the_picture_of_the_readme_is_of_a_whole_run():
+    text = TERMINAL.PICTURE.read_text()
+    root = ElementTree.fromstring(text)
+    shown = "\n".join("".join(part.itertext()) for part in root.iter()).replace("\xa0", " ")
+    for part in ("make train", "16/16", "teacher, last epoch", "outputs: ~/dccc-lightning/"):
+        assert part in shown
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert f"]({TERMINAL.PICTURE.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.slow
 def test_a_link_to_the_source_opens_its_line(site):
     page = (site / "concepts.html").read_text()

@@ -44,7 +44,7 @@ for (const chart of document.querySelectorAll(".chart svg")) {
     marks.forEach((mark, place) => {
       const [x, y] = middle(mark);
       const distance = (x - event.clientX) ** 2 + (y - event.clientY) ** 2;
-      if (distance < nearest) [best, nearest] = [place, distance];
+      if (distance <= nearest) [best, nearest] = [place, distance];  // the one on top
     });
     show(best);
   }
