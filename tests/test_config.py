@@ -24,6 +24,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.losses import ClusterContrastLoss, SoftContrastiveLoss, SoftOnlyLoss
 from dccc_lightning.neighbor_loss import NeighborSmoothedLoss
 from dccc_lightning.training.callbacks.recluster import Recluster
+from dccc_lightning.training.mlflow_logger import RunMLFlowLogger
 
 GROUPS = ("scheduler", "memory", "loss", "optimizer", "dataset", "model")
 PAIRED = 4
@@ -421,6 +422,10 @@ def test_callbacks_instantiate(option, tmp_path):
 def test_loggers_instantiate(option, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     entries = composed(f"logger={option}", output=str(tmp_path))["logger"]
+    if option == "mlflow":  # tests/test_trackers.py makes it, with its database
+        given = {key: value for key, value in entries["mlflow"].items() if key != "_target_"}
+        assert inspect.signature(RunMLFlowLogger).bind(**given)
+        return
     made = [instantiate(entry, _convert_="all") for entry in entries.values()]
     assert len(made) == (option != "csv")
 

@@ -152,9 +152,9 @@ def test_every_part_that_is_configured_is_checked_early() -> None:
     without_values = {f"training.callbacks.{name}" for name in (
         "eps_curves.EpsCurves", "progress_bar.PhaseProgress", "recluster.Recluster",
         "metrics_csv.MetricsTable", "time_estimate.TimeEstimate", "timings.Timings",
-        "wandb_panels.WandbPanels",
+        "projector.TensorBoardProjector", "wandb_panels.WandbPanels",
     )}  # fmt: skip
-    others = ("cli.", "sweeps.", "tasks.", "training.wandb_logger.")
+    others = ("cli.", "sweeps.", "tasks.", "training.wandb_logger.", "training.mlflow_logger.")
     checked = {t for t in configured if not t.startswith((*LIGHT, *others))} - without_values
     assert checked == set(CHECKS)
 
