@@ -126,7 +126,8 @@ def tiny(world_folder: Path) -> list[str]:
         "iterations=2",
         "clustering.k1=12",
         "trainer=cpu",
-        "callbacks.panels=null",  # seconds of t-SNE and pictures; test_panels.py has them
+        "callbacks.panels=null",  # seconds of pictures; test_panels.py has them
+        "callbacks.map=null",  # seconds of t-SNE; test_map.py and test_panels.py have it
     ]
 
 

@@ -89,6 +89,8 @@ MISTAKES = {
     "augmentation.flip=2": ["augmentation.flip must be in [0, 1]"],
     "loader.workers=-1": ["loader.workers must be at least 0"],
     "callbacks.panels.every=0": ["callbacks.panels.every must be at least 1"],
+    "callbacks.map.frames=0": ["callbacks.map.frames must be at least 1"],
+    "callbacks.map.images=0": ["callbacks.map.images must be at least 1"],
     "callbacks.best.mode=maximum": ["callbacks.best: `mode` can be min, max"],
     "seed=1,2": ["seed=1,2: several values; add -m for a sweep, or brackets: seed=[1,2]"],
     "logger=[csv,tensorbord]": ["logger=tensorbord: no such option", "tensorboard"],

@@ -51,7 +51,7 @@ PLACEHOLDERS = {
 
 SMALL = (
     "image.height=32", "image.width=16", "batch.clusters=4", "batch.instances=4", "epochs=1",
-    "iterations=1", "clustering.k1=8", "callbacks.panels=null",
+    "iterations=1", "clustering.k1=8", "callbacks.panels=null", "callbacks.map=null",
 )  # fmt: skip
 """Of every training."""
 

@@ -29,6 +29,7 @@ from dccc_lightning.errors import UnwritableFileError, UserError
 from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.reports import make_panels
 from dccc_lightning.reports.boards import cluster_boards, fonts
 from dccc_lightning.reports.boards.cluster_boards import ClusterFigures, cluster_rows, outlier_rows
@@ -40,7 +41,7 @@ from dccc_lightning.reports.figures.distance_histograms import (
     distance_charts,
     distance_histograms,
 )
-from dccc_lightning.reports.figures.embedding_map import layout, sample
+from dccc_lightning.reports.figures.embedding_map import layout, sample, within_square
 from dccc_lightning.reports.figures.label_flow import flow_chart, label_flow
 from dccc_lightning.reports.figures.training_curves import (
     eps_choices,
@@ -48,6 +49,7 @@ from dccc_lightning.reports.figures.training_curves import (
     training_curves,
 )
 from dccc_lightning.reports.make_panels import Clustered, Evaluated
+from dccc_lightning.reports.map_frames import make_frame
 from dccc_lightning.reports.panels import read_panels, write_panels
 from dccc_lightning.reports.run_page import Report, run_page, write_report
 from dccc_lightning.training.callbacks.epoch_panels import Panels
@@ -90,7 +92,9 @@ def all_panels(load=load):
     """All panels of the world."""
     rows, labels, train = world()
     query, _, whose = world(seed=1)
-    found = Clustered(rows, labels, np.roll(labels, 1), 0.5, train, PseudoLabeler(8, 3))
+    frame = make_frame(UnitEmbeddings.of(rows), labels)
+    labeler = PseudoLabeler(8, 3)
+    found = Clustered(rows, labels, np.roll(labels, 1), 0.5, train, labeler, frame=frame)
     evaluated = Evaluated(query[::5], query, whose.select(range(0, 60, 5)), whose, "teacher")
     return make_panels.make_panels(found, evaluated, load)
 
@@ -256,9 +260,9 @@ def test_every_panel_is_there_and_survives_its_files(made, tmp_path):
 
 def test_without_identities_there_is_neither_a_mixed_board_nor_a_ranking():
     rows, labels, train = world(labelled=False)
-    panels = make_panels.make_panels(
-        Clustered(rows, labels, None, 0.5, train, PseudoLabeler(8, 3)), None, load
-    )
+    frame = make_frame(UnitEmbeddings.of(rows), labels)
+    found = Clustered(rows, labels, None, 0.5, train, PseudoLabeler(8, 3), frame=frame)
+    panels = make_panels.make_panels(found, None, load)
     assert {panel.name for panel in panels} == ALWAYS - {"flow"}
     data = {panel.name: panel.data for panel in panels}
     assert "identities" not in data["distances"]
@@ -420,13 +424,15 @@ def test_the_map_is_the_same_every_time_and_keeps_people_together():
     rows, _, _ = world(people=4, images=20)
     first = layout(rows)
     np.testing.assert_array_equal(first, layout(rows))
-    assert first.min() >= 0
-    assert first.max() == 1
+    square = within_square(first)
+    assert (square.min(), square.max()) == (0, 1)
     people = np.repeat(np.arange(4), 20)
     gaps = np.linalg.norm(first[:, None] - first[None], axis=2)
     np.fill_diagonal(gaps, np.inf)
     assert np.mean(people[gaps.argmin(axis=1)] == people) > 0.9
-    assert (layout(rows[:5]) == 0).all()
+    assert np.linalg.norm(layout(rows[:5]), axis=1) == pytest.approx(1)  # too few: a circle
+    assert len(np.unique(layout(rows[:5]), axis=0)) == 5
+    assert len(np.unique(layout(rows[[0] * 9]), axis=0)) == 9  # as if the network had collapsed
     chosen = sample(5000, 100)
     assert len(set(chosen.tolist())) == 100
     np.testing.assert_array_equal(chosen, sample(5000, 100))
@@ -551,11 +557,9 @@ def test_the_page_as_a_document_shows_all_that_it_should(made):
     }
     frames = {figure["class"] for figure in page.all("figure")}
     assert frames == {"", "query", "right", "wrong"}
-    data = json.loads(page.texts["#map-data"])
-    images = len(data["points"])
-    assert all(len(data[key]) == images for key in ("captions", "cluster", "identity", "camera"))
-    assert [button["data-by"] for button in page.all("button")] == ["cluster", "identity", "camera"]
-    assert page.all("img", id="map-thumbnails")[0]["src"].startswith("data:image/jpeg;base64,")
+    (picture,) = page.all("img", **{"class": "figure"})
+    assert picture["src"].startswith("data:image/png;base64,")
+    assert "t-SNE of 60 images" in page.texts["#map"]
     for text in ("training", "6.0", "75%", "embedding", "2.0", "25%"):
         assert text in page.texts["#time"]
     for text in ("How to reproduce", "seed=1", "Settings that differ", "epochs", "16", "2"):
@@ -576,14 +580,10 @@ def test_accents_are_drawn_and_long_names_shortened():
 
 
 def test_names_of_the_user_stay_text(made):
-    panels = [panel for name, panel in made.items() if name != "map"]
-    evil_map = made["map"].__class__(
-        "map", EVIL, made["map"].image, made["map"].data | {"captions": [EVIL] * 60}
-    )
-    page = run_page(report([*panels, evil_map], title=EVIL, command=EVIL,
+    page = run_page(report(made.values(), map_page=EVIL, title=EVIL, command=EVIL,
                           differences=[(EVIL, EVIL, EVIL)], environment={EVIL: EVIL}))  # fmt: skip
     assert "<img src=x" not in page
-    assert page.count("</script>") == 2
+    assert page.count("</script>") == 1
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -591,25 +591,12 @@ def test_the_page_works_in_a_browser(made, tmp_path):
     path = tmp_path / "report.html"
     write_report(path, report(made.values(), title=EVIL))
     probe = """<script>
-      const canvas = document.getElementById("map-canvas"), box = canvas.getBoundingClientRect();
-      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-      for (let x = 0; x < box.width && !document.querySelector("#tip span"); x += 8)
-        for (let y = 0; y < box.height; y += 8)
-          canvas.dispatchEvent(new PointerEvent("pointermove",
-            {clientX: box.left + x, clientY: box.top + y, bubbles: true}));
-      document.querySelector('[data-by="camera"]').click();
-      document.body.dataset.drawn = pixels.some((value) => value > 0);
       document.body.dataset.wide = document.documentElement.scrollWidth > window.innerWidth;
     </script></body>"""
     path.write_text(path.read_text().replace("</body>", probe))
     dom, complaints = chromium(tmp_path, path)
     assert complaints == []
-    assert 'data-drawn="true"' in dom
     assert 'data-wide="false"' in dom
-    tip = re.search(r'<div id="tip".*?<span>(.*?)</span>', dom, re.DOTALL)
-    assert tip
-    assert re.match(r"(cluster \d|outlier)", html_module.unescape(tip[1]))
-    assert 'data-by="camera" aria-pressed="true"' in dom
     assert dom.count("<figure") > 50
     assert dom.count("<svg") >= 6
     assert f"<h1>{html_module.escape(EVIL, quote=False)}</h1>" in dom
@@ -623,21 +610,18 @@ def test_the_page_fits_a_phone_in_the_dark(made, tmp_path):
       onload = () => {
         const page = frames[0].document, root = page.documentElement;
         document.body.dataset.wide = root.scrollWidth > root.clientWidth;
-        const canvas = page.getElementById("map-canvas").getBoundingClientRect();
-        document.body.dataset.square = Math.abs(canvas.width - canvas.height) < 2;
         document.body.dataset.back = frames[0].getComputedStyle(page.body).backgroundColor;
       };</script></body>""")
     dark = ("--allow-file-access-from-files", "--blink-settings=preferredColorScheme=0")
     dom, complaints = chromium(tmp_path, tmp_path / "phone.html", *dark)
     assert complaints == []
     assert 'data-wide="false"' in dom
-    assert 'data-square="true"' in dom
     assert 'data-back="rgb(20, 23, 27)"' in dom
 
 
 @pytest.fixture
 def tiny(tiny):
-    return [argument for argument in tiny if "panels" not in argument]
+    return [argument for argument in tiny if not argument.startswith("callbacks.")]
 
 
 PHASES = {"reading images", "embedding the training images", "finding neighbours",

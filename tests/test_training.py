@@ -292,7 +292,8 @@ def test_a_source_is_trained_and_adapted_to_another_world_in_two_commands(
     command: Command, world_folder: Path, tmp_path: Path
 ) -> None:
     small = [
-        f"dataset.root={world_folder}", "trainer=cpu", "eval_every=100", "callbacks.panels=null"
+        f"dataset.root={world_folder}", "trainer=cpu", "eval_every=100", "callbacks.panels=null",
+        "callbacks.map=null"
     ]  # fmt: skip
     source = command(
         "task=pretrain", *small, "dataset.seed=3", "dataset.train_identities=150",

@@ -14,6 +14,7 @@ SHARED = (
     "optimizer.warmup_epochs=1",
     "teacher.start=30",
     "callbacks.panels=null",
+    "callbacks.map=null",
     "callbacks.best=null",
 )
 """Settings of every run: 120 steps of 32 images and four clusterings, one network."""

@@ -50,6 +50,14 @@ def cluster_files(folder: object, every: int | None = None) -> None:
         checks.integer("every", every, 1)
 
 
+def map_files(folder: object, every: int, frames: int = 8, images: int | None = 20000) -> None:
+    """Check ``MapFiles``."""
+    checks.integer("every", every, 1)
+    checks.integer("frames", frames, 1)
+    if images is not None:
+        checks.integer("images", images, 1)
+
+
 def epoch_line(remaining: bool = False) -> None:
     """Check ``EpochLine``."""
     checks.boolean("remaining", remaining)

@@ -141,9 +141,8 @@ def pairwise_scores(labels: ArrayLike, identities: ArrayLike) -> PairScores:
 def churn(labels: ArrayLike, previous: ArrayLike) -> float:
     """Return the share of images that changed their cluster.
 
-    Clusters of the two clusterings are matched one to one, greedily by the number of images in
-    common, ties by label, so their numbers do not matter. An image has not changed if its clusters
-    are matched, or if it is an outlier in both.
+    An image has not changed if its clusters are matched by ``matched_clusters``, or if it is an
+    outlier in both clusterings. So the numbers of clusters do not matter.
 
     >>> churn([0, 0, 1, 1, -1], [5, 5, 3, -1, -1])
     0.2
@@ -152,16 +151,35 @@ def churn(labels: ArrayLike, previous: ArrayLike) -> float:
     if now.size == 0:
         return float("nan")
     stayed = int(np.sum((now < 0) & (before < 0)))
-    table = _contingency(*_known("labels", now, "previous", before)).tocoo()
-    matched_rows: set[int] = set()
-    matched_columns: set[int] = set()
+    stayed += int(matched_clusters(now, before)[:, 2].sum())
+    return (now.size - stayed) / now.size
+
+
+def matched_clusters(labels: ArrayLike, previous: ArrayLike) -> Ints:
+    """Match the clusters of two clusterings one to one.
+
+    The match is greedy by the number of images in common, ties by label.
+
+    Returns:
+        (M, 3): cluster, its match in ``previous``, and the number of images in both.
+
+    >>> matched_clusters([0, 0, 1, 1, -1], [5, 5, 3, -1, -1]).tolist()
+    [[0, 5, 2], [1, 3, 1]]
+    """
+    now, before = _known("labels", labels, "previous", previous)
+    if not now.size:
+        return np.zeros((0, 3), dtype=np.int64)
+    rows, columns = np.unique(now), np.unique(before)
+    table = _contingency(now, before).tocoo()
+    matches: list[tuple[int, int, int]] = []
+    matched: tuple[set[int], set[int]] = set(), set()
     for pair in np.argsort(-table.data, kind="stable"):
         row, column = int(table.row[pair]), int(table.col[pair])
-        if row not in matched_rows and column not in matched_columns:
-            matched_rows.add(row)
-            matched_columns.add(column)
-            stayed += int(table.data[pair])
-    return (now.size - stayed) / now.size
+        if row not in matched[0] and column not in matched[1]:
+            matched[0].add(row)
+            matched[1].add(column)
+            matches.append((int(rows[row]), int(columns[column]), int(table.data[pair])))
+    return np.array(matches, dtype=np.int64).reshape(-1, 3)
 
 
 def _vector(name: str, values: ArrayLike) -> Ints:

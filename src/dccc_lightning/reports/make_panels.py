@@ -1,7 +1,8 @@
 """Make the panels of a clustering and of an evaluation from plain arrays.
 
 Names: ``clusters/largest``, ``clusters/tightest``, ``clusters/loosest``, ``clusters/mixed`` (with
-identities), ``clusters/outliers`` (if there are any), ``rankings`` (with identities), ``map``,
+identities), ``clusters/outliers`` (if there are any), ``rankings`` (with identities), ``map`` (of
+an epoch that has a frame of the map),
 ``distances``, ``sizes``, ``flow`` (from the second epoch on), and ``thumbnails/boards`` and
 ``thumbnails/map``, the images of the others.
 """
@@ -39,8 +40,9 @@ from dccc_lightning.reports.boards.thumbnails import Load, Thumbnails, key
 from dccc_lightning.reports.figures.chart import to_image
 from dccc_lightning.reports.figures.cluster_sizes import count_sizes, size_chart
 from dccc_lightning.reports.figures.distance_histograms import distance_charts, distance_histograms
-from dccc_lightning.reports.figures.embedding_map import layout, map_charts, sample
+from dccc_lightning.reports.figures.embedding_map import map_charts, sample, within_square
 from dccc_lightning.reports.figures.label_flow import flow_chart, label_flow
+from dccc_lightning.reports.map_frames import MapFrame
 from dccc_lightning.reports.panels import Panel
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.results import CAMERA_CENTERED
@@ -68,6 +70,7 @@ class Clustered:
         labeler: Of the clustering.
         names: Of cameras and identities.
         epoch: From 0.
+        frame: Of the map, if the epoch has one.
     """
 
     embeddings: Features
@@ -78,6 +81,7 @@ class Clustered:
     labeler: PseudoLabeler
     names: LabelNames = NO_NAMES
     epoch: int = 0
+    frame: MapFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +121,7 @@ def make_panels(found: Clustered, evaluated: Evaluated | None, load: Load) -> li
     with announced("reading images for the boards"):
         panels = _drawn(boards, load)
     makers: dict[str, Callable[[], list[Panel]]] = {
-        "map": lambda: _map(found, rows, load),
+        "map": lambda: _map(found, load),
         "distances": lambda: _distances(found),
         "sizes": lambda: _sizes(found),
         "flow": lambda: _flow(found),
@@ -180,17 +184,19 @@ def _rows(features: Features) -> NDArray[np.float32]:
     return UnitEmbeddings.of_turns(features).compared
 
 
-def _map(found: Clustered, rows: NDArray[np.float32], load: Load) -> list[Panel]:
-    chosen = sample(len(rows))
+def _map(found: Clustered, load: Load) -> list[Panel]:
+    if found.frame is None:
+        return []
+    shown = sample(len(found.frame.images))
+    chosen = found.frame.images[shown]
     indices = chosen.tolist()
-    with announced(f"arranging {len(chosen):,} images by t-SNE"):
-        points = layout(rows[chosen])
+    points = within_square(found.frame.points[shown])
     data = {
         "points": points.round(4).tolist(),
         "keys": [key("train", index) for index in indices],
         "captions": [facts(found.records, index, found.names) for index in indices],
         "cluster": found.labels[chosen].tolist(),
-        "images": len(rows),
+        "images": len(found.labels),
     }
     for name, values, names in (
         ("identity", found.records.identities, found.names.identities),

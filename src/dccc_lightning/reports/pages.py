@@ -22,6 +22,15 @@ def render(template: str, **values: Any) -> str:
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     filters: Mapping[str, Callable[..., Any]] = {"svg": _svg, "data_uri": _data_uri}
     environment.filters |= filters
+
+    def vendored(script: str, licences: str) -> Markup:
+        """Return a script of others, which is no template, below its licences."""
+        loader = environment.loader
+        assert loader is not None
+        code, told = (loader.get_source(environment, name)[0] for name in (script, licences))
+        return Markup(f"/*\n{told}*/\n{code}")
+
+    environment.globals["vendored"] = vendored
     return environment.get_template(template).render(palette=PALETTE, **values)
 
 

@@ -42,6 +42,7 @@ class Report:
         environment: Code, system and hardware.
         date: Of the end of the run.
         all_clusters: Number and size of every cluster in clusters.html, the largest first.
+        map_page: Address of the page of the map, if there is one.
         notice: Caveat of its settings, such as that they are no published benchmark.
     """
 
@@ -58,6 +59,7 @@ class Report:
     name: str = "run"
     date: str = ""
     all_clusters: Sequence[tuple[int, int]] = ()
+    map_page: str = ""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -167,23 +169,15 @@ def _clustering(panels: Mapping[str, Panel]) -> list[Chart]:
 
 
 def _map(panels: Mapping[str, Panel]) -> dict[str, Any]:
-    """Return the map's data for the script, and its thumbnails as one picture."""
-    if "map" not in panels or "thumbnails/map" not in panels:
+    """Return the picture of the map, and the number of its images as text."""
+    if "map" not in panels:
         return {}
-    data, thumbnails = dict(panels["map"].data or {}), panels["thumbnails/map"]
-    assert thumbnails.image is not None
-    assert thumbnails.data is not None
-    width, height = thumbnails.data["size"]
-    del data["keys"]
-    total, shown = data["images"], len(data["points"])
-    return {
-        "colourings": [name for name in ("cluster", "identity", "camera") if name in data],
-        "data": data | {"size": [width, height], "columns": thumbnails.image.width // width},
-        "images": f"{shown:,} of {total:,} training images"
-        if shown < total
-        else f"{total:,} images",
-        "picture": encoded(thumbnails.image, ".jpg"),
-    }
+    panel = panels["map"]
+    assert panel.image is not None
+    assert panel.data is not None
+    total, shown = panel.data["images"], len(panel.data["points"])
+    count = f"{shown:,} of {total:,} training images" if shown < total else f"{total:,} images"
+    return {"images": count, "picture": encoded(panel.image, ".png")}
 
 
 def _thumbnails(panels: Mapping[str, Panel]) -> dict[str, Any]:

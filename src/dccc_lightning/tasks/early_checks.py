@@ -31,6 +31,9 @@ LABELS = ("identities", "pseudo")
 _EMBEDDED = "embeddings.json"
 """File in an output folder of ``task=embed``, which can replace images as an input."""
 
+MAPPED = ("map/images.parquet", "identities.json", _EMBEDDED)
+"""Files of folders that ``task=map`` reads: a training, identities, embeddings."""
+
 
 def check_index(settings: Settings) -> None:
     """Check ``task=index``.
@@ -129,6 +132,28 @@ def check_identify(settings: Settings) -> None:
         _check_images(settings, "input")
 
 
+def check_map(settings: Settings) -> None:
+    """Check ``task=map``.
+
+    Raises:
+        UserError: One line with the setting.
+    """
+    if settings["input"] is None:
+        raise UserError(
+            "input= is needed: the folder of a training, of task=embed or task=identify"
+        )
+    if settings["images"] is not None:
+        checked("settings", lambda: checks.integer("images", settings["images"], 1))
+    folder = path_of(settings, "input")
+    if not folder.is_dir():
+        raise UserError(f"input={folder}: no such folder")
+    if not any((folder / name).is_file() for name in MAPPED):
+        raise UserError(
+            f"input={folder}: no training with a map, and no output of task=embed or "
+            "task=identify; of images, task=embed ckpt= makes one"
+        )
+
+
 def check_evaluate(settings: Settings) -> None:
     """Check the protocol, the networks and the datasets of ``task=evaluate``.
 
@@ -191,6 +216,7 @@ EARLY: Mapping[str, Callable[[Settings], Any]] = {
     "dccc_lightning.tasks.export.export": check_checkpoint,
     "dccc_lightning.tasks.identify.identify": check_identify,
     "dccc_lightning.tasks.index.index": check_index,
+    "dccc_lightning.tasks.map.draw_map": check_map,
     "dccc_lightning.tasks.search.search": check_search,
 }
 """Checks of the tasks whose modules import torch; other tasks check their settings first."""

@@ -20,12 +20,17 @@ from dccc_lightning.reports import metrics_table
 from dccc_lightning.reports.cluster_page import cluster_page
 from dccc_lightning.reports.cluster_table import cluster_sizes, read_cluster_table
 from dccc_lightning.reports.code_version import code_version
+from dccc_lightning.reports.map_frames import FOLDER
+from dccc_lightning.reports.map_page import write_run_map
 from dccc_lightning.reports.panels import read_panels
+from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.reports.run_page import Report, write_report
+
+MAP_PAGE = "map.html"
 
 
 def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any]) -> None:
-    """Write report.html and clusters.html from the files of a run.
+    """Write report.html, clusters.html and map.html from the files of a run.
 
     Args:
         settings: Settings of the run.
@@ -39,6 +44,11 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
     if clusters is not None:
         page = cluster_page(clusters, f"{title}: clusters of {output.name}")
         write_atomically(output / "clusters.html", page.encode())
+    has_map = False
+    with warn_on_failure("map.html"):
+        total = None if clusters is None else clusters.num_rows
+        name = f"{title}: map of {output.name}"
+        has_map = write_run_map(output / MAP_PAGE, name, output / FOLDER, total) > 0
     report = Report(
         title=title,
         results=results,
@@ -53,6 +63,7 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
         name=output.name,
         date=time.strftime("%Y-%m-%d"),
         all_clusters=[] if clusters is None else cluster_sizes(clusters),
+        map_page=MAP_PAGE if has_map else "",
     )
     write_report(output / "report.html", report)
 

@@ -15,9 +15,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from dccc_lightning.reports.figures.chart import PALETTE, Chart
 
 IMAGES = 1000
-"""Most images of a map: more would hide each other."""
+"""Most images of the picture: more would hide each other."""
 
-_DIMENSIONS, _PERPLEXITY, _STEPS, _LEAST = 50, 30.0, 400, 8
+_DIMENSIONS, _PERPLEXITY, _LEAST = 50, 30.0, 8
+_STEPS, _STEPS_ON = 400, 250
+"""Steps from principal components, and from an earlier map; scikit-learn takes at least 250."""
+
+_EXAGGERATION = 12.0
 
 
 def sample(length: int, images: int = IMAGES, seed: int = 0) -> NDArray[np.int64]:
@@ -31,34 +35,49 @@ def sample(length: int, images: int = IMAGES, seed: int = 0) -> NDArray[np.int64
     return np.sort(np.random.default_rng(seed).choice(length, images, replace=False))
 
 
-def layout(rows: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
+def layout(
+    rows: NDArray[np.float32], start: NDArray[np.float32] | None = None, seed: int = 0
+) -> NDArray[np.float32]:
     """Embed unit vectors in the plane by t-SNE.
 
     On one thread: sums in another order would become another map.
 
     Args:
         rows: (n, D) of length one; Euclidean distance orders them as cosine does.
+        start: (n, 2) map of the same images by earlier embeddings, to begin with, so that images
+            stay where they are unless their neighbours changed; None for principal components.
         seed: Of the principal components, where there are many.
 
     Returns:
-        (n, 2) within [0, 1], equally scaled; zeros for less than eight images.
+        (n, 2) in the units of t-SNE; less than eight images, or equal ones, are on a circle.
     """
-    if len(rows) < _LEAST:
-        return np.zeros((len(rows), 2))
+    if len(rows) < _LEAST or not np.ptp(rows, axis=0).any():
+        turns = 2 * np.pi * np.arange(len(rows), dtype=np.float32) / len(rows)
+        return np.stack([np.cos(turns), np.sin(turns)], axis=1)
     with threadpool_limits(1):
         dimensions = min(_DIMENSIONS, *rows.shape)
         reduced = PCA(dimensions, random_state=seed).fit_transform(rows)
-        map_ = TSNE(
+        map_: NDArray[np.float32] = TSNE(
             perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3),
-            init="pca",
-            max_iter=_STEPS,
+            init="pca" if start is None else start,
+            early_exaggeration=_EXAGGERATION if start is None else 1.0,
+            learning_rate=max(len(rows) / _EXAGGERATION / 4, 50.0),  # as "auto" of the first
+            max_iter=_STEPS if start is None else _STEPS_ON,
             random_state=seed,
             n_jobs=1,
         ).fit_transform(reduced)
-    low = map_.min(axis=0)
-    scale = float((map_.max(axis=0) - low).max()) or 1.0
-    places: NDArray[np.float64] = (map_ - low).astype(np.float64) / scale
-    return places
+    return map_
+
+
+def within_square(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Shift and scale points (n, 2) into [0, 1], equally in both directions.
+
+    >>> within_square(np.array([[-2, 0], [2, 1]], dtype=np.float32)).tolist()
+    [[0.0, 0.0], [1.0, 0.25]]
+    """
+    low = points.min(axis=0)
+    scale = float((points.max(axis=0) - low).max()) or 1.0
+    return (points - low).astype(np.float64) / scale
 
 
 def map_charts(data: Mapping[str, Any]) -> list[Chart]:

@@ -9,6 +9,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
+from dccc_lightning.metrics.cluster_quality import matched_clusters
 from dccc_lightning.reports.figures.chart import (
     BLUE,
     GREEN,
@@ -43,8 +44,7 @@ _GAP, _HEIGHT, _LINE = 0.04, 0.88, 0.075
 def label_flow(labels: Ints, previous: Ints) -> dict[str, int]:
     """Count images by their change of cluster, and clusters that merged or split.
 
-    Clusters of the two epochs are matched one to one as ``quality.churn`` matches them: greedily by
-    the number of images they share.
+    Clusters of the two epochs are matched one to one by ``matched_clusters``.
 
     Args:
         labels: (N,) of this epoch, -1 for outliers.
@@ -61,13 +61,7 @@ def label_flow(labels: Ints, previous: Ints) -> dict[str, int]:
     """
     both = (labels >= 0) & (previous >= 0)
     now, before, counts = _shared(labels[both], previous[both])
-    kept = 0
-    taken: tuple[set[int], set[int]] = set(), set()
-    for place in np.argsort(-counts, kind="stable"):
-        if now[place] not in taken[0] and before[place] not in taken[1]:
-            taken[0].add(int(now[place]))
-            taken[1].add(int(before[place]))
-            kept += int(counts[place])
+    kept = int(matched_clusters(labels, previous)[:, 2].sum())
     return {
         "kept": kept,
         "moved": int(both.sum()) - kept,

@@ -1,102 +1,311 @@
 "use strict";
 (() => {
-  const source = document.getElementById("map-data");
-  if (!source) return;
-  const data = JSON.parse(source.textContent);
-  const canvas = document.getElementById("map-canvas");
-  const tip = document.getElementById("tip");
-  const picture = document.getElementById("map-thumbnails").src;
-  const [tileWidth, tileHeight] = data.size;
-  const pen = canvas.getContext("2d");
-  let by = "cluster", chosen = -1, places = [];
-
-  const color = (value) => {
-    if (value < 0) return getComputedStyle(canvas).getPropertyValue("--none");
-    return `hsl(${(value * 222.492236) % 360} 62% ${45 + 12 * (value % 2)}%)`;
+  const data = window.mapData, by = (id) => document.getElementById(id);
+  const MOST = 60, NONE = "none";
+  const count = data.paths.length;
+  const element = (kind, text = "", properties = {}) =>
+    Object.assign(document.createElement(kind), { textContent: text }, properties);
+  const images = (n) => `${n.toLocaleString("en")} image${n === 1 ? "" : "s"}`;
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const ints = ({ bits, data: text }) => {  // stored from 0 on: -1 is the lowest
+    const { buffer } = bytes(text);
+    const raw = bits === 8 ? new Uint8Array(buffer) : bits === 16 ? new Uint16Array(buffer) : new Uint32Array(buffer);
+    return Int32Array.from(raw, (value) => value - 1);
   };
 
-  function layOut() {
-    const box = canvas.getBoundingClientRect(), scale = window.devicePixelRatio || 1;
-    canvas.width = Math.round(box.width * scale);
-    canvas.height = Math.round(box.height * scale);
-    pen.setTransform(scale, 0, 0, scale, 0, 0);
-    const margin = 14;
-    const widest = Math.max(...data.points.map((p) => p[0]), 1e-9);
-    const highest = Math.max(...data.points.map((p) => p[1]), 1e-9);
-    places = data.points.map(([x, y]) => [
-      margin + (x / widest) * (box.width - 2 * margin),
-      margin + (1 - y / highest) * (box.height - 2 * margin)]);
-    draw();
-  }
+  const labels = { camera: null, identity: null };
+  for (const name of Object.keys(labels))
+    if (data[name]) labels[name] = { names: data[name].names, codes: ints(data[name].codes) };
+  const frames = data.frames.map(({ name, ...columns }) => {
+    const frame = { name };
+    for (const [key, value] of Object.entries(columns)) frame[key] = ints(value);
+    return frame;
+  });
+  let at = frames.length - 1, colour = "cluster", selection = [], chosen = -1, playing = 0;
+  const frame = () => frames[at];
+  const file = (n) => data.paths[n].split("/").at(-1);
+  const link = (n) => data.root + data.paths[n].split("/").map(encodeURIComponent).join("/");
+  const named = (name, n) => labels[name] && labels[name].codes[n] >= 0 ?
+    labels[name].names[labels[name].codes[n]] : null;
+  const groupOf = (n) => frame().cluster[n];
+  const group = (number) => number < 0 ? "outlier" : data.groups ? data.groups[number] : String(number);
+  const real = (value) => value < 0 ? null : (value - 20000) / 10000;  // of distance and margin
 
-  function draw() {
-    pen.clearRect(0, 0, canvas.width, canvas.height);
-    const group = chosen < 0 ? null : data[by][chosen];
-    const order = places.map((_, i) => i);
-    order.sort((a, b) => (data[by][a] < 0 ? 0 : 1) - (data[by][b] < 0 ? 0 : 1));
-    for (const i of order) {
-      const own = group !== null && group >= 0 && data[by][i] === group;
-      pen.globalAlpha = group === null || group < 0 || own ? 0.9 : 0.15;
-      pen.fillStyle = color(data[by][i]);
-      pen.beginPath();
-      pen.arc(places[i][0], places[i][1], i === chosen ? 6 : own ? 4.2 : 3, 0, 2 * Math.PI);
-      pen.fill();
+  // thumbnails
+
+  const { width, height, columns, rows } = data.tile, each = columns * rows, sheets = [];
+  function sheet(number) {
+    const source = data.sheets[number];
+    if (!source.startsWith("data:")) return source;
+    if (!sheets[number]) {
+      const [head, text] = source.split(",");
+      const type = head.slice(5).split(";")[0];
+      sheets[number] = URL.createObjectURL(new Blob([bytes(text)], { type }));
     }
-    pen.globalAlpha = 1;
+    return sheets[number];
+  }
+  function picture(target, n, tall) {
+    const number = Math.floor(n / each), place = n % each, zoom = tall / height;
+    const across = Math.min(columns, count - number * each);
+    Object.assign(target.style, {
+      width: `${Math.round(width * zoom)}px`, height: `${tall}px`, boxSizing: "content-box",
+      backgroundImage: `url("${sheet(number)}")`, backgroundSize: `${across * width * zoom}px auto`,
+      backgroundPosition: `${-(place % columns) * width * zoom}px ${-Math.floor(place / columns) * tall}px`,
+    });
+    return target;
+  }
+  function tile(n, tall) {
+    const button = picture(element("button", "", { type: "button", className: "tile" }), n, tall);
+    button.setAttribute("aria-label", file(n));
+    button.title = [file(n), facts(n).slice(1).map((pair) => pair.join(" ")).join("\n")].join("\n");
+    if (n === chosen) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => choose(n));
+    return button;
+  }
+  function tiles(parent, list, tall = 64) {
+    parent.replaceChildren(...list.slice(0, MOST).map((n) => tile(n, tall)));
+    if (list.length > MOST) parent.append(element("span", `and ${images(list.length - MOST)} more`, { className: "dim" }));
   }
 
-  function point(x, y) {
-    let best = -1, nearest = 18 * 18;
-    places.forEach(([a, b], i) => {
-      const distance = (a - x) ** 2 + (b - y) ** 2;
-      if (distance < nearest) [best, nearest] = [i, distance];
-    });
-    if (best !== chosen) { chosen = best; draw(); }
+  function facts(n) {
+    const found = [["file", file(n)], [data.group, group(groupOf(n))]];
+    for (const name of ["camera", "identity"])
+      if (named(name, n) !== null) found.push([name === data.group ? "label" : name, named(name, n)]);
+    for (const name of ["distance", "margin"]) {
+      const value = real(frame()[name][n]);
+      if (value !== null) found.push([name, value.toFixed(3)]);
+    }
+    if (at) found.push(["change", data.changes[frame().change[n]]]);
+    return found;
+  }
+
+  // colours
+
+  const hues = Array.from({ length: 24 }, (_, n) => {
+    const turn = (n * 137.508) % 360, light = 0.5 + 0.1 * (n % 3 - 1);
+    return rgb(turn, 0.62, light);
+  });
+  function rgb(turn, full, light) {
+    const part = (n) => {
+      const k = (n + turn / 30) % 12;
+      return light - full * Math.min(light, 1 - light) * Math.max(-1, Math.min(k - 3, 9 - k, 1));
+    };
+    return "#" + [0, 8, 4].map((n) => Math.round(255 * part(n)).toString(16).padStart(2, "0")).join("");
+  }
+  const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const STEPS = 16;
+  const CHANGE = ["c0", "c1", "c2", "c3", NONE];
+
+  function colouring() {  // palette, the place of each image in it, legend
+    const none = variable(NONE);
+    if (colour === "margin") {
+      const { margin } = frame(), known = [...margin].filter((value) => value >= 0).map(real).sort((a, b) => a - b);
+      const top = Math.max(known[Math.floor(known.length * 0.95)] || 0, 0.05);
+      const ramp = Array.from({ length: STEPS }, (_, n) => rgb(30 + 180 * n / (STEPS - 1), 0.62, 0.52));
+      const place = (value) => value < 0 ? 0 : real(value) < 0 ? 1 :
+        2 + Math.min(STEPS - 1, Math.floor(STEPS * real(value) / top));
+      const bar = element("span", "", { className: "ramp" });
+      bar.style.background = `linear-gradient(90deg, ${ramp.join()})`;
+      const line = element("span", "0");
+      line.append(bar, top.toFixed(2));
+      return [[none, variable("c3"), ...ramp], Int32Array.from(margin, place),
+        [key("c3", "nearer to another centre"), line, key(NONE, "outlier")]];
+    }
+    if (colour === "change")
+      return [CHANGE.map(variable), frame().change, data.changes.map((text, n) => key(CHANGE[n], text))];
+    const codes = colour === "cluster" ? Int32Array.from(frame().cluster, (value) => value < 0 ? -1 : frame().hue[value]) :
+      labels[colour].codes;
+    const palette = [none, ...hues], value = Int32Array.from(codes, (code) => code < 0 ? 0 : 1 + code % hues.length);
+    const names = colour !== "cluster" && labels[colour].names;
+    const legend = names && names.length <= 12 ? names.map((name, n) => key(hues[n], name)) :
+      [element("span", several(new Set(codes).size - codes.includes(-1)))];
+    if (codes.includes(-1)) legend.push(key(NONE, colour === "cluster" ? "outlier" : "unknown"));
+    return [palette, value, legend];
+  }
+  function several(n) {
+    const name = colour === "cluster" ? data.group : colour, many = name.endsWith("y") ? `${name.slice(0, -1)}ies` : `${name}s`;
+    return `${n.toLocaleString("en")} ${n === 1 ? name : many}${n > hues.length ? `, in ${hues.length} colours that repeat` : ""}`;
+  }
+  function key(paint, text) {
+    const line = element("span"), mark = element("i");
+    mark.style.background = paint.startsWith("#") ? paint : `var(--${paint})`;
+    line.append(mark, text);
+    return line;
+  }
+
+  // the map
+
+  const canvas = by("map"), tip = by("tip");
+  const view = window.mapView(canvas, {
+    select: (found) => { select(found, false); if (found.length === 1) choose(found[0]); },
+    over: hover,
+  });
+  if (!view) { canvas.hidden = true; by("no-webgl").hidden = false; }
+  function hover(n, place) {
+    tip.hidden = n < 0;
+    if (n < 0) return;
+    const text = facts(n).map(([name, value]) => name === "file" ? value : `${name} ${value}`);
+    tip.replaceChildren(picture(element("div"), n, 112), element("span", text.slice(0, 4).join("\n")));
+    const right = place[0] + 20 + tip.offsetWidth < canvas.clientWidth;
+    const left = right ? place[0] + 14 : place[0] - 14 - tip.offsetWidth;
+    tip.style.left = `${Math.max(0, Math.min(left, canvas.clientWidth - tip.offsetWidth))}px`;
+    tip.style.top = `${Math.max(0, Math.min(place[1] - 60, canvas.clientHeight - tip.offsetHeight))}px`;
+  }
+  function draw(moves = false) {
+    const [palette, values, legend] = colouring(), { x, y } = frame();
+    by("legend").replaceChildren(...legend);
+    const grey = palette[0] === variable(NONE) ? 0 : CHANGE.length - 1;
+    const order = Array.from(values.keys()).sort((a, b) => (values[a] !== grey) - (values[b] !== grey));
+    const onto = (list, sign) => Float32Array.from(list, (value) => sign * (value / 65534 * 1.9 - 0.95));
+    return view && view.draw(onto(x, 1), onto(y, 1), Float32Array.from(values), palette, order, moves);
+  }
+
+  // image, selection, epoch
+
+  function select(list, told = true) {
+    selection = list;
+    if (told && view) view.select(list);
     show();
   }
-
+  function choose(n) {
+    chosen = n;
+    show();
+  }
+  function members(number) {
+    const found = [];
+    frame().cluster.forEach((value, n) => { if (value === number) found.push(n); });
+    return number < 0 ? found : found.sort((a, b) => frame().distance[a] - frame().distance[b]);
+  }
   function show() {
-    if (chosen < 0) { tip.style.display = "none"; return; }
-    const columns = data.columns, zoom = 2;
-    const image = document.createElement("div");
-    image.style.width = `${tileWidth * zoom}px`;
-    image.style.height = `${tileHeight * zoom}px`;
-    image.style.backgroundImage = `url(${picture})`;
-    image.style.backgroundSize = `${columns * tileWidth * zoom}px auto`;
-    image.style.backgroundPosition =
-      `${-(chosen % columns) * tileWidth * zoom}px ` +
-      `${-Math.floor(chosen / columns) * tileHeight * zoom}px`;
-    const cluster = data.cluster[chosen];
-    const text = document.createElement("span");
-    text.textContent = (cluster < 0 ? "outlier" : `cluster ${cluster}`) +
-      (data.captions[chosen] ? `\n${data.captions[chosen]}` : "");
-    tip.replaceChildren(image, text);
-    tip.style.display = "block";
-    const box = canvas.getBoundingClientRect(), [x, y] = places[chosen];
-    const right = x + 14 + tip.offsetWidth < box.width;
-    tip.style.left = `${Math.max(0, right ? x + 14 : x - 14 - tip.offsetWidth)}px`;
-    tip.style.top = `${Math.max(0, Math.min(y - tip.offsetHeight / 2,
-      box.height - tip.offsetHeight))}px`;
+    by("count").textContent = selection.length ? `${images(selection.length)} selected` : "Nothing selected";
+    for (const what of ["save", "clear"]) document.querySelector(`[data-do="${what}"]`).disabled = !selection.length;
+    tiles(by("selected"), selection.length > 1 ? selection : [], 48);
+    const side = by("image");
+    if (chosen < 0) {
+      side.replaceChildren(element("p", "Click or tap an image to see it, its neighbours and its " +
+        `${data.group}. Drag with the lasso, or find a file, a ${data.group} or a camera, to select images.`, { className: "dim" }));
+      return;
+    }
+    const top = element("div", "", { className: "facts" }), list = element("dl");
+    for (const [name, value] of facts(chosen)) {
+      const cell = element("dd");
+      if (name === "file") cell.append(element("a", value, { href: link(chosen), target: "_blank", title: data.paths[chosen] }));
+      else cell.textContent = value;
+      list.append(element("dt", name), cell);
+    }
+    top.append(picture(element("div", "", { role: "img", ariaLabel: file(chosen) }), chosen, 168), list);
+    const near = element("div", "", { className: "tray" }), board = element("div", "", { className: "tray" });
+    const width = frame().near.length / count, places = frame().near.slice(chosen * width, (chosen + 1) * width);
+    tiles(near, [...places].filter((n) => n >= 0), 80);
+    const number = groupOf(chosen), own = members(number), parts = [top];
+    if (width) parts.push(element("h3", "Nearest neighbours"), near);
+    if (frame().cluster.some((value) => value >= 0)) {
+      const head = number < 0 ? "Outliers" : `${data.group[0].toUpperCase()}${data.group.slice(1)} ${group(number)}`;
+      parts.push(element("h3", `${head}: ${images(own.length)}${number < 0 ? "" : ", from its centre outwards"}`));
+      const button = element("button", "Select them", { type: "button" });
+      button.addEventListener("click", () => select(own));
+      const line = element("div", "", { className: "choice" });
+      line.append(button);
+      tiles(board, own);
+      parts.push(line, board);
+    }
+    side.replaceChildren(...parts);
+  }
+  function go(to) {
+    at = Math.max(0, Math.min(frames.length - 1, to));
+    by("epoch").value = at;
+    by("epoch-name").textContent = frame().name;
+    const change = document.querySelector('[data-by="change"]');
+    if (change) change.disabled = !at;
+    if (!at && colour === "change") return paint("cluster", true);
+    tip.hidden = true;
+    show();
+    return draw(true);
+  }
+  function paint(name, moves = false) {
+    colour = name;
+    for (const other of document.querySelectorAll("[data-by]"))
+      other.setAttribute("aria-pressed", String(other.dataset.by === name));
+    if (moves) show();
+    return draw(moves);
+  }
+  function mode(name) {
+    if (view) view.mode(name);
+    for (const other of document.querySelectorAll("[data-mode]"))
+      other.setAttribute("aria-pressed", String(other.dataset.mode === name));
+  }
+  function play(on = !playing) {
+    clearInterval(playing);
+    playing = on ? setInterval(() => at + 1 < frames.length ? go(at + 1) : play(false), 1100) : 0;
+    document.querySelector('[data-do="play"]').setAttribute("aria-pressed", String(on));
+    if (on) go(at + 1 < frames.length ? at + 1 : 0);
   }
 
-  const at = (event) => {
-    const box = canvas.getBoundingClientRect();
-    point(event.clientX - box.left, event.clientY - box.top);
-  };
-  canvas.addEventListener("pointermove", at);
-  canvas.addEventListener("pointerdown", at);
-  canvas.addEventListener("pointerleave", (event) => {
-    if (event.pointerType === "mouse") { chosen = -1; draw(); show(); }
-  });
-  const buttons = document.querySelectorAll("[data-by]");
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      by = button.dataset.by;
-      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-      draw();
-    });
+  function save() {
+    const quoted = (value) => value === null ? "" : /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value;
+    const header = ["path", "camera", data.group === "identity" ? "label" : "identity", data.group, "distance", "margin",
+      ...at || frames.length > 1 ? ["epoch"] : []];
+    const lines = selection.map((n) => [data.folder + data.paths[n], named("camera", n), named("identity", n),
+      data.groups && groupOf(n) >= 0 ? group(groupOf(n)) : groupOf(n),
+      real(frame().distance[n]), real(frame().margin[n]), ...header.length > 6 ? [frame().name.replace("epoch ", "")] : []]);
+    const text = [header, ...lines].map((line) => line.map(quoted).join(",")).join("\n") + "\n";
+    const anchor = element("a", "", { download: "selection.csv" });
+    anchor.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    anchor.click();
+    setTimeout(() => URL.revokeObjectURL(anchor.href), 60000);
   }
-  window.addEventListener("resize", layOut);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  layOut();
+  function find(text) {
+    const [, name, value] = text.trim().match(/^(cluster|camera|identity|outliers?)\s*(.*)$/i) || [];
+    const kind = name && name.toLowerCase();
+    const wanted = (text.trim().toLowerCase()), is = (found) => found !== null && found.toLowerCase() === value.toLowerCase();
+    const match = kind && kind.startsWith("outlier") ? (n) => groupOf(n) < 0 :
+      kind === data.group ? (n) => groupOf(n) >= 0 && is(group(groupOf(n))) :
+      kind && kind !== "cluster" ? (n) => is(named(kind, n)) : (n) => data.paths[n].toLowerCase().includes(wanted);
+    const found = wanted ? Array.from({ length: count }, (_, n) => n).filter(match) : [];
+    select(found);
+    if (found.length) choose(found[0]);
+    else if (wanted) by("count").textContent = `No image found for ${text.trim()}`;
+  }
+
+  // controls
+
+  const colours = ["cluster", ...Object.keys(labels).filter((name) => labels[name]), "margin", ...frames.length > 1 ? ["change"] : []]
+    .filter((name) => name !== "cluster" && name !== "margin" || frames.some((own) => own.cluster.some((value) => value >= 0)));
+  for (const name of colours) {
+    const text = name === "cluster" ? data.group : name === data.group ? "label" : name;
+    const button = element("button", text, { type: "button" });
+    button.dataset.by = name;
+    button.addEventListener("click", () => paint(name));
+    by("colours").append(button);
+  }
+  const actions = {
+    in: () => view && view.zoom(1.4), out: () => view && view.zoom(1 / 1.4), whole: () => view && view.whole(),
+    play: () => play(), save, clear: () => { chosen = -1; select([]); },
+  };
+  for (const button of document.querySelectorAll("[data-do]"))
+    button.addEventListener("click", () => actions[button.dataset.do]());
+  for (const button of document.querySelectorAll("[data-mode]"))
+    button.addEventListener("click", () => mode(button.dataset.mode));
+  by("find").addEventListener("change", (event) => find(event.target.value));
+  by("epoch").addEventListener("input", (event) => { play(false); go(Number(event.target.value)); });
+  const keys = { "+": actions.in, "=": actions.in, "-": actions.out, 0: actions.whole, Escape: actions.clear,
+    l: () => mode(canvas.classList.contains("lasso") ? "panZoom" : "lasso"), ",": () => go(at - 1), ".": () => go(at + 1) };
+  const arrows = { ArrowLeft: [0.15, 0], ArrowRight: [-0.15, 0], ArrowUp: [0, -0.15], ArrowDown: [0, 0.15] };
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT") return;
+    const arrow = event.target === canvas && view && arrows[event.key];
+    const act = arrow ? () => view.pan(...arrow) : keys[event.key.toLowerCase()] || keys[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
+
+  by("about").textContent = `${images(count)}${data.images > count ? ` of ${data.images.toLocaleString("en")}` : ""}, ` +
+    "arranged by t-SNE of their embeddings: near on the map is alike for the network.";
+  by("epochs").hidden = frames.length < 2;
+  by("epoch").max = frames.length - 1;
+  if (!colours.includes("cluster")) colour = colours[0] || "cluster";
+  paint(colour);
+  go(at);
 })();

@@ -19,9 +19,11 @@ from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.reports.boards.board import LabelNames
 from dccc_lightning.reports.boards.thumbnails import SplitImages
 from dccc_lightning.reports.make_panels import Clustered, Evaluated, make_panels
+from dccc_lightning.reports.map_frames import MapFrame, read_frame
 from dccc_lightning.reports.panels import Panel, write_panels
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
+from dccc_lightning.training.callbacks.map_files import MapFiles
 from dccc_lightning.training.callbacks.query_files import NETWORKS, evaluated_rows
 from dccc_lightning.training.callbacks.recluster import Recluster
 
@@ -50,6 +52,7 @@ class Panels(EpochRow):
         self.latest_epoch = -1
         self._ended = self._made = -1
         self._recluster: Recluster | None = None
+        self._map: MapFiles | None = None
         self._clustering: tuple[UnitEmbeddings, NDArray[np.int64] | None, float] | None = None
         self._evaluation: tuple[Tensor, Tensor, str, bool, str] | None = None
 
@@ -63,6 +66,8 @@ class Panels(EpochRow):
         found = [callback for callback in callbacks if isinstance(callback, Recluster)]
         if not found:
             raise TypeError("Panels needs the Recluster callback")
+        maps = [callback for callback in callbacks if isinstance(callback, MapFiles)]
+        self._map = maps[0] if maps else None
         if self._recluster is None:
             self._recluster = found[0]
             self._recluster.watchers.append(
@@ -153,6 +158,7 @@ class Panels(EpochRow):
             self._recluster.labeler,
             LabelNames(splits.camera_names, splits.identity_names),
             epoch,
+            self._frame(splits, epoch, embeddings, datamodule.labels),
         )
         evaluated = None
         if evaluation is not None:
@@ -162,6 +168,20 @@ class Panels(EpochRow):
             )
         aspect = datamodule.width / datamodule.height
         return make_panels(found, evaluated, SplitImages(splits, aspect))
+
+    def _frame(
+        self, splits: Splits, epoch: int, embeddings: UnitEmbeddings, labels: NDArray[np.int64]
+    ) -> MapFrame | None:
+        """Return the frame of the map, made now if the epoch had none; None without ``MapFiles``.
+
+        An epoch has none if it was not evaluated, or if another callback ended the run.
+        """
+        if self._map is None:
+            return None
+        with warn_on_failure(f"map of epoch {epoch + 1}"):
+            found = read_frame(self._map.folder, epoch)
+            return found or self._map.make(splits, epoch, embeddings, labels)
+        return None
 
 
 def _warn_on_failure_if_alone() -> AbstractContextManager[None]:
