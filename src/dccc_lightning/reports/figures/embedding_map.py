@@ -77,7 +77,8 @@ def within_square(points: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     low = points.min(axis=0)
     scale = float((points.max(axis=0) - low).max()) or 1.0
-    return (points - low).astype(np.float64) / scale
+    square: NDArray[np.float64] = (points - low).astype(np.float64) / scale
+    return square
 
 
 def map_charts(data: Mapping[str, Any]) -> list[Chart]:
