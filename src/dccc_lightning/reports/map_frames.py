@@ -11,7 +11,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from dccc_lightning.common.files import write_atomically
-from dccc_lightning.metrics.cluster_margins import Margins, cluster_margins
+from dccc_lightning.metrics.cluster_margins import cluster_margins
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
 from dccc_lightning.reports.cluster_table import read_parquet
@@ -66,7 +66,7 @@ class MapImages:
     def __getitem__(self, chosen: NDArray[np.int64]) -> "MapImages":
         """Return the images at the chosen positions."""
         columns = (self.paths, self.cameras, self.identities)
-        return MapImages(*([column[n] for n in chosen] for column in columns))  # type: ignore[misc]
+        return MapImages(*([column[n] for n in chosen] for column in columns))
 
 
 def make_frame(
@@ -89,15 +89,14 @@ def make_frame(
     margins = cluster_margins(labels, features)
     if len(chosen) < len(features):
         features = features[chosen]
-        margins = Margins(*(values[chosen] for values in margins))
     begins = start is not None and np.array_equal(start.images, chosen)
     k = min(NEIGHBORS + 1, len(features))
     return MapFrame(
         images=chosen,
         points=layout(features.rows, start.points if start is not None and begins else None),
         clusters=labels[chosen],
-        distances=margins.own.astype(np.float32),
-        margins=margins.margin.astype(np.float32),
+        distances=margins.own[chosen].astype(np.float32),
+        margins=margins.margin[chosen].astype(np.float32),
         neighbors=knn(features, k)[1][:, 1:],
         epoch=epoch,
     )
