@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Pins that replace those of constraints.txt; .venv remembers them: make setup CONSTRAINTS=constraints/torch-2.14.txt
+CONSTRAINTS ?= $(or $(shell cat $(READY) 2>/dev/null),constraints.txt)
+PINS   := $(VENV)/constraints.txt
 ARGS   ?=
 BASE   ?= HEAD
 WORKERS ?= 2
@@ -11,20 +14,24 @@ ASKING := $(patsubst %,benchmarks/%.py,against same_numbers quick identification
 PYTEST := $(BIN)/python -m pytest -q -rs --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train pretrain test test-slow fuzz lint format check bench bench-quick docs profile wheel constraints clean
+.PHONY: help setup train pretrain test test-slow fuzz lint format check bench bench-quick docs notebooks profile wheel constraints clean
 
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Make .venv with everything in it; nothing else
 
-$(READY): pyproject.toml constraints.txt
+ifneq ($(CONSTRAINTS),$(shell cat $(READY) 2>/dev/null))
+.PHONY: $(READY)
+endif
+$(READY): pyproject.toml constraints.txt $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@echo "setting up $(VENV) (some GB of torch, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
-	@touch $@
+	@awk -F== '!seen[$$1]++' $(CONSTRAINTS) constraints.txt > $(PINS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(PINS) uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(PINS) --editable ".[dev]"
+	@echo $(CONSTRAINTS) > $@
 
 train: $(READY)  ## Train on the synthetic default; ARGS="dataset=msmt17 trainer.devices=4" passes on
 	@$(BIN)/python -m dccc_lightning $(ARGS)
@@ -62,14 +69,19 @@ bench-quick: $(READY)  ## Two minutes: time of the kernels over that of BASE=HEA
 docs: $(READY)  ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+notebooks: $(READY)  ## Run the notebooks and keep their outputs, small and without paths
+	@$(BIN)/python tests/notebook_runs.py $(ARGS)
+
 profile: $(READY)  ## Say which hooks of an epoch take how long; ARGS="trainer.profiler=pytorch" for a trace
 	@$(BIN)/python -m dccc_lightning epochs=2 eval_every=2 trainer.profiler=simple output=outputs/profile/$$(date +%Y-%m-%d_%H-%M-%S) $(ARGS)
 
-wheel: $(READY)  ## Build dist/*.whl
-	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+wheel: $(READY)  ## Build dist/*.tar.gz, and dist/*.whl from it
+	@$(BIN)/python -m build --no-isolation --outdir dist .
 
-constraints: $(READY)  ## Write constraints.txt anew from what .venv holds
-	@$(BIN)/uv pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
+constraints: $(READY)  ## Write constraints.txt, or what differs in CONSTRAINTS, from what .venv holds
+	@$(BIN)/uv pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' > $(PINS)
+	@if [ $(CONSTRAINTS) = constraints.txt ]; then cp $(PINS) constraints.txt; \
+	else grep -vxFf constraints.txt $(PINS) > $(CONSTRAINTS); fi
 
 clean:  ## Remove .venv, caches and builds
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info src/*.egg-info

@@ -13,17 +13,20 @@ _NOT_REACHED = 2
 
 
 def foreign_python(
-    made_once: Callable[..., Path], *requirements: str, dependencies: bool = False
+    made_once: Callable[..., Path],
+    *requirements: str,
+    dependencies: bool = False,
+    apart: bool = False,
 ) -> str:
     """Return a Python that imports these packages; skip the test where no index can be reached.
 
     They are installed without what they depend on: that is taken from this environment, unless
-    ``dependencies`` is true.
+    ``dependencies`` is true. With ``apart`` nothing is taken from it, and nothing is seen of it.
     """
     name = "-".join(requirement.partition("==")[0] for requirement in requirements)
-    name += "-whole" if dependencies else ""
-    install = [*requirements, *([] if dependencies else ["--no-deps"])]
-    folder = made_once(f"foreign/{name}", lambda path: _install(path, install))
+    name += "-apart" if apart else "-whole" if dependencies else ""
+    install = [*requirements, *([] if dependencies or apart else ["--no-deps"])]
+    folder = made_once(f"foreign/{name}", lambda path: _install(path, install, apart))
     python = folder / "bin" / "python"
     if not python.exists():
         # Their own dependencies contradict ours, so no extra can have them; `make` lists the skips.
@@ -39,7 +42,7 @@ def run_foreign(python: str, script: str, *arguments: str | Path, given: str = "
     return done.stdout
 
 
-def _install(folder: Path, requirements: list[str]) -> None:
+def _install(folder: Path, requirements: list[str], apart: bool) -> None:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
     command = [*uv, "pip", "install", "--quiet", "--python", str(folder), *requirements]
@@ -49,6 +52,8 @@ def _install(folder: Path, requirements: list[str]) -> None:
         (folder / "reason.txt").write_text(done.stderr)
         return
     assert done.returncode == 0, done.stderr  # such as 1: the index has no such version
+    if apart:
+        return
     ours = Path(sysconfig.get_path("purelib"))
     (next(folder.glob("lib/python*/site-packages")) / "ours.pth").write_text(f"{ours}\n")
 

@@ -207,8 +207,9 @@ SCRIPT = textwrap.dedent("""
 
 
 FORKING = textwrap.dedent("""
-    import logging, os, signal, sys, threading
+    import logging, os, signal, sys, threading, warnings
     logging.basicConfig(format="%(message)s")
+    warnings.simplefilter("ignore")  # Python 3.12 warns of the fork, which waits for the lock
     from dccc_lightning.common.console import CONSOLE, progress_shown
     from dccc_lightning.common.progress import PHASES, announced
 

@@ -33,7 +33,7 @@ NOT_RUN = {
     r"make .*": "its targets are looked up; what they call is tested by itself",
     r"#SBATCH .*": "SLURM's; its options are looked at",
     r"python benchmarks/.*": "measures for minutes or hours",
-    r"jupyter .*": "test_notebooks.py runs all notebooks",
+    r"(jupyter|python -m ipykernel) .*": "test_notebooks.py and test_jupyter_server.py run them",
     r"wandb (login|sync).*": "needs an account",
     rf"{PYTHON} --config-dir my_conf .*": "test_docs.py runs them with the examples of the page",
     rf"{PYTHON} -m sweep=study/\w+": "hundreds of trainings; its test composes them",

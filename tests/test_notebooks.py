@@ -1,17 +1,20 @@
-"""The notebooks: clean in git, and each of them runs from top to bottom in an empty folder."""
+"""The notebooks: clean in git, with pictures; each runs from top to bottom in an empty folder."""
 
+import base64
+import io
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
+
+from notebook_runs import METADATA, NOTEBOOKS, code_of, kept, run
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 ABSOLUTE_PATH = re.compile(r"(?<![\w./~}])(?:~?/[\w.-]+/|[A-Z]:\\)")
 
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -38,12 +41,10 @@ def test_the_notebooks_are_the_ones_that_the_page_lists():
 def test_a_notebook_is_clean(name):
     book = json.loads(NOTEBOOKS[name].read_text())
     nbformat.validate(book)
-    assert book["metadata"] == {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    for cell in cells(name, "code"):
-        assert (cell["outputs"], cell["execution_count"]) == ([], None)
+    assert set(book["metadata"]) == {*METADATA, "outputs_of"}
+    assert METADATA.items() <= book["metadata"].items()
+    counts = [cell["execution_count"] for cell in cells(name, "code")]
+    assert counts == list(range(1, len(counts) + 1))  # run once, from top to bottom
     ids = [cell["id"] for cell in cells(name)]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"[a-z-]+", given) for given in ids)  # by hand, so they stay
@@ -60,7 +61,8 @@ def test_a_notebook_says_what_it_is_and_how_long_it_takes(name):
 @each_notebook
 def test_a_notebook_names_no_place_of_one_machine(name):
     for cell in cells(name):
-        prose = re.sub(r"https?://\S+", "", text(cell))
+        said = "\n".join([text(cell), *printed(cell)])
+        prose = re.sub(r"https?://\S+", "", said)
         assert not ABSOLUTE_PATH.search(prose), cell["id"]
 
 
@@ -85,6 +87,102 @@ def test_a_shell_cell_stops_at_its_first_failure(name):
         if text(cell).startswith("%%bash"):
             commands = re.sub(r"\\\n", " ", text(cell)).splitlines()[1:]
             assert len(commands) == 1 or commands[0] == "set -e", cell["id"]
+
+
+@each_notebook
+def test_python_in_a_shell_cell_is_that_of_the_kernel(name):
+    code = [text(cell) for cell in cells(name, "code")]
+    calls = [n for n, source in enumerate(code) if re.search(r"(?m)^python ", source)]
+    chosen = [n for n, source in enumerate(code) if 'environ["PATH"] = f"{Path(sys.exec' in source]
+    assert not calls or chosen == [0]
+    assert 0 not in calls
+
+
+# Outputs
+
+
+def printed(cell):
+    """Return the texts among the outputs of a cell."""
+    return [
+        "".join(part)
+        for output in cell.get("outputs", [])
+        for kind, part in {"text/plain": output.get("text", ""), **output.get("data", {})}.items()
+        if kind.startswith("text/")
+    ]
+
+
+def pictures(name):
+    """Return the pictures among the outputs of a notebook."""
+    return [
+        Image.open(io.BytesIO(base64.b64decode("".join(part))))
+        for cell in cells(name, "code")
+        for output in cell["outputs"]
+        for kind, part in output.get("data", {}).items()
+        if kind.startswith("image/")
+    ]
+
+
+@each_notebook
+def test_outputs_are_those_of_the_code(name):
+    book = nbformat.read(NOTEBOOKS[name], as_version=4)
+    assert book.metadata["outputs_of"] == code_of(book), "run make notebooks"
+
+
+@each_notebook
+def test_a_notebook_ships_with_small_pictures(name):
+    assert NOTEBOOKS[name].stat().st_size < 500_000
+    shown = pictures(name)
+    assert len(shown) >= ENDS[name][0]
+    for picture in shown:
+        assert picture.width <= 800
+        assert len(picture.convert("L").getcolors()) > 5  # not blank
+        assert not {"exif", "Software", "date:create"} & set(picture.info)
+
+
+@each_notebook
+def test_outputs_hold_neither_times_nor_errors(name):
+    noise = r"\d\s?(s|ms|seconds?|images/s|it/s)\b|\d\d:\d\d|20\d\d-\d\d|\x1b|\| seconds"
+    for cell in cells(name, "code"):
+        assert {output.get("name", "stdout") for output in cell["outputs"]} <= {"stdout"}
+        assert all(output["output_type"] != "error" for output in cell["outputs"])
+        assert not re.search(noise, "\n".join(printed(cell))), cell["id"]
+        assert all(output.get("metadata", {}) == {} for output in cell["outputs"])
+
+
+@each_notebook
+def test_the_last_cell_tells_how_it_ended(name):
+    ENDS[name][1](printed(cells(name, "code")[-1])[-1])
+
+
+def test_outputs_lose_what_a_repository_should_not_hold(tmp_path):
+    noise = Image.effect_noise((1600, 400), 90)
+    png = io.BytesIO()
+    noise.save(png, "PNG")
+    encoded = base64.b64encode(png.getvalue()).decode()
+    table = "\x1b[1m  epoch  loss     time\x1b[0m\n  start          12.3s\n"
+    outputs = [
+        new_output("stream", name="stdout", text=table),
+        new_output("stream", name="stderr", text="a warning"),
+        new_output("display_data", data={"image/png": encoded, "text/plain": "<a figure>"}),
+        new_output("display_data", data={"text/markdown": "| mAP | seconds |\n| 9 ± 1 | 7 ± 1 |"}),
+        new_output("stream", name="stdout", text=f"    1/2 1.234 0.1s\noutputs: {tmp_path}/a\n"),
+    ]
+    cell = new_code_cell("1 + 1", outputs=outputs, metadata={"execution": {"iopub": "now"}})
+    book = kept(
+        new_notebook(cells=[cell], metadata={"language_info": {"name": "python", "version": "3"}}),
+        tmp_path,
+    )
+    before, shown, scores, after = book.cells[0].outputs
+    assert before.text == "  epoch  loss\n  start\n"
+    assert after.text == "    1/2 1.234\noutputs: a\n"
+    assert scores.data["text/markdown"] == "| mAP |\n| 9 ± 1 |"
+    assert set(shown.data) == {"image/jpeg", "text/plain"}
+    picture = Image.open(io.BytesIO(base64.b64decode(shown.data["image/jpeg"])))
+    assert picture.size == (800, 200)
+    assert book.cells[0].metadata == {}
+    assert book.metadata["outputs_of"] == code_of(book)
+    book.cells[0].source = "1 + 2"
+    assert book.metadata["outputs_of"] != code_of(book)
 
 
 # Running them
@@ -141,22 +239,24 @@ SECONDS = {
 """What each notebook may take of a processor: five minutes in all, and half as much again."""
 
 
+def form(cell):
+    """Return what a cell prints without its figures, and how many pictures it shows."""
+    said = re.sub(r"[-\d.]+|[─━]+|\s+", " ", "".join(printed(cell)))
+    return re.sub(r"\W* ", " ", said), sum("data" in output for output in cell.get("outputs", []))
+
+
 @pytest.mark.slow
 @each_notebook
 def test_a_notebook_runs_in_an_empty_folder(name, tmp_path, world_folder, monkeypatch):
     monkeypatch.setenv("DCCC_CACHE", str(world_folder))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     folder = tmp_path / "work"
     folder.mkdir()
-    book = nbformat.read(NOTEBOOKS[name], as_version=4)
     before = os.times()
-    NotebookClient(book, timeout=550, resources={"metadata": {"path": str(folder)}}).execute()
-    after = os.times()  # of the kernel, which has ended, and of what it started
+    book = kept(run(NOTEBOOKS[name], folder), folder)
+    after = os.times()  # of nbconvert, which has ended, and of what it started
     taken = after.children_user + after.children_system
     assert 1 < taken - before.children_user - before.children_system < SECONDS[name]
-    shown = [o for cell in book.cells for o in cell.get("outputs", []) if "data" in o]
-    least, end = ENDS[name]
-    assert sum("image/png" in output["data"] for output in shown) >= least
+    assert [form(cell) for cell in book.cells] == [form(cell) for cell in cells(name)]
     last = [cell for cell in book.cells if cell.cell_type == "code"][-1]
-    end("".join(output["text"] for output in last.outputs if output.output_type == "stream"))
+    ENDS[name][1](printed(last)[-1])

@@ -1,40 +1,135 @@
-"""The wheel is complete: configuration, weights and types travel in it."""
+"""Wheel and source distribution are complete, and run in an environment of their own."""
 
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from conftest import MadeOnce
+from documents import snippets
+from test_docs_commands import grow_crops
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
+NO_INDEX = 2
+"""Exit status of uv without an index."""
+
+GIVEN = """
+from pathlib import Path
+import numpy as np
+paths = sorted(Path("people").rglob("*.jpg"))
+embeddings = np.random.default_rng(0).normal(size=(80, 16)).repeat(2, axis=0)
+"""
+SHOWN = """
+import dccc_lightning
+print(dccc_lightning.__file__)
+print(*labels)
+"""
 
 
 @pytest.fixture(scope="module")
-def wheel_folder(made_once: MadeOnce) -> Path:
-    """Unpack the wheel of this tree, built from a copy, so that no build folder is left behind."""
+def tracked() -> list[str]:
+    """List what git knows of this tree."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [name for name in listed.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def dist(made_once: MadeOnce, tracked: list[str]) -> Path:
+    """Build both from a copy of this tree, the wheel from the source distribution."""
 
     def fill(folder: Path) -> None:
-        left_out = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        for name in ("src", "conf"):
-            shutil.copytree(ROOT / name, folder / "tree" / name, ignore=left_out)
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(ROOT / name, folder / "tree")
-        build = ["build", "--wheel", "--no-isolation", "--outdir", str(folder), "."]
+        for name in tracked:
+            (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / "tree" / name)
+        build = ["build", "--no-isolation", "--outdir", str(folder), "."]
         subprocess.run(
             [sys.executable, "-m", *build], cwd=folder / "tree", check=True, capture_output=True
         )
-        (wheel,) = folder.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder / "site")
 
-    return made_once("wheel", fill) / "site"
+    return made_once("dist", fill)
+
+
+@pytest.fixture(scope="module")
+def wheel_folder(made_once: MadeOnce, dist: Path) -> Path:
+    """Unpack the wheel."""
+
+    def fill(folder: Path) -> None:
+        (wheel,) = dist.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+
+    return made_once("wheel", fill)
+
+
+def test_the_source_distribution_is_the_repository(dist: Path, tracked: list[str]) -> None:
+    (source,) = dist.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        members = {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
+    made = {"PKG-INFO", "setup.cfg"}
+    assert {name for name in members - made if ".egg-info/" not in name} == {
+        name for name in tracked if not name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="module")
+def empty_environment(made_once: MadeOnce, dist: Path) -> Path:
+    """Make an environment that holds the wheel, what it depends on, and nothing else."""
+    uv = [sys.executable, "-m", "uv"]
+
+    def fill(folder: Path) -> None:
+        subprocess.run([*uv, "venv", "--python", sys.executable, str(folder)], check=True)
+        (wheel,) = dist.glob("*.whl")
+        install = [*uv, "pip", "install", "--quiet", "--python", str(folder), str(wheel)]
+        try:
+            subprocess.run([*install, "--constraint", str(ROOT / "constraints.txt")], check=True)
+        except subprocess.CalledProcessError as error:
+            if error.returncode != NO_INDEX:
+                raise
+            (folder / "bin" / "python").unlink()
+
+    folder = made_once("empty_environment", fill)
+    if not (folder / "bin" / "python").exists():
+        pytest.skip("no index for what the package depends on")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
+def test_the_readme_runs_in_an_empty_environment(
+    kind: str, dist: Path, empty_environment: Path, world_folder: Path, tmp_path: Path
+) -> None:
+    (file,) = dist.glob(kind)
+    target = ["--python", str(empty_environment), "--quiet"]
+    uv = [sys.executable, "-m", "uv", "pip"]
+    again = ["--no-deps", "--reinstall-package", "dccc-lightning", str(file)]
+    subprocess.run([*uv, "install", *target, *again], check=True)
+    subprocess.run([*uv, "check", *target], check=True)
+    grow_crops(tmp_path / "people")
+    code = "".join([GIVEN, *snippets("README.md"), SHOWN])
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def call(program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(empty_environment / "bin" / program), *arguments], cwd=tmp_path,
+            env=environment, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    *hits, home, labels = call("python", "-c", code).splitlines()
+    assert len(hits) == 5
+    assert hits[0].startswith("1.000 people/")
+    assert Path(home).is_relative_to(empty_environment)
+    assert set(labels.split()) - {"-1"}
+    said = call("dccc-lightning", f"dataset.root={world_folder}", "--cfg", "job", "--resolve")
+    assert "experiment" in said
 
 
 def test_the_wheel_holds_every_file(wheel_folder: Path) -> None:

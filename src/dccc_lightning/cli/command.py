@@ -25,6 +25,7 @@ from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import Stopped, set_requeue
 from dccc_lightning.cli.exit_codes import EXIT_INTERRUPTED, EXIT_TERMINATED, fail
 from dccc_lightning.cli.foreign_code import check_code, check_hydra
+from dccc_lightning.cli.option_help import unchecked_objects
 from dccc_lightning.cli.resume import Start, resumed
 from dccc_lightning.cli.run_folder import (
     ERROR_FILE,
@@ -108,7 +109,8 @@ def _compose(start: Start) -> None:
     def job(config: DictConfig) -> float | None:
         return _job(start, config)
 
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
+    with unchecked_objects():
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
 
 
 def _job(start: Start, config: DictConfig) -> float | None:
