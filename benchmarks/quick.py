@@ -1,7 +1,7 @@
 """Compare the speed of the kernels with that of another commit, in about two minutes.
 
     python benchmarks/quick.py            # against HEAD: did my change cost something?
-    python benchmarks/quick.py 2b50a36 --only neighbours whitening
+    python benchmarks/quick.py 8b4824b --only neighbours whitening
 
 The commit is checked out into a temporary folder. One process a side waits for the name of a
 kernel, and both run it by turns on one thread, so that what else the machine does meets both. The
@@ -74,6 +74,11 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     runs = kernels()
+    source = Path(os.environ["PYTHONPATH"])
+    for name, module in sys.modules.items():  # an installed package would stand in for a missing one
+        file = getattr(module, "__file__", None)
+        if name.startswith("dccc_lightning") and file and not Path(file).is_relative_to(source):
+            raise SystemExit(f"the commit has no module {name}; choose a later one")
     print(" ".join(runs), file=answers)
     for name in sys.stdin:
         start = time.process_time()

@@ -16,7 +16,7 @@ from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics.reranking import CameraRerank, reranked_distances
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
-from dccc_lightning.neighbors import camera_ranking
+from dccc_lightning.neighbors import camera_ranking, pairwise
 from dccc_lightning.neighbors.camera_ranking import camera_rankings
 from dccc_lightning.neighbors.nearest import knn
 from dccc_lightning.tasks.early_checks import check_protocol
@@ -160,11 +160,16 @@ def test_an_unknown_camera_is_a_camera_of_its_own():
     np.testing.assert_array_equal(graphs[0].toarray(), graphs[1].toarray())
 
 
-def test_blocks_and_threads_do_not_show(monkeypatch):
+@pytest.mark.parametrize("rows", [False, True], ids=["pairs", "rows"])
+def test_blocks_and_threads_do_not_show(monkeypatch, rows):
     features, cameras = world()
     whole = ca_jaccard_graph(features, cameras).distances
     threads, torch_threads = numba.get_num_threads(), torch.get_num_threads()
-    monkeypatch.setitem(camera_ranking._BLOCK_BYTES, "cpu", 4 * 600 * 77)
+    if rows:
+        monkeypatch.setattr(camera_ranking, "_FEW", 1000)
+        monkeypatch.setitem(camera_ranking._BLOCK_BYTES, "cpu", 4 * 600 * 77)
+    else:
+        monkeypatch.setattr(pairwise, "_BLOCK", 77)
     try:
         for number in (1, 2):
             numba.set_num_threads(min(number, threads))
@@ -180,6 +185,7 @@ def test_blocks_and_threads_do_not_show(monkeypatch):
 def test_nothing_of_n_by_n_is_made(monkeypatch):
     features, cameras = world(900)
     expected = ca_jaccard_graph(features, cameras).distances
+    monkeypatch.setattr(camera_ranking, "_FEW", 1000)
     monkeypatch.setitem(camera_ranking._BLOCK_BYTES, "cpu", 4 * 900 * 50)
     monkeypatch.setattr(jaccard_torch, "_BUDGET", 100_000)
     largest = 0

@@ -40,6 +40,32 @@ def test_is_the_nearest_and_the_farthest_of_all(seed, n, k):
     np.testing.assert_array_equal(squares[each, found.farthest], squares.max(axis=1))
 
 
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 40), within=st.integers(1, 40),
+       across=st.integers(1, 40))  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_cameras_are_the_nearest_within_and_across(seed, n, within, across):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-2, 3, (n, 3)).astype(np.float32)
+    cameras = np.sort(rng.integers(0, int(rng.integers(1, 6)), n))
+    cameras = np.unique(cameras, return_inverse=True)[1]
+    starts = np.searchsorted(cameras, np.arange(cameras.max() + 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairwise, "_BLOCK", int(rng.integers(1, 50)))
+        found = pairwise.compare_cameras(rows, starts, within, across)
+    squares = slow(rows, n)[1]
+    same = cameras[:, None] == cameras
+    for pairs, kind, k in zip(found, (same, ~same), (within, across), strict=True):
+        expected = np.full((n, max(n, k)), np.inf)
+        expected[:, :n] = np.sort(np.where(kind, squares, np.inf), axis=1)
+        np.testing.assert_array_equal(pairs.squares, expected[:, :k])
+        np.testing.assert_array_equal(pairs.indices < 0, np.isinf(expected[:, :k]))
+        for row, indices in enumerate(pairs.indices):
+            there = indices[indices >= 0]
+            assert len(set(there.tolist())) == there.size
+            assert kind[row, there].all()
+            np.testing.assert_array_equal(squares[row, there], expected[row, : there.size])
+
+
 @pytest.mark.parametrize("n", [1, 2, 1023, 1025, 2100])
 def test_any_number_of_rows_gives_the_answer_of_the_other_backend(n):
     rows = np.random.default_rng(n).normal(size=(n, 8)).astype(np.float32)

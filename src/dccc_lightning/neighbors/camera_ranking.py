@@ -1,12 +1,11 @@
 """Exact rankings of the images of the own camera and of the other cameras.
 
-One pass over blocks of the matrix product serves both: the columns are sorted by camera, so those
-of a camera are a slice. Like ``nearest``, it finds candidates and sorts them by exact distance.
+One pass over the products serves both: the images are sorted by camera, so those of a camera are a
+slice. Like ``nearest``, it finds candidates and sorts them by exact distance.
 """
 
 import logging
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from dccc_lightning.common import checks, progress
 from dccc_lightning.common.tensors import full_precision
-from dccc_lightning.neighbors import candidate_ranking
+from dccc_lightning.neighbors import candidate_ranking, pairwise
 from dccc_lightning.neighbors.camera_normalization import check_cameras
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
@@ -25,6 +24,9 @@ Ints = NDArray[np.int64]
 _log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = {"cpu": 1 << 26, "cuda": 1 << 30}
+
+_FEW = 64
+"""Images of a camera, on average, below which ``pairwise`` would have many small products."""
 
 
 def camera_rankings(
@@ -164,21 +166,14 @@ def _rank_distinct(
     return results[0], results[1]
 
 
-class _Segment(NamedTuple):
-    """Images of one camera in a block of queries, and the columns of that camera."""
-
-    rows: slice
-    columns: slice
-
-
-def _segments(starts: Ints, part: slice) -> Iterator[_Segment]:
-    """Yield the cameras of the queries ``part``; camera c is ``starts[c]`` to ``starts[c + 1]``."""
+def _segments(starts: Ints, part: slice) -> Iterator[tuple[slice, slice]]:
+    """Yield the rows of each camera that are in ``part``, and all rows of that camera."""
     camera = int(np.searchsorted(starts, part.start, side="right")) - 1
     first = part.start
     while first < part.stop:
         last = min(part.stop, int(starts[camera + 1]))
         columns = slice(int(starts[camera]), int(starts[camera + 1]))
-        yield _Segment(slice(first - part.start, last - part.start), columns)
+        yield slice(first, last), columns
         first, camera = last, camera + 1
 
 
@@ -189,31 +184,53 @@ def _candidates(
     n = len(rows)
     starts = np.searchsorted(cameras[order], np.arange(cameras.max() + 2))
     widths = [min(k + candidate_ranking.SPARE, n) for k in (within, across)]
-    indices = [np.full((n, width), -1, dtype=np.int64) for width in widths]
-    bounds = [np.full(n, np.inf, dtype=np.float32) for _ in widths]
     centred = candidate_ranking.centred(rows[order])
+    if device.type != "cuda" and n >= _FEW * (len(starts) - 1) and max(widths) <= pairwise.WIDEST:
+        found = pairwise.compare_cameras(centred, starts, *widths)
+    else:
+        found = _compare(centred, starts, device, *widths)
     error = candidate_ranking.rounding_error(centred)
+    sizes = np.diff(starts)[cameras[order]]
+    results = []
+    for pairs, width, there in zip(found, widths, (sizes, n - sizes), strict=True):
+        indices = np.empty_like(pairs.indices)
+        indices[order] = np.where(pairs.indices < 0, -1, order[pairs.indices])
+        bounds = np.empty(n, dtype=np.float32)
+        bounds[order] = np.where(there <= width, np.inf, pairs.squares[:, -1] - error)
+        results.append((indices, bounds))
+    return results[0], results[1]
+
+
+def _compare(
+    rows: Floats, starts: Ints, device: torch.device, within: int, across: int
+) -> tuple[pairwise.Pairs, pairwise.Pairs]:
+    """Return what ``pairwise.compare_cameras`` does, by products of whole rows on ``device``."""
+    n = len(rows)
+    found = [
+        pairwise.Pairs(np.full((n, k), np.inf, np.float32), np.full((n, k), -1, np.int64), None)
+        for k in (within, across)
+    ]
     kind = device.type if device.type == "cuda" else "cpu"
     block = max(1, _BLOCK_BYTES[kind] // (4 * n))
     with full_precision(), torch.no_grad(), torch.autocast(kind, enabled=False):
-        points = torch.from_numpy(centred).to(kind)
+        points = torch.from_numpy(rows).to(kind)
         norms = points.square().sum(dim=1)
 
-        def keep(which: int, squares: Tensor, queries: NDArray[np.int64], shift: int) -> None:
-            width = min(widths[which], squares.shape[1])
+        def keep(which: int, squares: Tensor, queries: slice, shift: int) -> None:
+            width = min(found[which].indices.shape[1], squares.shape[1])
             nearest = squares.topk(width, dim=1, largest=False)
             values = (nearest.values + norms[queries][:, None]).cpu().numpy()
-            columns = order[nearest.indices.cpu().numpy() + shift]
-            images = order[queries]
-            indices[which][images, :width] = np.where(np.isfinite(values), columns, -1)
-            if width == widths[which] < squares.shape[1]:
-                bounds[which][images] = values[:, -1] - error
+            columns = nearest.indices.cpu().numpy() + shift
+            found[which].squares[queries, :width] = values
+            found[which].indices[queries, :width] = np.where(np.isfinite(values), columns, -1)
 
         for part in progress.blocks("finding neighbours", n, block):
-            queries = np.arange(part.start, part.stop)
-            squares = torch.addmm(norms.expand(len(queries), -1), points[part], points.T, alpha=-2)
-            for rows_here, columns in _segments(starts, part):
-                keep(0, squares[rows_here, columns], queries[rows_here], columns.start)
-                squares[rows_here, columns] = torch.inf
-            keep(1, squares, queries, 0)
-    return (indices[0], bounds[0]), (indices[1], bounds[1])
+            squares = torch.addmm(
+                norms.expand(part.stop - part.start, -1), points[part], points.T, alpha=-2
+            )
+            for queries, columns in _segments(starts, part):
+                here = slice(queries.start - part.start, queries.stop - part.start)
+                keep(0, squares[here, columns], queries, columns.start)
+                squares[here, columns] = torch.inf
+            keep(1, squares, part, 0)
+    return found[0], found[1]

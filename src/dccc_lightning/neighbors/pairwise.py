@@ -5,7 +5,9 @@ computed. Each is held against the rows' and against the columns' nearest so far
 products that hold none nearer are skipped.
 """
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple, Self
 
 import numba
 import numpy as np
@@ -38,6 +40,39 @@ class Pairs(NamedTuple):
     farthest: Ints | None
 
 
+class _Lists(NamedTuple):
+    """The nearest of each row so far, and the farthest where it is asked for.
+
+    Attributes:
+        scores: (N, k) minus half the squared distances, descending.
+        indices: (N, k), -1 where there is none yet.
+        lowest: (N,) the lowest score, or empty.
+        far: (N,) its index, or empty.
+    """
+
+    scores: Floats
+    indices: NDArray[np.int32]
+    lowest: Floats
+    far: Ints
+
+    @classmethod
+    def empty(cls, n: int, k: int, farthest: bool = False) -> Self:
+        lowest = np.full(n if farthest else 0, np.inf, dtype=np.float32)
+        indices = np.full((n, k), -1, dtype=np.int32)
+        scores = np.full((n, k), -np.inf, dtype=np.float32)
+        return cls(scores, indices, lowest, np.zeros(len(lowest), dtype=np.int64))
+
+    def push(self, block: Floats, first: int, shift: int) -> None:
+        """Take scores of the rows from ``first`` on with the rows from ``shift`` on."""
+        _push_rows(block, first, shift, *self)
+        if shift != first:
+            _push_columns(block, first, shift, *self)
+
+    def pairs(self) -> Pairs:
+        far = self.far if self.far.size else None
+        return Pairs(-2 * self.scores, self.indices.astype(np.int64), far)
+
+
 def compare(rows: Floats, k: int, farthest: bool = False) -> Pairs:
     """Compare each two rows once.
 
@@ -48,24 +83,49 @@ def compare(rows: Floats, k: int, farthest: bool = False) -> Pairs:
         k: Neighbours per row, itself included; at most ``WIDEST`` and N.
         farthest: Find the farthest of each as well.
     """
-    n = len(rows)
+    lists = _Lists.empty(len(rows), k, farthest)
+    for block, first, shift in _scores(rows, _cut(0, len(rows))):
+        lists.push(block, first, shift)
+    return lists.pairs()
+
+
+def compare_cameras(rows: Floats, starts: Ints, within: int, across: int) -> tuple[Pairs, Pairs]:
+    """Compare each two rows once, and keep the neighbours within and across cameras apart.
+
+    Args:
+        rows: (N, D) float32, sorted by camera.
+        starts: (C + 1,): camera c has the rows ``starts[c]`` to ``starts[c + 1]``.
+        within: Neighbours of the own camera per row, itself included; at most ``WIDEST``.
+        across: Neighbours of other cameras per row; at most ``WIDEST``.
+
+    Returns:
+        Both; where there are fewer neighbours, squares are infinite and indices -1.
+    """
+    own, others = _Lists.empty(len(rows), within), _Lists.empty(len(rows), across)
+    cuts = [part for ends in itertools.pairwise(starts.tolist()) for part in _cut(*ends)]
+    for block, first, shift in _scores(rows, cuts):
+        camera = np.searchsorted(starts, [first, shift], side="right")
+        (own if camera[0] == camera[1] else others).push(block, first, shift)
+    return own.pairs(), others.pairs()
+
+
+def _cut(start: int, stop: int) -> list[slice]:
+    return [slice(first, min(stop, first + _BLOCK)) for first in range(start, stop, _BLOCK)]
+
+
+def _scores(rows: Floats, parts: list[slice]) -> Iterator[tuple[Floats, int, int]]:
+    """Yield the scores of each two parts, and the first rows of both; the array is used again."""
     halves = (np.einsum("nd,nd->n", rows, rows, dtype=np.float64) / 2).astype(np.float32)
-    scores = np.full((n, k), -np.inf, dtype=np.float32)  # minus half the squared distance
-    indices = np.full((n, k), -1, dtype=np.int32)
-    lowest = np.full(n if farthest else 0, np.inf, dtype=np.float32)
-    far = np.zeros(len(lowest), dtype=np.int64)
     products = np.empty(_BLOCK * _BLOCK, dtype=np.float32)
-    for part in progress.blocks("finding neighbours", n, _BLOCK):
-        for first in range(part.start, n, _BLOCK):
-            others = slice(first, min(n, first + _BLOCK))
-            shape = part.stop - part.start, others.stop - first
-            block = products[: shape[0] * shape[1]].reshape(shape)
-            np.matmul(rows[part], rows[others].T, out=block)
-            _subtract(block, halves[part], halves[others])
-            _push_rows(block, part.start, first, scores, indices, lowest, far)
-            if first > part.start:
-                _push_columns(block, part.start, first, scores, indices, lowest, far)
-    return Pairs(-2 * scores, indices.astype(np.int64), far if farthest else None)
+    with progress.announced("finding neighbours", len(rows)) as phase:
+        for at, part in enumerate(parts):
+            for others in parts[at:]:
+                shape = part.stop - part.start, others.stop - others.start
+                block = products[: shape[0] * shape[1]].reshape(shape)
+                np.matmul(rows[part], rows[others].T, out=block)
+                _subtract(block, halves[part], halves[others])
+                yield block, part.start, others.start
+            phase.advance(part.stop - part.start)
 
 
 @parallel
