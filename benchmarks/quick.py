@@ -75,7 +75,10 @@ def serve() -> None:
     os.dup2(2, 1)
     runs = kernels()
     source = Path(os.environ["PYTHONPATH"])
-    for name, module in sys.modules.items():  # an installed package would stand in for a missing one
+    for (
+        name,
+        module,
+    ) in sys.modules.items():  # an installed package would stand in for a missing one
         file = getattr(module, "__file__", None)
         if name.startswith("dccc_lightning") and file and not Path(file).is_relative_to(source):
             raise SystemExit(f"the commit has no module {name}; choose a later one")
