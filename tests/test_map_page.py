@@ -15,7 +15,13 @@ from PIL import Image
 
 from browser import CHROMIUM, acted
 from dccc_lightning.reports import map_page, map_thumbnails
-from dccc_lightning.reports.map_frames import MapImages, make_frame, write_frame, write_images
+from dccc_lightning.reports.map_frames import (
+    MapFrame,
+    MapImages,
+    make_frame,
+    write_frame,
+    write_images,
+)
 from dccc_lightning.reports.map_page import changes, map_data, write_map_page, write_run_map
 from test_map import embeddings
 
@@ -241,3 +247,35 @@ def test_without_webgl_the_page_says_so_and_still_finds(pictured, tmp_path):
     told, complaints = opened(tmp_path, page, "withoutWebgl", "--disable-3d-apis")
     assert told == {"said": True, "found": "12 images selected"}
     assert complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_twenty_thousand_images_over_eight_epochs_are_one_page_that_moves(tmp_path):
+    random, count = np.random.default_rng(0), 20_000
+    paths = [str(tmp_path / f"{n}.png") for n in range(50)]
+    for path in paths:  # noise is the worst that a picture has to store
+        pixels = random.integers(0, 256, (64, 32, 3)).repeat(2, 0).repeat(2, 1).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+    images = MapImages(paths * 400, ["1", "2"] * 10_000, [str(n // 20) for n in range(count)])
+    frames = {}
+    for epoch in range(8):
+        values = random.random((2, count)).astype(np.float32)
+        frames[f"epoch {epoch}"] = MapFrame(
+            images=np.arange(count),
+            points=random.normal(size=(count, 2)).astype(np.float32),
+            clusters=random.permutation(1000)[np.arange(count) // 20],
+            distances=values[0],
+            margins=values[1],
+            neighbors=random.integers(0, count, (count, 6)),
+            epoch=epoch,
+        )
+    page = tmp_path / "map.html"
+    write_map_page(page, "map", images, frames)
+    assert page.stat().st_size < 15_000_000
+    assert not (tmp_path / "map_files").exists()
+    told, complaints = opened(tmp_path, page, "fluently", *GPU, "--window-size=1280,900")
+    assert complaints == []
+    assert told["points"]
+    assert told["found"] == "20 images selected"
+    assert told["median"] < 3000  # milliseconds a picture, without a GPU

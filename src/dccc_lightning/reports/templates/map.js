@@ -1,59 +1,19 @@
 "use strict";
 (() => {
   const data = window.mapData, by = (id) => document.getElementById(id);
-  const MOST = 60, NONE = "none";
-  const count = data.paths.length;
+  const MOST = 60;
   const element = (kind, text = "", properties = {}) =>
     Object.assign(document.createElement(kind), { textContent: text }, properties);
+  const content = window.mapContent(data), { count, labels, frames, real, named, picture } = content;
+  const { colouring, variable } = window.mapColours(data, content, element);
   const images = (n) => `${n.toLocaleString("en")} image${n === 1 ? "" : "s"}`;
-  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const ints = ({ bits, data: text }) => {  // stored from 0 on: -1 is the lowest
-    const { buffer } = bytes(text);
-    const raw = bits === 8 ? new Uint8Array(buffer) : bits === 16 ? new Uint16Array(buffer) : new Uint32Array(buffer);
-    return Int32Array.from(raw, (value) => value - 1);
-  };
-
-  const labels = { camera: null, identity: null };
-  for (const name of Object.keys(labels))
-    if (data[name]) labels[name] = { names: data[name].names, codes: ints(data[name].codes) };
-  const frames = data.frames.map(({ name, ...columns }) => {
-    const frame = { name };
-    for (const [key, value] of Object.entries(columns)) frame[key] = ints(value);
-    return frame;
-  });
   let at = frames.length - 1, colour = "cluster", selection = [], chosen = -1, playing = 0;
   const frame = () => frames[at];
   const file = (n) => data.paths[n].split("/").at(-1);
   const link = (n) => data.root + data.paths[n].split("/").map(encodeURIComponent).join("/");
-  const named = (name, n) => labels[name] && labels[name].codes[n] >= 0 ?
-    labels[name].names[labels[name].codes[n]] : null;
   const groupOf = (n) => frame().cluster[n];
   const group = (number) => number < 0 ? "outlier" : data.groups ? data.groups[number] : String(number);
-  const real = (value) => value < 0 ? null : (value - 20000) / 10000;  // of distance and margin
 
-  // thumbnails
-
-  const { width, height, columns, rows } = data.tile, each = columns * rows, sheets = [];
-  function sheet(number) {
-    const source = data.sheets[number];
-    if (!source.startsWith("data:")) return source;
-    if (!sheets[number]) {
-      const [head, text] = source.split(",");
-      const type = head.slice(5).split(";")[0];
-      sheets[number] = URL.createObjectURL(new Blob([bytes(text)], { type }));
-    }
-    return sheets[number];
-  }
-  function picture(target, n, tall) {
-    const number = Math.floor(n / each), place = n % each, zoom = tall / height;
-    const across = Math.min(columns, count - number * each);
-    Object.assign(target.style, {
-      width: `${Math.round(width * zoom)}px`, height: `${tall}px`, boxSizing: "content-box",
-      backgroundImage: `url("${sheet(number)}")`, backgroundSize: `${across * width * zoom}px auto`,
-      backgroundPosition: `${-(place % columns) * width * zoom}px ${-Math.floor(place / columns) * tall}px`,
-    });
-    return target;
-  }
   function tile(n, tall) {
     const button = picture(element("button", "", { type: "button", className: "tile" }), n, tall);
     button.setAttribute("aria-label", file(n));
@@ -79,60 +39,6 @@
     return found;
   }
 
-  // colours
-
-  const hues = Array.from({ length: 24 }, (_, n) => {
-    const turn = (n * 137.508) % 360, light = 0.5 + 0.1 * (n % 3 - 1);
-    return rgb(turn, 0.62, light);
-  });
-  function rgb(turn, full, light) {
-    const part = (n) => {
-      const k = (n + turn / 30) % 12;
-      return light - full * Math.min(light, 1 - light) * Math.max(-1, Math.min(k - 3, 9 - k, 1));
-    };
-    return "#" + [0, 8, 4].map((n) => Math.round(255 * part(n)).toString(16).padStart(2, "0")).join("");
-  }
-  const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const STEPS = 16;
-  const CHANGE = ["c0", "c1", "c2", "c3", NONE];
-
-  function colouring() {  // palette, the place of each image in it, legend
-    const none = variable(NONE);
-    if (colour === "margin") {
-      const { margin } = frame(), known = [...margin].filter((value) => value >= 0).map(real).sort((a, b) => a - b);
-      const top = Math.max(known[Math.floor(known.length * 0.95)] || 0, 0.05);
-      const ramp = Array.from({ length: STEPS }, (_, n) => rgb(30 + 180 * n / (STEPS - 1), 0.62, 0.52));
-      const place = (value) => value < 0 ? 0 : real(value) < 0 ? 1 :
-        2 + Math.min(STEPS - 1, Math.floor(STEPS * real(value) / top));
-      const bar = element("span", "", { className: "ramp" });
-      bar.style.background = `linear-gradient(90deg, ${ramp.join()})`;
-      const line = element("span", "0");
-      line.append(bar, top.toFixed(2));
-      return [[none, variable("c3"), ...ramp], Int32Array.from(margin, place),
-        [key("c3", "nearer to another centre"), line, key(NONE, "outlier")]];
-    }
-    if (colour === "change")
-      return [CHANGE.map(variable), frame().change, data.changes.map((text, n) => key(CHANGE[n], text))];
-    const codes = colour === "cluster" ? Int32Array.from(frame().cluster, (value) => value < 0 ? -1 : frame().hue[value]) :
-      labels[colour].codes;
-    const palette = [none, ...hues], value = Int32Array.from(codes, (code) => code < 0 ? 0 : 1 + code % hues.length);
-    const names = colour !== "cluster" && labels[colour].names;
-    const legend = names && names.length <= 12 ? names.map((name, n) => key(hues[n], name)) :
-      [element("span", several(new Set(codes).size - codes.includes(-1)))];
-    if (codes.includes(-1)) legend.push(key(NONE, colour === "cluster" ? "outlier" : "unknown"));
-    return [palette, value, legend];
-  }
-  function several(n) {
-    const name = colour === "cluster" ? data.group : colour, many = name.endsWith("y") ? `${name.slice(0, -1)}ies` : `${name}s`;
-    return `${n.toLocaleString("en")} ${n === 1 ? name : many}${n > hues.length ? `, in ${hues.length} colours that repeat` : ""}`;
-  }
-  function key(paint, text) {
-    const line = element("span"), mark = element("i");
-    mark.style.background = paint.startsWith("#") ? paint : `var(--${paint})`;
-    line.append(mark, text);
-    return line;
-  }
-
   // the map
 
   const canvas = by("map"), tip = by("tip");
@@ -152,9 +58,9 @@
     tip.style.top = `${Math.max(0, Math.min(place[1] - 60, canvas.clientHeight - tip.offsetHeight))}px`;
   }
   function draw(moves = false) {
-    const [palette, values, legend] = colouring(), { x, y } = frame();
+    const [palette, values, legend] = colouring(colour, frame()), { x, y } = frame();
     by("legend").replaceChildren(...legend);
-    const grey = palette[0] === variable(NONE) ? 0 : CHANGE.length - 1;
+    const grey = palette.indexOf(variable("none"));  // beneath the others
     const order = Array.from(values.keys()).sort((a, b) => (values[a] !== grey) - (values[b] !== grey));
     const onto = (list, sign) => Float32Array.from(list, (value) => sign * (value / 65534 * 1.9 - 0.95));
     return view && view.draw(onto(x, 1), onto(y, 1), Float32Array.from(values), palette, order, moves);
