@@ -149,6 +149,34 @@ def test_jobs_of_a_sweep_are_a_group(command: Command, tiny: list[str], tmp_path
         assert b"grid/" + job.encode() in config.read_bytes()
 
 
+BUILD = """
+import json, sys
+from pathlib import Path
+from dccc_lightning.config.loggers import build_logger
+build_logger(json.loads(sys.argv[1]), Path(sys.argv[2])).finalize("success")
+"""
+
+
+@pytest.mark.slow
+def test_jobs_that_start_at_once_share_a_new_folder(tmp_path: Path) -> None:
+    client_of = pytest.importorskip("mlflow.tracking").MlflowClient
+    entry = json.dumps({**ENTRY, "tracking_uri": str(tmp_path / "shared")})
+    jobs = [tmp_path / str(n) for n in range(3)]
+    for job in jobs:
+        job.mkdir()
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILD, entry, job], stderr=subprocess.PIPE, text=True
+        )
+        for job in jobs
+    ]
+    assert [(one.communicate(timeout=300)[1], one.returncode) for one in begun] == [("", 0)] * 3
+    client = client_of(store(str(tmp_path / "shared"), tmp_path)["tracking_uri"])
+    (experiment,) = (e for e in client.search_experiments() if e.name == "test")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.run_id for run in runs} == {(j / RUN_ID).read_text().strip() for j in jobs}
+
+
 @pytest.mark.slow
 def test_a_server_out_of_reach_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")

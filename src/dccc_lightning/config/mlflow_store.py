@@ -2,13 +2,17 @@
 
 import logging
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from pytorch_lightning.utilities import rank_zero_only
 
+from dccc_lightning.common import lock
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.config.instantiate import Settings, construct, first_line
 from dccc_lightning.errors import UserError
@@ -53,8 +57,9 @@ def build_mlflow_logger(entry: Settings, output: Path, sweep: Settings) -> Any:
     import mlflow  # noqa: PLC0415  an extra, and slow to import
 
     try:
-        logger = construct("logger", arguments)
-        run_id = logger.run_id  # connects
+        with _alone(arguments["tracking_uri"]):
+            logger = construct("logger", arguments)
+            run_id = _connected(logger)
     except mlflow.exceptions.MlflowException as error:
         raise UserError(
             f"logger=mlflow: {first_line(error)[:300]} (tracking_uri "
@@ -63,6 +68,31 @@ def build_mlflow_logger(entry: Settings, output: Path, sweep: Settings) -> Any:
     if rank_zero_only.rank == 0 and not record.exists():  # type: ignore[attr-defined]
         write_atomically(record, f"{run_id}\n".encode())
     return logger
+
+
+@contextmanager
+def _alone(address: str) -> Iterator[None]:
+    """Let one process at a time make the tables of a local database, which MLflow does not."""
+    file = Path(f"{address.removeprefix('sqlite:///').partition('?')[0]}.lock")
+    is_local = address.startswith("sqlite:///") and file.parent.is_dir()
+    while is_local and not lock.take(file):
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        lock.release(file)
+
+
+def _connected(logger: Any) -> str | None:
+    """Return the id of the logger's run, whose experiment another job may have just created."""
+    import mlflow  # noqa: PLC0415
+
+    try:
+        return cast(str | None, logger.run_id)
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return cast(str | None, logger.run_id)
 
 
 def store(given: str | None, output: Path) -> dict[str, str]:
