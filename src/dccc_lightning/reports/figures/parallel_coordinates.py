@@ -89,7 +89,7 @@ def parallel_coordinates(table: SweepTable) -> Chart | None:
             is_best = row is table.best  # the first, so on top
             (line,) = axes.plot(
                 range(len(heights)), heights, color=ORANGE if is_best else BLUE, marker="o",
-                ms=3.5, lw=2.6 if is_best else 1.3, alpha=1 if is_best else 0.15 + 0.75 * share,
+                ms=3.5, lw=2.6 if is_best else 1.3, alpha=1 if is_best else 0.25 + 0.65 * share,
                 zorder=3,
             )  # fmt: skip
             set_tooltips(line, [f"{row.name()}: {spread.shown(form)}"] * len(heights))
