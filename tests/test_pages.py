@@ -1,4 +1,7 @@
-"""Every kind of page in a browser: wide and on a phone, light and dark, by keyboard."""
+"""Every kind of page in a browser: wide and on a phone, light and dark, by keyboard.
+
+The map, which draws with WebGL, has tests of its own: test_map_page.py.
+"""
 
 import html
 import itertools
