@@ -14,7 +14,7 @@ ASKING := $(patsubst %,benchmarks/%.py,against same_numbers quick identification
 PYTEST := $(BIN)/python -m pytest -q -rs --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train pretrain test test-slow fuzz lint format check bench bench-quick docs notebooks profile wheel constraints clean
+.PHONY: help setup train pretrain test test-slow fuzz lint format check bench bench-quick torture docs notebooks profile wheel constraints clean
 
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ docs: $(READY)  ## Build the documentation into site/
 
 notebooks: $(READY)  ## Run the notebooks and keep their outputs, small and without paths
 	@$(BIN)/python tests/notebook_runs.py $(ARGS)
+
+torture: $(READY)  ## Kill tiny runs 100 times and resume them; ARGS="FOLDER --kills 20 --seed 7"
+	@$(BIN)/python benchmarks/torture $(ARGS)
 
 profile: $(READY)  ## Say which hooks of an epoch take how long; ARGS="trainer.profiler=pytorch" for a trace
 	@$(BIN)/python -m dccc_lightning epochs=2 eval_every=2 trainer.profiler=simple output=outputs/profile/$$(date +%Y-%m-%d_%H-%M-%S) $(ARGS)

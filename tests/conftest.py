@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -56,6 +57,10 @@ class Outcome:
 
 Command = Callable[..., Outcome]
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+Steps = Callable[[Callable[[Any, int], object]], None]
+
+LENGTH = ["epochs=4", "iterations=3", "eval_every=2"]
+"""Of the run that ``whole`` holds, and of those that are compared with it."""
 
 
 def pytest_unconfigure() -> None:
@@ -166,6 +171,33 @@ def command(
             root.addHandler(handler)
     root.setLevel(level)
     warnings.showwarning = show_warning
+
+
+@pytest.fixture
+def whole(made_once: MadeOnce, command: Command, tiny: list[str]) -> Path:
+    """Hold a run that nothing has stopped."""
+
+    def fill(folder: Path) -> None:
+        assert command(*tiny, *LENGTH, f"output={folder}").code == 0
+
+    return made_once("whole", fill)
+
+
+@pytest.fixture
+def at_steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """Call a function before the steps of a run, with the module and the number of the step."""
+    from dccc_lightning.module import DCCCModule
+
+    original = DCCCModule.training_step
+
+    def install(act: Callable[[Any, int], object]) -> None:
+        def training_step(self: DCCCModule, batch: Any, batch_idx: int) -> Any:
+            act(self, self.global_step)
+            return original(self, batch, batch_idx)
+
+        monkeypatch.setattr(DCCCModule, "training_step", training_step)
+
+    return install
 
 
 @pytest.fixture

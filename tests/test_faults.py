@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from conftest import Command, Outcome
+from conftest import Command, Outcome, Steps
 from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.config.processes import check_shares, less_memory
 from dccc_lightning.errors import UserError
@@ -22,7 +22,6 @@ from dccc_lightning.module import DCCCModule
 from dccc_lightning.reports.metrics_table import read_rows
 
 LENGTH = ["epochs=2", "iterations=4", "eval_every=2"]
-Steps = Callable[[Callable[[DCCCModule, int], None]], None]
 
 
 class Stop(BaseException):
@@ -36,22 +35,6 @@ def assert_one_line(outcome: Outcome, *parts: str) -> None:
     assert "Traceback" not in outcome.err
     for part in parts:
         assert part in lines[0]
-
-
-@pytest.fixture
-def at_steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """Call a function before the steps of a run, with the module and the number of the step."""
-
-    def install(act: Callable[[DCCCModule, int], None]) -> None:
-        original = DCCCModule.training_step
-
-        def training_step(self: DCCCModule, batch, batch_idx: int) -> torch.Tensor:
-            act(self, self.global_step)
-            return original(self, batch, batch_idx)
-
-        monkeypatch.setattr(DCCCModule, "training_step", training_step)
-
-    return install
 
 
 @pytest.fixture

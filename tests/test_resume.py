@@ -14,13 +14,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from conftest import Command, MadeOnce
+from conftest import LENGTH, Command
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.errors import UserError
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.reports.metrics_table import read_rows
 
-LENGTH = ["epochs=4", "iterations=3", "eval_every=2"]
 EVERY_STEP = "checkpoint.every_n_steps=1"
 
 
@@ -39,16 +38,6 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
     assert not list(other.glob("checkpoints/.*"))  # nothing half-written is left
-
-
-@pytest.fixture
-def whole(made_once: MadeOnce, command: Command, tiny: list[str]) -> Path:
-    """Hold a run that nothing has stopped."""
-
-    def fill(folder: Path) -> None:
-        assert command(*tiny, *LENGTH, f"output={folder}").code == 0
-
-    return made_once("whole", fill)
 
 
 def start(arguments: list[str], folder: Path, **environment: str) -> subprocess.Popen[str]:

@@ -18,13 +18,16 @@ class UnwritableFileError(UserError):
     """A file that cannot be written; its previous content is unchanged."""
 
 
+_ONLY_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
 def is_full_disk(error: BaseException) -> bool:
-    """Return True if the disk is full or the user's quota is exhausted.
+    """Return True if the disk is full or read-only, or a limit of the user is exhausted.
 
     >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device"))
     True
     """
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and error.errno in _ONLY_OF_WRITING
 
 
 def is_misconfiguration(error: BaseException) -> bool:

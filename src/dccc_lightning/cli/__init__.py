@@ -5,12 +5,14 @@ import sys
 from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import handling_stop_signals
 from dccc_lightning.common.allocator import keep_freed_memory
+from dccc_lightning.common.streams import keep_streams
 
 __all__ = ["conf_dir", "main"]
 
 
 def main() -> None:
     """Run the command line, with signal handlers installed before slow imports."""
+    keep_streams()
     keep_freed_memory()
     try:
         with handling_stop_signals(sys.argv[1:]):

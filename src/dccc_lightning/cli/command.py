@@ -1,6 +1,5 @@
 """Entry point of the command line: composition of the configuration, tasks, one-line errors."""
 
-import errno
 import logging
 import os
 import sys
@@ -41,12 +40,13 @@ from dccc_lightning.cli.schema import check_types
 from dccc_lightning.cli.sweep_preview import is_preview, preview
 from dccc_lightning.cli.terminal_warnings import quiet
 from dccc_lightning.common import lock, ranks
-from dccc_lightning.common.console import CONSOLE, PRINTED, progress_shown
+from dccc_lightning.common.console import PRINTED, progress_shown
+from dccc_lightning.common.faults import explain_unknown_home
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import config_dir_flags, path_argument, several_datasets
 from dccc_lightning.common.ranks import is_first_process, started_from_outside
 from dccc_lightning.config.image_size import GIVEN, is_image_given
-from dccc_lightning.errors import UserError, is_misconfiguration
+from dccc_lightning.errors import UserError, is_full_disk, is_misconfiguration
 from dccc_lightning.reports.objective import OBJECTIVES, folder_objective
 
 _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -85,10 +85,8 @@ def main() -> None:
         if OutputGuard.sweep is not None:
             discard(OutputGuard.sweep)
         fail(messages.explain(error, conf_dir(), sys.argv[1:]))
-    except BrokenPipeError:  # as by head
-        CONSOLE.on_broken_pipe()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if not is_full_disk(error):
             raise
         fail(
             f"{error.filename or 'the output folder'}: {error.strerror}; free disk space, or set "
@@ -119,10 +117,11 @@ def _job(start: Start, config: DictConfig) -> float | None:
     output = Path(hydra_config.runtime.output_dir)
     is_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
-        settings, task = _begin(start, config, output, is_sweep)
-        own = _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext()
-        with own, progress_shown(is_first_process()):
-            task(settings, output)
+        with explain_unknown_home():
+            settings, task = _begin(start, config, output, is_sweep)
+            own = _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext()
+            with own, progress_shown(is_first_process()):
+                task(settings, output)
     except (KeyboardInterrupt, Stopped) as stop:
         if isinstance(stop, Stopped) and has_started(output):
             stop.continues = path_argument("resume", output)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from dccc_lightning.common.ranks import STOP_SIGNALS, is_first_process, requeue_job
+from dccc_lightning.common.ranks import is_first_process, requeue_job, stop_signals
 
 _REQUEUE = "checkpoint.requeue"
 
@@ -43,13 +43,13 @@ def set_requeue(wanted: bool) -> None:
 def restore_handlers() -> None:
     """Restore the default handlers, since jobs continue after the launcher's process ends."""
     if threading.current_thread() is threading.main_thread():
-        for number in STOP_SIGNALS:
+        for number in stop_signals():
             signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def handling_stop_signals(arguments: Sequence[str]) -> Iterator[None]:
-    """Exit with a line on SIGTERM and SIGUSR1; SIGUSR1 also requeues a SLURM job.
+    """Exit with a line on a stop signal; SIGUSR1 also requeues a SLURM job.
 
     Args:
         arguments: Arguments of the command line.
@@ -65,7 +65,7 @@ def handling_stop_signals(arguments: Sequence[str]) -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)  # a forked worker has nothing to clean up
         os.kill(os.getpid(), number)
 
-    earlier = {number: signal.signal(number, receive) for number in STOP_SIGNALS}
+    earlier = {number: signal.signal(number, receive) for number in stop_signals()}
     try:
         yield
     except Stopped as stop:

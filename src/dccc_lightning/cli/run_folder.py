@@ -118,7 +118,7 @@ def discard(output: Path) -> None:
             write_atomically(path, content)
     if OutputGuard.continues or has_started(output) or not is_first_process():
         return
-    for path in output.iterdir() if output.exists() else ():
+    for path in output.iterdir() if output.is_dir() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in OutputGuard.absent:
         if path.exists() and not any(path.iterdir()):

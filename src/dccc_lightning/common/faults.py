@@ -85,6 +85,24 @@ def explain_failures(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator
         ) from error
 
 
+@contextmanager
+def explain_unknown_home() -> Iterator[None]:
+    """Convert Python's error about ``~`` without a home folder within the block.
+
+    Raises:
+        UserError: HOME is not set and the user has no account, or ``~NAME`` has none.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # of pathlib
+            raise
+        raise UserError(
+            "no home folder to put in place of ~ : set HOME, or give whole paths, such as "
+            "dataset.root= for images that are drawn"
+        ) from error
+
+
 def _comes_from_loader(error: BaseException) -> bool:
     """Return True if the broken connection was to a DataLoader worker."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]

@@ -9,13 +9,18 @@ import time
 
 log = logging.getLogger(__name__)
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""Signals that schedulers send before they end a job."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that schedulers send before they end a job, and the one of a terminal that closes."""
 
 WATCH_EVERY = 5.0
 """Seconds between checks of the parent process."""
 
 _FIRST = "DCCC_FIRST_PROCESS"
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return ``STOP_SIGNALS`` except ignored ones, as SIGHUP is under ``nohup``."""
+    return [n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
 
 
 def is_first_process() -> bool:

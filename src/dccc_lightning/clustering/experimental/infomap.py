@@ -19,7 +19,7 @@ from dccc_lightning.clustering.neighbor_graph import NeighborGraph
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 
-_STOPPED = (-signal.SIGTERM, -signal.SIGUSR1)
+_STOPPED = (-signal.SIGTERM, -signal.SIGUSR1, -signal.SIGHUP)
 """Signals that a scheduler sends to all processes of a job. The run ends later, at a point from
 which it can be resumed, and needs its labels until then."""
 

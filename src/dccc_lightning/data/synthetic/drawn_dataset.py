@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from dccc_lightning.common import checks
+from dccc_lightning.common.faults import explain_unknown_home
 from dccc_lightning.data.drafts import drafted
 from dccc_lightning.data.image_formats import has_image_suffix
 from dccc_lightning.errors import UserError
@@ -118,11 +119,16 @@ def write_manifest(folder: Path, renderer: int, world: "DataclassInstance", **fa
 
 
 def default_root() -> Path:
-    """Return the cache folder set by the environment."""
-    if chosen := os.environ.get("DCCC_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "dccc_lightning"
+    """Return the cache folder set by the environment.
+
+    Raises:
+        UserError: There is no home folder either.
+    """
+    with explain_unknown_home():
+        if chosen := os.environ.get("DCCC_CACHE"):
+            return Path(chosen).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "dccc_lightning"
 
 
 def in_processes(

@@ -1,7 +1,6 @@
 """Checkpoints to resume from: last.ckpt and its predecessor."""
 
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from dccc_lightning.common import callback_ranges
-from dccc_lightning.common.files import remove_temporaries
+from dccc_lightning.common.files import remove_temporaries, write_atomically
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.ranks import requeue_job
 from dccc_lightning.training.callbacks.stop_signals import StopSignals
@@ -22,10 +21,10 @@ from dccc_lightning.training.lightning_internals import leave_signals_alone
 class RunCheckpoint(Checkpoint):
     """Callback that saves resumable checkpoints after epochs, every n steps and on signals.
 
-    On SIGTERM or SIGUSR1, the current step is finished, a checkpoint is written and the process
-    exits with code 128 + signal. While nothing is unsaved (between epochs, during clustering) a
-    single process exits immediately; a signal during an evaluation takes effect at the end of the
-    epoch.
+    On SIGTERM, SIGUSR1 or SIGHUP, the current step is finished, a checkpoint is written and the
+    process exits with code 128 + signal. While nothing is unsaved (between epochs, during
+    clustering) a single process exits immediately; a signal during an evaluation takes effect at
+    the end of the epoch.
 
     Within an epoch, checkpoints are written only between optimiser steps, and not after the last
     one, since Lightning would then skip the end of the epoch on resuming.
@@ -122,12 +121,16 @@ class RunCheckpoint(Checkpoint):
 
 
 def _keep_as(path: Path, other: Path) -> None:
-    """Replace ``other`` atomically by a hard link to ``path``, or by a copy."""
+    """Replace ``other`` atomically by a hard link to ``path``, or by a copy.
+
+    Raises:
+        UnwritableFileError: Neither is possible; ``other`` is unchanged.
+    """
     temporary = other.with_name(f".{other.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
     try:
+        temporary.unlink(missing_ok=True)
         os.link(path, temporary)
-    except OSError:  # file system without hard links
-        shutil.copyfile(path, temporary)
-    temporary.replace(other)
-    temporary.unlink(missing_ok=True)  # renaming is a no-op if both are links to the same file
+        temporary.replace(other)
+        temporary.unlink(missing_ok=True)  # renaming is a no-op if both are links to the same file
+    except OSError:  # file system without hard links, or one that refuses both
+        write_atomically(other, path.read_bytes())

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dccc_lightning.common import collectives
-from dccc_lightning.common.ranks import STOP_SIGNALS
+from dccc_lightning.common.ranks import stop_signals
 
 
 class StopSignals:
@@ -38,7 +38,7 @@ class StopSignals:
         if collectives.world()[1] > 1:
             self._group = dist.new_group(backend="gloo")
         if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
+            for number in stop_signals():
                 self._handlers[number] = signal.signal(number, self._receive)
 
     def unwatch(self) -> None:
