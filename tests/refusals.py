@@ -12,7 +12,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 TEMPORARY = re.compile(r"\.(.+)\.\d+")
 
 Judge = Callable[[str, str], bool]
-"""Return True to refuse an event, such as ``open``, on a file of this name."""
+"""Return True to refuse an event, such as ``open xb`` or ``os.link``, on a file of this name."""
 
 _judges: list[tuple[Path, Judge, int]] = []
 
@@ -36,8 +36,10 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
     target = arguments[1 if event in ("os.rename", "os.link") else 0]
     if not isinstance(target, (str, os.PathLike)):
         return
-    if event == "open" and not _writes(*arguments[1:3]):
-        return
+    if event == "open":
+        if not _writes(*arguments[1:3]):
+            return
+        event = f"open {arguments[1]}"
     path = Path(os.path.abspath(target))  # noqa: PTH100  (os.path makes no event)
     for folder, judge, number in _judges:
         if path.is_relative_to(folder):

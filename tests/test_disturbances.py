@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from test_faults import assert_one_line
 from test_resume import assert_same_run
 
 WORLD = "dataset.root=world"
+RENAMED = ("metrics.csv", "last.ckpt", "config.yaml")  # all files are written by one function
 
 
 def own_world(tiny: list[str]) -> list[str]:
@@ -73,13 +75,26 @@ def test_a_dataset_that_goes_is_one_line_and_comes_back(
 
     at_steps(move)
     every = "checkpoint.every_n_steps=1"
-    outcome = command(*own_world(tiny), *LENGTH, "dataset.cache=none", every, "output=run")
+    outcome = command(
+        *own_world(tiny), *LENGTH, "dataset.cache=none", every, "loader.workers=0", "output=run"
+    )
     assert_one_line(outcome, "cannot read the image", "world", "No such file")
     assert not half_written(tmp_path / "run")
     Path("elsewhere").rename("world")
     at_steps(lambda *_: None)
     assert command("resume=run").code == 0
     assert_same_run(whole, tmp_path / "run")
+
+
+def test_a_run_whose_folder_is_taken_away_ends_with_a_line(
+    at_steps: Steps, command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    at_steps(lambda _, step: run.rename(tmp_path / "kept") if step == 4 else None)
+    outcome = command(*tiny, *LENGTH, "output=run")
+    assert_one_line(outcome, "run/metrics.csv was removed or moved")
+    assert len(read_rows(tmp_path / "kept" / "metrics.csv")) == 2
+    assert not (run / "metrics.csv").exists()
 
 
 def test_a_dataset_may_be_read_only(
@@ -182,14 +197,12 @@ def test_a_clock_that_is_set_back_changes_nothing(
 def test_no_home_is_one_line(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(self: Path) -> Path:
-        if str(self).startswith("~"):
-            raise RuntimeError("Could not determine home directory.")
-        return self
+    def no_account(_: int) -> None:
+        raise KeyError
 
     for name in ("DCCC_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(Path, "expanduser", unknown)
+    monkeypatch.setattr(pwd, "getpwuid", no_account)
     with pytest.raises(UserError, match=r"no home folder.*dataset\.root="):
         default_root()
     outcome = command(*(a for a in tiny if not a.startswith("dataset.root=")), "output=run")
@@ -210,20 +223,23 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(
     arguments = [*tiny, *LENGTH, "checkpoint.every_n_steps=1", "output=run", "ckpt_path=last"]
 
     def once(event: str, name: str) -> bool:
-        new = (event, name) not in refused and not has_refused
-        if new:
-            refused.append((event, name))
-            has_refused.append(True)
-        return new
+        place = event, name
+        if refusals or place in refused or (event == "os.rename" and name not in RENAMED):
+            return False
+        refused.append(place)
+        if event != "os.link":  # a copy is made instead, and refused as well
+            refusals.append(place)
+        return True
 
     while outcome.code:
-        has_refused = list[bool]()
-        with refusing(run, once, errno.ENOSPC if len(refused) % 2 else errno.EROFS):
+        refusals = list[tuple[str, str]]()
+        number = errno.ENOSPC if len(refused) % 2 else errno.EROFS
+        with refusing(run, once, number):
             outcome = command(*arguments)
-        assert (outcome.code == 2) == bool(has_refused), (refused[-1], outcome)
-        if has_refused:
-            assert_one_line(outcome, "cannot be written" if run.exists() else "")
-            assert not half_written(run) if run.exists() else True, refused[-1]
+        assert (outcome.code == 2) == bool(refusals), (refused[-1], outcome)
+        if refusals:
+            assert_one_line(outcome, os.strerror(number))
+            assert not run.exists() or not half_written(run), refused[-1]
     assert_same_run(whole, run)
     names = {name for _, name in refused}
     assert {

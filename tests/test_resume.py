@@ -356,7 +356,7 @@ def test_a_process_killed_at_any_moment_can_be_resumed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_a_signal_stops_within_an_epoch_and_the_job_is_put_back_into_the_queue(
     name: str, whole: Path, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def guard(folder: Path, setting: str, claim: str) -> None:
                 return
             fail(f"{setting}={folder}: another command is starting there; choose another folder")
     except OSError as error:
+        _remove_created()
         _fail_to_write(f"{setting}={folder}", error)
     if sweeps.SWEEP_FILE in names:
         hint = "or repeat its command with a launcher (hydra/launcher=local) to continue it"
@@ -120,8 +121,13 @@ def discard(output: Path) -> None:
         return
     for path in output.iterdir() if output.is_dir() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _remove_created()
+
+
+def _remove_created() -> None:
+    """Remove the folders that this command has created, if they are empty."""
     for path in OutputGuard.absent:
-        if path.exists() and not any(path.iterdir()):
+        if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
 
 

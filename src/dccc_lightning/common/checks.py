@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 
+from dccc_lightning.common.faults import explain_unknown_home
+
 
 def real(
     name: str,
@@ -101,13 +103,15 @@ def path(name: str, value: object) -> Path:
 
     Raises:
         TypeError: ``value`` is neither a path nor a number.
+        UserError: ``~`` has no folder to stand for.
 
     >>> path("index", 2024).name
     '2024'
     """
     if isinstance(value, bool) or not isinstance(value, (str, os.PathLike, int, float)):
         raise TypeError(f"{name} must be a path, got {value!r}")
-    return Path(str(value) if isinstance(value, (int, float)) else value).expanduser()
+    with explain_unknown_home():
+        return Path(str(value) if isinstance(value, (int, float)) else value).expanduser()
 
 
 def finite_rows(name: str, bad: Sequence[int]) -> None:
