@@ -19,80 +19,63 @@ SHOWN, NULL = Path("/proc/self/fd/1"), Path("/dev/null")
 
 
 @contextmanager
-def descriptor(number, target):
-    """Put a file in the place of a descriptor."""
-    kept = os.dup(number)
-    os.dup2(target, number)
+def descriptor(target, stream=None):
+    """Put a file, or nothing, in the place of descriptor 1, and a stream in that of stdout."""
+    streams, kept = (sys.stdin, sys.stdout, sys.stderr), os.dup(1)
+    if target is None:
+        os.close(1)
+    else:
+        os.dup2(target, 1)
+    sys.stdout = stream
     try:
         yield
     finally:
-        os.dup2(kept, number)
+        sys.stdin, sys.stdout, sys.stderr = streams
+        os.dup2(kept, 1)
         os.close(kept)
 
 
-@pytest.fixture
-def stdout(monkeypatch, capfd):
-    """Hold a stream on descriptor 1, and put it in the place of pytest's."""
-    with open(1, "w", closefd=False) as stream:
-        monkeypatch.setattr(sys, "stdout", stream)
-        monkeypatch.setattr(sys, "stderr", sys.stderr)
-        monkeypatch.setattr(sys, "stdin", sys.stdin)
-        yield stream
+def printed():
+    return open(1, "w", encoding="utf-8", closefd=False)
 
 
-@pytest.fixture
-def unread():
+def test_output_is_dropped_once_its_reader_has_left():
     reading, writing = os.pipe()
     os.close(reading)
-    yield writing
-    os.close(writing)
-
-
-def test_output_is_dropped_once_its_reader_has_left(stdout, unread):
-    keep_streams()
-    kept = sys.stdout
-    keep_streams()  # as a second command of one process
-    assert sys.stdout is kept
-    with descriptor(1, unread):
+    with descriptor(writing, printed()):
         with pytest.raises(BrokenPipeError):
-            print("as it was", file=stdout, flush=True)
+            print("as it was", flush=True)
+        keep_streams()
+        kept = sys.stdout
+        keep_streams()  # as a second command of one process
+        assert sys.stdout is kept
         for line in ("first", "second"):
             print(line, flush=True)
         assert SHOWN.readlink() == NULL  # also for what C and children print
-    assert sys.stdout.encoding == stdout.encoding
+        assert (sys.stdout.encoding, sys.stdout.fileno()) == ("utf-8", 1)
+    os.close(writing)
 
 
-def test_a_full_disk_is_not_passed_over(stdout):
-    keep_streams()
-    with Path("/dev/full").open("w") as full, descriptor(1, full.fileno()):
+def test_a_full_disk_is_not_passed_over():
+    with Path("/dev/full").open("w") as full, descriptor(full.fileno(), printed()):
+        keep_streams()
         with pytest.raises(OSError, match="No space left") as raised:
             print("a result", flush=True)
         assert raised.value.errno == errno.ENOSPC
         print("flushed at the end of Python", flush=True)  # not a second time
 
 
-def test_a_closed_stream_is_the_null_device(monkeypatch, capfd):
-    monkeypatch.setattr(sys, "stdin", sys.stdin)
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", sys.stderr)
-    kept = os.dup(1)
-    os.close(1)
-    try:
+def test_a_closed_stream_is_the_null_device():
+    with descriptor(None):
         keep_streams()
         print("unseen", flush=True)
         assert SHOWN.readlink() == NULL
         assert sys.stdout.fileno() == 1
         assert not sys.stdout.isatty()
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
-def test_a_descriptor_that_a_file_has_taken_stays_its_own(monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr(sys, "stdin", sys.stdin)
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", sys.stderr)
-    with (tmp_path / "file").open("wb") as file, descriptor(1, file.fileno()):
+def test_a_descriptor_that_a_file_has_taken_stays_its_own(tmp_path):
+    with (tmp_path / "file").open("wb") as file, descriptor(file.fileno()):
         keep_streams()
         assert SHOWN.readlink() == tmp_path / "file"
         print("unseen", flush=True)
@@ -117,7 +100,7 @@ def test_a_command_without_a_stream(closed, code, tmp_path):
 
 @pytest.mark.parametrize("ignored", [True, False])
 def test_a_hangup_stops_a_run_unless_nohup_ignores_it(ignored):
-    found = signal.getsignal(signal.SIGHUP)
+    found = {number: signal.getsignal(number) for number in ranks.STOP_SIGNALS}
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
         signals = StopSignals()
@@ -130,6 +113,5 @@ def test_a_hangup_stops_a_run_unless_nohup_ignores_it(ignored):
         wanted = signal.SIG_IGN if ignored else signal.SIG_DFL
         assert signal.getsignal(signal.SIGHUP) is wanted
     finally:
-        for number in ranks.STOP_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGHUP, found)
+        for number, handler in found.items():
+            signal.signal(number, handler)

@@ -38,7 +38,9 @@ def _null(number: int) -> TextIO | None:
         else:
             os.close(null)
             return None
-    return open(number, "w" if number else "r", encoding="utf-8", closefd=False)
+    if number == 0:
+        return open(number, encoding="utf-8", closefd=False)
+    return open(number, "w", encoding="utf-8", closefd=False)
 
 
 def _is_standard(stream: TextIO, number: int) -> bool:
