@@ -29,7 +29,9 @@ def keep_streams() -> None:
 def _null(number: int) -> TextIO | None:
     """Open the null device as a standard stream; None if a file has its descriptor already."""
     null = os.open(os.devnull, os.O_RDWR)
-    if null != number:
+    if null == number:
+        os.set_inheritable(null, True)
+    else:
         try:
             os.fstat(number)
         except OSError:
