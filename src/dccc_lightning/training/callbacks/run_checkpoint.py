@@ -51,8 +51,8 @@ class RunCheckpoint(Checkpoint):
         # A damaged last checkpoint must not replace its intact predecessor.
         self._keeps_last = Path(trainer.ckpt_path or "").name != PREVIOUS
         if trainer.is_global_zero:
-            remove_temporaries(self.folder)
-            remove_temporaries(self.run)
+            for folder in (self.run, *filter(Path.is_dir, self.run.glob("[!.]*"))):
+                remove_temporaries(folder)  # also of panels that will not be made again
         leave_signals_alone(trainer)
         self._signals.watch()
         self._signals.leave = lambda number: self._leave(trainer, number)
