@@ -57,6 +57,7 @@ def as_another_user(*folders: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
+@pytest.mark.slow
 def test_images_in_memory_outlive_the_dataset(
     whole: Path, at_steps: Steps, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:  # fmt: skip
@@ -66,6 +67,7 @@ def test_images_in_memory_outlive_the_dataset(
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_dataset_that_goes_is_one_line_and_comes_back(
     whole: Path, at_steps: Steps, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:  # fmt: skip
@@ -97,17 +99,19 @@ def test_a_run_whose_folder_is_taken_away_ends_with_a_line(
     assert not (run / "metrics.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_dataset_may_be_read_only(
     whole: Path, at_steps: Steps, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:  # fmt: skip
     run = tmp_path / "run"
     with as_another_user_from_step(at_steps, 4, [tmp_path / "world"], writable=run):
-        outcome = command(*own_world(tiny), *LENGTH, "dataset.cache=none", "output=run")
+        options = ["dataset.cache=none", "loader.workers=0", "output=run"]
+        outcome = command(*own_world(tiny), *LENGTH, *options)
     assert outcome.code == 0, outcome
     assert_same_run(whole, run)
 
 
-@pytest.mark.parametrize("way", ["user", "file"])
+@pytest.mark.parametrize("way", ["user", pytest.param("file", marks=pytest.mark.slow)])
 def test_an_output_folder_that_becomes_read_only(
     way: str, whole: Path, at_steps: Steps, command: Command, tiny: list[str],
     tmp_path: Path,
@@ -160,6 +164,7 @@ def as_another_user_from_step(
         at_steps(lambda *_: None)
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_changes_nothing(
     whole: Path, at_steps: Steps, command: Command, tiny: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -207,7 +212,7 @@ def test_no_home_is_one_line(
         default_root()
     outcome = command(*(a for a in tiny if not a.startswith("dataset.root=")), "output=run")
     assert_one_line(outcome, "no home folder", "dataset.root=")
-    outcome = command(*tiny, "dataset.root=~nobody_of_this_name", "output=run")
+    outcome = command(*tiny, 'dataset.root="~nobody_of_this_name"', "output=run")
     assert_one_line(outcome, "no home folder")
     assert not (tmp_path / "run").exists()
     with pytest.raises(RuntimeError, match="another"), faults.explain_unknown_home():
@@ -250,11 +255,10 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
 def test_the_number_of_loader_workers_changes_no_bit(
-    workers: int, whole: Path, command: Command, tiny: list[str], tmp_path: Path
+    whole: Path, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:  # fmt: skip
-    arguments = ["dataset.cache=none", f"loader.workers={workers}", "output=run"]
+    arguments = ["dataset.cache=none", "loader.workers=2", "output=run"]
     outcome = command(*tiny, *LENGTH, *arguments)
     assert outcome.code == 0, outcome
     assert_same_run(whole, tmp_path / "run")
