@@ -466,7 +466,7 @@ def test_pointing_at_charts_shows_their_values(made):
     shown = tooltips(run_page(report(made.values())))
     assert {"student, 1: 50", "student, 2: 60", "loss, 2: 1"} <= set(shown)
     counts = made["distances"].data["clusters"]
-    bars = [int(text.split(": ")[1]) for text in shown if text.startswith("one cluster, ")]
+    bars = [int(text.split(": ")[1]) for text in shown if text.startswith("pairs in one cluster, ")]
     assert bars == [count for count in counts["within"] if count]
     sizes = made["sizes"].data["sizes"]
     assert [f"{rank}: {size}" for rank, size in enumerate(sizes, 1)] == [
