@@ -27,7 +27,14 @@ def own_environment(given: Mapping[str, str], home: Path) -> dict[str, str]:
         if name in KEPT or not (name in NAMES or name.startswith(PREFIXES))
     }
     path = without_slurm(given.get("PATH", os.defpath), home / "path")
-    return kept | {"HOME": str(home), "PATH": path} | dict.fromkeys(THREADS, "1")
+    own = {"HOME": str(home), "PATH": path, "UV_CACHE_DIR": uv_cache(given)}
+    return kept | own | dict.fromkeys(THREADS, "1")
+
+
+def uv_cache(given: Mapping[str, str]) -> str:
+    """Return the folder in which uv keeps what `make setup` has downloaded, some GB."""
+    cache = given.get("XDG_CACHE_HOME") or str(Path(given.get("HOME", "~"), ".cache").expanduser())
+    return given.get("UV_CACHE_DIR") or str(Path(cache, "uv"))
 
 
 def without_slurm(path: str, shown: Path) -> str:

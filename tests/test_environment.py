@@ -19,15 +19,27 @@ def test_neither_a_job_nor_an_account_reaches_the_tests(tmp_path):
         "RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node1", "TORCHELASTIC_RUN_ID": "x",
         "WANDB_API_KEY": "secret", "HYDRA_FULL_ERROR": "0", "DCCC_CACHE": "/data",
         "OMP_NUM_THREADS": "16", "CI": "true", "PATH": "/nowhere", "LANG": "C.UTF-8",
-        "DCCC_WEIGHTS_DIR": "/weights",
+        "DCCC_WEIGHTS_DIR": "/weights", "HOME": "/home/me",
     }  # fmt: skip
     own = own_environment(given, tmp_path)
     threads = {name for name in own if name.endswith("_NUM_THREADS")}
     assert {name: own[name] for name in own.keys() - threads} == {
         "HOME": str(tmp_path), "PATH": "/nowhere", "LANG": "C.UTF-8",
-        "DCCC_WEIGHTS_DIR": "/weights",
+        "DCCC_WEIGHTS_DIR": "/weights", "UV_CACHE_DIR": "/home/me/.cache/uv",
     }  # fmt: skip
     assert {own[name] for name in threads} == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "cache"),
+    [
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": "/scratch"}, "/scratch/uv"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": "/scratch", "UV_CACHE_DIR": "/wheels"}, "/wheels"),
+        ({"XDG_CACHE_HOME": ""}, str(Path("~/.cache/uv").expanduser())),
+    ],
+)
+def test_downloads_of_uv_are_not_made_again(given, cache, tmp_path):
+    assert own_environment(given, tmp_path)["UV_CACHE_DIR"] == cache
 
 
 def test_slurm_is_hidden_and_its_neighbours_are_found(tmp_path):
