@@ -4,8 +4,9 @@
 
 For each seed the video is drawn and cropped, the crops are trained on without a label
 (``dataset=synthetic_video experiment=dccc_plus``), and ``task=identify`` gives every tracklet an
-identity. Above that stands the best that whole tracks allow: to each the identity that most of its
-boxes show. The alternative clusters the mean embeddings of the tracklets by the source network:
+identity, with and without cuts where people were exchanged. Above that stands the best that whole
+tracks allow, to each the identity that most of its boxes show, and the best that cuts between crops
+allow. The alternative clusters the mean embeddings of the tracklets by the source network:
 agglomerative clustering (average linkage, cosine), with the threshold that is best on the video of
 ``--other``. Scores are per cent: IDF1 over all cameras, and of the given tracks within each camera.
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pv
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.cluster import AgglomerativeClustering
 
@@ -32,14 +33,19 @@ from dccc_lightning.data.synthetic.video import (
     camera_names,
 )
 from dccc_lightning.data.synthetic.video_crops import FOLDER, TABLE, identities_of
-from dccc_lightning.data.tracks import read_tracks
+from dccc_lightning.data.tracks import read_tracks, with_identities
 from dccc_lightning.metrics import identity_f1
 
 COLUMNS = ("camera", "frame", "identity", "x1", "y1", "x2", "y2")
 
 
-def boxes(video: SyntheticVideo, file: str, names: Mapping[str, str] | None = None) -> pa.Table:
-    """Return the boxes of all cameras; ``names`` gives identities to tracklets (camera/track)."""
+def boxes(
+    video: SyntheticVideo, file: str, names: Mapping[str, str] | Path | None = None
+) -> pa.Table:
+    """Return the boxes of all cameras.
+
+    ``names`` gives identities to tracklets (camera/track), or is the file of them.
+    """
     tables = []
     for camera in camera_names(video.world):
         form = "mot17" if file == TRUTH else "mot15"
@@ -47,7 +53,9 @@ def boxes(video: SyntheticVideo, file: str, names: Mapping[str, str] | None = No
         tracks = table["track"].to_pylist()
         if file != TRUTH:
             tracks = [f"{camera}/{track}" for track in tracks]
-        if names is not None:
+        if isinstance(names, Path):
+            tracks = with_identities(table, camera, names)["identity"].to_pylist()
+        elif names is not None:
             tracks = [names.get(track) for track in tracks]
         table = table.append_column("camera", pa.array([camera] * len(table)))
         frames = table["frame"].to_pylist()
@@ -85,6 +93,15 @@ def perfect(video: SyntheticVideo) -> dict[str, str]:
     return found
 
 
+def of_crops(video: SyntheticVideo, folder: Path) -> Path:
+    """Write the true identity of each crop: the most that cuts between crops allow."""
+    table = pq.read_table(video.folder / FOLDER / TABLE)
+    own = [None if who < 0 else str(who) for who in table["identity"].to_pylist()]
+    table = table.select(["tracklet", "frame"]).append_column("identity", pa.array(own))
+    pq.write_table(table.filter(pc.is_valid(table["identity"])), folder / "true.parquet")
+    return folder / "true.parquet"
+
+
 def agglomerated(names: list[str], rows: np.ndarray[Any, Any], threshold: float) -> dict[str, str]:
     """Return an identity for each tracklet."""
     clusters = AgglomerativeClustering(
@@ -93,23 +110,23 @@ def agglomerated(names: list[str], rows: np.ndarray[Any, Any], threshold: float)
     return dict(zip(names, map(str, clusters), strict=True))
 
 
-def identified(video: SyntheticVideo, arguments: list[str], folder: Path) -> dict[str, str]:
-    """Train on the crops, identify them, and return an identity for each tracklet."""
+def identified(video: SyntheticVideo, arguments: list[str], folder: Path) -> list[Path]:
+    """Train on the crops and identify them, without cuts of tracklets and with them."""
     own = [f"dataset.{name}={value}" for name, value in arguments_of(video).items()]
     command = [sys.executable, "-m", "dccc_lightning"]
-    train = ["dataset=synthetic_video", *own, *arguments, f"output={folder}/run"]
-    subprocess.run([*command, *train], check=True, stdout=subprocess.DEVNULL)
-    table = f"{video.folder / FOLDER / TABLE}"
-    identify = [f"ckpt={folder}/run", f"input={table}", f"output={folder}/ids", "camera=whiten"]
-    subprocess.run([*command, "task=identify", *identify], check=True, stdout=subprocess.DEVNULL)
-    found = pv.read_csv(
-        folder / "ids" / "identities.csv",
-        convert_options=pv.ConvertOptions(
-            include_columns=["tracklet", "identity"],
-            column_types={"tracklet": pa.string(), "identity": pa.string()},
-        ),
-    )
-    return dict(zip(found["tracklet"].to_pylist(), found["identity"].to_pylist(), strict=True))
+    if not (folder / "run" / "results.json").exists():
+        train = ["dataset=synthetic_video", *own, *arguments, f"output={folder}/run"]
+        subprocess.run([*command, *train], check=True, stdout=subprocess.DEVNULL)
+    table, found = video.folder / FOLDER / TABLE, []
+    for cut in ("false", "true"):
+        place = folder / f"cut_{cut}"
+        identify = [f"ckpt={folder}/run", f"input={table}", f"output={place}", "camera=whiten"]
+        identify += [f"cut_tracklets={cut}"]
+        subprocess.run(
+            [*command, "task=identify", *identify], check=True, stdout=subprocess.DEVNULL
+        )
+        found.append(place / "identities.csv")
+    return found
 
 
 def arguments_of(video: SyntheticVideo) -> dict[str, Any]:
@@ -124,6 +141,7 @@ def main() -> None:
     parser.add_argument("--other", type=int, default=10)
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--identities", type=int, default=40)
+    parser.add_argument("--folder", help="keep the runs here, SEED/run, and use those that are")
     options, arguments = parser.parse_known_args()
     shape = {"frames": options.frames, "identities": options.identities}
     arguments = arguments or ["experiment=dccc_plus"]
@@ -144,23 +162,19 @@ def main() -> None:
     }
     threshold = max(scores, key=scores.__getitem__)
     print(f"agglomerative: threshold {threshold} ({100 * scores[threshold]:.1f} on its own video)")
-    print("seed  tracks within cameras  perfect identities  agglomerative  identified  difference")
+    print("seed  tracks within cameras  perfect  perfect crops  agglomerative  whole  cut")
     for seed in options.seeds:
         video = drawn(seed)
         truth = boxes(video, TRUTH)
         within = identity_f1(truth, boxes(video, tracks))["per_camera"]
         plain = agglomerated(*tracklet_means(video), threshold)
-        with tempfile.TemporaryDirectory() as folder:
-            ours = identified(video, arguments, Path(folder))
-        found = [
-            100 * identity_f1(truth, boxes(video, tracks, names))["idf1"]
-            for names in (perfect(video), plain, ours)
-        ]
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) if options.folder is None else Path(options.folder) / f"{seed}"
+            ours = identified(video, arguments, folder)
+            ways = (perfect(video), of_crops(video, folder), plain, *ours)
+            found = [100 * identity_f1(truth, boxes(video, tracks, way))["idf1"] for way in ways]
         single = 100 * np.mean([each["idf1"] for each in within.values()])
-        best, other_way, own = found
-        print(
-            f"{seed:4}{single:23.1f}{best:20.1f}{other_way:15.1f}{own:12.1f}{own - other_way:12.1f}"
-        )
+        print(f"{seed:4}{single:23.1f}", *(f"{score:9.1f}" for score in found), flush=True)
 
 
 if __name__ == "__main__":

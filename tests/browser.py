@@ -1,10 +1,13 @@
 """Pages in headless Chromium, where it is installed."""
 
 import json
+import os
 import re
+import select
 import shutil
 import subprocess
 import threading
+import time
 
 CHROMIUM = (
     shutil.which("chromium")
@@ -58,3 +61,57 @@ def acted(tmp_path, page, *more, seconds=150):
             limit.cancel()
             browser.kill()
     raise AssertionError(f"the page told nothing within {seconds} s: {complaints}")
+
+
+def downloaded(tmp_path, page, script, name, seconds=60):
+    """Open a page in a browser that saves downloads, run a script, and return the file saved."""
+    ends = os.pipe(), os.pipe()
+    command = [CHROMIUM, *FLAGS, "--remote-debugging-pipe",
+               f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
+    commands, answers = ends[0][0], ends[1][1]
+    browser = subprocess.Popen(
+        ["bash", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "browser", *command],
+        pass_fds=(commands, answers), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    waiting, deadline = b"", time.monotonic() + seconds
+    session: dict[str, str] = {}
+
+    def ask(method, **given):
+        nonlocal waiting
+        line = json.dumps({"id": 1, "method": method, "params": given, **session})
+        os.write(ends[0][1], line.encode() + b"\0")
+        while True:
+            message, end, rest = waiting.partition(b"\0")
+            if end:
+                waiting, answer = rest, json.loads(message)
+                if answer.get("id") == 1:
+                    assert "error" not in answer, answer
+                    return answer["result"]
+                continue
+            left = deadline - time.monotonic()
+            heard = left > 0 and select.select([ends[1][0]], [], [], left)[0]
+            assert heard, f"no answer: {method}"
+            waiting += os.read(ends[1][0], 1 << 16)
+
+    try:
+        folder = tmp_path / "downloads"
+        ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        target = ask("Target.createTarget", url=page.as_uri())["targetId"]
+        session["sessionId"] = ask("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
+        while ask("Runtime.evaluate", expression="document.readyState")["result"]["value"] != (
+            "complete"
+        ):
+            time.sleep(0.02)
+        done = ask("Runtime.evaluate", expression=script)
+        assert "exceptionDetails" not in done, done
+        while not (folder / name).exists():
+            assert time.monotonic() < deadline, f"no {name} was saved"
+            time.sleep(0.02)
+        return folder / name
+    finally:
+        browser.kill()
+        browser.wait()
+        for end in (*ends[0], *ends[1]):
+            os.close(end)

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.neighbors import aligned_similarity
 from dccc_lightning.reports.label_free import RULE, summarize_label_free
 from dccc_lightning.reports.results import SCORES, summarize_run
+from dccc_lightning.tasks import export
 
 MODEL = {"backbone": "resnet10", "width": 0.125, "pooling": "gem", "bn_group_size": 16}
 PARITY = {"mean": 0, "worst": 0, "length": 0}
@@ -330,10 +332,12 @@ def test_an_embedder_is_exported_whole_or_not_at_all(embedder, crops, tmp_path, 
         ("limit=3", "limit must be in [0, 2]"),
         ("images=1", "images must be at least 2"),
         ("input=elsewhere", "input=elsewhere: neither a folder nor"),
+        ("input=empty", "input=empty: no images to export with"),
         ("ckpt=null", "ckpt= is needed"),
     ],
 )
 def test_mistakes_are_one_line(command, run_folder, crops, argument, message):
+    Path("empty").mkdir()
     arguments = {"ckpt": f"{run_folder}", "input": f"{crops}"}
     key, _, value = argument.partition("=")
     arguments[key] = value
@@ -342,6 +346,25 @@ def test_mistakes_are_one_line(command, run_folder, crops, argument, message):
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert not Path("out").exists()
+
+
+def test_a_damaged_file_of_a_run_is_named_before_the_export(
+    command, run_folder, crops, tmp_path, monkeypatch
+):
+    own = tmp_path / "own"
+    shutil.copytree(run_folder, own)
+    arguments = ("task=export", f"ckpt={own}", f"input={crops}", "output=out", "format=pt2")
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "written", None)
+        for name in ("results.json", "config.yaml"):
+            (own / name).write_text("{")
+            outcome = command(*arguments)
+            assert outcome.code == 2
+            assert f"{own / name}: damaged; restore it, or remove it to exp" in outcome.err
+            (own / name).unlink()  # the remedy
+    assert not Path("out").exists()
+    assert command(*arguments, "limit=2").code == 0
+    assert "was not in its run folder" in Path("out/MODEL_CARD.md").read_text()
 
 
 def facts():

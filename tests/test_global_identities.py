@@ -48,6 +48,19 @@ def test_identities_are_text_and_hold_over_cameras(cameras: dict[str, pa.Table])
     assert cameras["yard"]["identity"].to_pylist() == ["NA", None]  # track 2 has no crop
 
 
+def test_boxes_of_a_cut_tracklet_are_of_the_nearest_crop(tmp_path: Path) -> None:
+    (tmp_path / "tracks.txt").write_text(
+        "".join(f"{frame},1,11,21,30,60,0.9,-1,-1,-1\n" for frame in (1, 11, 15, 16, 17, 99))
+    )
+    (tmp_path / "identities.csv").write_text(
+        "tracklet,identity,frame\nhall/1 cut 2,B,20\nhall/1 cut 1,A,0\nhall/1 cut 1,A,10\n"
+    )
+    tracks = read_tracks(tmp_path / "tracks.txt", "mot15")
+    found = with_identities(tracks, "hall", tmp_path / "identities.csv")
+    assert found["frame"].to_pylist() == [0, 10, 14, 15, 16, 98]
+    assert found["identity"].to_pylist() == ["A", "A", "A", "A", "B", "B"]
+
+
 @pytest.mark.parametrize("form", ["mot15", "cocovid"])
 def test_what_is_written_is_read_back(
     cameras: dict[str, pa.Table], tmp_path: Path, form: str

@@ -68,8 +68,8 @@ def embedded(folder, people, per_person=6, names=None, seed=0, model=MODEL):
     return folder
 
 
-def by_path(found):
-    return dict(zip(found["table"]["path"], found["table"]["identity"], strict=True))
+def by_path(found, column="identity"):
+    return dict(zip(found["table"]["path"], found["table"][column], strict=True))
 
 
 def test_images_of_one_individual_have_one_id(ask, tmp_path):
@@ -325,6 +325,11 @@ def test_images_are_embedded_and_an_unreadable_one_can_be_skipped(ask, tmp_path,
     Path("people/broken.png").write_text("no image")
     with pytest.raises(UserError, match=r"broken.png.*resume=.*dataset.on_error=skip"):
         ask("input=people", "k1=3", "k2=1")
+    rows = "people/0_0.png,same,people/1_0.png\npeople/1_0.png,different,people/0_0.png\n"
+    Path("clash.csv").write_text(f"first,decision,second\n{rows}")
+    with pytest.raises(UserError, match=r"different by row 2 of clash\.csv"):  # as a new one
+        ask("input=people", "decisions=clash.csv")
+    assert Path("out/embedding").exists()
     found = ask("input=people", "k1=3", "k2=1", "dataset.on_error=skip", "folders=true")
     assert (found["images"], found["identities"]) == (9, 3)
     assert not Path("out/embedding").exists()
@@ -400,6 +405,42 @@ def test_neighbourhoods_are_counted_in_tracklets(ask, tmp_path):
         settings = {"k1": k1 if k1 != 20 else None, "k2": None if k2 != 6 or k1 == 20 else k2}
         own = rule.for_tracklets(settings, 90, 100).arguments
         assert (own["k1"], own["k2"]) == wanted
+
+
+def test_tracklets_of_exchanged_people_become_two_and_one_again(ask, tmp_path):
+    embedded(tmp_path / "e", range(8), per_person=8)
+    paths = [f"/images/p{person:02d}_{n}_0.jpg" for person in range(8) for n in range(8)]
+    # two tracks follow each other's person after the third image
+    tracks = [
+        f"h/{1 - n // 8 if n < 16 and n % 8 > 2 else n // 8},{10 * (n % 8)}" for n in range(64)
+    ]
+    rows = "".join(f"{path},h,{own}\n" for path, own in zip(paths, tracks, strict=True))
+    (tmp_path / "t.csv").write_text(f"path,camera,tracklet,frame\n{rows}")
+    whole = ask("input=e", "table=t.csv", "k1=3", "k2=1", "cut_tracklets=false", output="whole")
+    assert (whole["cut_tracklets"], "cut where" in whole["said"]) == ([], False)
+    assert by_path(whole)[paths[0]] == by_path(whole)[paths[11]]
+    found = ask("input=e", "table=t.csv", "k1=3", "k2=1", output="cut")
+    assert "2 tracklets cut where people were exchanged: h/0, h/1; a decision same" in found["said"]
+    assert found["cut_tracklets"] == ["h/0", "h/1"]
+    ids, names = by_path(found), by_path(found, "tracklet")
+    assert ids[paths[0]] == ids[paths[3]] != ids[paths[11]] == ids[paths[8]]
+    assert [names[paths[n]] for n in (0, 3, 11, 8, 16)] == [
+        "h/0 cut 1", "h/1 cut 2", "h/0 cut 2", "h/1 cut 1", "h/2",
+    ]  # fmt: skip
+
+    again = ask("known=cut", "k1=3", "k2=1", output="again")  # pieces stay, and are not cut again
+    assert (by_path(again), again["cut_tracklets"]) == (ids, [])
+    lines = "\n".join(("first,decision,second", f"{paths[3]},different,{paths[8]}"))
+    (tmp_path / "d.csv").write_text(f"{lines}\n")
+    ask("known=cut", "decisions=d.csv", "k1=3", "k2=1", output="apart")  # between two pieces
+    (tmp_path / "d.csv").write_text(f"first,decision,second\n{paths[0]},same,{paths[11]}\n")
+    for source in (("input=e", "table=t.csv"), ("known=cut",)):
+        undone = ask(*source, "decisions=d.csv", "k1=3", "k2=1", output="undone")
+        assert by_path(undone)[paths[0]] == by_path(undone)[paths[11]]
+        names = by_path(undone, "tracklet")
+        assert [names[paths[n]] for n in (0, 11)] == ["h/0", "h/0"]
+        assert names[paths[3]] == "h/1 cut 2"
+        assert "h/0" not in undone["cut_tracklets"]
 
 
 def test_names_decided_stay_text(ask, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import CHROMIUM, chromium
+from browser import CHROMIUM, chromium, downloaded
 from dccc_lightning.clustering.constraint_file import constraints_of, decisions_of, read_rows
 from dccc_lightning.clustering.constraints import Constraints, Links
 from dccc_lightning.data.records import Records
@@ -251,3 +251,17 @@ def test_a_merge_a_split_and_a_name_are_saved_and_read_back(tmp_path):
     names = {"old", 'A "first" name', "Ann, ü"}
     assert set(decisions.names.values()) == names
     assert decisions.names[split.second[0]] == "Ann, ü"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_browser_saves_a_file_that_a_training_takes(tmp_path):
+    rows = np.repeat(np.eye(8)[:3], 4, axis=0) + 0.05 * np.random.default_rng(1).random((12, 8))
+    path, paths, questions = page_of(tmp_path, rows, np.repeat(np.arange(3), 4))
+    script = """for (const key of ["s", "n", "Enter"]) document.body.dispatchEvent(
+        new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));"""
+    file = downloaded(tmp_path, path, script, "decisions.csv")
+    merge = questions[0]
+    records = Records.from_rows([(Path(image), 0, 0) for image in paths])
+    groups = constraints_of(str(file), records).groups
+    assert len({int(groups[image]) for image in (*merge.first, *merge.second)}) == 1
+    assert decisions_of(read_rows(file), paths).absent == 0

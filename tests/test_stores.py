@@ -114,10 +114,54 @@ def test_a_store_is_the_gallery_after_every_export(store, place_of):
     rows = sorted(map(tuple, held.rows()))
     held.close()
     assert rows[:3] == [
-        (0, "0000.jpg", CAMERA, "0007", "x"),
-        (1, "0001.jpg", "c2", "NA", "x"),
-        (2, "0002.jpg", None, "NA", "x"),
+        (0, "0000.jpg", CAMERA, "0007", None, "x"),
+        (1, "0001.jpg", "c2", "NA", None, "x"),
+        (2, "0002.jpg", None, "NA", None, "x"),
     ]
+
+
+def during(store, place):
+    """Return the ids of the page's condition of camera and time, by a search without limit."""
+    names = {}
+    exec(next(code for code in documents.snippets("docs/stores.md") if "during" in code), names)
+    query, condition = vectors(1, 1)[0], names["during"]
+    if store == "lancedb":
+        import lancedb
+
+        search = lancedb.connect(place).open_table("images").search(query)
+        found = search.distance_type("cosine").where(condition, prefilter=True).limit(99).to_list()
+        return {row["id"] for row in found}
+    if store == "qdrant":
+        from qdrant_client import QdrantClient
+
+        client = QdrantClient(path=place)
+        filters = {"query_filter": names["during_qdrant"], "limit": 99}
+        points = client.query_points("images", query=query.tolist(), **filters).points
+        client.close()
+        return {point.id for point in points}
+    held = vector_stores.open_store(store, place, D)
+    nearest = "vector MATCH ? AND k = 99 AND " if store == "sqlite_vec" else ""
+    given = (query.tobytes(),) if nearest else None
+    rows = held.connection.execute(f"SELECT id FROM images WHERE {nearest}{condition}", given)
+    found = {row[0] for row in rows.fetchall()}
+    held.close()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", PACKAGES)
+def test_images_of_a_camera_and_a_time_are_found(store, place_of):
+    pytest.importorskip(PACKAGES[store])
+    gallery, place = gallery_of(90), place_of(store)
+    paths = gallery.table.paths
+    seconds = {path: float(n) for n, path in enumerate(paths) if n % 4}  # a quarter is unknown
+    export_gallery(gallery, store, place, seconds)
+    wanted = {n for n in range(10, 20) if n % 4 and gallery.table.cameras[n] == "c2"}
+    assert wanted == {10, 13, 19}
+    assert during(store, place) == wanted
+    later = {path: time + 3 for path, time in seconds.items()}
+    export_gallery(gallery, store, place, later)  # the times changed
+    assert during(store, place) == {n for n in range(7, 17) if n % 4 and n % 3 == 1}
 
 
 @pytest.fixture
@@ -180,11 +224,27 @@ def test_rows_are_counted_after_writing(gallery, place, monkeypatch):
         export_gallery(gallery, "sqlite_vec", place)
 
 
+def test_times_belong_to_images_of_the_gallery(gallery, place):
+    path = gallery.table.paths[0]
+    for seconds, said in (
+        ({path: float("nan")}, "seconds must be finite"),
+        ({"elsewhere.jpg": 1.0}, f"seconds has no path of the gallery, such as {path}"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            export_gallery(gallery, "sqlite_vec", place, seconds)
+    export_gallery(gallery, "sqlite_vec", place, {path: 3, "elsewhere.jpg": 1.0})
+    store = vector_stores.open_store("sqlite_vec", place, D)
+    assert [row[4] for row in sorted(store.rows(), key=lambda row: row[0])] == [3.0] + [None] * 89
+    store.close()
+
+
 def test_rows_have_text_ids_and_nulls(gallery):
-    rows = store_export._columns(gallery, [(1, "a", None, "0007", "x")], np.arange(90) == 1)
+    rows = store_export._columns(gallery, [(1, "a", None, "0007", 2.5, "x")], np.arange(90) == 1)
     assert rows.drop_columns("vector").to_pylist() == [
-        {"id": 1, "path": "a", "camera": None, "identity": "0007", "model": "x"}
-    ]
+        {
+            "id": 1, "path": "a", "camera": None, "identity": "0007", "seconds": 2.5, "model": "x",
+        }
+    ]  # fmt: skip
     np.testing.assert_array_equal(rows["vector"][0].as_py(), gallery.embeddings[1])
 
 

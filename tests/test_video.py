@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -396,6 +397,16 @@ def test_global_ids_are_identities(two_cameras, tmp_path):
     assert splits.identity_names == ("0", "1")
 
 
+def test_times_are_on_the_clock_of_all_cameras(two_cameras, tmp_path):
+    times = []
+    for start in (None, [-100, 2.5]):
+        results = crop({**DEFAULTS, **two_cameras, "start": start}, tmp_path / "out")
+        rows = pq.ParquetFile(tmp_path / "out/crops.parquet").read().to_pylist()
+        times.append([row["time"] for row in rows if row["camera"] == "hall"])
+    assert times[1] == pytest.approx([time - 100 for time in times[0]])
+    assert [own["start"] for own in results["cameras"].values()] == [-100, 2.5]
+
+
 def test_a_repeated_run_leaves_no_crops_of_the_earlier_one(two_cameras, tmp_path):
     out = tmp_path / "out"
     for number in (2, 1):
@@ -417,6 +428,10 @@ def test_a_repeated_run_leaves_no_crops_of_the_earlier_one(two_cameras, tmp_path
         ({"margin": 2}, "margin must be in [0, 1]"),
         ({"per_tracklet": 0}, "per_tracklet"),
         ({"global_ids": 1}, "global_ids"),
+        ({"start": [0]}, "start=[0]: needs the seconds of one camera each, 2 in camera="),
+        ({"start": 3}, "start=3: needs the seconds of one camera each, 2 in camera="),
+        ({"start": [0, "noon"]}, "start must be a number, got 'noon'"),
+        ({"start": [0, float("inf")]}, "start must be in (-inf, inf), got inf"),
         ({"tracks": [], "video": [], "camera": []}, "tracks= is needed"),
         ({"camera": ["hall", 1e5]}, "camera=100000.0: is no text here; quote it"),
         ({"camera": ["hall", True]}, "camera=True: is no text here; quote it"),

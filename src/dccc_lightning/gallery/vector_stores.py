@@ -1,5 +1,6 @@
 """Vector stores as the export of a gallery needs them: read, remove, add."""
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -10,8 +11,13 @@ import pyarrow as pa
 TABLE = "images"
 """Name of the table or collection."""
 
-FACTS = ("id", "path", "camera", "identity", "model")
+TYPES = {
+    "id": pa.int64(), "path": pa.string(), "camera": pa.string(), "identity": pa.string(),
+    "seconds": pa.float64(), "model": pa.string(),
+}  # fmt: skip
 """Columns beside the vector; ``model`` is the fingerprint of the network."""
+
+FACTS = tuple(TYPES)
 
 _COLUMNS, _ROWS = ", ".join(FACTS), 1024
 
@@ -46,8 +52,7 @@ class LanceStore(VectorStore):
     def __init__(self, place: str, width: int) -> None:
         import lancedb  # noqa: PLC0415  # of the stores extra
 
-        fields = [(name, pa.int64() if name == "id" else pa.string()) for name in FACTS]
-        schema = pa.schema([*fields, ("vector", pa.list_(pa.float32(), width))])
+        schema = pa.schema([*TYPES.items(), ("vector", pa.list_(pa.float32(), width))])
         self.table = lancedb.connect(place).create_table(TABLE, schema=schema, exist_ok=True)
 
     def rows(self) -> Iterable[tuple[Any, ...]]:
@@ -126,7 +131,7 @@ class DuckStore(VectorStore):
 
 
 class SqliteStore(VectorStore):
-    """File of SQLite with the extension sqlite-vec; unknown cameras are ''.
+    """File of SQLite with the extension sqlite-vec; unknown are the camera '' and the time -inf.
 
     Through apsw, since the sqlite3 of many Pythons loads no extensions.
     """
@@ -140,13 +145,14 @@ class SqliteStore(VectorStore):
         sqlite_vec.load(self.connection)
         self.connection.execute(
             f"CREATE VIRTUAL TABLE IF NOT EXISTS {TABLE} USING vec0(id INTEGER PRIMARY KEY, "
-            f"vector FLOAT[{width}] distance_metric=cosine, camera TEXT, +path TEXT, "
-            "+identity TEXT, +model TEXT)"
+            f"vector FLOAT[{width}] distance_metric=cosine, camera TEXT, seconds FLOAT, "
+            "+path TEXT, +identity TEXT, +model TEXT)"
         )
 
     def rows(self) -> Iterable[tuple[Any, ...]]:
         """Return all rows."""
         columns = _COLUMNS.replace("camera", "nullif(camera, '')")
+        columns = columns.replace("seconds", "nullif(seconds, -9e999)")
         return self.connection.execute(f"SELECT {columns} FROM {TABLE}").fetchall()
 
     def replace(self, gone: list[int], new: pa.Table) -> None:
@@ -158,10 +164,11 @@ class SqliteStore(VectorStore):
                 vectors = batch["vector"].flatten().to_numpy().reshape(len(batch), -1)
                 given = [batch[name].to_pylist() for name in names]
                 cameras = [camera or "" for camera in batch["camera"].to_pylist()]
-                rows = zip(*given, cameras, map(bytes, vectors), strict=True)
+                seconds = batch["seconds"].fill_null(-math.inf).to_pylist()
+                rows = zip(*given, cameras, seconds, map(bytes, vectors), strict=True)
                 self.connection.executemany(
-                    f"INSERT INTO {TABLE} ({', '.join(names)}, camera, vector) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    f"INSERT INTO {TABLE} ({', '.join(names)}, camera, seconds, vector) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
                     rows,
                 )
 
@@ -213,7 +220,7 @@ def open_store(store: str, place: str | os.PathLike[str], width: int) -> VectorS
 def _create(vector: str) -> str:
     return (
         f"CREATE TABLE IF NOT EXISTS {TABLE} (id BIGINT PRIMARY KEY, path VARCHAR, camera VARCHAR, "
-        f"identity VARCHAR, model VARCHAR, vector {vector})"
+        f"identity VARCHAR, seconds DOUBLE PRECISION, model VARCHAR, vector {vector})"
     )
 
 

@@ -114,6 +114,16 @@ class BulkEmbedding:
         self._require_same(result)
         return result
 
+    def listed_before(self) -> list[ListedImage]:
+        """Return the images of an interrupted run, which ``run`` goes on with; empty without one.
+
+        Raises:
+            UserError: The folder belongs to another request.
+        """
+        if (self.folder / MANIFEST).exists():
+            return list(read_table(self.folder / TABLE))
+        return list(read_table(self.work / LISTING)) if self._continued() else []
+
     def _continued(self) -> Progress | None:
         """Return the progress of an interrupted run; None if it had not listed its images."""
         path = self.work / PROGRESS

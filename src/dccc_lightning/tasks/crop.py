@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,11 +38,13 @@ class Camera(NamedTuple):
         name: Name.
         source: Video.
         tracks: Boxes.
+        start: Time of the first frame, in seconds.
     """
 
     name: str
     source: FrameSource
     tracks: pa.Table
+    start: float
 
 
 def crop(settings: Settings, output: Path) -> dict[str, Any]:
@@ -60,7 +63,9 @@ def crop(settings: Settings, output: Path) -> dict[str, Any]:
         UserError: A setting, a file of boxes or a video is invalid, or there is no crop.
     """
     _check(settings)
-    cameras = [_opened(settings, *inputs) for inputs in _inputs(settings)]
+    inputs = _inputs(settings)
+    starts = _starts(settings["start"], len(inputs))
+    cameras = [_opened(settings, *own, start) for own, start in zip(inputs, starts, strict=True)]
     reports: dict[str, CropReport] = {}
     with explain_failures(output):
         for camera in cameras:
@@ -72,6 +77,7 @@ def crop(settings: Settings, output: Path) -> dict[str, Any]:
                     camera.name,
                     per_tracklet=settings["per_tracklet"],
                     margin=settings["margin"],
+                    start=camera.start,
                 )
             _show(camera.name, reports[camera.name])
         table = pa.concat_tables([report.table for report in reports.values()])
@@ -187,7 +193,24 @@ def _without_crops(settings: Settings, boxes: int) -> str:
     )
 
 
-def _opened(settings: Settings, tracks: str, video: str, name: str) -> Camera:
+def _starts(value: object, cameras: int) -> list[float]:
+    """Return the time of the first frame of each camera.
+
+    Raises:
+        UserError: There is not one finite number for each camera.
+    """
+    if value is None:
+        return [0.0] * cameras
+    entries = value if isinstance(value, list) else [value]
+    if len(entries) != cameras:
+        raise UserError(
+            f"start={value}: needs the seconds of one camera each, {cameras} in camera="
+        )
+    finite = partial(checks.real, "start", open_low=True, open_high=True)
+    return [checked("settings", partial(finite, entry)) for entry in entries]
+
+
+def _opened(settings: Settings, tracks: str, video: str, name: str, start: float) -> Camera:
     """Read the boxes of a camera and open its video.
 
     Raises:
@@ -206,7 +229,7 @@ def _opened(settings: Settings, tracks: str, video: str, name: str) -> Camera:
     if (files := frames_named(table)) is not None and Path(video).expanduser().is_dir():
         source = open_frames(video, files)
     check_fit(table, source)
-    return Camera(name, source, table)
+    return Camera(name, source, table, start)
 
 
 def _classes(value: object) -> Sequence[str] | None:

@@ -120,7 +120,7 @@ def check_identify(settings: Settings) -> None:
         raise UserError("remove= leaves out images of earlier identities: known= is needed")
     if settings["table"] is not None and not (given or index):
         raise UserError("table= labels the images of input= or index=; known images keep theirs")
-    for key in ("folders", "keep_decisions"):
+    for key in ("folders", "keep_decisions", "cut_tracklets"):
         checked("settings", partial(checks.boolean, key, settings[key]))
     rule_of(settings)
     for key in ("known", "table", "decisions"):

@@ -37,6 +37,7 @@ from dccc_lightning.reports.results import versions
 from dccc_lightning.reports.review_page import MOST_IDENTITIES, review_page
 from dccc_lightning.tasks.early_checks import check_identify
 from dccc_lightning.tasks.identify_constraints import Decided, decided, named, numbered
+from dccc_lightning.tasks.identify_cuts import cut_names, newly_cut
 from dccc_lightning.tasks.identify_inputs import WORK, Images, Labelled, Rows, collect
 from dccc_lightning.tasks.identify_rule import Rule, check_cameras_known, rule_of
 
@@ -47,6 +48,9 @@ FOLDERS = "folders"
 
 REVIEW = "review.html"
 """Page of questions about the identities."""
+
+_MOST_NAMED = 3
+"""Tracklets named in the summary."""
 
 LARGE_SHARE = 0.25
 """Share of all images above which a neighbourhood is noted as too large."""
@@ -78,13 +82,19 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
     known = images.known
     rule, cameras, decisions = prepare(known, images)
     warn_of_small_cameras("input", cameras)
+    unit = checked("input", lambda: of_rows(images.rows, images.fingerprint))
+    whole = images.columns["tracklet"] = decisions.tracklet_names
+    if settings["cut_tracklets"]:
+        images.columns["tracklet"] = cut_names(images, unit)
+        decisions = decided(settings, known, images)
+        images.columns["tracklet"] = decisions.tracklet_names
+    cut = newly_cut(whole, decisions.tracklet_names)
     given, tracklets = decisions.constraints, decisions.tracklets
     size = len(images.paths)
     if tracklets is not None and rule.calibration is None:
         size = len(np.unique(tracklets))
         rule = rule.for_tracklets(settings, size, len(images.paths))
     _note(settings, rule, size, decisions.absent)
-    unit = checked("input", lambda: of_rows(images.rows, images.fingerprint))
     with announced("finding identities"):
         identifier = Identifier(**rule.arguments)
         labels = checked(
@@ -120,6 +130,7 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
         "retired": found.retired,
         "changed_images": moved,
         "single_images": int((np.bincount(labels) == 1).sum()),
+        "cut_tracklets": cut,
         "rule": rule.described(pairs),
         **({"scores": scores} if (scores := _scores(images, labels)) else {}),
         "fingerprint": images.fingerprint,
@@ -245,6 +256,12 @@ def _summary(results: dict[str, Any], rule: Rule, pairs: int) -> str:
         lines[-1] += (
             f", {counted(len(results['retired']), 'identity', 'identities')} joined "
             f"{counted(len(set(results['retired'].values())), 'other', 'others')}"
+        )
+    if cut := results["cut_tracklets"]:
+        more = f" and {len(cut) - _MOST_NAMED:,} more" if len(cut) > _MOST_NAMED else ""
+        lines.append(
+            f"{counted(len(cut), 'tracklet')} cut where people were exchanged: "
+            f"{', '.join(cut[:_MOST_NAMED])}{more}; a decision same joins the pieces"
         )
     if scores := results.get("scores"):
         lines.append(

@@ -211,12 +211,6 @@ def _new_images(
         return new
 
     embedder = loaded_embedder(settings)
-    is_resumed = (output / WORK).exists()
-    chosen = [] if is_resumed else images()
-    if carried and not (is_resumed or chosen):
-        return embedder.fingerprint, [], np.empty((0, embedder.row_dim), dtype=np.float32), None
-    if not is_resumed:
-        check(embedder.fingerprint, chosen, listed_in)
     bulk = BulkEmbedding(
         embedder,
         output / WORK,
@@ -225,9 +219,13 @@ def _new_images(
         threads=threads_of(settings),
         skip_unreadable=skips_unreadable(settings["dataset"]["on_error"]),
     )
+    chosen = bulk.listed_before() or images()
+    if carried and not chosen:
+        return embedder.fingerprint, [], np.empty((0, embedder.row_dim), dtype=np.float32), None
+    check(embedder.fingerprint, chosen, listed_in)
     try:
         with explain_failures(output):
-            bulk.run(images if is_resumed else lambda: chosen)
+            bulk.run(lambda: chosen)
     except UnreadableImageError as error:
         again = path_argument("resume", output)
         raise UserError(

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.data.image_table import read_columns
+from dccc_lightning.data.tracklet_pieces import whole_name
 from dccc_lightning.errors import UserError
 
 NUMBERS = "identities.txt"
@@ -17,6 +18,8 @@ NUMBERS = "identities.txt"
 
 def with_identities(tracks: pa.Table, camera: str, identities: str | os.PathLike[str]) -> pa.Table:
     """Return tracks with the columns ``camera`` and ``identity``.
+
+    Where a tracklet was cut, a box has the identity of the crop that is nearest in time.
 
     Args:
         tracks: Result of ``read_tracks``.
@@ -29,14 +32,37 @@ def with_identities(tracks: pa.Table, camera: str, identities: str | os.PathLike
     Raises:
         UserError: The table of identities cannot be read, or has no tracklet of the camera.
     """
-    place = Path(identities)
-    known = read_columns(place, ("tracklet", "identity"), ())
-    found = dict(zip(known["tracklet"].to_pylist(), known["identity"].to_pylist(), strict=True))
-    names = [None if t is None else found.get(f"{camera}/{t}") for t in tracks["track"].to_pylist()]
+    place, shown = Path(identities), _shown(Path(identities))
+    names = [
+        None if (own := shown.get(f"{camera}/{track}")) is None else _nearest(own, frame)
+        for track, frame in zip(
+            tracks["track"].to_pylist(), tracks["frame"].to_pylist(), strict=True
+        )
+    ]
     if len(tracks) and not any(names):
         raise UserError(f"{place}: no tracklet of camera {camera!r}; identify crops of its tracks")
     table = tracks.append_column("camera", pa.array([camera] * len(tracks), pa.string()))
     return table.append_column("identity", pa.array(names, pa.string()))
+
+
+def _shown(place: Path) -> dict[str, list[tuple[int, str]]]:
+    """Return frame and identity of the crops of each tracklet; a single one without a cut."""
+    known = read_columns(place, ("tracklet", "identity"), ("frame",))
+    rows: dict[str, list[tuple[int, str]]] = {}
+    names = known["tracklet"].to_pylist()
+    frames = known["frame"].to_pylist() if "frame" in known.column_names else [None] * len(names)
+    for name, frame, identity in zip(names, frames, known["identity"].to_pylist(), strict=True):
+        if name is not None:
+            rows.setdefault(whole_name(name), []).append((int(frame or 0), identity))
+    return {
+        name: sorted(own) if len({identity for _, identity in own}) > 1 else own[:1]
+        for name, own in rows.items()
+    }
+
+
+def _nearest(shown: list[tuple[int, str]], frame: int) -> str:
+    """Return the identity of the crop that is nearest in time, the earlier of two."""
+    return min(shown, key=lambda crop: (abs(crop[0] - frame), crop[0]))[1]
 
 
 def write_mot(folder: str | os.PathLike[str], cameras: Mapping[str, pa.Table]) -> dict[str, int]:

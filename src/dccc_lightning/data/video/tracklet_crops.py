@@ -68,6 +68,7 @@ def crop_tracks(
     *,
     per_tracklet: int = 4,
     margin: float = 0.05,
+    start: float = 0.0,
 ) -> CropReport:
     """Write a few crops of each tracklet of one camera, chosen by ``crop_choice.choose_boxes``.
 
@@ -82,6 +83,7 @@ def crop_tracks(
         camera: Name of the camera.
         per_tracklet: Largest number of crops of a tracklet.
         margin: Share of the width and height of the box added on each side.
+        start: Time of the first frame in seconds, on a clock that the cameras share.
 
     Raises:
         UserError: The video cannot be decoded, or the boxes are of another picture.
@@ -90,13 +92,16 @@ def crop_tracks(
     """
     checks.integer("per_tracklet", per_tracklet, 1)
     checks.real("margin", margin, 0, 1)
+    checks.real("start", start, open_low=True, open_high=True)
     source = open_frames(video) if isinstance(video, (str, os.PathLike)) else video
     check_fit(tracks, source)
     choice = choose_boxes(tracks, per_tracklet, source.size)
     crops = _Crops(tracks, choice, Path(folder), camera, margin)
     for frame in source.frames():
         crops.see(frame)
-    rows = crops.rows()
+    rows = [
+        row | {"time": None if row["time"] is None else start + row["time"]} for row in crops.rows()
+    ]
     frames = tracks["frame"].to_numpy()
     count = source.ending.count
     counts = {
@@ -113,7 +118,7 @@ def crop_tracks(
         len(tracks["track"].combine_chunks().drop_null().unique()) + tracks["track"].null_count,
         {reason: count for reason, count in counts.items() if count},
         [*source.ending.notes, *crops.notes],
-        {"size": source.size, **source.record},
+        {"size": source.size, "start": start, **source.record},
     )
 
 

@@ -1,0 +1,95 @@
+"""Tracklets in which a tracker exchanged people, by the embeddings of their images alone."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from dccc_lightning.clustering.tracklets import tracklet_links
+from dccc_lightning.identities.exchanges import after_exchanges, largest_change
+from dccc_lightning.neighbors.embeddings import UnitEmbeddings
+
+
+def seen(people, images=8, noise=0.3, seed=0):
+    """Return embeddings, tracklets and frames of tracklets that last from 0 to 70 in one camera.
+
+    ``people`` has the individual of each image of each tracklet, or one for all of them.
+    """
+    centres = np.random.default_rng(1).normal(size=(40, 32))
+    rng = np.random.default_rng(seed)
+    shown = [[own] * images if isinstance(own, int) else own for own in people]
+    rows = np.array([centres[who] + noise * rng.normal(size=32) for own in shown for who in own])
+    tracklets = np.repeat(np.arange(len(shown)), images)
+    return rows.astype(np.float32), tracklets, np.tile(np.arange(images) * 10, len(shown))
+
+
+def cut(rows, tracklets, frames):
+    """Return the images that follow an exchange."""
+    zeros = np.zeros(len(rows), dtype=np.int64)
+    same, different = tracklet_links(tracklets, zeros, zeros, frames)
+    first = np.arange(len(rows))
+    first[same.second] = same.first
+    return after_exchanges(UnitEmbeddings.of(rows), first, frames, different)
+
+
+EXCHANGED = [[0, 0, 0, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0, 0], 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_who_were_exchanged_are_told_and_the_moment(seed):
+    follows = cut(*seen(EXCHANGED, seed=seed))
+    assert np.flatnonzero(follows).tolist() == [3, 4, 5, 6, 7, 11, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tracks_without_a_mistake_stay_whole(seed):
+    assert not cut(*seen(range(7), seed=seed)).any()
+    assert not cut(*seen(range(7), noise=1.0, seed=seed)).any()
+
+
+def test_one_who_looks_otherwise_after_a_while_is_not_exchanged():
+    turned = [[0, 0, 0, 0, 20, 20, 20, 20], *range(1, 7)]
+    assert not cut(*seen(turned)).any()
+
+
+def test_a_track_that_takes_over_another_is_cut_though_the_other_ends():
+    rows, tracklets, frames = seen([[0, 0, 0, 0, 1, 1, 1, 1], *range(1, 8)])
+    gone = (tracklets == 1) & (frames > 40)
+    assert np.flatnonzero(cut(rows[~gone], tracklets[~gone], frames[~gone])).tolist() == [
+        4,
+        5,
+        6,
+        7,
+    ]
+
+
+def test_the_order_of_images_does_not_matter():
+    rows, tracklets, frames = seen(EXCHANGED)
+    order = np.random.default_rng(0).permutation(len(rows))
+    follows = cut(rows[order], tracklets[order], frames[order])
+    assert sorted(order[follows]) == [3, 4, 5, 6, 7, 11, 12, 13, 14, 15]
+
+
+def test_too_little_to_tell_cuts_nothing():
+    assert not cut(*seen(EXCHANGED[:6])).any()  # 15 pairs of people seen at once
+    rows, tracklets, frames = seen(EXCHANGED)
+    frames[5] = -1
+    assert np.flatnonzero(cut(rows, tracklets, frames)).tolist() == [11, 12, 13, 14, 15]
+    assert not cut(*seen([[0, 1, 1], [1, 0, 0], 2, 3, 4, 5, 6], images=3)).any()
+    assert not cut(np.empty((0, 4)), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_largest_change_is_that_of_a_plain_original(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(rng.integers(4, 12), 5))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = []
+    for at in range(2, len(rows) - 1):
+        left, right = rows[:at], rows[at:]
+        within = min(
+            np.mean([a @ b for a, b in itertools.combinations(side, 2)]) for side in (left, right)
+        )
+        found.append((at, np.mean([a @ b for a in left for b in right]), within))
+    best = max(found, key=lambda change: change[2] - change[1])
+    np.testing.assert_allclose(largest_change(rows), best)
