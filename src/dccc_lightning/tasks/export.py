@@ -72,7 +72,8 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
     require_packages(formats, precision)
     embedder = embedder_of(settings, "cpu")  # exported files must run on any device
     run = _run_of(embedder)
-    described = [_read(run / name) if run else None for name in ("config.yaml", "results.json")]
+    config = _read(run / "config.yaml") if run else None
+    results = _read(run / "results.json") if run else None
     source = source_of(settings, private=True)  # the model card is distributed
     rows = _listed(settings, "input")
     pixels = decoded([row.path for row in rows], embedder)
@@ -95,7 +96,7 @@ def export(settings: Settings, output: Path) -> dict[str, Any]:
         "machine": f"{processor()}, torch {torch.__version__}",
     }
     facts["notes"] = notes(facts)
-    card = model_card(embedder.origin, facts, *described, settings["licence"])
+    card = model_card(embedder.origin, facts, config, results, settings["licence"])
     save(output, contents)
     write_atomically(output / EXAMPLE, example.picture)
     write_atomically(output / EMBEDDING, example.embedding_file)
