@@ -1,9 +1,9 @@
 """Exchanges of people: moments at which a tracklet goes on with another individual.
 
 Trackers exchange people where they pass each other. The images of such a tracklet fall into two
-appearances, one after the other, and each of them is that of a tracklet beside it. How alike two
-individuals of one camera may look is known without labels: tracklets of a camera that overlap in
-time show two.
+appearances, one after the other: the later one is that of a tracklet beside it before, the earlier
+one that of a tracklet beside it afterwards. How alike two individuals of one camera may look is
+known without labels: tracklets of a camera that overlap in time show two.
 """
 
 from collections import defaultdict
@@ -67,8 +67,9 @@ def after_exchanges(
 
     The limit is the mean cosine below which ``SHARE`` of the overlapping tracklets are. A tracklet
     has an exchange at its largest change, if its sides are less alike than the limit and each side
-    more alike, and if a side is more alike than that to the images of an overlapping tracklet on
-    the other side of the change. Costs are linear in images and overlaps.
+    more alike, and if both sides are more alike than that to images of overlapping tracklets: the
+    later side to earlier ones, the earlier side to later ones. Costs are linear in images and
+    overlaps.
 
     Args:
         unit: Embeddings (N, D).
@@ -100,15 +101,16 @@ def after_exchanges(
         if not change.across < limit < change.within:
             continue
         left, right = np.split(own, [change.at])
-        partners = [
-            (rows(side).mean(axis=0), rows(theirs[there]).mean(axis=0))
-            for theirs in (images[other] for other in beside[first])
-            for side, there in (
-                (right, frames[theirs] <= frames[right[0]]),
-                (left, frames[theirs] >= frames[left[-1]]),
+        others = [images[other] for other in beside[first]]
+        earlier = [theirs[frames[theirs] <= frames[right[0]]] for theirs in others]
+        later = [theirs[frames[theirs] >= frames[left[-1]]] for theirs in others]
+        if all(
+            any(
+                rows(side).mean(axis=0) @ rows(theirs).mean(axis=0) > limit
+                for theirs in partners
+                if len(theirs)
             )
-            if there.any()
-        ]
-        if any(side @ theirs > limit for side, theirs in partners):
+            for side, partners in ((right, earlier), (left, later))
+        ):
             follows[right] = True
     return follows
