@@ -22,13 +22,13 @@ import torch
 
 from dccc_lightning.data.synthetic.camera import cameras
 from dccc_lightning.data.synthetic.wardrobe import person
-from dccc_lightning.inference.checked_export import decoded, export_embedder
+from dccc_lightning.inference.checked_export import decoded, written
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.inference.precision import LIMITS
-from dccc_lightning.inference.runtimes import processor, runner
+from dccc_lightning.inference.runtimes import RUNTIMES, processor, runner
 from dccc_lightning.models.embedder import build_embedder
 
-SUFFIXES = {"onnxruntime": "onnx", "OpenVINO": "xml"}
+FORMATS = ["onnx", "openvino"]
 
 
 def draw(folder: Path, number: int, size: tuple[int, int]) -> list[Path]:
@@ -40,17 +40,17 @@ def draw(folder: Path, number: int, size: tuple[int, int]) -> list[Path]:
     return sorted(folder.glob("*.png"))
 
 
-def exported(
-    folder: Path, embedder: ImageEmbedder, images: list[Path], limit: float | None
-) -> dict[str, Path]:
+def exported(folder: Path, embedder: ImageEmbedder, pixels: np.ndarray) -> dict[str, Path]:
     """Write the file of each precision and runtime."""
     files = {}
     for precision in LIMITS:
-        for runtime, suffix in SUFFIXES.items():
-            file = folder / f"{precision}.{suffix}"
-            parity = export_embedder(embedder, file, images, precision, images, limit)
-            print(f"{precision} {runtime}: 1 - cosine {parity.mean:.1e}, {parity.worst:.1e} worst")
-            files[f"{precision} {runtime}"] = file
+        calibration = pixels if precision == "int8" else None
+        for main, contents in written(embedder, FORMATS, precision, calibration).items():
+            place = folder / precision
+            place.mkdir(exist_ok=True)
+            for name, content in contents.items():
+                (place / name).write_bytes(content)
+            files[f"{precision} {RUNTIMES[main]}"] = place / main
     return files
 
 
@@ -82,8 +82,8 @@ def main() -> None:
     embedder = ImageEmbedder(network, origin, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as name:
         images = draw(Path(name), 32, size)
-        files = exported(Path(name), embedder, images, None if options.weights else 2.0)
         pixels = decoded(images, embedder)
+        files = exported(Path(name), embedder, pixels)
         print(f"{processor()}, {os.cpu_count()} cores, torch {torch.__version__}")
         for threads in (1, 2):
             torch.set_num_threads(threads)
