@@ -100,9 +100,8 @@ def downloaded(tmp_path, page, script, name, seconds=60):
         session["sessionId"] = ask("Target.attachToTarget", targetId=target, flatten=True)[
             "sessionId"
         ]
-        while ask("Runtime.evaluate", expression="document.readyState")["result"]["value"] != (
-            "complete"
-        ):
+        is_there = 'location.protocol == "file:" && document.readyState == "complete"'
+        while not ask("Runtime.evaluate", expression=is_there)["result"]["value"]:
             time.sleep(0.02)
         done = ask("Runtime.evaluate", expression=script)
         assert "exceptionDetails" not in done, done
