@@ -257,7 +257,7 @@ def test_a_merge_a_split_and_a_name_are_saved_and_read_back(tmp_path):
 def test_the_browser_saves_a_file_that_a_training_takes(tmp_path):
     rows = np.repeat(np.eye(8)[:3], 4, axis=0) + 0.05 * np.random.default_rng(1).random((12, 8))
     path, paths, questions = page_of(tmp_path, rows, np.repeat(np.arange(3), 4))
-    script = """for (const key of ["s", "n", "Enter"]) document.body.dispatchEvent(
+    script = """for (const key of ["s", "Enter"]) document.body.dispatchEvent(
         new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));"""
     file = downloaded(tmp_path, path, script, "decisions.csv")
     merge = questions[0]
