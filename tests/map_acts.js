@@ -147,3 +147,12 @@ async function fluently() {  // pictures a second, while the wheel turns
   find("cluster 1");
   told.found = it("count").textContent;
 }
+
+async function withoutClusters() {
+  await changed("points");
+  find(".png");
+  button('[data-do="save"]').click();
+  told.csv = (await csv.text()).split("\n").slice(0, 2);
+  told.buttons = [...document.querySelectorAll("[data-by]")].map((one) => one.textContent);
+  told.facts = [...it("image").querySelectorAll("dt")].map((one) => one.textContent);
+}

@@ -279,3 +279,23 @@ def test_twenty_thousand_images_over_eight_epochs_are_one_page_that_moves(tmp_pa
     assert told["points"]
     assert told["found"] == "20 images selected"
     assert told["median"] < 3000  # milliseconds a picture, without a GPU
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("known", [False, True])
+def test_a_map_without_clusters_offers_none(pictured, tmp_path, known):
+    images, frames = pictured
+    unit, labels = embeddings()
+    if not known:
+        images = MapImages(images.paths, [None] * 72, [None] * 72)
+    page = tmp_path / "map.html"
+    write_map_page(page, "map", images, {"": make_frame(unit, labels * 0 - 1)})
+    told, complaints = opened(tmp_path, page, "withoutClusters", *GPU)
+    assert complaints == []
+    assert told["points"]
+    assert told["buttons"] == (["camera", "identity"] if known else [])
+    assert told["facts"] == (["file", "camera"] if known else ["file"])
+    first = next(csv.reader([told["csv"][1]]))
+    assert told["csv"][0] == "path,camera,identity"
+    assert first == [images.paths[0], "cam 0" if known else "", ""]

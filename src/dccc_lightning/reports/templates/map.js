@@ -4,7 +4,7 @@
   const MOST = 60;
   const element = (kind, text = "", properties = {}) =>
     Object.assign(document.createElement(kind), { textContent: text }, properties);
-  const content = window.mapContent(data), { count, labels, frames, real, named, picture } = content;
+  const content = window.mapContent(data), { count, labels, frames, grouped, real, named, picture } = content;
   const { colouring, variable } = window.mapColours(data, content, element);
   const images = (n) => `${n.toLocaleString("en")} image${n === 1 ? "" : "s"}`;
   let at = frames.length - 1, colour = "cluster", selection = [], chosen = -1, playing = 0;
@@ -28,7 +28,7 @@
   }
 
   function facts(n) {
-    const found = [["file", file(n)], [data.group, group(groupOf(n))]];
+    const found = [["file", file(n)], ...grouped ? [[data.group, group(groupOf(n))]] : []];
     for (const name of ["camera", "identity"])
       if (named(name, n) !== null) found.push([name === data.group ? "label" : name, named(name, n)]);
     for (const name of ["distance", "margin"]) {
@@ -88,8 +88,9 @@
     tiles(by("selected"), selection.length > 1 ? selection : [], 48);
     const side = by("image");
     if (chosen < 0) {
-      side.replaceChildren(element("p", "Click or tap an image to see it, its neighbours and its " +
-        `${data.group}. Drag with the lasso, or find a file, a ${data.group} or a camera, to select images.`, { className: "dim" }));
+      const whole = grouped ? ` and its ${data.group}` : "", others = grouped ? `, ${data.group === "identity" ? "an" : "a"} ${data.group}` : "";
+      side.replaceChildren(element("p", `Click or tap an image to see it, its neighbours${whole}. ` +
+        `Drag with the lasso, or find a file${others} or a camera, to select images.`, { className: "dim" }));
       return;
     }
     const top = element("div", "", { className: "facts" }), list = element("dl");
@@ -105,7 +106,7 @@
     tiles(near, [...places].filter((n) => n >= 0), 80);
     const number = groupOf(chosen), own = members(number), parts = [top];
     if (width) parts.push(element("h3", "Nearest neighbours"), near);
-    if (frame().cluster.some((value) => value >= 0)) {
+    if (grouped) {
       const head = number < 0 ? "Outliers" : `${data.group[0].toUpperCase()}${data.group.slice(1)} ${group(number)}`;
       parts.push(element("h3", `${head}: ${images(own.length)}${number < 0 ? "" : ", from its centre outwards"}`));
       const button = element("button", "Select them", { type: "button" });
@@ -149,12 +150,17 @@
 
   function save() {
     const quoted = (value) => value === null ? "" : /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value;
-    const header = ["path", "camera", data.group === "identity" ? "label" : "identity", data.group, "distance", "margin",
-      ...at || frames.length > 1 ? ["epoch"] : []];
-    const lines = selection.map((n) => [data.folder + data.paths[n], named("camera", n), named("identity", n),
-      data.groups && groupOf(n) >= 0 ? group(groupOf(n)) : groupOf(n),
-      real(frame().distance[n]), real(frame().margin[n]), ...header.length > 6 ? [frame().name.replace("epoch ", "")] : []]);
-    const text = [header, ...lines].map((line) => line.map(quoted).join(",")).join("\n") + "\n";
+    const columns = {
+      path: (n) => data.folder + data.paths[n], camera: (n) => named("camera", n),
+      [data.group === "identity" ? "label" : "identity"]: (n) => named("identity", n),
+    };
+    if (grouped) Object.assign(columns, {
+      [data.group]: (n) => data.groups && groupOf(n) >= 0 ? group(groupOf(n)) : groupOf(n),
+      distance: (n) => real(frame().distance[n]), margin: (n) => real(frame().margin[n]),
+    });
+    if (frame().name) columns.epoch = () => frame().name.replace("epoch ", "");
+    const lines = selection.map((n) => Object.values(columns).map((cell) => cell(n)));
+    const text = [Object.keys(columns), ...lines].map((line) => line.map(quoted).join(",")).join("\n") + "\n";
     const anchor = element("a", "", { download: "selection.csv" });
     anchor.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     anchor.click();
@@ -175,8 +181,9 @@
 
   // controls
 
-  const colours = ["cluster", ...Object.keys(labels).filter((name) => labels[name]), "margin", ...frames.length > 1 ? ["change"] : []]
-    .filter((name) => name !== "cluster" && name !== "margin" || frames.some((own) => own.cluster.some((value) => value >= 0)));
+  const colours = [...grouped ? ["cluster"] : [], ...Object.keys(labels).filter((name) => labels[name]),
+    ...grouped ? ["margin"] : [], ...grouped && frames.length > 1 ? ["change"] : []];
+  by("colours").hidden = !colours.length;
   for (const name of colours) {
     const text = name === "cluster" ? data.group : name === data.group ? "label" : name;
     const button = element("button", text, { type: "button" });
@@ -211,7 +218,6 @@
     "arranged by t-SNE of their embeddings: near on the map is alike for the network.";
   by("epochs").hidden = frames.length < 2;
   by("epoch").max = frames.length - 1;
-  if (!colours.includes("cluster")) colour = colours[0] || "cluster";
-  paint(colour);
+  paint(colours[0] || "");
   go(at);
 })();

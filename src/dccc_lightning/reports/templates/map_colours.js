@@ -34,6 +34,7 @@ window.mapColours = (data, { labels, real }, element) => {
     }
     if (colour === "change")
       return [CHANGE.map(variable), frame.change, data.changes.map((text, n) => key(CHANGE[n], text))];
+    if (colour === "") return [[variable("c0")], frame.cluster.map(() => 0), []];
     const codes = colour === "cluster" ? Int32Array.from(frame.cluster, (value) => value < 0 ? -1 : frame.hue[value]) :
       labels[colour].codes;
     const palette = [none, ...hues], value = Int32Array.from(codes, (code) => code < 0 ? 0 : 1 + code % hues.length);

@@ -17,6 +17,7 @@ window.mapContent = (data) => {
     for (const [key, value] of Object.entries(columns)) frame[key] = ints(value);
     return frame;
   });
+  const grouped = frames.some((frame) => frame.cluster.some((value) => value >= 0));
   const real = (value) => value < 0 ? null : (value - 20000) / 10000;  // of distance and margin
   const named = (name, n) => labels[name] && labels[name].codes[n] >= 0 ?
     labels[name].names[labels[name].codes[n]] : null;
@@ -42,5 +43,5 @@ window.mapContent = (data) => {
     });
     return target;
   }
-  return { count, labels, frames, real, named, picture };
+  return { count, labels, frames, grouped, real, named, picture };
 };
