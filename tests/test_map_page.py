@@ -285,7 +285,7 @@ def test_twenty_thousand_images_over_eight_epochs_are_one_page_that_moves(tmp_pa
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("known", [False, True])
 def test_a_map_without_clusters_offers_none(pictured, tmp_path, known):
-    images, frames = pictured
+    images, _ = pictured
     unit, labels = embeddings()
     if not known:
         images = MapImages(images.paths, [None] * 72, [None] * 72)
