@@ -30,6 +30,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 from dccc_lightning import cli  # noqa: E402
 from dccc_lightning.cli.run_folder import OutputGuard  # noqa: E402
+from dccc_lightning.common.console import CONSOLE  # noqa: E402
 
 # OpenVINO imports absl, whose handler closes the stream of its import when Hydra sets up logging.
 with suppress(ImportError):
@@ -144,6 +145,7 @@ def command(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    monkeypatch.setattr(CONSOLE, "quiet", CONSOLE.quiet)
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["dccc_lightning", *arguments])

@@ -1,5 +1,6 @@
 """Several processes on the processor: the same run as one, and sweeps of such runs."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -153,6 +154,60 @@ def test_torchrun(alone: Runs, tiny: list[str], tmp_path: Path) -> None:
     assert "output=run: contains a run" in errors
 
 
+def process_of_rank(agent: int, rank: int) -> int | None:
+    """Return the pid of the process of a rank that torchrun started; None if there is none yet."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            values = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if int(parent) == agent and b"RANK=%d" % rank in values:
+            return int(folder.name)
+    return None
+
+
+@pytest.mark.parametrize(("nodes", "killed"), [(1, 0), (1, 1), (2, 0), (2, 1)])
+def test_torchrun_restarts_a_run_that_lost_a_process(
+    nodes: int, killed: int, pair: Runs, tiny: list[str], tmp_path: Path
+) -> None:
+    """One agent of two processes, or two agents of one, as on two nodes."""
+    each = 2 // nodes
+    options = [f"--nnodes={nodes}", f"--nproc-per-node={each}", "--max-restarts=1"]
+    if nodes == 1:
+        options += [f"--master-port={free_port()}"]
+    else:
+        endpoint = f"127.0.0.1:{free_port()}"
+        options += ["--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=run"]
+    arguments = [
+        *options, "-m", "dccc_lightning", *tiny, *LENGTH, "output=run",
+        f"trainer.devices={each}", f"trainer.num_nodes={nodes}", "checkpoint.every_n_steps=1",
+    ]  # fmt: skip
+    agents = [start(tmp_path, *arguments, module="torch.distributed.run") for _ in range(nodes)]
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run" / "checkpoints" / "previous.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (victim,) = filter(None, (process_of_rank(agent.pid, killed) for agent in agents))
+    os.kill(victim, signal.SIGKILL)
+    results = [agent.communicate(timeout=300) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0] * nodes, results
+    assert sum(out.count("outputs:") for out, _ in results) == 1
+    assert_same_bytes(pair() / "run", tmp_path / "run")
+    assert not (tmp_path / "run" / "error.txt").exists()
+
+
+def assert_same_bytes(one: Path, two: Path) -> None:
+    assert (one / "metrics.csv").read_bytes() == (two / "metrics.csv").read_bytes()
+    states = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (one, two)
+    ]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
 @pytest.mark.parametrize("by", ["hand", "SLURM"])
 def test_several_nodes(by: str, alone: Runs, tiny: list[str], tmp_path: Path) -> None:
     """Two nodes that are this machine twice."""
@@ -221,14 +276,7 @@ def test_two_processes_killed_at_any_moment_can_be_resumed(
     process.communicate(timeout=200)  # the other one ends because this one is gone
     resumed = run(tmp_path, "resume=run")
     assert resumed.returncode == 0, resumed.stderr
-    one, two = pair() / "run", tmp_path / "run"
-    assert (one / "metrics.csv").read_bytes() == (two / "metrics.csv").read_bytes()
-    states = [
-        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for folder in (one, two)
-    ]
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
+    assert_same_bytes(pair() / "run", tmp_path / "run")
 
 
 def test_a_signal_to_one_process_stops_both_after_the_same_step(

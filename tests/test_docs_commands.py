@@ -44,7 +44,7 @@ NOT_RUN = {
 PLACEHOLDERS = {
     "DATA": "data", "PATH": "data", "CROPS": "crops", "QUERIES": "queries", "FOLDER": "started",
     "FILE": "weights.pth", "PROJECT": "people", "A": "runs/first", "B": "runs/second",
-    "PARTITION": "a100", "MARKET": "market", "VISITS": "visits",
+    "PARTITION": "a100", "$SLURM_ARRAY_TASK_ID": "2", "MARKET": "market", "VISITS": "visits",
     "PATH/0101_c2s1_010824_01.jpg": "2",  # an image of the world that is not drawn here, by its id
 }  # fmt: skip
 """Words that the reader replaces, by what is here."""
@@ -168,6 +168,11 @@ class Workshop:
     def embedded(self, folder: Path) -> None:
         self.done("task=embed", "ckpt=bundled", "input=gallery", f"output={folder}")
 
+    def parts(self, folder: Path) -> None:
+        for number in "12":
+            place = [f"part={number}/2", f"output={folder / number}"]
+            self.done("task=embed", "ckpt=bundled", "input=gallery", *place)
+
     def identified(self, folder: Path) -> None:
         self.done("task=identify", self.network(folder), "input=gallery", f"output={folder}")
 
@@ -215,7 +220,7 @@ PREPARED = {
     "started": "trained", "outputs/synthetic/2026-11-22_14-22-09": "trained",
     "galleries/first": "gallery", "galleries/shop": "gallery",
     "sweeps/grid": "sweep", "grid": "sweep",
-    "m2": "embedded", "people/monday": "identified",
+    "m2": "embedded", "parts": "parts", "people/monday": "identified",
     "gallery/embeddings.npy": "embeddings", "gallery/images.parquet": "embeddings",
     "runs/3/calibration.json": "calibration",
     "source/weights.pt": "pretrained", "weights.pth": "imagenet",

@@ -24,9 +24,10 @@ from dccc_lightning.data.image_list import (
 )
 from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.inference import bulk_embedding, loading
+from dccc_lightning.inference import embedding_share, loading
 from dccc_lightning.inference.bulk_embedding import PARTIAL, BulkEmbedding
 from dccc_lightning.inference.embedding_file import HEADER_BYTES, EmbeddingFile
+from dccc_lightning.inference.embedding_share import EmbeddingShare
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 from trees import touch
 
@@ -190,13 +191,13 @@ def test_what_is_done_is_not_done_again(
     embedder, crops, tmp_path, monkeypatch, survivors, committed
 ):
     rows, seen = rows_of(crops), []
-    monkeypatch.setattr(bulk_embedding, "COMMIT_SECONDS", 0 if committed else 1e9)
+    monkeypatch.setattr(embedding_share, "COMMIT_SECONDS", 0 if committed else 1e9)
     Path(rows[2].path).write_bytes(b"no image")
 
     def embed(self, images, batch_size):
         if len(seen) == survivors and not stopped:
             if not committed:  # killed: nothing more is written
-                monkeypatch.setattr(BulkEmbedding, "_commit", lambda *_: None)
+                monkeypatch.setattr(EmbeddingShare, "_commit", lambda *_: None)
             raise Stopped
         seen.append(len(images))
         return original(self, images, batch_size)
@@ -205,12 +206,12 @@ def test_what_is_done_is_not_done_again(
     monkeypatch.setattr(ImageEmbedder, "embed", embed)
     output = tmp_path / "out"
     bulk = BulkEmbedding(embedder, output, "crops", batch_size=4, skip_unreadable=True)
-    commit = BulkEmbedding._commit
+    commit = EmbeddingShare._commit
     with pytest.raises(Stopped):
         bulk.run(lambda: rows)
     assert files(output) == []
     stopped = True
-    monkeypatch.setattr(BulkEmbedding, "_commit", commit)
+    monkeypatch.setattr(EmbeddingShare, "_commit", commit)
     before = list(seen)
     manifest = bulk.run(lambda: pytest.fail("the list was on disk"))
     assert sum(seen) == NUMBER - 1 + (0 if committed else sum(before))

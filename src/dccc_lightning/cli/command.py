@@ -120,8 +120,12 @@ def _job(start: Start, config: DictConfig) -> float | None:
         with explain_unknown_home():
             settings, task = _begin(start, config, output, is_sweep)
             own = _own_processes(output, hydra_config.overrides.task) if is_sweep else nullcontext()
-            with own, progress_shown(is_first_process()):
+            from dccc_lightning.tasks.shared_work import processes_of_task  # noqa: PLC0415  (imports Arrow)
+
+            with own, progress_shown(is_first_process()), processes_of_task(settings):
                 task(settings, output)
+    except ranks.ShareDone:
+        return None
     except (KeyboardInterrupt, Stopped) as stop:
         if isinstance(stop, Stopped) and has_started(output):
             stop.continues = path_argument("resume", output)

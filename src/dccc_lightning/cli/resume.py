@@ -15,6 +15,7 @@ from dccc_lightning.common.overrides import (
     path_argument,
     split_flags,
 )
+from dccc_lightning.common.ranks import is_restarted
 from dccc_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
@@ -45,8 +46,9 @@ def resumed(arguments: Sequence[str]) -> Start:
     """Return the start of a command.
 
     ``resume=FOLDER`` resumes a run; ``ckpt_path=last`` resumes the run in ``output``, if it
-    exists, or without ``output`` the newest run. A resumed run keeps its settings, overridden by
-    arguments. Flags come first, since Hydra requires all overrides on one side of its flags.
+    exists, or without ``output`` the newest run. Processes that torchrun has restarted resume the
+    run in ``output``. A resumed run keeps its settings, overridden by arguments. Flags come first,
+    since Hydra requires all overrides on one side of its flags.
 
     Raises:
         UserError: The run does not exist, or the arguments contradict each other.
@@ -57,6 +59,8 @@ def resumed(arguments: Sequence[str]) -> Start:
     folder, which, output = (_value(given, key) for key in ("resume", "ckpt_path", "output"))
     if which is not None:
         _check_which(which)
+    elif folder is None and output is not None and is_restarted():
+        which = "last"
     if folder is None and which is None:
         return new._replace(arguments=list(arguments))
     asked = f"resume={folder}" if folder is not None else f"ckpt_path={which}"

@@ -5,7 +5,7 @@ import sys
 import warnings
 from typing import Any
 
-from dccc_lightning.common.console import PRINTED
+from dccc_lightning.common.console import CONSOLE, PRINTED
 from dccc_lightning.common.ranks import is_first_process
 
 # Warnings of Lightning about its internals or intended choices, which need no action.
@@ -28,10 +28,11 @@ class _Once(logging.Filter):
 
 
 def quiet() -> None:
-    """Print warnings as one line each, on rank 0 only.
+    """Print warnings as one line each, and tables and remarks, on rank 0 only.
 
     ``warnings.showwarning`` is replaced, not ``formatwarning``, which Lightning sets on import.
     """
+    CONSOLE.quiet = not is_first_process()
     terminals = [h for h in logging.getLogger().handlers if not isinstance(h, logging.FileHandler)]
     for handler in terminals:
         if not is_first_process():

@@ -18,9 +18,14 @@ WATCH_EVERY = 5.0
 _FIRST = "DCCC_FIRST_PROCESS"
 
 
+<<<<<<< HEAD
 def stop_signals() -> list[signal.Signals]:
     """Return ``STOP_SIGNALS`` except ignored ones, as SIGHUP is under ``nohup``."""
     return [n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+=======
+class ShareDone(Exception):  # noqa: N818  no error
+    """End of a process that has done its share of a task, which rank 0 finishes."""
+>>>>>>> c21772a (Tasks that embed share their images over processes; parts of an array of jobs are joined; torchrun resumes a run that lost a process)
 
 
 def is_first_process() -> bool:
@@ -41,6 +46,21 @@ def started_from_outside() -> bool:
     """
     by_hand = "NODE_RANK" in os.environ and "LOCAL_RANK" not in os.environ
     return "TORCHELASTIC_RUN_ID" in os.environ or _in_slurm() or by_hand
+
+
+def is_restarted() -> bool:
+    """Return True in processes that torchrun started again after one of them had failed."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def started_by_torchrun() -> int | None:
+    """Return the number of processes that torchrun started; None without torchrun."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
+def processes_here() -> int:
+    """Return the number of processes that share this machine, at most."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
 
 
 def end_with_first() -> None:

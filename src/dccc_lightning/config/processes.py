@@ -10,7 +10,8 @@ from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from dccc_lightning.common import checks
-from dccc_lightning.common.faults import LostProcessError
+from dccc_lightning.common.faults import LostProcessError, is_lost_process
+from dccc_lightning.common.ranks import started_by_torchrun
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.errors import UserError
 from dccc_lightning.training.lightning_internals import process_launcher
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 PROCESS_TIMEOUT = timedelta(minutes=30)
 """Timeout of collectives, which includes clustering on rank 0."""
+
+EMBEDDING_TIMEOUT = timedelta(days=7)
+"""Timeout of processes that embed, of which one may be much slower than another."""
 
 FAILURE_GRACE = 10.0
 """Seconds that a failed process has to print its error."""
@@ -48,6 +52,12 @@ def check_devices(arguments: Settings) -> int:
         raise UserError(
             f"trainer.devices={number}: this machine has no CUDA device; trainer.devices=1, or "
             "trainer=cpu for several processes on the CPU"
+        )
+    started = started_by_torchrun()
+    if started is not None and started != number * nodes:
+        raise UserError(
+            f"torchrun has started {started} processes, and trainer.devices={number} "
+            f"trainer.num_nodes={nodes} are {number * nodes}; give --nproc-per-node and --nnodes"
         )
     return number * nodes
 
@@ -86,6 +96,51 @@ def check_shares(size: int, processes: int, arguments: Settings, group: int) -> 
             f"split a batch-norm group of model.bn_group_size={group}; choose at most "
             f"{max(1, size // group)} parts, or a smaller group (a different model)"
         )
+
+
+@contextmanager
+def embedding_processes(arguments: Settings) -> Iterator[None]:
+    """Start the processes of ``trainer``, with a process group, until the block ends.
+
+    Embeddings are exchanged on the CPU, so that the group uses gloo on every machine.
+
+    Raises:
+        UserError: The machine has fewer devices, or a process was lost.
+    """
+    is_one = arguments["devices"] == 1 == arguments["num_nodes"] and not started_by_torchrun()
+    if is_one or check_devices(arguments) == 1:
+        yield
+        return
+    from lightning_fabric import Fabric  # noqa: PLC0415  slow to import
+    from lightning_fabric.strategies.ddp import DDPStrategy  # noqa: PLC0415  slow to import
+
+    strategy = DDPStrategy(process_group_backend="gloo", timeout=EMBEDDING_TIMEOUT)
+    chosen = {key: arguments[key] for key in ("accelerator", "devices", "num_nodes")}
+    fabric = Fabric(strategy=strategy, **chosen)
+    processes: Sequence[Popen[bytes]] = ()
+    try:
+        fabric.launch()
+        processes = getattr(strategy.launcher, "procs", ())
+        yield
+        for process in processes:
+            process.wait()
+    except BaseException as error:
+        is_lost = isinstance(error, LostProcessError) or (
+            isinstance(error, RuntimeError) and is_lost_process(error)
+        )
+        if is_lost:
+            _await_failure(processes)
+        for process in processes:
+            process.kill()
+        if is_lost and not isinstance(error, LostProcessError):
+            raise LostProcessError(
+                "another process of this command has ended, and said why unless it was killed"
+            ) from error
+        raise
+    finally:
+        from dccc_lightning.common import collectives  # noqa: PLC0415  slow to import
+
+        collectives.destroy()
 
 
 def less_memory(settings: Settings, processes: int) -> str:

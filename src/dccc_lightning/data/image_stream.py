@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dccc_lightning.common import checks
+from dccc_lightning.common.ranks import processes_here
 from dccc_lightning.data.decoding import DECODING_ERRORS, decode_image, resize_image, unreadable
 from dccc_lightning.errors import UnreadableImageError
 
@@ -44,7 +45,8 @@ def decoded_batches(
         height: Height of the decoded images.
         width: Width of the decoded images.
         batch_size: Number of images per list.
-        threads: Number of decoding threads; by default one per available core.
+        threads: Number of decoding threads; by default one per available core, shared by the
+            processes of this machine.
         interpolation: Filter of ``resize_image``.
         turned: Decode four quarter turns of each image, (4, 3, H, W).
         fit: As in ``resize_image``.
@@ -52,7 +54,7 @@ def decoded_batches(
     resizing = height, width, interpolation, turned, fit
     remaining = iter(sources)
     waiting: deque[list[Future[Decoded] | Image.Image]] = deque()
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or max(1, len(os.sched_getaffinity(0)) // processes_here())
     pool = ThreadPoolExecutor(checks.integer("threads", threads, 1))
     try:
         while True:

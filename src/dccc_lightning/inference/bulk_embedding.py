@@ -1,28 +1,23 @@
 """Resumable embedding of any number of files into a folder, in constant memory."""
 
 import json
-import os
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice, tee
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from dccc_lightning import __version__
-from dccc_lightning.common import checks
+from dccc_lightning.common import checks, collectives
 from dccc_lightning.common.files import write_json
-from dccc_lightning.common.progress import announced
 from dccc_lightning.data.image_list import ListedImage, read_table, write_table
-from dccc_lightning.data.image_stream import Decoded
-from dccc_lightning.errors import UnreadableImageError, UserError
-from dccc_lightning.inference.embedding_file import FORMATS, EmbeddingFile, FileFormat, open_at
-from dccc_lightning.inference.embedding_progress import Progress
+from dccc_lightning.errors import UserError
+from dccc_lightning.inference.embedding_file import FORMATS, FileFormat
+from dccc_lightning.inference.embedding_progress import Plan, Progress
+from dccc_lightning.inference.embedding_share import SKIPPED, EmbeddingShare
 from dccc_lightning.inference.image_embedder import ImageEmbedder
 
 PARTIAL = ".partial"
@@ -31,27 +26,22 @@ PARTIAL = ".partial"
 TABLE = "images.parquet"
 """Table of path, camera and identity of each row of the embeddings."""
 
-SKIPPED = "skipped.jsonl"
-"""List of unreadable images, if any: position in the list, path, reason."""
-
 MANIFEST = "embeddings.json"
 """Description of the embeddings, written last."""
 
 FORMAT = 1
 """Version of the manifest."""
 
-COMMIT_SECONDS = 10.0
-"""Interval of commits: the most work that a killed process loses."""
-
-
-LISTING, PROGRESS = "listing.parquet", "progress.json"
+LISTING, PLAN = "listing.parquet", "plan.json"
 
 
 class BulkEmbedding:
     """Embedding of a list of files into a folder, which resumes after an interruption.
 
     The embeddings, the table of their rows and the manifest appear in the folder once all are
-    complete; until then they are in ``.partial``.
+    complete; until then they are in ``.partial``. In a process group each process embeds a share,
+    in whole batches, so that the rows do not depend on the number of processes; an interrupted
+    embedding keeps its shares, whatever the number of processes that continue it.
 
     Args:
         embedder: Network with its preprocessing.
@@ -61,6 +51,7 @@ class BulkEmbedding:
         batch_size: Number of images per step.
         threads: Number of decoding threads; None for one per core.
         skip_unreadable: Skip and list unreadable images instead of raising an error.
+        part: (i, n) to embed only the i-th of n parts of the list, from 1.
     """
 
     def __init__(
@@ -72,6 +63,7 @@ class BulkEmbedding:
         batch_size: int = 256,
         threads: int | None = None,
         skip_unreadable: bool = False,
+        part: tuple[int, int] | None = None,
     ) -> None:
         self.embedder = embedder
         self.folder = folder
@@ -80,12 +72,12 @@ class BulkEmbedding:
             "source": source,
             "fingerprint": embedder.fingerprint,
             "file_format": checks.choice("format", file_format, FORMATS),
-        }
+        } | ({} if part is None else {"part": f"{part[0]}/{part[1]}"})
         self.file_format = file_format
-        self.name = f"embeddings.{file_format}"
         self.batch_size = checks.integer("batch_size", batch_size, 1)
         self.threads = threads
         self.skip_unreadable = skip_unreadable
+        self.part = part
 
     def run(self, images: Callable[[], Iterable[ListedImage]]) -> dict[str, Any]:
         """Embed the images that are not embedded yet.
@@ -100,17 +92,19 @@ class BulkEmbedding:
         Raises:
             UserError: There are no images, the folder belongs to another request, or an image
                 cannot be read.
+            ShareDone: This is not rank 0, which goes on.
         """
-        manifest = self.folder / MANIFEST
-        if not manifest.exists():
-            progress = self._continued() or self._listed(images)
-            if not progress.complete:
-                progress = self._finished(self._embedded(progress))
-            for name in (self.name, TABLE, SKIPPED, MANIFEST):
-                if (self.work / name).exists():
-                    (self.work / name).replace(self.folder / name)
-        shutil.rmtree(self.work, ignore_errors=True)
-        result: dict[str, Any] = json.loads(manifest.read_text())
+        plan = collectives.from_first(lambda: self._planned(images))
+        if plan is not None and not plan.complete:
+            shares = self._shares(plan)
+            rank, processes = collectives.world()
+            done = collectives.shared(lambda: [own.embed() for own in shares[rank::processes]])
+            if done is not None:
+                progress = [done[n % processes][n // processes] for n in range(len(shares))]
+                self._finish(plan, shares, progress)
+        collectives.leave_to_first()
+        place(self.work, self.folder, f"embeddings.{self.file_format}")
+        result: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text())
         self._require_same(result)
         return result
 
@@ -122,113 +116,110 @@ class BulkEmbedding:
         """
         if (self.folder / MANIFEST).exists():
             return list(read_table(self.folder / TABLE))
-        return list(read_table(self.work / LISTING)) if self._continued() else []
+        if not (self.work / PLAN).exists():
+            return []
+        self._require_same(Plan.read(self.work / PLAN).request)
+        return list(read_table(self.work / LISTING))
 
-    def _continued(self) -> Progress | None:
-        """Return the progress of an interrupted run; None if it had not listed its images."""
-        path = self.work / PROGRESS
-        if not path.exists():
+    def _planned(self, images: Callable[[], Iterable[ListedImage]]) -> Plan | None:
+        """Return the plan, written first if there is none; None if the embedding is finished."""
+        path = self.work / PLAN
+        if (self.folder / MANIFEST).exists():
             return None
-        progress = Progress.read(path)
-        self._require_same(progress.request)
-        return progress
+        if not path.exists():
+            return self._listed(images)
+        plan = Plan.read(path)
+        self._require_same(plan.request)
+        return plan
 
     def _require_same(self, request: Mapping[str, Any]) -> None:
-        for key, value in self.request.items():
-            if request.get(key) != value:
+        for key in sorted({*self.request, *({"part"} & set(request))}):
+            if request.get(key) != self.request.get(key):
                 raise UserError(
-                    f"{self.folder}: was started with {key} {request.get(key)}, now it is {value}; "
-                    "choose another folder"
+                    f"{self.folder}: was started with {key} {request.get(key)}, now it is "
+                    f"{self.request.get(key)}; choose another folder"
                 )
 
-    def _listed(self, images: Callable[[], Iterable[ListedImage]]) -> Progress:
-        """Write the list of images, which is fixed from then on."""
+    def _listed(self, images: Callable[[], Iterable[ListedImage]]) -> Plan:
+        """Write the list of images and its division, which are fixed from then on."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
+        digest = sha256()
+
+        def read() -> Iterator[ListedImage]:
+            for image in images():
+                digest.update("\0".join((*image, "\n")).encode(errors="surrogateescape"))
+                yield image
+
         try:
-            listed = write_table(self.work / LISTING, images())
+            listed = write_table(self.work / LISTING, read())
             if not listed:
                 raise UserError(f"{self.request['source']}: no images")
         except UserError:
             shutil.rmtree(self.work)  # no image was embedded
             raise
-        progress = Progress(self.request, listed)
-        progress.write(self.work / PROGRESS)
-        return progress
+        number, parts = self.part or (1, 1)
+        part = collectives.batch_shard(listed, self.batch_size, number - 1, parts)
+        processes = collectives.world()[1]
+        shares = [
+            collectives.batch_shard(len(part), self.batch_size, rank, processes)
+            for rank in range(processes)
+        ]
+        bounds = [part.start + start for start in (0, *(share.stop for share in shares))]
+        plan = Plan(self.request, listed, digest.hexdigest(), bounds)
+        plan.write(self.work / PLAN)
+        return plan
 
-    def _embedded(self, progress: Progress) -> Progress:
-        """Embed the images after the first ``progress.done``."""
-        file = EmbeddingFile(
-            self.work / self.name, self.embedder.row_dim, self.file_format, progress.embedded
+    def _shares(self, plan: Plan) -> list[EmbeddingShare]:
+        """Return the shares of the plan; a single one is at the place of the result."""
+        spans = [range(*ends) for ends in zip(plan.bounds, plan.bounds[1:], strict=False)]
+        return [
+            self._share(span, self.work if len(spans) == 1 else self.work / f"share_{number}")
+            for number, span in enumerate(spans)
+        ]
+
+    def _share(self, positions: range, folder: Path) -> EmbeddingShare:
+        return EmbeddingShare(
+            self.embedder,
+            self.work / LISTING,
+            positions,
+            folder,
+            self.file_format,
+            self.batch_size,
+            self.threads,
+            self.skip_unreadable,
         )
-        with (
-            closing(file),
-            open_at(self.work / SKIPPED, progress.skipped_bytes) as skipped,
-            announced("embedding", progress.listed, done=progress.done) as phase,
-        ):
-            saved = started = time.monotonic()
-            before = progress.seconds
-            try:
-                for paths, outcomes in self._batches(progress.done):
-                    pixels = self._readable(progress.done, paths, outcomes, skipped)
-                    if len(pixels):
-                        file.append(self.embedder.rows(pixels, self.batch_size).numpy())
-                    now = time.monotonic()
-                    # One assignment, so that an interrupt at any time commits consistent progress.
-                    progress = replace(
-                        progress,
-                        done=progress.done + len(paths),
-                        embedded=file.rows,
-                        skipped_bytes=skipped.tell(),
-                        seconds=before + now - started,
-                    )
-                    phase.advance(len(paths))
-                    if now - saved >= COMMIT_SECONDS:
-                        saved = now
-                        self._commit(progress, file, skipped)
-            finally:
-                self._commit(progress, file, skipped)
-        return progress
 
-    def _batches(self, start: int) -> Iterator[tuple[list[str], list[Decoded]]]:
-        """Yield batches of paths and decoded images, beginning with image ``start``."""
-        ours, theirs = tee(row.path for row in read_table(self.work / LISTING, start))
-        for outcomes in self.embedder.decode(theirs, self.batch_size, self.threads):
-            yield list(islice(ours, len(outcomes))), outcomes
-
-    def _readable(
-        self, start: int, paths: list[str], outcomes: list[Decoded], skipped: BinaryIO
-    ) -> Tensor:
-        """Return the decoded images of a batch and write the unreadable ones to ``skipped``."""
-        pixels = []
-        for index, (path, outcome) in enumerate(zip(paths, outcomes, strict=True), start):
-            if not isinstance(outcome, UnreadableImageError):
-                pixels.append(torch.from_numpy(outcome))
-            elif self.skip_unreadable:
-                line = json.dumps({"index": index, "path": path, "reason": str(outcome)})
-                skipped.write(f"{line}\n".encode())
-            else:
-                raise outcome
-        return torch.stack(pixels) if pixels else torch.empty(0)
-
-    def _commit(self, progress: Progress, file: EmbeddingFile, skipped: BinaryIO) -> None:
-        """Flush the data to disk, then write the progress."""
-        file.commit()
-        skipped.flush()
-        os.fsync(skipped.fileno())
-        progress.write(self.work / PROGRESS)
-
-    def _finished(self, progress: Progress) -> Progress:
-        """Write the table, headers and manifest, which need the number of rows."""
-        if not progress.embedded:
+    def _finish(
+        self, plan: Plan, shares: Sequence[EmbeddingShare], progress: Sequence[Progress]
+    ) -> None:
+        """Join the shares and write table, headers and manifest, which need the number of rows."""
+        embedded = sum(share.embedded for share in progress)
+        if not embedded and self.part is None:
             raise UserError(
-                f"{self.request['source']}: none of the {progress.listed} images can be read"
+                f"{self.request['source']}: none of the {plan.listed} images can be read"
             )
-        origin = self.embedder.origin
+        manifest = self._manifest(plan, embedded, max(share.seconds for share in progress))
+        whole = self._share(plan.images, self.work)
+        with closing(whole.open(embedded if len(shares) == 1 else 0)) as file:
+            if len(shares) > 1:
+                for share, own in zip(shares, progress, strict=True):
+                    file.append_file(share.embeddings, own.embedded)
+            file.finish(stored_about(manifest))
+        if len(shares) > 1:
+            join_lists([share.skipped for share in shares], whole.skipped)
+        write_table(self.work / TABLE, self._kept(plan), stored_about(manifest))
+        if not whole.skipped.stat().st_size:
+            whole.skipped.unlink()
+        write_json(self.work / MANIFEST, manifest)
+        replace(plan, complete=True).write(self.work / PLAN)
+
+    def _manifest(self, plan: Plan, embedded: int, seconds: float) -> dict[str, Any]:
+        origin, images = self.embedder.origin, plan.images
         manifest = {
             "format": FORMAT,
-            "images": progress.embedded,
-            "skipped": progress.listed - progress.embedded,
+            "images": embedded,
+            "skipped": len(images) - embedded,
             "feature_dim": self.embedder.row_dim,
             "height": self.embedder.height,
             "width": self.embedder.width,
@@ -236,30 +227,49 @@ class BulkEmbedding:
             "checkpoint": origin.path,
             "network": origin.network,
             "version": __version__,
-            "seconds": round(progress.seconds, 1),
+            "seconds": round(seconds, 1),
             **self.request,
         }
-        about = {key: str(manifest[key]) for key in ("fingerprint", "version", "feature_dim")}
-        file = EmbeddingFile(
-            self.work / self.name, self.embedder.row_dim, self.file_format, progress.embedded
-        )
-        with closing(file):
-            file.finish(about)
-        write_table(self.work / TABLE, self._kept(), about)
-        if not progress.skipped_bytes:
-            (self.work / SKIPPED).unlink()
-        write_json(self.work / MANIFEST, manifest)
-        progress = replace(progress, complete=True)
-        progress.write(self.work / PROGRESS)
-        return progress
+        if self.part is not None:
+            manifest["of_list"] = {
+                "images": plan.listed,
+                "sha256": plan.sha256,
+                "start": images.start,
+                "stop": images.stop,
+            }
+        return manifest
 
-    def _kept(self) -> Iterator[ListedImage]:
+    def _kept(self, plan: Plan) -> Iterator[ListedImage]:
         """Yield the rows of the list that were not skipped; both lists have the same order."""
+        listed = islice(read_table(self.work / LISTING, plan.images.start), len(plan.images))
         with (self.work / SKIPPED).open() as lines:
             skipped = (json.loads(line)["index"] for line in lines)
             absent = next(skipped, None)
-            for index, row in enumerate(read_table(self.work / LISTING)):
+            for index, row in zip(plan.images, listed, strict=True):
                 if index == absent:
                     absent = next(skipped, None)
                 else:
                     yield row
+
+
+def stored_about(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the files themselves tell of their manifest."""
+    return {key: str(manifest[key]) for key in ("fingerprint", "version", "feature_dim")}
+
+
+def join_lists(lists: Sequence[Path], target: Path) -> None:
+    """Write lists of unreadable images into one."""
+    with target.open("wb") as joined:
+        for path in lists:
+            if path.exists():
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, joined)
+
+
+def place(work: Path, folder: Path, embeddings: str) -> None:
+    """Move complete files to the output folder, the manifest last."""
+    if not (folder / MANIFEST).exists():
+        for name in (embeddings, TABLE, SKIPPED, MANIFEST):
+            if (work / name).exists():
+                (work / name).replace(folder / name)
+    shutil.rmtree(work, ignore_errors=True)

@@ -21,6 +21,9 @@ FORMATS = ("npy", "safetensors")
 HEADER_BYTES = 1024
 """Space reserved for the header, which is written last with the number of rows."""
 
+_BLOCK = 1 << 20
+"""Bytes that are copied at a time."""
+
 TENSOR_NAME = "embeddings"
 """Name of the tensor in a safetensors file."""
 
@@ -54,6 +57,18 @@ class EmbeddingFile:
         """Append (b, D) rows."""
         self._file.write(np.ascontiguousarray(features, dtype="<f4").tobytes())
         self.rows += len(features)
+
+    def append_file(self, path: Path, rows: int) -> None:
+        """Append the rows of another file of this class, block by block."""
+        left = rows * self.feature_dim * 4
+        with path.open("rb") as other:
+            other.seek(HEADER_BYTES)
+            while left and (block := other.read(min(left, _BLOCK))):
+                self._file.write(block)
+                left -= len(block)
+        if left:
+            raise UserError(f"{path}: shorter than its {rows:,} rows")
+        self.rows += rows
 
     def commit(self) -> None:
         """Flush all rows to disk."""

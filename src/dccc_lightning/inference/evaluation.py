@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dccc_lightning.common import ranges
+from dccc_lightning.common import collectives, ranges
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.image_stream import decoded_batches
 from dccc_lightning.data.records import Records, Splits
@@ -71,7 +72,8 @@ def evaluate_networks(
 
     Returns:
         For each network ``cosine`` and, with ``options.rerank``, ``reranked`` or ``ca_reranked``;
-        and the splits without the images that were skipped.
+        and the splits without the images that were skipped. In a process group each process embeds
+        a share; only rank 0 has scores, the others an empty list.
 
     Raises:
         UserError: Query or gallery is empty, no query has a match, an image cannot be read, or
@@ -92,6 +94,8 @@ def evaluate_networks(
         gallery, galleries = embed_records(
             networks, splits.gallery, "gallery", options.flip, batch_size, skip_unreadable
         )
+        if collectives.world()[0] > 0:
+            continue
         if len(query) < len(read.query) or len(gallery) < len(read.gallery):
             read = replace(splits, query=query, gallery=gallery)
             check_queries(read, rules)
@@ -103,7 +107,7 @@ def evaluate_networks(
             warn_of_collapse(
                 sampled(gallery_features.flatten(0, -2)), f"gallery images of {splits.name}", log
             )
-    return [scores[i] for i in range(len(embedders))], read
+    return [scores[i] for i in sorted(scores)], read
 
 
 def embed_records(
@@ -117,26 +121,60 @@ def embed_records(
     """Embed images with networks of the same size, filter and rotations, decoding each image once.
 
     Returns:
-        The readable records, and unit embeddings for each network, (N, D), or (N, 4, D) if aligned.
+        The readable records, and unit embeddings for each network, (N, D), or (N, 4, D) if aligned;
+        in a process group, on rank 0 only.
 
     Raises:
         UserError: An image cannot be read; with ``skip_unreadable``, no image can be read.
     """
-    parts: list[list[Tensor]] = [[] for _ in embedders]
-    readable: list[bool] = []
-    first_error: UnreadableImageError | None = None
+    records = collectives.from_first(lambda: records)
+    own = collectives.batch_shard(len(records), batch_size, *collectives.world())
+    rows: list[Tensor] = []
+
+    def embed() -> list[UnreadableImageError | None]:
+        paths = records.paths[own.start : own.stop]
+        errors, found = _embed_share(embedders, paths, split, flip, batch_size, skip_unreadable)
+        rows.extend(found)
+        return errors
+
+    shares = collectives.shared(embed)
+    counts = [share.count(None) for share in shares or ()]
+    gathered = [collectives.gather_rows(part, counts) for part in rows]
+    if shares is None:
+        return records, gathered
+    errors = [error for share in shares for error in share]
+    skipped = [error for error in errors if error is not None]
+    if len(skipped) == len(errors):
+        raise UserError(f"{skipped[0]}; none of the {split} images can be read")
+    if skipped:
+        log.warning("%d unreadable %s images skipped, first: %s", len(skipped), split, skipped[0])
+        records = records.select(np.flatnonzero([error is None for error in errors]))
+    return records, gathered
+
+
+def _embed_share(
+    embedders: Sequence[ImageEmbedder],
+    paths: Sequence[Path],
+    split: str,
+    flip: bool,
+    batch_size: int,
+    skip_unreadable: bool,
+) -> tuple[list[UnreadableImageError | None], list[Tensor]]:
+    """Return the error of each image, None if it was read, and the embeddings of each network."""
     first = embedders[0]
+    parts = [[embedder.embed([])] for embedder in embedders]
+    outcomes: list[UnreadableImageError | None] = []
     resizing = first.interpolation, first.rotations > 1, first.fit
-    batches = decoded_batches(records.paths, first.height, first.width, batch_size, None, *resizing)
-    with announced(f"embedding the {split} images", len(records)) as phase:
+    batches = decoded_batches(paths, first.height, first.width, batch_size, None, *resizing)
+    with announced(f"embedding the {split} images", len(paths)) as phase:
         for batch in batches:
             images = []
             for image in batch:
-                readable.append(not isinstance(image, UnreadableImageError))
                 if not isinstance(image, UnreadableImageError):
                     images.append(image)
+                    outcomes.append(None)
                 elif skip_unreadable:
-                    first_error = first_error or image
+                    outcomes.append(image)
                 else:
                     raise UserError(f"{image}; remove it or set dataset.on_error=skip") from image
             if images:
@@ -144,13 +182,7 @@ def embed_records(
                 for embeddings, embedder in zip(parts, embedders, strict=True):
                     embeddings.append(_embed(embedder, pixels, flip))
             phase.advance(len(batch))
-    if not any(readable):
-        raise UserError(f"{first_error}; none of the {split} images can be read")
-    if first_error is not None:
-        skipped = len(readable) - sum(readable)
-        log.warning("%d unreadable %s images skipped, first: %s", skipped, split, first_error)
-        records = records.select(np.flatnonzero(readable))
-    return records, [torch.cat(embeddings) for embeddings in parts]
+    return outcomes, [torch.cat(embeddings) for embeddings in parts]
 
 
 def _embed(embedder: ImageEmbedder, pixels: Tensor, flip: bool) -> Tensor:

@@ -32,7 +32,8 @@ _TRAININGS = ("train", "pretrain")
 _CHOICES = ("task", "dataset", "experiment")
 _RESULTS = {
     "calibrate": "calibration.json", "crop": "crops.json", "embed": "embeddings.json",
-    "export": "export.json", "identify": "identities.json", "verify": "verify.json",
+    "export": "export.json", "identify": "identities.json", "join": "embeddings.json",
+    "verify": "verify.json",
 }  # fmt: skip
 """Last file of the tasks that do not write results.json."""
 

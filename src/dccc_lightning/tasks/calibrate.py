@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dccc_lightning.common import collectives
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.files import write_json
 from dccc_lightning.common.progress import announced
@@ -54,6 +55,7 @@ def calibrate(settings: Settings, output: Path) -> dict[str, Any]:
     check_calibrate(settings)
     kind = settings["labels"]
     fingerprint, images, rows = _embedded(settings)
+    collectives.leave_to_first()
     unit = checked("input", lambda: of_rows(rows, fingerprint))
     cameras = _numbered([image.camera for image in images])
     warn_of_small_cameras("input", cameras)

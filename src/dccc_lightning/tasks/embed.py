@@ -41,6 +41,7 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
     """
     file_format, source = settings["format"], source_of(settings)
     checked("settings", lambda: checks.choice("format", file_format, FORMATS), {"format": ""})
+    part = _part(settings["part"])
     threads, skips = threads_of(settings), skips_unreadable(settings["dataset"]["on_error"])
     check_checkpoint(settings)
     check_devices(settings["trainer"])
@@ -60,6 +61,7 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
             batch_size=size,
             threads=threads,
             skip_unreadable=skips,
+            part=part,
         ),
         {"format": settings["format"]},
     )
@@ -71,9 +73,25 @@ def embed(settings: Settings, output: Path) -> dict[str, Any]:
         raise UserError(
             f"{error}; remove it, or {again} dataset.on_error=skip continues without it"
         ) from error
+    which = f"part {settings['part']}: " if part else ""
     skipped = f", {manifest['skipped']:,} unreadable skipped" if manifest["skipped"] else ""
     CONSOLE.print(
-        f"embedded {counted(manifest['images'], 'image')} (D = {manifest['feature_dim']}) in "
-        f"{manifest['seconds']:,} s{skipped}"
+        f"{which}embedded {counted(manifest['images'], 'image')} "
+        f"(D = {manifest['feature_dim']}) in {manifest['seconds']:,} s{skipped}"
     )
     return manifest
+
+
+def _part(value: Any) -> tuple[int, int] | None:
+    """Return the number of a part and the number of parts, from ``I/N``.
+
+    Raises:
+        UserError: The value is not of this form, or I is not from 1 to N.
+    """
+    if value is None:
+        return None
+    number, _, parts = str(value).partition("/")
+    is_form = all(text.isascii() and text.isdigit() and len(text) < 10 for text in (number, parts))
+    if not is_form or not 1 <= int(number) <= int(parts):
+        raise UserError(f"part={value}: must be I/N with I from 1 to N, such as part=3/8")
+    return int(number), int(parts)

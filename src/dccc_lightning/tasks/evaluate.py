@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dccc_lightning.common import collectives
 from dccc_lightning.common.console import CONSOLE
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.files import write_atomically, write_json
@@ -54,6 +55,8 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
                 batch_size_of(settings),
                 skip_unreadable=skips,
             )
+        if not found:  # this process only embeds a share
+            continue
         described[name] = {
             "root": str(splits.root),
             "protocol": options.rules(splits).name,
@@ -65,6 +68,7 @@ def evaluate(settings: Settings, output: Path) -> dict[str, Any]:
                 ranking: {key: round(100 * value, 4) for key, value in measures.items()}
                 for ranking, measures in rankings.items()
             }
+    collectives.leave_to_first()
     results: dict[str, Any] = {
         "scores": scores,
         "options": asdict(options),

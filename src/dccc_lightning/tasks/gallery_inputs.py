@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dccc_lightning.common import collectives
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.faults import SMALLER_EVAL_BATCH, explain_out_of_memory
 from dccc_lightning.common.progress import announced
@@ -110,20 +111,47 @@ def embed_images(
 ) -> tuple[list[ListedImage], Floats]:
     """Embed images; with ``dataset.on_error=skip``, skip and count unreadable ones.
 
+    In a process group each process embeds a share, and only rank 0 returns.
+
     Returns:
         The readable images and their embeddings (N, ``row_dim``).
 
     Raises:
         UnreadableImageError: An image cannot be read.
         UserError: No image can be read, or the GPU is out of memory.
+        ShareDone: This is not rank 0.
     """
-    threads = threads_of(settings)
-    skips = skips_unreadable(settings["dataset"]["on_error"])
     size = batch_size_of(settings)
+    images = collectives.from_first(lambda: images)
+    own = collectives.batch_shard(len(images), size, *collectives.world())
+    rows: list[Floats] = []
+
+    def embed() -> list[ListedImage]:
+        kept, found = _embed_share(embedder, images[own.start : own.stop], size, settings)
+        rows.append(found)
+        return kept
+
+    shares = collectives.shared(embed)
+    counts = [len(share) for share in shares or ()]
+    gathered = collectives.gather_rows(torch.from_numpy(rows[0]), counts).numpy()
+    collectives.leave_to_first()
+    kept = [image for share in shares or () for image in share]
+    if not kept:
+        raise UserError(f"none of the {len(images)} images can be read")
+    if skipped := len(images) - len(kept):
+        CONSOLE.print(f"{counted(skipped, 'unreadable image')} skipped")
+    return kept, gathered
+
+
+def _embed_share(
+    embedder: ImageEmbedder, images: list[ListedImage], size: int, settings: Settings
+) -> tuple[list[ListedImage], Floats]:
+    """Embed the images of this process."""
+    skips = skips_unreadable(settings["dataset"]["on_error"])
     rows = np.empty((len(images), embedder.row_dim), dtype=np.float32)
     kept: list[ListedImage] = []
     remaining = iter(images)
-    outcomes = embedder.decode((image.path for image in images), size, threads)
+    outcomes = embedder.decode((image.path for image in images), size, threads_of(settings))
     with explain_out_of_memory(SMALLER_EVAL_BATCH), announced("embedding", len(images)) as phase:
         for batch in outcomes:
             pixels = []
@@ -137,10 +165,6 @@ def embed_images(
                 done = slice(len(kept) - len(pixels), len(kept))
                 rows[done] = embedder.rows(torch.stack(pixels), size).numpy()
             phase.advance(len(batch))
-    if not kept:
-        raise UserError(f"none of the {len(images)} images can be read")
-    if skipped := len(images) - len(kept):
-        CONSOLE.print(f"{counted(skipped, 'unreadable image')} skipped")
     return kept, rows[: len(kept)]
 
 
@@ -157,7 +181,7 @@ def embedded_before(
         None if the folder is not an output of ``task=embed``.
 
     Raises:
-        UserError: The folder is damaged, contains safetensors, or ``labels`` match no path.
+        UserError: The folder is damaged, a part, contains safetensors, or ``labels`` match no path.
     """
     if not (folder / MANIFEST).is_file():
         return None
@@ -165,6 +189,8 @@ def embedded_before(
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest["file_format"] != "npy":
             raise UserError(f"{folder}: contains safetensors; embed with format=npy for a gallery")
+        if part := manifest.get("part"):
+            raise UserError(f"{folder}: part {part} of an embedding; task=join joins all parts")
         rows = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
         images = list(map(_without_zero, read_table(folder / TABLE)))
         if rows.shape != (len(images), manifest["feature_dim"]):

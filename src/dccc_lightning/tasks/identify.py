@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dccc_lightning.common import collectives
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.files import replacing, write_atomically, write_json
 from dccc_lightning.common.overrides import path_argument
@@ -79,6 +80,7 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
         return rule, cameras, decided(settings, known, images)
 
     images = collect(settings, output, prepare)
+    collectives.leave_to_first()
     known = images.known
     rule, cameras, decisions = prepare(known, images)
     warn_of_small_cameras("input", cameras)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dccc_lightning.common import collectives
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.overrides import path_argument
@@ -219,7 +220,7 @@ def _new_images(
         threads=threads_of(settings),
         skip_unreadable=skips_unreadable(settings["dataset"]["on_error"]),
     )
-    chosen = bulk.listed_before() or images()
+    chosen = collectives.from_first(lambda: bulk.listed_before() or images())
     if carried and not chosen:
         return embedder.fingerprint, [], np.empty((0, embedder.row_dim), dtype=np.float32), None
     check(embedder.fingerprint, chosen, listed_in)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from dccc_lightning.common import collectives
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.files import write_json
 from dccc_lightning.config.instantiate import Settings, checked
@@ -43,6 +44,7 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
             results["removed"] = gallery.remove(removed_ids(gallery.table, settings["remove"]))
         if settings["add"] is not None:
             results["added"] = _add(gallery, settings)
+        collectives.leave_to_first()
         gallery.measure_recall()
     else:
         gallery = _build(settings)
@@ -79,6 +81,7 @@ def _build(settings: Settings) -> GalleryIndex:
         embedder = loaded_embedder(settings)
         images, rows = embed_images(embedder, listed_images(settings, "input", labels), settings)
         before = embedder.fingerprint, embedder.preprocessing, images, rows
+    collectives.leave_to_first()
     fingerprint, preprocessing, images, rows = before
     paths, cameras, identities, sessions, tracklets = zip(*images, strict=True)
     gallery = checked(
