@@ -167,12 +167,12 @@ def process_of_rank(agent: int, rank: int) -> int | None:
     return None
 
 
-@pytest.mark.parametrize(("nodes", "killed"), [(1, 0), (1, 1), (2, 0), (2, 1)])
+@pytest.mark.parametrize(("nodes", "killed"), [(1, 0), (2, 1)])
 def test_torchrun_restarts_a_run_that_lost_a_process(
     nodes: int, killed: int, pair: Runs, tiny: list[str], tmp_path: Path
 ) -> None:
     """One agent of two processes, or two agents of one, as on two nodes."""
-    each = 2 // nodes
+    expected, each = pair() / "run", 2 // nodes
     options = [f"--nnodes={nodes}", f"--nproc-per-node={each}", "--max-restarts=1"]
     if nodes == 1:
         options += [f"--master-port={free_port()}"]
@@ -193,7 +193,7 @@ def test_torchrun_restarts_a_run_that_lost_a_process(
     results = [agent.communicate(timeout=300) for agent in agents]
     assert [agent.returncode for agent in agents] == [0] * nodes, results
     assert sum(out.count("outputs:") for out, _ in results) == 1
-    assert_same_bytes(pair() / "run", tmp_path / "run")
+    assert_same_bytes(expected, tmp_path / "run")
     assert not (tmp_path / "run" / "error.txt").exists()
 
 

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 
 from conftest import LENGTH, Command
+from dccc_lightning.cli import resume as cli_resume
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.errors import UserError
 from dccc_lightning.module import DCCCModule
@@ -386,3 +387,19 @@ def test_a_signal_stops_within_an_epoch_and_the_job_is_put_back_into_the_queue(
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["epoch"] == 0
     assert state["global_step"] == state["ReIDDataModule"]["steps"] > 0
+
+
+def test_processes_that_torchrun_restarts_resume(tmp_path, monkeypatch):
+    output = [f"output={tmp_path}"]
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- epochs=2\n")
+    (tmp_path / "metrics.csv").touch()
+    assert cli_resume.resumed(output).folder is None  # OutputGuard refuses the folder
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
+    assert cli_resume.resumed(output).folder is None
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    start = cli_resume.resumed(output)
+    assert start.folder == tmp_path
+    assert start.arguments[-1] == "ckpt_path=last"
+    assert cli_resume.resumed([f"output={tmp_path / 'killed before it started'}"]).folder is None
+    assert cli_resume.resumed(["-m", *output]).folder is None

@@ -83,6 +83,11 @@ def embedded(embedder, images):
     return rows, embed_images(embedder, images, SETTINGS)
 
 
+def fork(work, *arguments):
+    """Do a work in two processes, which need not import torch again."""
+    mp.start_processes(work, arguments, nprocs=2, start_method="fork")
+
+
 def fail(rank):
     raise UserError(f"share {rank}")
 
@@ -137,7 +142,7 @@ def test_the_embeddings_of_two_processes_are_those_of_one(crops, tmp_path):
     images = list(listed_folder(crops))
     embedder = load_embedder("bundled", device="cpu")
     bulk(tmp_path / "one", embedder).run(lambda: images)
-    mp.spawn(in_a_group, (tmp_path, f"file://{tmp_path}/rendezvous"), nprocs=2)
+    fork(in_a_group, tmp_path, f"file://{tmp_path}/rendezvous")
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
     assert np.load(tmp_path / "few" / "embeddings.npy").shape == (1, 256)
     bulk(tmp_path / "stopped", embedder).run(lambda: pytest.fail("the list was on disk"))
@@ -228,12 +233,11 @@ def test_every_task_that_embeds_writes_the_files_of_one_process(
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
+    fork(as_torchrun, two, tiny, [free_port() for _ in EACH])
     monkeypatch.chdir(one)
     for arguments in commands(tiny):
         outcome = command(*arguments)
         assert outcome.code == 0, outcome.err
-    ports = [free_port() for _ in EACH]
-    mp.spawn(as_torchrun, (two, tiny, ports), nprocs=2)
     printed = "".join((tmp_path / f"out_{rank}.txt").read_text() for rank in range(2))
     assert printed.count("outputs:") == len(EACH)
     assert printed.count("embedded ") == 1

@@ -15,7 +15,7 @@ from dccc_lightning.common.overrides import (
     path_argument,
     split_flags,
 )
-from dccc_lightning.common.ranks import is_restarted
+from dccc_lightning.common.ranks import is_restartable
 from dccc_lightning.errors import UserError
 
 OUTPUTS = Path("outputs")
@@ -46,8 +46,8 @@ def resumed(arguments: Sequence[str]) -> Start:
     """Return the start of a command.
 
     ``resume=FOLDER`` resumes a run; ``ckpt_path=last`` resumes the run in ``output``, if it
-    exists, or without ``output`` the newest run. Processes that torchrun has restarted resume the
-    run in ``output``. A resumed run keeps its settings, overridden by arguments. Flags come first,
+    exists, or without ``output`` the newest run. Processes that torchrun restarts do so without
+    ``ckpt_path``. A resumed run keeps its settings, overridden by arguments. Flags come first,
     since Hydra requires all overrides on one side of its flags.
 
     Raises:
@@ -57,14 +57,15 @@ def resumed(arguments: Sequence[str]) -> Start:
     config_dir = config_dir_of(flags)
     new = Start([*flags, *given], given=given, config_dir=config_dir)
     folder, which, output = (_value(given, key) for key in ("resume", "ckpt_path", "output"))
+    is_sweep = any(flag in ("-m", "--multirun") for flag in flags)
     if which is not None:
         _check_which(which)
-    elif folder is None and output is not None and is_restarted():
+    elif is_restartable() and folder is None and output is not None and not is_sweep:
         which = "last"
     if folder is None and which is None:
         return new._replace(arguments=list(arguments))
     asked = f"resume={folder}" if folder is not None else f"ckpt_path={which}"
-    if any(flag in ("-m", "--multirun") for flag in flags):
+    if is_sweep:
         raise UserError(f"{asked}: resumes one run and cannot be part of a sweep")
     if folder is None and output is None:
         folder = str(_newest(_value(given, "dataset")))

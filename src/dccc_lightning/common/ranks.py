@@ -18,14 +18,13 @@ WATCH_EVERY = 5.0
 _FIRST = "DCCC_FIRST_PROCESS"
 
 
-<<<<<<< HEAD
 def stop_signals() -> list[signal.Signals]:
     """Return ``STOP_SIGNALS`` except ignored ones, as SIGHUP is under ``nohup``."""
     return [n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
-=======
+
+
 class ShareDone(Exception):  # noqa: N818  no error
     """End of a process that has done its share of a task, which rank 0 finishes."""
->>>>>>> c21772a (Tasks that embed share their images over processes; parts of an array of jobs are joined; torchrun resumes a run that lost a process)
 
 
 def is_first_process() -> bool:
@@ -48,9 +47,12 @@ def started_from_outside() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or _in_slurm() or by_hand
 
 
-def is_restarted() -> bool:
-    """Return True in processes that torchrun started again after one of them had failed."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+def is_restartable() -> bool:
+    """Return True in processes that torchrun starts again if one of them fails.
+
+    Its count of restarts does not tell: an agent that joins others again does not count it.
+    """
+    return os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
 
 
 def started_by_torchrun() -> int | None:

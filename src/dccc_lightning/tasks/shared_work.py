@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from dccc_lightning.common.ranks import started_by_torchrun
 from dccc_lightning.config.instantiate import Settings
-from dccc_lightning.config.processes import embedding_processes
+from dccc_lightning.config.processes import check_devices, embedding_processes
 from dccc_lightning.errors import UserError
 
 SHARED = ("calibrate", "embed", "evaluate", "identify", "index", "search")
@@ -25,11 +25,16 @@ def processes_of_task(settings: Settings) -> Iterator[None]:
     """
     target = str(settings["task"]["_target_"])
     name = target.rpartition(".")[2]
+    started = started_by_torchrun() or 1
+    if started > 1 and name in (*SHARED, *_TRAINING):
+        check_devices(settings["trainer"])
+        from dccc_lightning.common import rendezvous
+
+        rendezvous.meet()
     if target == f"{_TASK}{name}.{name}" and name in SHARED:
         with embedding_processes(settings["trainer"]):
             yield
         return
-    started = started_by_torchrun() or 1
     if started > 1 and target.startswith(_TASK) and name not in _TRAINING:
         raise UserError(
             f"task={name}: has no work for {started} processes; start it without torchrun"
