@@ -185,7 +185,7 @@ def commands(tiny, *more):
 
 def as_torchrun(rank, folder, tiny, ports):
     os.chdir(folder)
-    os.dup2(os.open(folder.with_name(f"out_{rank}.txt"), os.O_WRONLY | os.O_CREAT), 1)
+    sys.stdout = folder.with_name(f"out_{rank}.txt").open("w", buffering=1)
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", GROUP_RANK="0",
         TORCHELASTIC_RUN_ID="test", MASTER_ADDR="127.0.0.1",
