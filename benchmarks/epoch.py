@@ -2,6 +2,7 @@
 
     python benchmarks/epoch.py                          # the synthetic default, on the CPU
     python benchmarks/epoch.py --market --device cuda   # the recipe and size of Market-1501
+    python benchmarks/epoch.py --json epoch.json        # the figures as a file
 
 Real epochs of the command line, without evaluation, with a clock around the functions that
 do the parts (checkpoint: all after the last step, metrics.csv included). A GPU is waited for before
@@ -12,7 +13,9 @@ embedding, search and training the same.
 """
 
 import argparse
+import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -76,22 +79,41 @@ def repeated(splits: Callable[[], Any], number: int) -> Callable[[], Any]:
     return stretched
 
 
+def write_figures(options: argparse.Namespace, seconds: dict[str, float]) -> None:
+    """Write the seconds of the parts and the peak memory as JSON."""
+    cuda = options.device.type == "cuda"
+    found = {
+        "device": str(options.device),
+        "images": options.images if options.market else None,
+        "epochs": EPOCHS,
+        "seconds": seconds,
+        "total_s": sum(seconds.values()),
+        "gpu_peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
+        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
+    options.json.write_text(json.dumps(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--market", action="store_true")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--epochs", type=int, default=4, help="the first and last one do not count")
+    parser.add_argument("--images", type=int, default=12_936, help="of --market")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("overrides", nargs="*", help="settings, as on the command line")
     options = parser.parse_args()
     clock = Clock(options.device)
-    settings = [f"epochs={options.epochs}", "eval_every=1000000", "notice=null"]
+    trainer = "gpu" if options.device.type == "cuda" else "cpu"
+    settings = [
+        f"epochs={options.epochs}", "eval_every=1000000", "notice=null", f"trainer={trainer}",
+    ]  # fmt: skip
     if options.market:
         settings += [
             "model=resnet50", "model.weights=null", "image.height=256", "image.width=128",
             "augmentation.padding=10", "batch.clusters=16", "batch.instances=16", "iterations=200",
-            "clustering.k1=30", "dataset.height=256", "dataset.width=128",
+            "clustering.k1=30",
         ]  # fmt: skip
-    settings += ["trainer=gpu" if options.device.type == "cuda" else "trainer=cpu"]
 
     start_epoch, first_batch = recluster.Recluster.refresh, DCCCModule.training_step
     end_epoch = DCCCModule.on_train_epoch_end
@@ -130,18 +152,21 @@ def main() -> None:
     ]
     if options.market:
         splits = SyntheticPedestrians.splits
-        patches.append(patch.object(SyntheticPedestrians, "splits", repeated(splits, 12_936)))
+        patches += [
+            patch.object(SyntheticPedestrians, "splits", repeated(splits, options.images)),
+            patch.dict(SyntheticPedestrians.__init__.__kwdefaults__, height=256, width=128),
+        ]
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         for one in patches:
             one.start()
-        sys.argv = ["dccc_lightning", *settings, f"output={Path(folder) / 'run'}"]
-        sys.argv += options.overrides
+        output = f"output={Path(folder) / 'run'}"
+        sys.argv = ["dccc_lightning", *settings, output, *options.overrides]
         cli.main()
     print(f"\n{options.device}, {torch.get_num_threads()} threads on {os.cpu_count()} CPU cores, "
           f"load {os.getloadavg()[0]:.1f}; median of {options.epochs - 2} epochs")  # fmt: skip
-    measured = clock.epochs[1:-1]  # the first warms up, after the last one nothing is timed
-    seconds = {part: float(np.median([epoch[part] for epoch in measured])) for part in PARTS}
+    # The first epoch warms up, after the last one nothing is timed.
+    seconds = {part: float(np.median([e[part] for e in clock.epochs[1:-1]])) for part in PARTS}
     total = sum(seconds.values())
     for part, value in seconds.items():
         print(f"{part:14}{value:10.3f} s{value / total:8.1%}")
@@ -149,6 +174,8 @@ def main() -> None:
     print(f"all but training {1 - seconds['training'] / total:.1%}")
     if options.market:
         print(f"{EPOCHS} epochs {EPOCHS * total / 60:.1f} minutes, evaluation apart")
+    if options.json:
+        write_figures(options, seconds)
 
 
 if __name__ == "__main__":

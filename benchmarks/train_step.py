@@ -2,7 +2,7 @@
 
     python benchmarks/train_step.py                     # ResNet-50, 4 x 4 at 256 x 128
     python benchmarks/train_step.py --tiny              # ResNet-10 at half width, 8 x 8 at 64 x 32
-    python benchmarks/train_step.py --device cuda --clusters 16 --instances 16
+    python benchmarks/train_step.py --device cuda --clusters 16 --instances 16 --compile
 
 Three ways to make the same steps, by turns, in one process:
 
@@ -14,11 +14,13 @@ Three ways to make the same steps, by turns, in one process:
   loader workers, in float32; the memory is updated in a loop over clusters, the teacher in a loop
   over parameters, and ``.item()`` is called at each step.
 
-The median step of all turns counts.
+The median step of all turns counts. ``--compile`` adds the bare network and ours with
+``torch.compile``. ``--json FILE`` writes the figures after each turn.
 """
 
 import argparse
 import copy
+import json
 import logging
 import os
 import statistics
@@ -28,7 +30,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partialmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -75,10 +79,15 @@ class Clock(pl.Callback):
 class Bare:
     """The network and nothing else."""
 
-    def __init__(self, network: Embedder, options: argparse.Namespace) -> None:
+    def __init__(
+        self, network: Embedder, options: argparse.Namespace, compiled: bool = False
+    ) -> None:
         self.device, self.precision = options.device, options.precision
         self.student = copy.deepcopy(network).to(self.device).train()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        if compiled:
+            self.student.compile()
+            self.teacher.compile()
         shape = (options.clusters * options.instances, 3, options.height, options.width)
         self.views = [
             torch.randn(shape, device=self.device).contiguous(memory_format=torch.channels_last)
@@ -108,6 +117,7 @@ class Ours:
         world: SyntheticPedestrians,
         options: argparse.Namespace,
         folder: Path,
+        compiled: bool = False,
     ) -> None:
         self.options, self.folder = options, folder / "run"
         self.datamodule = ReIDDataModule(
@@ -125,6 +135,7 @@ class Ours:
             ClusterMemory(network.feature_dim, MOMENTUM, TEMPERATURE, "dycl", TAU_W),
             SoftContrastiveLoss(SMOOTHING),
             Optimization(),
+            compile=compiled,
         )
         self.datamodule.setup()
         labels = cluster_labels(self.datamodule.splits.train)
@@ -279,14 +290,52 @@ def turns(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, list
         options.backbone, width=0.5 if options.backbone == "resnet10" else 1.0, weights=None
     )
     records = world.splits().train
-    ways = {
-        "bare": Bare(network, options),
-        "ours": Ours(network, world, options, folder),
-        "plain": Plain(network, records, options),
+    makers: dict[str, Callable[[], Bare | Ours | Plain]] = {
+        "bare": lambda: Bare(network, options),
+        "ours": lambda: Ours(network, world, options, folder),
+        "plain": lambda: Plain(network, records, options),
+        "compiled bare": lambda: Bare(network, options, True),
+        "compiled ours": lambda: Ours(network, world, options, folder, True),
     }
+    ways = {name: makers[name]() for name in options.ways}
     for _ in range(options.turns):
         for name, way in ways.items():
             yield name, way.steps(options.steps)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes of tensors on a GPU since the last call; None on a processor."""
+    if device.type != "cuda":
+        return None
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak
+
+
+def figures(
+    options: argparse.Namespace, seconds: dict[str, list[float]], peaks: dict[str, int | None]
+) -> dict[str, Any]:
+    """Return what was measured so far, as written to ``--json``."""
+    # Without a wait at each step, single steps of a GPU say nothing: their mean does.
+    average = statistics.mean if options.device.type == "cuda" else statistics.median
+    images = options.clusters * options.instances
+    steps = {name: average(times) for name, times in seconds.items() if times}
+    return {
+        "backbone": options.backbone,
+        "batch": images,
+        "height": options.height,
+        "width": options.width,
+        "device": str(options.device),
+        "precision": options.precision,
+        "ways": {
+            name: {
+                "images_per_second": images / step,
+                "step_ms": 1e3 * step,
+                "peak_bytes": peaks[name],
+            }
+            for name, step in steps.items()
+        },
+    }
 
 
 def main() -> None:
@@ -303,7 +352,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="plain's")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"))
+    parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile")
+    parser.add_argument("--backend", default="inductor", help="of torch.compile")
+    parser.add_argument("--json", type=Path, help="file for the figures, written after each turn")
     options = parser.parse_args()
+    options.ways = ["bare", "ours"] + ["plain"] * options.plain
+    options.ways += ["compiled bare", "compiled ours"] * options.compile
+    compile_module = torch.nn.Module.compile
+    torch.nn.Module.compile = partialmethod(compile_module, backend=options.backend)
     defaults = (
         {"backbone": "resnet10", "clusters": 8, "instances": 8, "height": 64, "width": 32}
         if options.tiny
@@ -318,24 +375,30 @@ def main() -> None:
     options.padding = 2 if options.tiny else 10
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    seconds: dict[str, list[float]] = {"bare": [], "ours": [], "plain": []}
+    seconds: dict[str, list[float]] = {name: [] for name in options.ways}
+    peaks: dict[str, int | None] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, steps in turns(options, Path(folder)):
             seconds[name] += steps
-    images = options.clusters * options.instances
+            peaks[name] = peak_memory(options.device)
+            if options.json:
+                options.json.write_text(json.dumps(figures(options, seconds, peaks)))
     print(
         f"{options.backbone}, {options.clusters} x {options.instances} at {options.height} x "
         f"{options.width}, {options.device}, {options.precision}, {torch.get_num_threads()} "
         f"threads on {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}"
     )
-    # Without a wait at each step, single steps of a GPU say nothing: their mean does.
-    average = statistics.mean if options.device.type == "cuda" else statistics.median
-    rate = {name: images / average(steps) for name, steps in seconds.items()}
-    for name, value in rate.items():
-        print(f"{name:6}{value:10.1f} images/s{1e3 * images / value:10.1f} ms a step")
+    ways = figures(options, seconds, peaks)["ways"]
+    rate = {name: way["images_per_second"] for name, way in ways.items()}
+    for name, way in ways.items():
+        memory = f"{way['peak_bytes'] / 1e9:8.1f} GB" if way["peak_bytes"] is not None else ""
+        print(f"{name:14}{rate[name]:10.1f} images/s{way['step_ms']:10.1f} ms a step{memory}")
     print(f"ours / bare   {rate['ours'] / rate['bare']:.3f}")
-    print(f"ours / plain  {rate['ours'] / rate['plain']:.3f}")
-    print(f"bare / plain  {rate['bare'] / rate['plain']:.3f}   the most that can be had")
+    if options.compile:
+        print(f"both compiled {rate['compiled ours'] / rate['compiled bare']:.3f}")
+    if options.plain:
+        print(f"ours / plain  {rate['ours'] / rate['plain']:.3f}")
+        print(f"bare / plain  {rate['bare'] / rate['plain']:.3f}   the most that can be had")
 
 
 if __name__ == "__main__":

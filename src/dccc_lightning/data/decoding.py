@@ -1,4 +1,4 @@
-"""Decoding of image files with Pillow."""
+"""Decoding of image files with Pillow, of plain JPEG files with TorchCodec if it is installed."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dccc_lightning.common import checks, turning_ranges
+from dccc_lightning.data import torchcodec_jpeg
 from dccc_lightning.data.high_bit_depth import shallow
-from dccc_lightning.data.image_formats import READ, head_of, kind_of
+from dccc_lightning.data.image_formats import MAX_PIXELS, READ, head_of, kind_of
 from dccc_lightning.errors import UnreadableImageError
-
-MAX_PIXELS = 2**26
-"""Maximum height times width of an image: 201 MB as RGB, more than any photograph."""
 
 FORMATS = tuple(READ)
 """Formats that Pillow may detect in a file; some of its other readers run programs (EPS)."""
@@ -125,6 +123,8 @@ def decode_image(
 ) -> NDArray[np.uint8]:
     """Decode a file with ``resize_image``.
 
+    The pixels are those of Pillow, whether ``torchcodec_jpeg`` has decoded the file or not.
+
     Returns:
         (3, height, width) uint8; with ``turned`` (4, 3, height, width).
 
@@ -132,8 +132,12 @@ def decode_image(
         UnreadableImageError: The file is missing, empty, truncated, not an image, or larger than
             ``MAX_PIXELS`` (checked before decoding).
     """
+    pixels = torchcodec_jpeg.decode(path)
+    if pixels is not None and pixels.shape[:2] == (height, width) and not turned:
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # nothing to resize
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        opened = Image.open(path, formats=FORMATS) if pixels is None else Image.fromarray(pixels)
+        with opened as image:
             return resize_image(image, height, width, interpolation, turned, fit)
     except DECODING_ERRORS as error:
         raise unreadable(path, error) from error

@@ -17,6 +17,9 @@ READ = {
 
 SUFFIXES = frozenset(suffix for suffixes in READ.values() for suffix in suffixes)
 
+MAX_PIXELS = 2**26
+"""Maximum height times width of an image: 201 MB as RGB, more than any photograph."""
+
 HEAD_BYTES = 32
 """Number of bytes that identify the format of an image."""
 
