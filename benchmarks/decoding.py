@@ -31,7 +31,6 @@ from dccc_lightning.data.decoding import decode_image
 
 DECODERS = ("pillow", "torchcodec")
 BY_TORCHCODEC = torchcodec_jpeg.decode
-TURNS = 3
 BATCH = 256
 
 
@@ -90,12 +89,12 @@ def proportional() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 
 
-def decoders(files: list[str], size: tuple[int, int], cold: bool) -> dict[str, Any]:
+def decoders(files: list[str], size: tuple[int, int], cold: bool, turns: int) -> dict[str, Any]:
     """Measure each decoder by turns."""
     names = DECODERS if torchcodec_jpeg.available() else DECODERS[:1]
     threads = len(os.sched_getaffinity(0))
     found: dict[str, Any] = {name: {"microseconds": [], "per_second": []} for name in names}
-    for _ in range(TURNS):
+    for _ in range(turns):
         for name, figures in found.items():
             use(name)
             if cold:
@@ -171,6 +170,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--folder", type=Path, help="of the crops, drawn if it is empty")
     parser.add_argument("--cold", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--json", type=Path, help="file for the figures, written after each part")
     options = parser.parse_args()
@@ -195,9 +195,9 @@ def main() -> None:
         if forks:
             names = list(DECODERS if torchcodec_jpeg.available() else DECODERS[:1])
             note("worker_mb", workers(files, size, names))
-        note("warm", decoders(files, size, cold=False))
+        note("warm", decoders(files, size, False, options.turns))
         if options.cold:
-            note("cold", decoders(files, size, cold=True))
+            note("cold", decoders(files, size, True, options.turns))
         if torchcodec_jpeg.available():
             note("same_pixels", agreement(files[:1000], size))
             if options.device.type == "cuda":

@@ -1,6 +1,5 @@
 import logging
 
-import faiss
 import numba
 import numpy as np
 import pytest
@@ -185,7 +184,7 @@ def test_duplicates_are_all_neighbours_of_each_other():
 )
 def test_auto_is_exact_up_to_a_limit_and_says_so(monkeypatch, caplog, limit, gpus, cuda, picked):
     monkeypatch.setattr(nearest, "EXACT_UP_TO", {"cpu": limit, "cuda": cuda})
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus)
+    monkeypatch.setattr(nearest, "_gpus", lambda: gpus)
     monkeypatch.setitem(nearest._SEARCHES, "faiss", nearest._search_torch)
     with caplog.at_level(logging.INFO, logger="dccc_lightning"):
         knn(FEATURES[:100], 5)

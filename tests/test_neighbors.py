@@ -1,4 +1,5 @@
 import logging
+import sys
 
 import faiss
 import numpy as np
@@ -133,12 +134,18 @@ def test_a_gpu_failure_of_faiss_is_one_warning_and_the_same_answer(monkeypatch, 
     def fail(*args, **kwargs):
         raise RuntimeError("no kernel image\nis available")
 
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(nearest, "_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", fail)
     with caplog.at_level(logging.WARNING):
         check(np.random.default_rng(7).normal(size=(60, 8)), 5, "faiss")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "no kernel image" in caplog.text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="faiss searches on the GPU")
+def test_faiss_takes_no_memory_where_it_does_not_search(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    check(np.random.default_rng(7).normal(size=(60, 8)), 5, "auto")
 
 
 def test_auto_says_what_it_picked(caplog):

@@ -61,7 +61,7 @@ def parts(folder: Path, dry: bool) -> list[Part]:
                  "trainer.precision=32-true"]  # fmt: skip
         kernels, images = (
             ["--sizes", "200x16"],
-            ["--images", "8", "--height", "32", "--width", "16"],
+            ["--images", "8", "--height", "32", "--width", "16", "--turns", "1"],
         )
     else:
         cuda = ["--device", "cuda"]
@@ -82,7 +82,7 @@ def parts(folder: Path, dry: bool) -> list[Part]:
 
 def machine() -> dict[str, Any]:
     """Describe the machine and its packages."""
-    import torch  # noqa: PLC0415  # a machine without torch is told so in one line
+    import torch  # noqa: PLC0415  # main() reports its absence in one line
 
     gpu = torch.cuda.is_available()
     versions = {}
@@ -154,7 +154,11 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     start, folder = time.monotonic(), options.output.resolve()
-    about = machine()
+    try:
+        about = machine()
+    except ImportError as error:
+        print(f"this Python cannot be used: {error}; PYTHON= names another one")
+        return 2
     if not options.dry and about["gpu"] is None:
         print("no CUDA device here; --dry runs every part at tiny sizes on the CPU")
         return 2

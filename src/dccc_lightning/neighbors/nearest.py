@@ -172,6 +172,9 @@ def _pick(n: int, device: torch.device) -> str:
 
 
 def _gpus() -> int:
+    """Count the GPUs that faiss can use; without one it is not loaded into memory."""
+    if not torch.cuda.is_available():
+        return 0
     import faiss  # noqa: PLC0415  (slow to import)
 
     return int(faiss.get_num_gpus())
