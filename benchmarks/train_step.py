@@ -287,7 +287,10 @@ def turns(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, list
     world = SyntheticPedestrians(root=folder, test_identities=1, **size)
     torch.manual_seed(0)
     network = build_embedder(
-        options.backbone, width=0.5 if options.backbone == "resnet10" else 1.0, weights=None
+        options.backbone,
+        width=0.5 if options.backbone == "resnet10" else 1.0,
+        weights=None,
+        image_size=(options.height, options.width),
     )
     records = world.splits().train
     makers: dict[str, Callable[[], Bare | Ours | Plain]] = {
