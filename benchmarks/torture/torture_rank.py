@@ -35,7 +35,7 @@ LATER = (
 )  # fmt: skip
 """Imported by a run when it needs them, beside its callbacks."""
 
-SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
+SUBREAPER, DIES_WITH_PARENT = 36, 1  # PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG of prctl
 
 
 def warm_up() -> None:
@@ -57,6 +57,7 @@ def fork(arguments: Sequence[str], folder: Path, marks: Marks, output: Path) -> 
     code = 1
     try:
         os.setpgid(0, 0)
+        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)  # where the script is killed
         os.chdir(folder)
         _redirect(output)
         _fork_second_ranks(marks)
