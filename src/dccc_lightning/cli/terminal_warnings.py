@@ -8,13 +8,14 @@ from typing import Any
 from dccc_lightning.common.console import CONSOLE, PRINTED
 from dccc_lightning.common.ranks import is_first_process
 
-# Warnings of Lightning about its internals or intended choices, which need no action.
+# Warnings of Lightning and Python about internals or intended choices, which need no action.
 _NOISE = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     "`broadcast_buffers` is deprecated",
     "The .*dataloader.* does not have many workers",
     "Checkpoint directory .* exists and is not empty",
     "You're resuming from a checkpoint that ended before the epoch ended",  # the sampler resumes
+    r"This process \(pid=\d+\) is multi-threaded, use of fork",  # Python 3.12, of each loader
     "The `srun` command is available on your system but is not used",
 )
 
