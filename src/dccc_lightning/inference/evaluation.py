@@ -129,23 +129,22 @@ def embed_records(
     """
     records = collectives.from_first(lambda: records)
     own = collectives.batch_shard(len(records), batch_size, *collectives.world())
-    rows: list[Tensor] = []
+    parts: list[list[Tensor]] = [[] for _ in embedders]
 
     def embed() -> list[UnreadableImageError | None]:
         paths = records.paths[own.start : own.stop]
-        errors, found = _embed_share(embedders, paths, split, flip, batch_size, skip_unreadable)
-        rows.extend(found)
-        return errors
+        return _embed_share(embedders, paths, parts, split, flip, batch_size, skip_unreadable)
 
     shares = collectives.shared(embed)
-    counts = [share.count(None) for share in shares or ()]
-    gathered = [collectives.gather_rows(part, counts) for part in rows]
-    if shares is None:
-        return records, gathered
-    errors = [error for share in shares for error in share]
+    errors = [error for share in shares or () for error in share]
     skipped = [error for error in errors if error is not None]
-    if len(skipped) == len(errors):
+    if skipped and len(skipped) == len(errors):
         raise UserError(f"{skipped[0]}; none of the {split} images can be read")
+    counts = [share.count(None) for share in shares or ()]
+    gathered = [
+        collectives.gather_rows(torch.cat(part) if part else embedder.embed([]), counts)
+        for part, embedder in zip(parts, embedders, strict=True)
+    ]
     if skipped:
         log.warning("%d unreadable %s images skipped, first: %s", len(skipped), split, skipped[0])
         records = records.select(np.flatnonzero([error is None for error in errors]))
@@ -155,14 +154,14 @@ def embed_records(
 def _embed_share(
     embedders: Sequence[ImageEmbedder],
     paths: Sequence[Path],
+    parts: Sequence[list[Tensor]],
     split: str,
     flip: bool,
     batch_size: int,
     skip_unreadable: bool,
-) -> tuple[list[UnreadableImageError | None], list[Tensor]]:
-    """Return the error of each image, None if it was read, and the embeddings of each network."""
+) -> list[UnreadableImageError | None]:
+    """Append embeddings to the parts of each network; return each image's error, None if read."""
     first = embedders[0]
-    parts = [[embedder.embed([])] for embedder in embedders]
     outcomes: list[UnreadableImageError | None] = []
     resizing = first.interpolation, first.rotations > 1, first.fit
     batches = decoded_batches(paths, first.height, first.width, batch_size, None, *resizing)
@@ -182,7 +181,7 @@ def _embed_share(
                 for embeddings, embedder in zip(parts, embedders, strict=True):
                     embeddings.append(_embed(embedder, pixels, flip))
             phase.advance(len(batch))
-    return outcomes, [torch.cat(embeddings) for embeddings in parts]
+    return outcomes
 
 
 def _embed(embedder: ImageEmbedder, pixels: Tensor, flip: bool) -> Tensor:
