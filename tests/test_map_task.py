@@ -71,6 +71,9 @@ def test_embeddings_become_a_map_without_clusters(embedded, tmp_path, capsys):
     assert data["camera"]["names"] == ["0", "1"]
     assert data["identity"] is None
     assert "page of 50 images" in capsys.readouterr().out
+    (embedded / "embeddings.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"the output of task=embed is damaged; embed again"):
+        draw_map(settings(embedded), output)
 
 
 def test_identities_are_the_groups_of_their_map_whatever_the_order_of_the_table(

@@ -142,7 +142,7 @@ def read_known(place: Path) -> Known:
             frozenset(map(str, facts["ids_without_images"])) | set(ids),
             str(facts["fingerprint"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{place}: {EMBEDDINGS} and {file.name} do not belong together or are damaged; give "
             f"{path_argument('known', place / f'{STEM}.csv')} and the images by input="

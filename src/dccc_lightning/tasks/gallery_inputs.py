@@ -196,7 +196,7 @@ def embedded_before(
         if rows.shape != (len(images), manifest["feature_dim"]):
             raise ValueError
         fingerprint, source = str(manifest["fingerprint"]), Path(manifest["source"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: the output of task=embed is damaged; embed again") from error
     if labels.pattern is not None:
         images = [labels(image.path, source) for image in images]
