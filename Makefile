@@ -14,7 +14,7 @@ ASKING := $(patsubst %,benchmarks/%.py,against same_numbers quick identification
 PYTEST := $(BIN)/python -m pytest -q -rs --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train pretrain test test-slow fuzz lint format check bench bench-quick torture docs notebooks profile wheel constraints clean
+.PHONY: help setup train pretrain test test-slow test-slurm fuzz lint format check bench bench-quick torture docs notebooks profile wheel constraints clean
 
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: $(READY)  ## Run the tests, apart from the slow ones, in WORKERS=2 process
 test-slow: $(READY)  ## Run the slow tests alone
 	@$(PYTEST) -m slow $(ARGS)
 
+test-slurm: $(READY)  ## Run the tests on a real SLURM, which they start (root, Debian or Ubuntu)
+	@$(BIN)/python -m pytest -q -rs -m slurm tests/slurm $(ARGS)
+
 fuzz: $(READY)  ## Run the property tests with examples that they have not seen
 	@$(BIN)/python -m pytest -q -m "hypothesis and not slow" --hypothesis-profile=fuzz $(ARGS)
 
@@ -58,7 +61,7 @@ format: $(READY)  ## Mend what can be mended by a program
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-check: lint test test-slow  ## What CI runs
+check: lint test test-slow test-slurm  ## What CI runs
 
 bench: $(READY)  ## Measure the kernels against plain references
 	@for script in $(filter-out $(ASKING),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

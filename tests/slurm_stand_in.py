@@ -3,7 +3,8 @@
 The first argument says which of them is called. What they share lies in ``STAND_IN_SLURM``: a
 folder a job, with the states that it has gone through. Where there is a file ``held`` in it, jobs
 are not started. A file ``forgotten`` makes sacct and squeue forget jobs that have ended, a file
-``no_end`` loses their end for sacct, and with ``down`` squeue finds no controller.
+``no_end`` loses their end for sacct, and with ``down`` squeue finds no controller. A file
+``recorded`` in the folder of a job has the state of an earlier attempt, for sacct.
 """
 
 import itertools
@@ -89,7 +90,11 @@ def srun(*arguments):
             "SLURM_NNODES": "1",
             "SLURM_NODELIST": "here",
         }
-        where = {"MASTER_ADDR": "127.0.0.1", "SLURM_STEP_ID": "0"}
+        where = {
+            "MASTER_ADDR": "127.0.0.1",
+            "SLURM_STEP_ID": "0",
+            "SLURM_STEP_NUM_TASKS": str(count),
+        }
         environment = {**os.environ, **ranks, **spread, **where}
         with Path(pattern.replace("%j", job).replace("%t", str(rank))).open("ab") as log:
             tasks.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
@@ -104,7 +109,8 @@ def srun(*arguments):
 def sacct(*arguments):
     print("JobID|State|NodeList")
     for states in sorted(HOME.glob("*/states")):
-        state = states.read_text().splitlines()[-1]
+        earlier = states.with_name("recorded")
+        state = (earlier if earlier.exists() else states).read_text().splitlines()[-1]
         if state not in ("PENDING", "RUNNING"):
             if (HOME / "forgotten").exists():
                 continue

@@ -208,21 +208,11 @@ def assert_same_bytes(one: Path, two: Path) -> None:
         assert torch.equal(value, states[1][name]), name
 
 
-@pytest.mark.parametrize("by", ["hand", "SLURM"])
-def test_several_nodes(by: str, alone: Runs, tiny: list[str], tmp_path: Path) -> None:
-    """Two nodes that are this machine twice."""
+def test_several_nodes(alone: Runs, tiny: list[str], tmp_path: Path) -> None:
+    """Two nodes that are this machine twice; tests/slurm has those of SLURM."""
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    processes = []
-    for node in ("0", "1"):
-        values = {"NODE_RANK": node}
-        if by == "SLURM":
-            values = {
-                "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_NNODES": "2",
-                "SLURM_PROCID": node, "SLURM_LOCALID": "0", "SLURM_NODEID": node,
-                "SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "here",
-            }  # fmt: skip
-        arguments = [*tiny, *LENGTH, "trainer.num_nodes=2", "output=run"]
-        processes.append(start(tmp_path, *arguments, **common, **values))
+    arguments = [*tiny, *LENGTH, "trainer.num_nodes=2", "output=run"]
+    processes = [start(tmp_path, *arguments, **common, NODE_RANK=node) for node in "01"]
     results = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     assert sum(out.count("outputs:") for out, _ in results) == 1

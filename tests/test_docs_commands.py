@@ -37,6 +37,7 @@ NOT_RUN = {
     r"wandb (login|sync).*": "needs an account",
     rf"{PYTHON} --config-dir my_conf .*": "test_docs.py runs them with the examples of the page",
     rf"{PYTHON} -m sweep=study/\w+": "hundreds of trainings; its test composes them",
+    r"srun .*(num_nodes|msmt17).*|.*hydra/launcher=slurm.*": "tests/slurm runs them",
     r"NODE_RANK=0 .*": "waits for a second node; test_ddp.py has two",
 }
 """Commands that this file does not run, and why not."""
@@ -44,7 +45,7 @@ NOT_RUN = {
 PLACEHOLDERS = {
     "DATA": "data", "PATH": "data", "CROPS": "crops", "QUERIES": "queries", "FOLDER": "started",
     "FILE": "weights.pth", "PROJECT": "people", "A": "runs/first", "B": "runs/second",
-    "PARTITION": "a100", "$SLURM_ARRAY_TASK_ID": "2", "MARKET": "market", "VISITS": "visits",
+    "$SLURM_ARRAY_TASK_ID": "2", "MARKET": "market", "VISITS": "visits",
     "PATH/0101_c2s1_010824_01.jpg": "2",  # an image of the world that is not drawn here, by its id
 }  # fmt: skip
 """Words that the reader replaces, by what is here."""
@@ -68,7 +69,6 @@ SMALLER = {
     r"sweep=dcps_grid": ["scheduler=fixed,cosine", "scheduler.start=0.6"],
     r"sweep=ablation": ["scheduler=fixed", "memory=dycl", "seed=1,2"],
     r"sweep=dcps_range": ["hydra.sweeper.trials=1"],
-    r"hydra/launcher=slurm": ["hydra.launcher.cpus=1"],
 }
 """Further arguments, by what a command has; they come last."""
 
@@ -360,7 +360,7 @@ def test_a_target_of_make_exists(text: str) -> None:
 @pytest.mark.parametrize("text", [text for text in COMMANDS if text.startswith("#SBATCH")])
 def test_options_of_sbatch_are_options(text: str) -> None:
     known = {"signal", "requeue", "open-mode", "nodes", "ntasks-per-node", "gres",
-             "cpus-per-task"}  # fmt: skip
+             "cpus-per-task", "time", "array"}  # fmt: skip
     given = [option.removeprefix("--").partition("=")[0] for option in shlex.split(text[7:])]
     assert set(given) <= known
 
@@ -371,11 +371,8 @@ RUN = [text for text in COMMANDS if reason_not_run(text) is None]
 @pytest.mark.slow
 @pytest.mark.parametrize("text", RUN, ids=str)
 def test_a_command_runs(
-    text: str, command: Command, prepare: Callable[[str], None], world: list[str], tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
-    if "launcher=slurm" in text:
-        request.getfixturevalue("cluster")
+    text: str, command: Command, prepare: Callable[[str], None], world: list[str], tmp_path: Path
+) -> None:
     arguments = made_small(text, world)
     read = [a for a in arguments if a.partition("=")[0] not in WRITES or builds_upon(a, text)]
     named = "data" if re.search(r"market1501|dukemtmc|msmt17", text) else ""

@@ -522,6 +522,7 @@ def test_slurm_is_not_given_a_job_twice(
     for name, state in [("90", "COMPLETED"), ("91", "RUNNING"), ("92", "TIMEOUT")]:
         (cluster / name).mkdir()
         (cluster / name / "states").write_text(f"{state}\n")
+    (cluster / "91" / "recorded").write_text("NODE_FAIL\n")  # requeued from a node that failed
     (tmp_path / "sweep" / "logs").mkdir(parents=True)
     (tmp_path / "sweep" / sweeps.SWEEP_FILE).write_text(asked("trainer=cpu"))
     for number in range(3):
@@ -531,6 +532,7 @@ def test_slurm_is_not_given_a_job_twice(
     def cancel() -> None:
         while not (cluster / "script_100").exists():  # from here on it waits
             time.sleep(0.05)
+        (cluster / "91" / "recorded").unlink()
         (cluster / "91" / "states").write_text("CANCELLED by 7\n")
 
     user = threading.Thread(target=cancel, daemon=True)
@@ -551,7 +553,7 @@ def test_slurm_is_asked_for_only_where_it_is(command: Command, tmp_path: Path) -
     pytest.importorskip("submitit")
     outcome = command(*GRID, "hydra/launcher=slurm")
     assert outcome.code == 2
-    assert "no sbatch, srun, sacct here" in outcome.err
+    assert "no sbatch, srun, sacct, squeue here" in outcome.err
 
 
 def test_a_slurm_without_accounting_is_refused(
@@ -628,24 +630,6 @@ def test_without_submitit_the_extra_is_named(
     outcome = command(*GRID, "hydra/launcher=slurm")
     assert outcome.code == 2
     assert "pip install 'dccc-lightning[slurm]'" in outcome.err
-
-
-@pytest.mark.slow
-@pytest.mark.ddp
-def test_a_sweep_goes_through_slurm(
-    command: Command, tiny: list[str], tmp_path: Path, cluster: Path
-) -> None:
-    sweep = [
-        "-m", *tiny, "epochs=1", "iterations=1", "trainer.devices=1,2", "hydra/launcher=slurm",
-        "hydra.launcher.cpus=1", "hydra.sweep.dir=sweep",
-    ]  # fmt: skip
-    outcome = command(*sweep)
-    assert outcome.code == 0, outcome
-    for number in ("0", "1"):
-        assert (tmp_path / "sweep" / number / "results.json").exists()
-    given = [script_of(cluster, number)[0] for number in (100, 101)]
-    assert [options["ntasks-per-node"] for options in given] == ["1", "2"]
-    assert "2 of 2 jobs are already done" in command(*sweep).out
 
 
 @pytest.mark.slow

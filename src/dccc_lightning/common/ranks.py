@@ -34,7 +34,7 @@ def is_first_process() -> bool:
 
 def nonzero_ranks() -> str:
     """Return the rank variables that are not 0, such as ``LOCAL_RANK=1``; empty for rank 0."""
-    names = ("LOCAL_RANK", "NODE_RANK", "RANK", *(("SLURM_PROCID",) if _in_slurm() else ()))
+    names = ("LOCAL_RANK", "NODE_RANK", "RANK", *(("SLURM_PROCID",) if started_by_srun() else ()))
     return ", ".join(f"{n}={os.environ[n]}" for n in names if os.environ.get(n, "0") != "0")
 
 
@@ -44,7 +44,16 @@ def started_from_outside() -> bool:
     Lightning sets ``LOCAL_RANK`` in the processes that it starts.
     """
     by_hand = "NODE_RANK" in os.environ and "LOCAL_RANK" not in os.environ
-    return "TORCHELASTIC_RUN_ID" in os.environ or _in_slurm() or by_hand
+    return "TORCHELASTIC_RUN_ID" in os.environ or started_by_srun() is not None or by_hand
+
+
+def started_by_srun() -> int | None:
+    """Return the number of processes that srun started; None for a single one.
+
+    A batch script that does not use srun runs in a job of several tasks too.
+    """
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    return tasks if tasks > 1 else None
 
 
 def is_restartable() -> bool:
@@ -98,8 +107,3 @@ def requeue_job() -> None:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         log.warning("SLURM job %s was not requeued: %s", job, error)
-
-
-def _in_slurm() -> bool:
-    """Return True if SLURM started several processes; ``SLURM_PROCID`` is set in shells too."""
-    return int(os.environ.get("SLURM_NTASKS", "1")) > 1

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
 
 from dccc_lightning.common.turning_ranges import embedding_of
 from dccc_lightning.config.instantiate import Settings, checked, construct
 from dccc_lightning.config.loggers import build_logger
+from dccc_lightning.config.process_environment import process_environment
 from dccc_lightning.config.processes import PROCESS_TIMEOUT
 from dccc_lightning.config.trainer_checks import PROFILERS, check_processes, check_trainer
 from dccc_lightning.data.augmentation import BatchAugmentation
@@ -135,9 +135,7 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False, timeout=PROCESS_TIMEOUT)
     name = arguments.pop("profiler", None)
     profiler = _PROFILERS[name](dirpath=output, filename="profile") if name else None
-    plugins: list[Any] = [AtomicCheckpointIO()]
-    if SLURMEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # RunCheckpoint requeues
+    plugins: list[Any] = [AtomicCheckpointIO(), *process_environment(arguments, processes)]
     callbacks = [build_callback(settings, n) for n, entry in settings["callbacks"].items() if entry]
     loggers = [build_logger(entry, Path(output)) for entry in settings["logger"].values() if entry]
     return checked(

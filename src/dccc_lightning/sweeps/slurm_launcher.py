@@ -18,20 +18,20 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.sweeps.command_launcher import CommandLauncher
 from dccc_lightning.sweeps.job_commands import Job
 from dccc_lightning.sweeps.slurm_nodes import Node, check_fit, default_cpus, read_nodes
-from dccc_lightning.sweeps.slurm_queue import FORGOTTEN_SECONDS, QueueReport
+from dccc_lightning.sweeps.slurm_queue import (
+    ENDED,
+    FORGOTTEN_SECONDS,
+    QueueReport,
+    read_queue,
+    read_records,
+)  # fmt: skip
 
 if TYPE_CHECKING:  # an extra
     from submitit import Job as SubmittedJob
     from submitit import SlurmExecutor
 
 POLL_SECONDS = 15.0
-"""Interval of queries to SLURM, each one ``sacct`` for all jobs."""
-
-ENDED = (
-    "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL",
-    "DEADLINE", "REVOKED",
-)  # fmt: skip
-"""SLURM states of a job that has ended; PREEMPTED jobs return to the queue."""
+"""Interval of queries to SLURM, each one ``sacct`` and one ``squeue`` for all jobs."""
 
 
 class Resources(NamedTuple):
@@ -59,14 +59,8 @@ class Submitted(NamedTuple):
         """Build from a job and submitit's job object."""
         return cls(job._replace(log=Path(slurm.paths.stdout)), slurm)
 
-    def state(self, mode: str) -> str:
-        """Return the SLURM state of the job; mode ``force`` updates the states of all jobs."""
-        words = self.slurm.watcher.get_state(self.slurm.job_id, mode)
-        return words.split()[0]  # CANCELLED by 1000
-
-    def has_ended(self) -> bool:
-        """Return True by the last known state, or by the job's results if SLURM has none."""
-        state = self.state("cache")
+    def has_ended(self, state: str) -> bool:
+        """Return True by the recorded state, or by the job's results if SLURM has none."""
         return state in ENDED or (state == "UNKNOWN" and self.job.is_finished())
 
 
@@ -191,7 +185,7 @@ def _executor(logs: Path) -> "SlurmExecutor":
         from submitit import SlurmExecutor  # noqa: PLC0415  an extra
     except ImportError as error:
         raise UserError("hydra/launcher=slurm: pip install 'dccc-lightning[slurm]'") from error
-    missing = [name for name in ("sbatch", "srun", "sacct") if shutil.which(name) is None]
+    missing = [name for name in ("sbatch", "srun", "sacct", "squeue") if shutil.which(name) is None]
     if missing:
         raise UserError(
             f"hydra/launcher=slurm: no {', '.join(missing)} here; start it on a login node of the "
@@ -246,7 +240,12 @@ def _earlier(job: Job) -> Submitted | None:
     slurm: SlurmJob[Any] = SlurmJob(note.parent, note.read_text())
     earlier = Submitted.of(job, slurm)
     number = earlier.slurm.job_id
-    state = earlier.state("force")
+    state = read_records([number])[number]
+    queue = read_queue({number: job.number})
+    if queue is None:
+        raise UserError(f"squeue does not answer, and SLURM job {number} may still be running")
+    if number in queue:
+        state, _ = queue[number]
     if state == "UNKNOWN":
         raise UserError(
             f"SLURM does not know job {number}, which is job {job.number + 1} of the sweep; if it "
@@ -266,12 +265,18 @@ def _endings(
     running = list(running)
     report = QueueReport()
     while running:
-        running[0].state("force")  # one query for all jobs
-        gone = report.update({one.slurm.job_id: one.job.number for one in running})
-        ended = [one for one in running if one.has_ended() or one.slurm.job_id in gone]
+        ids = {one.slurm.job_id: one.job.number for one in running}
+        states = read_records(ids)  # before the queue, which lists what is requeued meanwhile
+        gone = report.update(ids)
+        ended = [
+            one
+            for one in running
+            if one.slurm.job_id in gone
+            or (one.slurm.job_id not in report.active and one.has_ended(states[one.slurm.job_id]))
+        ]
         for one in ended:
             running.remove(one)
-            yield one.job, _failure(one.job, one.state("cache"))
+            yield one.job, _failure(one.job, states[one.slurm.job_id])
         if running and not ended:
             time.sleep(POLL_SECONDS)
 

@@ -1,11 +1,17 @@
-"""States of jobs in SLURM's queue and the reasons why they wait, from squeue."""
+"""States of jobs in SLURM's queue and accounting, and the reasons why they wait."""
 
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dccc_lightning.common.console import CONSOLE
+
+ENDED = (
+    "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL",
+    "DEADLINE", "REVOKED",
+)  # fmt: skip
+"""SLURM states of a job that has ended, unless the queue lists it; PREEMPTED jobs return to it."""
 
 STUCK = (
     "AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount",
@@ -22,17 +28,30 @@ _UNKNOWN = "Invalid job id specified"
 """Message of squeue for a single unknown job; of several jobs it lists the known ones."""
 
 
-def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]] | None:
-    """Return state and reason of the jobs known to squeue, by SLURM number.
+def read_records(ids: Iterable[str]) -> dict[str, str]:
+    """Return the states of jobs in accounting, UNKNOWN for jobs that it does not have.
 
-    None if squeue is not installed or does not answer.
+    Until a requeued job starts again, its state may be the end of its last attempt, such as
+    NODE_FAIL.
+    """
+    from submitit.slurm.slurm import SlurmInfoWatcher  # noqa: PLC0415  an extra
+
+    watcher = SlurmInfoWatcher()  # a used one does not query ended jobs again
+    for one in ids:
+        watcher.register_job(one)
+    watcher.update()
+    states = {one: watcher.get_state(one, "cache") for one in ids}
+    return {one: state.split()[0] for one, state in states.items()}  # CANCELLED by 1000
+
+
+def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]] | None:
+    """Return state and reason of the jobs that squeue lists, by SLURM number.
+
+    They wait, run or are about to leave. None if squeue does not answer.
     """
     numbers = ",".join(sorted({one.partition("_")[0] for one in ids}))
     command = ["squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--jobs={numbers}"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode != 0 and _UNKNOWN not in answer.stderr:
         return None
     rows = [line.strip().split("|") for line in answer.stdout.splitlines()]
@@ -45,9 +64,14 @@ def read_queue(ids: Mapping[str, int]) -> dict[str, tuple[str, str]] | None:
 
 
 class QueueReport:
-    """Printer of states and reasons of jobs, each once, that detects lost jobs."""
+    """Printer of states and reasons of jobs, each once, that detects lost jobs.
+
+    Attributes:
+        active: SLURM numbers of the jobs in the queue; of all jobs while squeue does not answer.
+    """
 
     def __init__(self) -> None:
+        self.active: set[str] = set()
         self._printed: set[tuple[int, str, str]] = set()
         self._gone: dict[str, float] = {}
 
@@ -58,6 +82,7 @@ class QueueReport:
             ids: Number of each job in the sweep, from 0, by SLURM number.
         """
         queue = read_queue(ids)
+        self.active = set(ids if queue is None else queue)
         if queue is None:
             return set()
         self._print_news(queue, ids)

@@ -1,0 +1,71 @@
+"""Which program started the processes, by what real SLURM sets (tests/slurm has the runs)."""
+
+import pytest
+from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+
+from dccc_lightning.common.ranks import nonzero_ranks, started_by_srun, started_from_outside
+from dccc_lightning.config.process_environment import process_environment
+from dccc_lightning.errors import UserError
+
+JOB = {
+    "SLURM_JOB_ID": "17", "SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "train",
+}  # fmt: skip
+STEP = {
+    **JOB, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1",
+    "SLURM_PROCID": "1", "SLURM_LOCALID": "1",
+}  # fmt: skip
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, variables: dict, devices: int = 2, nodes: int = 1):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return process_environment({"num_nodes": nodes}, devices * nodes)
+
+
+@pytest.mark.parametrize("name", ["train", "interactive", "bash"])  # salloc: interactive
+def test_srun_is_recognised_whatever_the_job_is_called(monkeypatch, name):
+    (environment,) = chosen(monkeypatch, STEP | {"SLURM_JOB_NAME": name})
+    assert isinstance(environment, SLURMEnvironment)
+    assert (environment.global_rank(), environment.world_size()) == (1, 2)
+    assert not environment.auto_requeue
+    environment.validate_settings(num_devices=2, num_nodes=1)
+    assert (started_by_srun(), started_from_outside(), nonzero_ranks()) == (
+        2, True, "SLURM_PROCID=1",
+    )  # fmt: skip
+
+
+def test_a_job_without_srun_starts_its_processes_itself(monkeypatch):
+    (environment,) = chosen(monkeypatch, JOB)
+    assert type(environment) is LightningEnvironment
+    assert (started_by_srun(), started_from_outside(), nonzero_ranks()) == (None, False, "")
+
+
+def test_a_single_task_starts_its_processes_itself(monkeypatch):
+    (environment,) = chosen(monkeypatch, STEP | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"})
+    assert type(environment) is LightningEnvironment
+
+
+@pytest.mark.parametrize("variables", [JOB, STEP])
+def test_torchrun_within_a_job_comes_first(monkeypatch, variables):
+    assert chosen(monkeypatch, variables | {"TORCHELASTIC_RUN_ID": "x"}, 4, 2) == []
+
+
+def test_without_slurm_lightning_chooses(monkeypatch):
+    assert chosen(monkeypatch, {}) == []
+    assert chosen(monkeypatch, {"NODE_RANK": "1"}, 1, 2) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "devices", "nodes"),
+    [(STEP, 4, 1), (STEP, 1, 1), (STEP, 1, 2), (STEP | {"SLURM_STEP_NUM_NODES": "2"}, 2, 1)],
+)
+def test_other_numbers_than_those_of_srun_are_refused(monkeypatch, variables, devices, nodes):
+    with pytest.raises(UserError, match=r"srun has started 2 processes .*--ntasks-per-node"):
+        chosen(monkeypatch, variables, devices, nodes)
+
+
+@pytest.mark.parametrize("variables", [{}, JOB])
+def test_nodes_that_nothing_starts_are_not_waited_for(monkeypatch, variables):
+    with pytest.raises(UserError, match=r"trainer\.num_nodes=2: nothing has started"):
+        chosen(monkeypatch, variables, 1, 2)
