@@ -4,7 +4,7 @@ import pytest
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from dccc_lightning.common.ranks import nonzero_ranks, started_by_srun, started_from_outside
-from dccc_lightning.config.process_environment import process_environment
+from dccc_lightning.config.process_environment import check_started, process_environment
 from dccc_lightning.errors import UserError
 
 JOB = {
@@ -20,7 +20,8 @@ STEP = {
 def chosen(monkeypatch: pytest.MonkeyPatch, variables: dict, devices: int = 2, nodes: int = 1):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return process_environment({"num_nodes": nodes}, devices * nodes)
+    check_started(devices * nodes, nodes)
+    return process_environment(devices * nodes, nodes)
 
 
 @pytest.mark.parametrize("name", ["train", "interactive", "bash"])  # salloc: interactive

@@ -77,7 +77,7 @@ MinJobAge=300
 ReturnToService=1
 JobRequeue=1
 OverTimeLimit=0
-KillWait=5
+KillWait=30
 NodeName=${NODES[0]} NodeAddr=127.0.0.1 Port=${port[2]} CPUs=$CPUS RealMemory=8000
 NodeName=${NODES[1]} NodeAddr=127.0.0.1 Port=${port[3]} CPUs=$CPUS RealMemory=8000
 PartitionName=main Nodes=$(IFS=,; echo "${NODES[*]}") Default=YES MaxTime=600 State=UP
@@ -112,8 +112,8 @@ run() {  # run NAME COMMAND...: in the background; its number and time of start 
 
 started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
 
-wait_for() {  # wait_for WHAT LINE: until a line of shell succeeds, up to half a minute
-  local what=$1 end=$((SECONDS + 30))
+wait_for() {  # wait_for WHAT LINE: until a line of shell succeeds, up to a minute
+  local what=$1 end=$((SECONDS + 60))
   while [ $SECONDS -lt $end ]; do timeout 10 bash -c "$2" >/dev/null 2>&1 && return 0; sleep 0.1; done
   echo "no answer of $what; its log is in $ROOT/log:" >&2
   tail -n 5 "$ROOT/log/$what"* >&2
@@ -149,9 +149,12 @@ start() {
 
 stop() {
   [ -s "$ROOT/pids" ] || return 0
-  timeout 10 scancel --quiet --user=root >/dev/null 2>&1 || true
-  for _ in $(seq 100); do [ -n "$(timeout 5 squeue -h 2>/dev/null)" ] || break; sleep 0.1; done
-  local signal pid since name
+  local signal pid since name end=$((SECONDS + 15))
+  for signal in "--full --signal=KILL" ""; do
+    # shellcheck disable=SC2086
+    timeout 10 scancel --quiet $signal --user=root >/dev/null 2>&1 || true
+  done
+  while [ $SECONDS -lt $end ] && [ -n "$(timeout 5 squeue -h 2>/dev/null)" ]; do sleep 0.2; done
   for signal in TERM KILL; do
     tac "$ROOT/pids" | while read -r pid since name; do
       [ "$(started "$pid")" = "$since" ] && kill -$signal "$pid" 2>/dev/null || continue

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.slurm
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
 CANNOT_START = 77
-LENGTH = ["iterations=30", "checkpoint.every_n_steps=5"]
-NAPS = ["+callbacks.naps._target_=naps.Naps"]  # two minutes, in a run that is to be stopped
+LENGTH = ["iterations=20", "checkpoint.every_n_steps=5"]
+NAPS = ["+callbacks.naps._target_=naps.Naps"]  # three minutes, in a run that is to be stopped
 SMALL_JOB = {"--gres=gpu:4 ": "", "--cpus-per-task=8": "--cpus-per-task=1"}
 GPU_DATA = "dataset=msmt17 dataset.root=DATA trainer=gpu"
 
@@ -165,9 +165,9 @@ def test_the_pages_have_the_same_script() -> None:
 
 @pytest.fixture(scope="module")
 def limited(slurm: Slurm, small: list[str]) -> str:
-    """Submit a job that SLURM ends after 90 to 120 seconds, while others run; return its number."""
+    """Submit a job that SLURM signals after 150 to 180 seconds, and return its number."""
     values = {
-        **SMALL_JOB, "--ntasks-per-node=4": "--ntasks-per-node=2", "--time=4:00:00": "--time=3",
+        **SMALL_JOB, "--ntasks-per-node=4": "--ntasks-per-node=2", "--time=4:00:00": "--time=4",
         "USR1@120": "USR1@60", GPU_DATA: " ".join([*small, *NAPS]),
         "trainer.devices=4": "trainer.devices=2", "FOLDER": "limited",
     }  # fmt: skip

@@ -135,7 +135,10 @@ def build_trainer(settings: Settings, output: str) -> pl.Trainer:
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False, timeout=PROCESS_TIMEOUT)
     name = arguments.pop("profiler", None)
     profiler = _PROFILERS[name](dirpath=output, filename="profile") if name else None
-    plugins: list[Any] = [AtomicCheckpointIO(), *process_environment(arguments, processes)]
+    plugins: list[Any] = [
+        AtomicCheckpointIO(),
+        *process_environment(processes, arguments["num_nodes"]),
+    ]
     callbacks = [build_callback(settings, n) for n, entry in settings["callbacks"].items() if entry]
     loggers = [build_logger(entry, Path(output)) for entry in settings["logger"].values() if entry]
     return checked(

@@ -1,42 +1,33 @@
-"""Program that started the training processes, for Lightning's choice of their environment."""
+"""Program that started the processes of a run: srun, torchrun, a command per node, or Lightning."""
 
 import os
-
-from lightning_fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-)
+from typing import TYPE_CHECKING
 
 from dccc_lightning.common.ranks import started_by_srun
-from dccc_lightning.config.instantiate import Settings
 from dccc_lightning.errors import UserError
 
+if TYPE_CHECKING:
+    from lightning_fabric.plugins.environments import ClusterEnvironment
 
-def process_environment(arguments: Settings, processes: int) -> list[ClusterEnvironment]:
-    """Return the environment of the processes, empty for Lightning's choice.
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
-    Lightning goes by the job's number of tasks, which is set without srun too, and by the job's
-    name, which in an allocation of salloc hides srun.
 
-    Args:
-        arguments: Settings ``trainer``.
-        processes: Number of processes of the run.
+def check_started(processes: int, nodes: int) -> None:
+    """Check the numbers of processes and nodes that were started, which would wait for others.
 
     Raises:
-        UserError: Other numbers of processes or nodes were started, or other nodes never will be.
+        UserError: srun has started other numbers, or nothing starts the other nodes.
     """
-    nodes = int(arguments["num_nodes"])
     tasks = started_by_srun()
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return []
+    if _TORCHRUN in os.environ:
+        return
     if tasks is None:
         if nodes > 1 and "NODE_RANK" not in os.environ:
             raise UserError(
                 f"trainer.num_nodes={nodes}: nothing has started processes on several nodes; use "
                 "srun, torchrun, or NODE_RANK and MASTER_ADDR on each node"
             )
-        return [LightningEnvironment()] if "SLURM_NTASKS" in os.environ else []
+        return
     started_on = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
     if (tasks, started_on) != (processes, nodes):
         raise UserError(
@@ -44,5 +35,22 @@ def process_environment(arguments: Settings, processes: int) -> list[ClusterEnvi
             f"{processes} on {nodes}; make --ntasks-per-node equal to trainer.devices, and "
             "--nodes to trainer.num_nodes"
         )
+
+
+def process_environment(processes: int, nodes: int) -> "list[ClusterEnvironment]":
+    """Return the environment of checked numbers of processes, empty for Lightning's choice.
+
+    Lightning goes by the job's number of tasks, which is set without srun too, and by the job's
+    name, which in an allocation of salloc hides srun.
+    """
+    from lightning_fabric.plugins.environments import (  # noqa: PLC0415  slow to import
+        LightningEnvironment,
+        SLURMEnvironment,
+    )
+
+    if _TORCHRUN in os.environ or "SLURM_NTASKS" not in os.environ:
+        return []
+    if started_by_srun() is None:
+        return [LightningEnvironment()]
     os.environ["SLURM_NTASKS_PER_NODE"] = str(processes // nodes)  # not set by srun -n 2
     return [SLURMEnvironment(auto_requeue=False)]  # RunCheckpoint requeues

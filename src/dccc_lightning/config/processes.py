@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.faults import LostProcessError, is_lost_process
-from dccc_lightning.common.ranks import started_by_torchrun
+from dccc_lightning.common.ranks import started_by_srun, started_by_torchrun
 from dccc_lightning.config.instantiate import Settings, checked
+from dccc_lightning.config.process_environment import check_started, process_environment
 from dccc_lightning.errors import UserError
 from dccc_lightning.training.lightning_internals import process_launcher
 
@@ -30,10 +31,10 @@ FAILURE_GRACE = 10.0
 
 
 def check_devices(arguments: Settings) -> int:
-    """Return the number of processes, after comparing it with the number of GPUs.
+    """Return the number of processes, after comparing it with the GPUs and the started processes.
 
     Raises:
-        UserError: The machine has fewer devices.
+        UserError: The machine has fewer devices, or other numbers of processes were started.
     """
     devices, accelerator = arguments["devices"], arguments["accelerator"]
     if isinstance(devices, (list, tuple)):
@@ -53,12 +54,7 @@ def check_devices(arguments: Settings) -> int:
             f"trainer.devices={number}: this machine has no CUDA device; trainer.devices=1, or "
             "trainer=cpu for several processes on the CPU"
         )
-    started = started_by_torchrun()
-    if started is not None and started != number * nodes:
-        raise UserError(
-            f"torchrun has started {started} processes, and trainer.devices={number} "
-            f"trainer.num_nodes={nodes} are {number * nodes}; give --nproc-per-node and --nnodes"
-        )
+    check_started(number * nodes, nodes)
     return number * nodes
 
 
@@ -107,8 +103,10 @@ def embedding_processes(arguments: Settings) -> Iterator[None]:
     Raises:
         UserError: The machine has fewer devices, or a process was lost.
     """
-    is_one = arguments["devices"] == 1 == arguments["num_nodes"] and not started_by_torchrun()
-    if is_one or check_devices(arguments) == 1:
+    is_started = started_by_torchrun() is not None or started_by_srun() is not None
+    is_one = arguments["devices"] == 1 == arguments["num_nodes"] and not is_started
+    number = 1 if is_one else check_devices(arguments)
+    if number == 1:
         yield
         return
     from lightning_fabric import Fabric  # noqa: PLC0415  slow to import
@@ -116,7 +114,8 @@ def embedding_processes(arguments: Settings) -> Iterator[None]:
 
     strategy = DDPStrategy(process_group_backend="gloo", timeout=EMBEDDING_TIMEOUT)
     chosen = {key: arguments[key] for key in ("accelerator", "devices", "num_nodes")}
-    fabric = Fabric(strategy=strategy, **chosen)
+    environment = process_environment(number, int(arguments["num_nodes"]))
+    fabric = Fabric(strategy=strategy, plugins=environment, **chosen)
     processes: Sequence[Popen[bytes]] = ()
     try:
         fabric.launch()
