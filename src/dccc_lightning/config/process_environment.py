@@ -7,7 +7,7 @@ from dccc_lightning.common.ranks import started_by_srun
 from dccc_lightning.errors import UserError
 
 if TYPE_CHECKING:
-    from lightning_fabric.plugins.environments import ClusterEnvironment
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 
@@ -43,14 +43,11 @@ def process_environment(processes: int, nodes: int) -> "list[ClusterEnvironment]
     Lightning goes by the job's number of tasks, which is set without srun too, and by the job's
     name, which in an allocation of salloc hides srun.
     """
-    from lightning_fabric.plugins.environments import (  # noqa: PLC0415  slow to import
-        LightningEnvironment,
-        SLURMEnvironment,
-    )
+    from lightning_fabric.plugins.environments import lightning, slurm  # noqa: PLC0415  slow
 
     if _TORCHRUN in os.environ or "SLURM_NTASKS" not in os.environ:
         return []
     if started_by_srun() is None:
-        return [LightningEnvironment()]
+        return [lightning.LightningEnvironment()]
     os.environ["SLURM_NTASKS_PER_NODE"] = str(processes // nodes)  # not set by srun -n 2
-    return [SLURMEnvironment(auto_requeue=False)]  # RunCheckpoint requeues
+    return [slurm.SLURMEnvironment(auto_requeue=False)]  # RunCheckpoint requeues
