@@ -84,20 +84,8 @@ def srun(*arguments):
     count = int(os.environ["SLURM_NTASKS"])
     tasks = []
     for rank in range(count):
-        ranks = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0"}
-        spread = {
-            "SLURM_NTASKS_PER_NODE": str(count),
-            "SLURM_NNODES": "1",
-            "SLURM_NODELIST": "here",
-        }
-        where = {
-            "MASTER_ADDR": "127.0.0.1",
-            "SLURM_STEP_ID": "0",
-            "SLURM_STEP_NUM_TASKS": str(count),
-        }
-        environment = {**os.environ, **ranks, **spread, **where}
         with Path(pattern.replace("%j", job).replace("%t", str(rank))).open("ab") as log:
-            tasks.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+            tasks.append(subprocess.Popen(command, stdout=log, stderr=log))
     while any(task.poll() is None for task in tasks):
         if any(task.poll() for task in tasks):  # --kill-on-bad-exit
             for task in tasks:

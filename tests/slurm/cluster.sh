@@ -123,6 +123,7 @@ wait_for() {  # wait_for WHAT LINE: until a line of shell succeeds, up to a minu
 
 start() {
   [ "$(id -u)" = 0 ] || cannot "a cluster for tests can only be started as root"
+  getent hosts "$HOST" >/dev/null || cannot "the name of this machine, $HOST, does not resolve"
   [ ! -s "$ROOT/pids" ] || { echo "$ROOT: a cluster was started here; stop it first" >&2; exit 1; }
   mkdir -p "$ROOT"/{log,state,spool,mysql}
   chmod 755 "$ROOT"
