@@ -10,4 +10,4 @@ class Naps(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
         if trainer.ckpt_path is None:
-            time.sleep(5)
+            time.sleep(3)
