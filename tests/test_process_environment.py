@@ -49,7 +49,10 @@ def test_a_single_task_starts_its_processes_itself(monkeypatch):
 
 @pytest.mark.parametrize("variables", [JOB, STEP])
 def test_torchrun_within_a_job_comes_first(monkeypatch, variables):
-    assert chosen(monkeypatch, variables | {"TORCHELASTIC_RUN_ID": "x"}, 4, 2) == []
+    started = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8"}
+    assert chosen(monkeypatch, variables | started, 4, 2) == []
+    with pytest.raises(UserError, match="torchrun has started 8 processes"):
+        check_started(4, 2)
 
 
 def test_without_slurm_lightning_chooses(monkeypatch):

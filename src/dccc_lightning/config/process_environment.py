@@ -3,23 +3,27 @@
 import os
 from typing import TYPE_CHECKING
 
-from dccc_lightning.common.ranks import started_by_srun
+from dccc_lightning.common.ranks import started_by_srun, started_by_torchrun
 from dccc_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-
-_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
 def check_started(processes: int, nodes: int) -> None:
     """Check the numbers of processes and nodes that were started, which would wait for others.
 
     Raises:
-        UserError: srun has started other numbers, or nothing starts the other nodes.
+        UserError: srun or torchrun has started other numbers, or nothing starts the other nodes.
     """
-    tasks = started_by_srun()
-    if _TORCHRUN in os.environ:
+    launched, tasks = started_by_torchrun(), started_by_srun()
+    if launched is not None:
+        if launched != processes:
+            raise UserError(
+                f"torchrun has started {launched} processes, and trainer.devices="
+                f"{processes // nodes} trainer.num_nodes={nodes} are {processes}; give "
+                "--nproc-per-node and --nnodes"
+            )
         return
     if tasks is None:
         if nodes > 1 and "NODE_RANK" not in os.environ:
@@ -45,7 +49,7 @@ def process_environment(processes: int, nodes: int) -> "list[ClusterEnvironment]
     """
     from lightning_fabric.plugins.environments import lightning, slurm  # noqa: PLC0415  slow
 
-    if _TORCHRUN in os.environ or "SLURM_NTASKS" not in os.environ:
+    if started_by_torchrun() is not None or "SLURM_NTASKS" not in os.environ:
         return []
     if started_by_srun() is None:
         return [lightning.LightningEnvironment()]
