@@ -1,13 +1,10 @@
 """Program that started the processes of a run: srun, torchrun, a command per node, or Lightning."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dccc_lightning.common.ranks import started_by_srun, started_by_torchrun
 from dccc_lightning.errors import UserError
-
-if TYPE_CHECKING:
-    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 
 def check_started(processes: int, nodes: int) -> None:
@@ -41,8 +38,8 @@ def check_started(processes: int, nodes: int) -> None:
         )
 
 
-def process_environment(processes: int, nodes: int) -> "list[ClusterEnvironment]":
-    """Return the environment of checked numbers of processes, empty for Lightning's choice.
+def process_environment(processes: int, nodes: int) -> list[Any]:
+    """Return Lightning's environment of checked numbers of processes, empty for its own choice.
 
     Lightning goes by the job's number of tasks, which is set without srun too, and by the job's
     name, which in an allocation of salloc hides srun.
