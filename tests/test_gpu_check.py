@@ -160,3 +160,22 @@ def test_what_a_machine_lacks(scripts, tmp_path):
     assert wheels.imported(wheel, "a") == "imported"
     assert "FAILED" in wheels.imported(wheel, "absent")
     assert "for another Python" in wheels.imported(Path("a-1-cp27-cp27m-win32.whl"), "a")
+
+
+@pytest.mark.slow
+def test_a_dry_run_ends_with_every_part_and_its_tables(scripts, tmp_path):
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    run = subprocess.run(
+        ["bash", FOLDER / "run.sh", "--dry", "--output", tmp_path, "--limit", "500"],
+        check=False, capture_output=True, text=True, env=own | {"PYTHON": sys.executable},
+    )  # fmt: skip
+    result = json.loads((tmp_path / "gpu_check.json").read_text())
+    logs = {name: part.get("log") for name, part in result["parts"].items()}
+    assert run.returncode == 0, (run.stdout, run.stderr, logs)
+    assert run.stdout.splitlines()[-1].startswith("6 of 6 parts done; ")
+    assert len(result["parts"]["resnet"]["figures"]["ways"]) == 4
+    text = scripts["tables"].rendered(result)
+    assert "a dry run on the CPU: these figures say nothing" in text
+    assert "not measured" not in text
+    assert "no figures" not in text
+    assert "not run" not in text
