@@ -35,6 +35,7 @@ NOT_RUN = {
     r"python benchmarks/.*": "measures for minutes or hours",
     r"(jupyter|python -m ipykernel) .*": "test_notebooks.py and test_jupyter_server.py run them",
     r"wandb (login|sync).*": "needs an account",
+    r"wandb leet .*": "draws on a terminal until it is left",
     rf"{PYTHON} --config-dir my_conf .*": "test_docs.py runs them with the examples of the page",
     rf"{PYTHON} -m sweep=study/\w+": "hundreds of trainings; its test composes them",
     r"srun .*(num_nodes|msmt17).*|.*hydra/launcher=slurm.*": "tests/slurm runs them",

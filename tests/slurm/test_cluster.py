@@ -24,7 +24,7 @@ from conftest import Command
 from documents import PAGES, commands, package_arguments
 from environment import with_modules
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]  # on a machine that is busy
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
 CANNOT_START = 77
