@@ -53,7 +53,7 @@ def _decoder() -> Any:
     """Return TorchCodec's function, or None."""
     try:
         decode_jpeg = import_module("torchcodec.decoders").decode_jpeg  # an extra
-    except (ImportError, OSError, RuntimeError):  # built for another version of torch
+    except (AttributeError, ImportError, OSError, RuntimeError):  # older, or for another torch
         return None
     noise = np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8)
     for subsampling in range(3):
