@@ -377,6 +377,22 @@ def test_help_lists_groups_and_examples(command: Command) -> None:
     assert "python -m dccc_lightning dataset=msmt17 trainer.devices=4" in outcome.out
 
 
+def test_groups_are_listed_for_help_alone(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def count(self: object, predicate: object) -> str:
+        calls.append("asked")
+        return "groups"
+
+    monkeypatch.setattr("hydra._internal.hydra.Hydra.format_config_groups", count)
+    assert command("scheduler.start=2").code == 2
+    assert calls == []
+    assert "groups" in command("--help").out
+    assert len(calls) <= 3  # a composition each, not each merge
+
+
 @pytest.mark.parametrize(
     ("argument", "code"), [("--help", 0), ("--cfg=job", 0), ("epochs=ten", 2), ("datset=last", 2)]
 )

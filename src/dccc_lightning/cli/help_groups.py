@@ -1,5 +1,9 @@
 """Groups of options in the text of ``--help``."""
 
+import sys
+from functools import lru_cache
+
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
@@ -13,9 +17,17 @@ def register() -> None:
 
 
 def option_groups() -> str:
-    """Return a line for each group that an option can be chosen from, those of the user too."""
+    """Return a line for each group that an option can be chosen from, those of the user too.
+
+    OmegaConf asks for it in every merge, so it is looked up once a composition, for a text of help only.
+    """
     hydra = GlobalHydra.instance().hydra
-    if hydra is None:  # outside of Hydra, such as when a saved configuration is read
+    if hydra is None or not any(word.startswith(("-h", "--h")) for word in sys.argv[1:]):
         return ""
+    return _listed(hydra)
+
+
+@lru_cache(maxsize=1)
+def _listed(hydra: Hydra) -> str:
     text: str = hydra.format_config_groups(lambda group: not group.startswith(INNER))
     return text
