@@ -19,7 +19,7 @@ def register() -> None:
 def option_groups() -> str:
     """Return a line for each group that an option can be chosen from, those of the user too.
 
-    OmegaConf asks for it in every merge, so it is looked up once a composition, for a text of help only.
+    OmegaConf asks for it in every merge, so it is looked up once, and for help only.
     """
     hydra = GlobalHydra.instance().hydra
     if hydra is None or not any(word.startswith(("-h", "--h")) for word in sys.argv[1:]):
