@@ -90,6 +90,10 @@ async function everything() {
   find("camera cam 1");
   button('[data-do="save"]').click();
   told.csv = await csv.text();
+  window.mapData.paths[5] = "outliers_c/x.png";
+  window.mapData.paths[6] = "camera_9/identity.png";
+  told.named = [];
+  for (const name of ["outliers_c", "camera_9", "identity.png"]) { find(name); told.named.push(it("count").textContent); }
   find("no such file");
   told.missed = it("count").textContent;
   told.unreachable = [...document.querySelectorAll("#tools *, #view *, #side *")].filter((one) =>

@@ -8,6 +8,8 @@ import pytest
 from dccc_lightning.clustering.tracklets import tracklet_links
 from dccc_lightning.identities.exchanges import after_exchanges, largest_change
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
+from dccc_lightning.tasks.identify_cuts import cut_names
+from dccc_lightning.tasks.identify_inputs import Labelled
 
 CENTRES = np.random.default_rng(1).normal(size=(40, 32))
 """Appearances of individuals."""
@@ -98,3 +100,21 @@ def test_the_largest_change_is_that_of_a_plain_original(seed):
         found.append((at, np.mean([a @ b for a in left for b in right]), within))
     best = max(found, key=lambda change: change[2] - change[1])
     np.testing.assert_allclose(largest_change(rows), best)
+
+
+def test_new_images_of_a_tracklet_that_was_cut_before_do_not_join_its_pieces():
+    """The second piece of the new images may show whom the first one of the earlier images does."""
+    rows, tracklets, frames = seen(EXCHANGED)
+    earlier = ["h/0 cut 1", "h/0 cut 2"]
+    columns = {
+        "camera": ["h"] * 58,
+        "session": [None] * 58,
+        "tracklet": [f"h/{n}" for n in tracklets] + earlier,
+        "frame": [*map(str, frames), "900", "910"],
+    }
+    unit = UnitEmbeddings.of(np.concatenate([rows, rows[:2]]))
+    names = cut_names(Labelled([f"/{n}.jpg" for n in range(58)], columns, "f"), unit)
+    assert [names[n] for n in (0, 3, 8, 11, 16)] == [
+        "h/0 cut 3", "h/0 cut 4", "h/1 cut 1", "h/1 cut 2", "h/2",
+    ]  # fmt: skip
+    assert names[56:] == earlier

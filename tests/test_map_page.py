@@ -201,6 +201,7 @@ def test_the_page_is_an_instrument_in_a_browser(pictured, tmp_path):
     assert told["neighbour"]
     assert told["cluster"] == f"{(last.clusters == 2).sum()} images selected"
     assert (told["epoch"], told["first"]) == ("epoch 2", True)
+    assert told["named"] == ["1 image selected"] * 3
     assert told["missed"] == "No image found for no such file"
     assert (told["unreachable"], told["nameless"]) == (0, 0)
     rows = list(csv.DictReader(io.StringIO(told["csv"])))

@@ -76,6 +76,26 @@ def test_embeddings_become_a_map_without_clusters(embedded, tmp_path, capsys):
         draw_map(settings(embedded), output)
 
 
+def test_images_that_turn_are_compared_as_their_network_does(embedded, tmp_path):
+    turns = np.random.default_rng(0).normal(size=(36, 4, 8)).astype(np.float32)
+    rows = np.concatenate([turns, np.roll(turns, 1, axis=1)]).reshape(72, 32)
+    np.save(embedded / "embeddings.npy", rows)
+    manifest = embedded / "embeddings.json"
+    manifest.write_text(manifest.read_text().replace('"f"', '"f-aligned"'))
+    draw_map(settings(embedded), tmp_path)
+    (frame,) = data_of(tmp_path / "map.html")["frames"]
+    nearest = unpacked(frame["near"]).reshape(72, 6)[:, 0]
+    np.testing.assert_array_equal(nearest, (np.arange(72) + 36) % 72)
+
+
+def test_embeddings_that_are_not_finite_are_one_line(embedded, tmp_path):
+    rows = np.load(embedded / "embeddings.npy")
+    rows[3, 0] = np.nan
+    np.save(embedded / "embeddings.npy", rows)
+    with pytest.raises(UserError, match=r"input=.*embedded.*3"):
+        draw_map(settings(embedded), tmp_path)
+
+
 def test_identities_are_the_groups_of_their_map_whatever_the_order_of_the_table(
     identified, tmp_path
 ):
@@ -92,6 +112,13 @@ def test_identities_are_the_groups_of_their_map_whatever_the_order_of_the_table(
     np.testing.assert_array_equal(unpacked(frame["cluster"]), labels[::-1])
     margins = cluster_margins(labels, unit).margin[::-1]
     np.testing.assert_allclose((unpacked(frame["margin"]) - 20_000) / 1e4, margins, atol=6e-5)
+    draw_map(settings(identified, images=40), output)  # centres are those of all images
+    data = data_of(output / "map.html")
+    shown = [PATHS.index(data["folder"] + path) for path in data["paths"]]
+    (frame,) = data["frames"]
+    assert (len(shown), data["images"]) == (40, 72)
+    wanted = cluster_margins(labels, unit).margin[shown]
+    np.testing.assert_allclose((unpacked(frame["margin"]) - 20_000) / 1e4, wanted, atol=6e-5)
     (identified / "embeddings.npy").write_bytes(b"")
     with pytest.raises(UserError, match=r"damaged; run task=identify again"):
         draw_map(settings(identified), output)

@@ -104,13 +104,15 @@ def write_run_map(path: Path, title: str, folder: Path, total: int | None = None
     Raises:
         ValueError: A file is damaged.
     """
-    images, epochs = read_images(folder), frame_epochs(folder)
-    if images is None or not epochs:
+    images = read_images(folder)
+    if images is None:
         return 0
-    frames = {f"epoch {epoch + 1}": read_frame(folder, epoch) for epoch in epochs}
+    frames = {f"epoch {epoch + 1}": read_frame(folder, epoch) for epoch in frame_epochs(folder)}
     of_images = {
         name: frame for name, frame in frames.items() if frame and len(frame.images) == len(images)
     }
+    if not of_images:
+        return 0
     write_map_page(path, title, images, of_images, total=total)
     return len(images)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dccc_lightning.data.tracklet_pieces import piece_name, whole_name
+from dccc_lightning.data.tracklet_pieces import piece_counts, piece_name, whole_name
 from dccc_lightning.identities.exchanges import after_exchanges
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.tasks.identify_constraints import tracks_of
@@ -12,7 +12,8 @@ from dccc_lightning.tasks.identify_inputs import Labelled
 def cut_names(images: Labelled, unit: UnitEmbeddings) -> list[str | None]:
     """Return the names of the tracklets of images (N,), those of pieces where one is cut.
 
-    A piece of an earlier cut is not cut again.
+    A piece of an earlier cut is not cut again. New images of a tracklet that was cut before are a
+    tracklet of their own; the numbers of its pieces follow the earlier ones.
 
     Args:
         images: Images to identify.
@@ -22,8 +23,9 @@ def cut_names(images: Labelled, unit: UnitEmbeddings) -> list[str | None]:
     tracks = tracks_of(images, names)
     follows = after_exchanges(unit, tracks.first, tracks.frames, tracks.different)
     cut = set(tracks.first[follows].tolist())
+    earlier = piece_counts(set(filter(None, names)))
     return [
-        piece_name(name, 1 + int(after))
+        piece_name(name, earlier.get(name, 0) + 1 + int(after))
         if name is not None and first in cut and name == whole_name(name)
         else name
         for name, first, after in zip(names, tracks.first.tolist(), follows, strict=True)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.files import write_json
 from dccc_lightning.common.progress import announced
-from dccc_lightning.config.instantiate import Settings
+from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.data.natural_order import natural_key
 from dccc_lightning.errors import UserError
 from dccc_lightning.identities.identity_table import STEM, read_known
-from dccc_lightning.neighbors.embeddings import UnitEmbeddings
+from dccc_lightning.neighbors.turned_rows import of_rows
 from dccc_lightning.reports.cluster_table import read_cluster_table
 from dccc_lightning.reports.figures.embedding_map import sample
 from dccc_lightning.reports.map_frames import FOLDER, IMAGES, MapImages, make_frame
@@ -28,12 +28,17 @@ PAGE = "map.html"
 
 @dataclass(frozen=True, eq=False)
 class _Embedded:
-    """Images with embeddings (N, D), and their identities as numbers of ``groups``, if found."""
+    """Images with embeddings (N, D), and their identities as numbers of ``groups``, if found.
+
+    Without identities these may be a sample of ``total`` images.
+    """
 
     images: MapImages
     rows: NDArray[np.float32]
+    fingerprint: str
     labels: NDArray[np.int64]
     groups: list[str] | None
+    total: int
 
 
 def draw_map(settings: Settings, output: Path) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def draw_map(settings: Settings, output: Path) -> dict[str, Any]:
         The content of results.json: the page and the number of images on it.
 
     Raises:
-        UserError: ``input`` is no such folder, or it is damaged.
+        UserError: ``input`` is no such folder, it is damaged, or embeddings are not finite.
     """
     folder, page = path_of(settings, "input"), output / PAGE
     title = f"map of {folder.resolve().name}"
@@ -55,15 +60,12 @@ def draw_map(settings: Settings, output: Path) -> dict[str, Any]:
         shown = _of_run(folder, page, title)
     else:
         found = _found(folder, settings)
-        most = settings["images"]
-        chosen = sample(len(found.rows), most or len(found.rows))
-        rows, labels = UnitEmbeddings.of(found.rows[chosen]), found.labels[chosen]
-        with announced(f"arranging {len(chosen):,} images by t-SNE"):
-            frame = make_frame(rows, labels)
-        write_map_page(
-            page, title, found.images[chosen], {"": frame}, found.groups, total=len(found.rows)
-        )
-        shown = len(chosen)
+        unit = checked(f"input={folder}", lambda: of_rows(found.rows, found.fingerprint))
+        shown = min(len(unit), settings["images"] or len(unit))
+        with announced(f"arranging {shown:,} images by t-SNE"):
+            frame = make_frame(unit, found.labels, most=shown)
+        images = found.images[frame.images]
+        write_map_page(page, title, images, {"": frame}, found.groups, total=found.total)
     results = {"page": str(page), "images": shown}
     write_json(output / "results.json", results)
     CONSOLE.print(f"page of {counted(shown, 'image')}: {page}")
@@ -100,16 +102,24 @@ def _identities(folder: Path) -> _Embedded:
     unknown: list[str | None] = [None] * len(ids)
     cameras = known.images.columns.get("camera") or unknown
     return _Embedded(
-        MapImages(known.images.paths, cameras, unknown), known.embeddings, labels, groups
+        MapImages(known.images.paths, cameras, unknown),
+        known.embeddings,
+        known.fingerprint,
+        labels,
+        groups,
+        len(ids),
     )
 
 
 def _embeddings(folder: Path, settings: Settings) -> _Embedded:
     before = embedded_before(folder, PathLabels(settings))
     assert before is not None  # by check_map
-    _, _, images, rows = before
+    fingerprint, _, images, rows = before
+    chosen = sample(len(images), settings["images"] or len(images))  # the others are not read
+    listed = [images[n] for n in chosen]
     columns = (
-        [getattr(image, name) or None for image in images] for name in ("camera", "identity")
+        [getattr(image, name) or None for image in listed] for name in ("camera", "identity")
     )
-    outliers = np.full(len(images), -1, dtype=np.int64)
-    return _Embedded(MapImages([image.path for image in images], *columns), rows, outliers, None)
+    outliers = np.full(len(listed), -1, dtype=np.int64)
+    shown = MapImages([image.path for image in listed], *columns)
+    return _Embedded(shown, rows[chosen], fingerprint, outliers, None, len(images))

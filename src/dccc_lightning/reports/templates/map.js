@@ -167,13 +167,14 @@
     setTimeout(() => URL.revokeObjectURL(anchor.href), 60000);
   }
   function find(text) {
-    const [, name, value] = text.trim().match(/^(cluster|camera|identity|outliers?)\s*(.*)$/i) || [];
+    const [, name, value] = text.trim().match(/^(cluster|camera|identity|outliers?$)\s*(.*)$/i) || [];
     const kind = name && name.toLowerCase();
     const wanted = (text.trim().toLowerCase()), is = (found) => found !== null && found.toLowerCase() === value.toLowerCase();
     const match = kind && kind.startsWith("outlier") ? (n) => groupOf(n) < 0 :
       kind === data.group ? (n) => groupOf(n) >= 0 && is(group(groupOf(n))) :
-      kind && kind !== "cluster" ? (n) => is(named(kind, n)) : (n) => data.paths[n].toLowerCase().includes(wanted);
-    const found = wanted ? Array.from({ length: count }, (_, n) => n).filter(match) : [];
+      kind && kind !== "cluster" ? (n) => is(named(kind, n)) : () => false;
+    const every = Array.from({ length: wanted ? count : 0 }, (_, n) => n), labelled = every.filter(match);
+    const found = labelled.length ? labelled : every.filter((n) => data.paths[n].toLowerCase().includes(wanted));
     select(found);
     if (found.length) choose(found[0]);
     else if (wanted) by("count").textContent = `No image found for ${text.trim()}`;
