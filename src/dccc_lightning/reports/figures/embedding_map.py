@@ -22,6 +22,8 @@ _STEPS, _STEPS_ON = 400, 250
 """Steps from principal components, and from an earlier map; scikit-learn takes at least 250."""
 
 _EXAGGERATION = 12.0
+_ANGLE = 0.8
+"""Of Barnes-Hut: three quarters of the time of the default 0.5, neighbours kept as well."""
 
 
 def sample(length: int, images: int = IMAGES, seed: int = 0) -> NDArray[np.int64]:
@@ -61,6 +63,7 @@ def layout(
             perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3),
             init="pca" if start is None else start,
             early_exaggeration=_EXAGGERATION if start is None else 1.0,
+            angle=_ANGLE,
             learning_rate=max(len(rows) / _EXAGGERATION / 4, 50.0),  # as "auto" of the first
             max_iter=_STEPS if start is None else _STEPS_ON,
             random_state=seed,

@@ -36,7 +36,8 @@ class MapFiles(pl.Callback):
     Args:
         folder: Run folder.
         every: Number of epochs between evaluations; the last epoch always has a frame.
-        frames: Frames at most; of more evaluated epochs, evenly spaced ones and the last.
+        frames: Frames at most, except those of epochs with panels; of more evaluated epochs, evenly
+            spaced ones and the last.
         images: Images of the map; of more, a fixed sample. None for all.
     """
 
