@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from conftest import Command, Outcome, Steps
-from dccc_lightning.common.faults import explain_failures
+from dccc_lightning.common.faults import explain_failures, is_lost_process
 from dccc_lightning.config.processes import check_shares, less_memory
 from dccc_lightning.errors import UserError
 from dccc_lightning.losses import SoftContrastiveLoss
@@ -281,3 +281,9 @@ def test_an_end_of_file_is_blamed_on_a_worker_only_where_it_comes_from_one(tmp_p
     batches._data_queue = Cut()
     with pytest.raises(UserError, match="a loader worker was killed"), explain_failures(tmp_path):
         next(batches)
+
+
+@pytest.mark.parametrize("reason", ["Connection closed by peer", "Broken pipe"])
+def test_a_lost_process_is_recognised_by_those_that_send_to_it(reason: str) -> None:
+    assert is_lost_process(RuntimeError(f"writev [127.0.0.1]:4711: {reason}"))
+    assert not is_lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

@@ -197,6 +197,13 @@ def test_an_interrupted_part_or_join_goes_on(parts, made, tmp_path, monkeypatch)
     assert len(list(read_table(tmp_path / "joined" / "images.parquet"))) == 9
 
 
+def test_a_join_into_the_folder_of_the_parts_goes_on(parts, capsys):
+    output = parts / "joined"
+    (output / PARTIAL).mkdir(parents=True)  # an interrupted join
+    assert join({"parts": str(parts)}, output)["images"] == NUMBER - len(UNREADABLE)
+    assert join({"parts": str(parts)}, output)["images"] == NUMBER - len(UNREADABLE)
+
+
 # The commands -------------------------------------------------------------------------------------
 
 

@@ -55,6 +55,16 @@ def test_torchrun_within_a_job_comes_first(monkeypatch, variables):
         check_started(4, 2)
 
 
+@pytest.mark.parametrize("node", ["0", "1"])
+def test_torchrun_within_srun_numbers_its_processes_itself(monkeypatch, node):
+    started = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "SLURM_PROCID": node}
+    for name, value in (STEP | started).items():
+        monkeypatch.setenv(name, value)
+    for rank, expected in (("0", ""), ("1", "RANK=1")):
+        monkeypatch.setenv("RANK", rank)
+        assert nonzero_ranks() == expected
+
+
 def test_without_slurm_lightning_chooses(monkeypatch):
     assert chosen(monkeypatch, {}) == []
     assert chosen(monkeypatch, {"NODE_RANK": "1"}, 1, 2) == []

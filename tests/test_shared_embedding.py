@@ -7,7 +7,9 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import lightning_fabric
 import numpy as np
 import pytest
 import torch
@@ -16,19 +18,26 @@ import torch.multiprocessing as mp
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning_fabric.strategies import ddp
+from omegaconf import OmegaConf
 from PIL import Image
 
 from dccc_lightning import cli
 from dccc_lightning.cli.run_folder import OutputGuard
 from dccc_lightning.common import collectives
 from dccc_lightning.common.ranks import ShareDone
+from dccc_lightning.config.processes import embedding_processes
 from dccc_lightning.data.image_list import ListedImage, listed_folder
 from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UnreadableImageError, UserError
+from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.inference.bulk_embedding import BulkEmbedding
+from dccc_lightning.inference.embedding_share import EmbeddingShare
 from dccc_lightning.inference.evaluation import embed_records
 from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.tasks.gallery_inputs import embed_images
+from dccc_lightning.tasks.index import index as index_task
+from dccc_lightning.tasks.shared_work import processes_of_task
 from test_ddp import free_port
 from test_parts import contents
 
@@ -274,6 +283,73 @@ def test_a_command_starts_its_processes(crops, tmp_path):
     ).run(lambda: listed_folder(crops))  # fmt: skip
     for name in ("embeddings.npy", "images.parquet", "skipped.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (one / name).read_bytes()
+
+
+def test_a_process_that_is_done_waits_for_those_of_its_node(monkeypatch):
+    """Those of a further node may still send their rows to rank 0."""
+    done = []
+    process = SimpleNamespace(
+        wait=lambda: done.append("waited"), kill=lambda: done.append("killed"), poll=lambda: None
+    )
+    strategy = SimpleNamespace(launcher=SimpleNamespace(procs=[process]))
+    fabric = SimpleNamespace(launch=lambda: None)
+    monkeypatch.setattr(lightning_fabric, "Fabric", lambda **_: fabric)
+    monkeypatch.setattr(ddp, "DDPStrategy", lambda **_: strategy)
+    arguments = {"accelerator": "cpu", "devices": 2, "num_nodes": 1}
+    for error, expected in ((ShareDone, "waited"), (UserError, "killed")):
+        done.clear()
+        with pytest.raises(error), embedding_processes(arguments):
+            raise error
+        assert done == [expected]
+
+
+def test_a_gallery_is_replaced_once_all_processes_have_read_it(tmp_path, monkeypatch):
+    rows, names = torch.eye(3).numpy(), ["a.png", "b.png", "c.png"]
+    GalleryIndex.build(rows, names, fingerprint="x").save(tmp_path / "shop")
+    settings = {"index": tmp_path / "shop", "input": None, "add": None, "remove": [1]}
+    load, done = GalleryIndex.load, []
+
+    def read(folder):
+        done.append("read")
+        return load(folder)
+
+    monkeypatch.setattr(GalleryIndex, "load", read)
+    monkeypatch.setattr(GalleryIndex, "save", lambda self, folder: done.append("saved"))
+    monkeypatch.setattr(collectives, "barrier", lambda: done.append("waited"))
+    (tmp_path / "out").mkdir()
+    assert index_task(settings, tmp_path / "out")["removed"] == 1
+    assert done == ["read", "waited", "saved"]
+
+
+def test_a_folder_that_a_process_cannot_reach_is_one_line(tmp_path):
+    share = EmbeddingShare(
+        None, tmp_path / "far" / "listing.parquet", range(2), tmp_path / "far" / "share_1", "npy",
+        BATCH, 1, False,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"listing\.parquet: not there for this process"):
+        share.embed()
+    assert not (tmp_path / "far").exists()
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_a_task_without_work_for_others_is_refused(monkeypatch, variable):
+    monkeypatch.setenv(variable, "2")
+    if variable == "WORLD_SIZE":
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    task = {"task": {"_target_": "dccc_lightning.tasks.join.join"}}
+    with (
+        pytest.raises(UserError, match="task=join: has no work for 2 processes"),
+        processes_of_task(task),
+    ):
+        pytest.fail("it has begun")
+
+
+def test_torchrun_starts_no_sweep(monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit):
+        OutputGuard().on_multirun_start(OmegaConf.create())
+    assert "-m: torchrun starts one run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,12 @@ def gather_rows(local: Tensor, counts: Sequence[int]) -> Tensor:
     return whole
 
 
+def barrier() -> None:
+    """Wait until all processes are here."""
+    if world()[1] > 1:
+        dist.barrier()
+
+
 def leave_to_first() -> None:
     """End the share of this process; rank 0 goes on.
 

@@ -39,9 +39,8 @@ class LostProcessError(UserError):
 def is_lost_process(error: RuntimeError) -> bool:
     """Return True if a collective failed because another process has ended."""
     kinds = {kind.__name__ for kind in type(error).__mro__}  # torch's; not imported for its name
-    return "DistError" in kinds or any(
-        sign in str(error) for sign in ("Connection closed by peer", "Connection reset by peer")
-    )
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return "DistError" in kinds or any(sign in str(error) for sign in signs)
 
 
 @contextmanager

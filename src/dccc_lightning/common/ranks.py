@@ -34,7 +34,9 @@ def is_first_process() -> bool:
 
 def nonzero_ranks() -> str:
     """Return the rank variables that are not 0, such as ``LOCAL_RANK=1``; empty for rank 0."""
-    names = ("LOCAL_RANK", "NODE_RANK", "RANK", *(("SLURM_PROCID",) if started_by_srun() else ()))
+    names = ["LOCAL_RANK", "NODE_RANK", "RANK"]
+    if started_by_srun() and "TORCHELASTIC_RUN_ID" not in os.environ:  # else of the agent
+        names.append("SLURM_PROCID")
     return ", ".join(f"{n}={os.environ[n]}" for n in names if os.environ.get(n, "0") != "0")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.faults import LostProcessError, is_lost_process
-from dccc_lightning.common.ranks import started_by_srun, started_by_torchrun
+from dccc_lightning.common.ranks import ShareDone, started_by_srun, started_by_torchrun
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.config.process_environment import check_started, process_environment
 from dccc_lightning.errors import UserError
@@ -123,6 +123,10 @@ def embedding_processes(arguments: Settings) -> Iterator[None]:
         yield
         for process in processes:
             process.wait()
+    except ShareDone:  # on another node than rank 0, to which the others may still send rows
+        for process in processes:
+            process.wait()
+        raise
     except BaseException as error:
         is_lost = isinstance(error, LostProcessError) or (
             isinstance(error, RuntimeError) and is_lost_process(error)

@@ -16,7 +16,7 @@ from torch import Tensor
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.image_list import read_table
 from dccc_lightning.data.image_stream import Decoded
-from dccc_lightning.errors import UnreadableImageError
+from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.embedding_file import EmbeddingFile, FileFormat, open_at
 from dccc_lightning.inference.embedding_progress import Progress
 from dccc_lightning.inference.image_embedder import ImageEmbedder
@@ -73,7 +73,12 @@ class EmbeddingShare:
 
         Raises:
             UnreadableImageError: An image cannot be read.
+            UserError: The folder is on a file system that this process cannot reach.
         """
+        if not self.listing.exists():
+            raise UserError(
+                f"{self.listing}: not there for this process; all processes must reach output="
+            )
         path = self.folder / _PROGRESS
         self.folder.mkdir(parents=True, exist_ok=True)
         progress = Progress.read(path) if path.exists() else Progress(self.positions.start)

@@ -243,7 +243,7 @@ def _earlier(job: Job) -> Submitted | None:
     state = read_records([number])[number]
     queue = read_queue({number: job.number})
     if queue is None:
-        raise UserError(f"squeue does not answer, and SLURM job {number} may still be running")
+        raise UserError(f"squeue does not answer; SLURM job {number} may still run; try later")
     if number in queue:
         state, _ = queue[number]
     if state == "UNKNOWN":

@@ -38,17 +38,18 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
     changes = settings["input"] is None
     folder = output / "gallery" if settings["index"] is None else path_of(settings, "index")
     results: dict[str, Any] = {"gallery": str(folder.absolute()), "added": 0, "removed": 0}
-    if changes:
-        gallery = GalleryIndex.load(folder)
+    gallery = GalleryIndex.load(folder) if changes else None
+    collectives.barrier()  # rank 0 will replace what all processes have read
+    if gallery is None:
+        gallery = _build(settings)
+        results["added"] = len(gallery)
+    else:
         if settings["remove"] is not None:
             results["removed"] = gallery.remove(removed_ids(gallery.table, settings["remove"]))
         if settings["add"] is not None:
             results["added"] = _add(gallery, settings)
         collectives.leave_to_first()
         gallery.measure_recall()
-    else:
-        gallery = _build(settings)
-        results["added"] = len(gallery)
     gallery.save(folder)
     results |= {
         "images": len(gallery),

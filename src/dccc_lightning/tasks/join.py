@@ -25,7 +25,7 @@ def join(settings: Settings, output: Path) -> dict[str, Any]:
     Raises:
         UserError: The parts are not those of one embedding, each once and finished.
     """
-    folders = _folders(settings["parts"])
+    folders = _folders(settings["parts"], output)
     manifest = join_parts(folders, output)
     skipped = f", {manifest['skipped']:,} unreadable skipped" if manifest["skipped"] else ""
     CONSOLE.print(
@@ -35,8 +35,8 @@ def join(settings: Settings, output: Path) -> dict[str, Any]:
     return manifest
 
 
-def _folders(value: Any) -> list[Path]:
-    """Return the folders of the parts: those of a list, or those in a folder.
+def _folders(value: Any, output: Path) -> list[Path]:
+    """Return the folders of the parts: those of a list, or those in a folder except the output.
 
     Raises:
         UserError: There are none.
@@ -52,7 +52,8 @@ def _folders(value: Any) -> list[Path]:
         found = sorted(
             child
             for child in folder.iterdir()
-            if (child / MANIFEST).is_file() or (child / PARTIAL).is_dir()
+            if ((child / MANIFEST).is_file() or (child / PARTIAL).is_dir())
+            and child.resolve() != output.resolve()
         )
     if not found:
         raise UserError(f"parts={value}: no parts of task=embed part=I/N there")
