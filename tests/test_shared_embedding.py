@@ -356,7 +356,7 @@ def test_torchrun_starts_no_sweep(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["task=embed", "input=query"], "torchrun has started 2 processes, and trainer.devices=1"),
-        (["task=verify"], "task=verify: has no work for 2 processes; start it without torchrun"),
+        (["task=verify"], "task=verify: has no work for 2 processes; start one, without torchrun"),
         (["task=embed", "trainer.devices=0"], "devices must be at least 1"),
     ],
 )
