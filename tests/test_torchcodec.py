@@ -173,6 +173,18 @@ def test_a_build_with_other_pixels_is_not_used(tmp_path, monkeypatch):
     assert torchcodec_jpeg.decode(path) is None
 
 
+@pytest.mark.parametrize("error", [RuntimeError, TypeError])
+def test_a_build_that_decodes_no_jpeg_is_not_used(tmp_path, monkeypatch, error):
+    def refused(data):
+        raise error("no JPEG in this build")
+
+    monkeypatch.setattr(decoders, "decode_jpeg", refused)
+    path = tmp_path / "a.jpg"
+    picture(32, 16).save(path)
+    assert not torchcodec_jpeg.available()
+    assert decode_image(path, 32, 16).shape == (3, 32, 16)
+
+
 @pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError])
 def test_pillow_decodes_where_torchcodec_is_absent_or_does_not_load(tmp_path, monkeypatch, error):
     class Broken:

@@ -51,17 +51,18 @@ def decode(path: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
 @cache
 def _decoder() -> Any:
     """Return TorchCodec's function, or None."""
+    noise = np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8)
     try:
         decode_jpeg = import_module("torchcodec.decoders").decode_jpeg  # an extra
-    except (AttributeError, ImportError, OSError, RuntimeError):  # older, or for another torch
-        return None
-    noise = np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8)
-    for subsampling in range(3):
-        file = io.BytesIO()
-        Image.fromarray(noise).save(file, "JPEG", subsampling=subsampling)
-        wanted = np.asarray(Image.open(file))
-        if not np.array_equal(decode_jpeg(file.getvalue()).permute(1, 2, 0).numpy(), wanted):
-            return None
+        for subsampling in range(3):
+            file = io.BytesIO()
+            Image.fromarray(noise).save(file, "JPEG", subsampling=subsampling)
+            wanted = np.asarray(Image.open(file))
+            pixels = decode_jpeg(file.getvalue()).permute(1, 2, 0).numpy()
+            if not np.array_equal(pixels, wanted):
+                return None
+    except (AttributeError, ImportError, OSError, RuntimeError, TypeError, ValueError):
+        return None  # absent, of another version, for another torch, or without JPEG
     return decode_jpeg
 
 
