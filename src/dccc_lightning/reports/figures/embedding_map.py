@@ -23,7 +23,7 @@ _STEPS, _STEPS_ON = 400, 250
 
 _EXAGGERATION = 12.0
 _ANGLE = 0.8
-"""Of Barnes-Hut: three quarters of the time of the default 0.5, neighbours kept as well."""
+"""Of Barnes-Hut: at most three quarters of the time of 0.5; neighbours are kept as well."""
 
 
 def sample(length: int, images: int = IMAGES, seed: int = 0) -> NDArray[np.int64]:
