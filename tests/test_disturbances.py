@@ -1,10 +1,15 @@
 """Disks, data, clocks and homes that change under a run: one line, nothing half-written."""
 
+import errno
 import os
 import pwd
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,7 +21,7 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.reports.metrics_table import read_rows
 from test_faults import assert_one_line
-from test_resume import assert_same_run
+from test_resume import EVERY_STEP, Stop, assert_same_run, broken_off
 
 WORLD = "dataset.root=world"
 
@@ -50,6 +55,41 @@ def as_another_user(*folders: Path) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+Refusal = Callable[[Path], int]
+"""Return the number of the error with which the write of a file is refused, or 0."""
+
+_refusals: list[Refusal] = []
+
+
+@contextmanager
+def refusing(refusal: Refusal) -> Iterator[None]:
+    """Refuse to open files for writing, to make folders, to link and to rename."""
+    _watch()
+    _refusals.append(refusal)
+    try:
+        yield
+    finally:
+        _refusals.pop()
+
+
+@cache
+def _watch() -> None:
+    """Add the hook, which Python keeps until its process ends."""
+    target = {"open": 0, "os.mkdir": 0, "os.link": 1, "os.rename": 1}
+    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if not _refusals or event not in target:
+            return
+        path, flags = arguments[target[event]], arguments[-1]
+        if event == "open" and not (isinstance(flags, int) and flags & writing):
+            return
+        if isinstance(path, (str, Path)) and (number := _refusals[-1](Path.cwd() / path)):
+            raise OSError(number, os.strerror(number), str(path))
+
+    sys.addaudithook(hook)
 
 
 @pytest.mark.slow
@@ -143,6 +183,75 @@ def as_another_user_from_step(
         for one in entered:
             one.__exit__(None, None, None)
         at_steps(lambda *_: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dataset_may_be_read_only_and_any_number_of_workers_gives_the_same_run(
+    workers: int, whole: Path, world_folder: Path, command: Command, tiny: list[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    refused: list[Path] = []
+
+    def read_only(path: Path) -> int:
+        if path.is_relative_to(world_folder):
+            refused.append(path)
+            return errno.EROFS
+        return 0
+
+    options = ["dataset.cache=none", f"loader.workers={workers}", "output=run"]
+    with refusing(read_only):
+        outcome = command(*tiny, *LENGTH, *options)
+        with pytest.raises(OSError, match="Read-only"):
+            (world_folder / "file").touch()
+    assert outcome.code == 0, outcome
+    assert refused == [world_folder / "file"]
+    assert_same_run(whole, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_changes_nothing(
+    whole: Path, command: Command, tiny: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    now, calls = time.time, []
+
+    def earlier() -> float:
+        calls.append(None)
+        return now() - 3600 * len(calls)
+
+    with broken_off(monkeypatch, (1, 1), Stop()), pytest.raises(Stop):
+        command(*tiny, *LENGTH, EVERY_STEP, "output=run")
+    for path in (tmp_path / "run").rglob("*"):  # written in the future, says the clock
+        os.utime(path, (now() + 86400, now() + 86400))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", earlier)
+        patch.setattr(time, "time_ns", lambda: int(earlier() * 1e9))
+        outcome = command("resume=run")
+    assert outcome.code == 0, outcome
+    assert calls
+    assert_same_run(whole, tmp_path / "run")
+    rows = read_rows(tmp_path / "run" / "timings.csv")
+    assert all(value >= 0 for row in rows for name, value in row.items() if name != "epoch")
+
+
+@pytest.mark.slow
+def test_a_training_outlives_the_reader_of_its_output(
+    whole: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    """The reader takes one line, as ``head -1``."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "dccc_lightning", *tiny, *LENGTH, "output=run"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stderr
+        assert "synthetic pedestrians" in process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0, errors
+    assert "Error" not in errors
+    assert_same_run(whole, tmp_path / "run")
 
 
 def test_no_home_is_one_line(
