@@ -3,6 +3,7 @@
 import errno
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LENGTH, Command, Steps
+from conftest import LENGTH, Command, Outcome, Steps
 from dccc_lightning.common import checks, faults
 from dccc_lightning.data.synthetic.drawn_dataset import default_root
 from dccc_lightning.errors import UserError
@@ -24,6 +25,7 @@ from test_faults import assert_one_line
 from test_resume import EVERY_STEP, Stop, assert_same_run, broken_off
 
 WORLD = "dataset.root=world"
+TEMPORARY = re.compile(r"\.(.+)\.\d+")
 
 
 def own_world(tiny: list[str]) -> list[str]:
@@ -233,6 +235,40 @@ def test_a_clock_that_is_set_back_changes_nothing(
     assert_same_run(whole, tmp_path / "run")
     rows = read_rows(tmp_path / "run" / "timings.csv")
     assert all(value >= 0 for row in rows for name, value in row.items() if name != "epoch")
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_for_any_one_file_loses_nothing(
+    command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    """Refuse each file once: that command ends with a line, and the next one goes on."""
+    assert command(*tiny, "output=whole").code == 0
+    run, refused, outcome = tmp_path / "run", list[str](), Outcome(2, "", "")
+
+    def full(path: Path) -> int:
+        nonlocal now
+        if not path.is_relative_to(run):
+            return 0
+        name = str(path.relative_to(tmp_path))
+        if found := TEMPORARY.fullmatch(path.name):
+            name = str(path.with_name(found[1]).relative_to(tmp_path))
+        if now is None and name not in refused:
+            now = name
+            refused.append(name)
+        return errno.ENOSPC if name == now else 0
+
+    while outcome.code:
+        now: str | None = None
+        with refusing(full):
+            outcome = command(*tiny, EVERY_STEP, "output=run", "ckpt_path=last")
+        if now is None:
+            break
+        assert_one_line(outcome, "No space left on device")
+        assert not run.exists() or not half_written(run), now
+    assert outcome.code == 0, outcome
+    assert_same_run(tmp_path / "whole", run)
+    own = {str(path.relative_to(tmp_path)) for path in run.rglob("*")}
+    assert own <= set(refused), own - set(refused)
 
 
 @pytest.mark.slow
