@@ -190,9 +190,9 @@ def at_steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """Call a function before the steps of a run, with the module and the number of the step."""
     from dccc_lightning.module import DCCCModule
 
-    original = DCCCModule.training_step
-
     def install(act: Callable[[Any, int], object]) -> None:
+        original = DCCCModule.training_step  # with what was installed before
+
         def training_step(self: DCCCModule, batch: Any, batch_idx: int) -> Any:
             act(self, self.global_step)
             return original(self, batch, batch_idx)

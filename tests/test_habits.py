@@ -78,6 +78,7 @@ def test_a_habit_is_refused_where_the_configuration_is_shown(habit: str, command
     assert HABITS[habit] in outcome.err
 
 
+@pytest.mark.slow
 def test_every_command_that_is_advised_can_be_composed() -> None:
     values = {"dataset": "msmt17", "experiment": "dccc", "model": "resnet50", "task": "verify"}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

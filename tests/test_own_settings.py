@@ -49,6 +49,7 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_an_edited_preset_does_not_change_a_run(
     started: list[dict[str, Any]], command: Command, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_an_edited_preset_does_not_change_a_run(
     assert started[0]["clustering"]["k1"] == 9
 
 
+@pytest.mark.slow
 def test_arguments_win_are_listed_once_and_stay(
     started: list[dict[str, Any]], command: Command, tmp_path: Path
 ) -> None:

@@ -222,7 +222,7 @@ def test_an_axis_of_epochs_has_whole_numbers_and_one_of_eps_has_not():
     (losses,), (scores,) = training_curves(rows), eps_choices([choice])
     texts = re.findall(r"text-anchor: middle[^>]*>([^<]*)<", to_svg(losses))
     assert texts == ["1", "2", "epochs trained"]
-    assert ">0.50<" in to_svg(scores)
+    assert ">0.44<" in to_svg(scores)
 
 
 def test_dollars_in_names_are_no_formulas(tmp_path):
@@ -667,6 +667,7 @@ def test_a_run_leaves_its_panels_timings_and_a_page(command, tiny, tmp_path, mon
     assert '<section id="rankings">' in page
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ended_early_has_its_panels(command, tiny, tmp_path):
     early = (
         "+callbacks.early={_target_:pytorch_lightning.callbacks.EarlyStopping,"
@@ -788,8 +789,9 @@ def test_a_part_of_the_test_images_makes_no_pictures_of_rankings(tmp_path):
     )  # fmt: skip
     for rows, keeps in ((6, True), (4, False)):
         panels = Panels(tmp_path)
-        is_query = torch.arange(rows) < 2
-        metric = SimpleNamespace(features=[torch.zeros(rows, 3)], is_query=[is_query])
+        metric = SimpleNamespace(
+            gathered=lambda rows=rows: (torch.zeros(2, 3), torch.zeros(rows - 2, 3))
+        )
         module.retrieval = {"val": metric}
         panels.on_validation_epoch_end(trainer, module)
         assert (panels._evaluation is not None) is keeps

@@ -100,6 +100,7 @@ print(json.dumps(answers))
 """.replace("sys.argv0", repr(json.dumps(HEAVY)))
 
 
+@pytest.mark.slow
 def test_a_mistake_is_answered_without_torch(tmp_path: Path) -> None:
     commands = [[*words, f"output=out{number}"] for number, (words, _) in enumerate(MISTAKES)]
     ended = subprocess.run(

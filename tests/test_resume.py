@@ -136,7 +136,10 @@ def test_what_is_beyond_the_paper_goes_on_within_an_epoch_as_well(
 
 @pytest.mark.parametrize(
     "place",
-    ["writing", "between two renames", pytest.param("clustering", marks=pytest.mark.slow)],
+    [
+        "between two renames",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("writing", "clustering")),
+    ],
 )
 def test_a_run_stopped_outside_a_step_goes_on_as_well(
     place: str, whole: Path, command: Command, tiny: list[str], tmp_path: Path,
@@ -244,6 +247,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     assert (tmp_path / "run" / "metrics.csv").exists()
 
 
+@pytest.mark.slow
 def test_damage_in_the_middle_of_a_file_is_seen_and_previous_survives_it(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +272,7 @@ def test_damage_in_the_middle_of_a_file_is_seen_and_previous_survives_it(
     assert previous.read_bytes() == good
 
 
+@pytest.mark.slow
 def test_new_settings_win_over_those_in_the_checkpoint(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -284,6 +289,7 @@ def test_new_settings_win_over_those_in_the_checkpoint(
     assert group["weight_decay"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_cannot_end_before_where_it_is(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:

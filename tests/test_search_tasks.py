@@ -457,6 +457,7 @@ def test_five_lines_from_images_to_a_ranking(people):
     assert hits[0].path == str(people / "2_c1.png")
 
 
+@pytest.mark.slow
 def test_names_that_look_like_numbers_and_sizes_beyond_the_gallery(ask, gallery, people):
     built = ask("index", f"input={people}", "index=777", NAMES, output="a")
     assert built["gallery"] == str(Path("777").absolute())

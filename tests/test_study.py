@@ -55,6 +55,7 @@ def test_every_grid_of_the_study_is_in_its_list(plan):
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_two_tables_want_is_planned_once_and_early_seeds_come_first(plan, monkeypatch):
     tables = [
         plan.Table("parts", "report", plan.BOTH),
@@ -73,6 +74,7 @@ def test_a_run_that_two_tables_want_is_planned_once_and_early_seeds_come_first(p
     assert "report-harsh,seed=2" in names  # DCCC: nothing differs from the shared settings
 
 
+@pytest.mark.slow
 def test_every_setting_of_both_pairs_has_five_seeds(plan):
     seeds = {}
     for job in plan.plan():
@@ -170,6 +172,7 @@ def test_the_tables_hold_what_is_finished_and_say_which_seeds(plan, tables, tmp_
     assert f"{'parts':20} report  {'5 of 48':>18}" in tables.status(folder)
 
 
+@pytest.mark.slow
 def test_a_table_over_one_number_is_a_curve_once_it_has_three_points(plan, tables, tmp_path):
     import study_curves
 
