@@ -298,8 +298,10 @@ def test_jobs_run_two_at_a_time_and_one_fails(
 def start_sweep(slurm: Slurm, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a sweep as its user does, with what it prints in ``printed.txt``."""
     with (folder / "printed.txt").open("w") as printed:
+        # what runs in the background of a script ignores Ctrl-C, and hands that on
+        words = ["env", "--default-signal=INT", sys.executable, "-m", "dccc_lightning"]
         return subprocess.Popen(
-            [sys.executable, "-m", "dccc_lightning", *arguments], cwd=folder, env=slurm.variables,
+            [*words, *arguments], cwd=folder, env=slurm.variables,
             stdout=printed, stderr=printed, text=True,
         )  # fmt: skip
 
