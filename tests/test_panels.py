@@ -53,6 +53,7 @@ from dccc_lightning.reports.map_frames import make_frame
 from dccc_lightning.reports.panels import read_panels, write_panels
 from dccc_lightning.reports.run_page import Report, run_page, write_report
 from dccc_lightning.training.callbacks.epoch_panels import Panels
+from dccc_lightning.training.callbacks.recluster import Recluster
 from environment import with_modules
 
 EVIL = "</script><img src=x onerror=console.error(1)>"
@@ -698,13 +699,13 @@ def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
 ):
     from dccc_lightning.training.callbacks import epoch_panels
 
-    embed, embedded, written = epoch_panels.Recluster.embed, [], []
+    embed, embedded, written = Recluster.embed, [], []
 
     def counted(self, module, datamodule, epoch):
         embedded.append(epoch)
         return embed(self, module, datamodule, epoch)
 
-    monkeypatch.setattr(epoch_panels.Recluster, "embed", counted)
+    monkeypatch.setattr(Recluster, "embed", counted)
     monkeypatch.setattr(epoch_panels, "write_panels", lambda _, made, epoch: written.append(epoch))
     outcome = command(*tiny, "output=run", "callbacks.panels.every=1")
     assert outcome.code == 0, outcome.err

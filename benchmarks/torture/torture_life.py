@@ -15,6 +15,7 @@ from pathlib import Path
 import torture_rank
 from torture_checks import differences
 from torture_marks import Marks
+from torture_rank import ForkedProcess
 
 TINY = [
     "dataset.train_identities=16", "dataset.test_identities=6", "dataset.cameras=3",
@@ -153,7 +154,7 @@ class Torture:
         self.marks.clear()
         output, since = run.with_suffix(".txt"), time.monotonic()
         first = torture_rank.fork(arguments, self.folder, self.marks, output)
-        ended = _Ended(first)
+        ended = ForkedProcess(first)
         self.groups.append(first)
         try:
             if kill is None or not self.reached(kill, run, ended):
@@ -190,7 +191,7 @@ class Torture:
             if not gone(self.groups.pop(), LONGEST):
                 kill.faults = "a process outlives the others"
 
-    def reached(self, kill: Kill, run: Path, ended: "_Ended") -> bool:
+    def reached(self, kill: Kill, run: Path, ended: ForkedProcess) -> bool:
         """Wait for the moment of a kill; return False if the run ends before it."""
         while not (run / "metrics.csv").exists():
             if ended.poll() is not None:
@@ -214,30 +215,6 @@ class Torture:
                 return False
             time.sleep(0.0005)
         return True
-
-
-class _Ended:
-    """The end of a forked process."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.code: int | None = None
-
-    def poll(self) -> int | None:
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.code = os.waitstatus_to_exitcode(status)
-        return self.code
-
-    def wait(self, timeout: float) -> int:
-        until = time.monotonic() + timeout
-        while self.poll() is None:
-            if time.monotonic() > until:
-                raise subprocess.TimeoutExpired(str(self.pid), timeout)
-            time.sleep(0.005)
-        assert self.code is not None
-        return self.code
 
 
 def gone(group: int, timeout: float) -> bool:

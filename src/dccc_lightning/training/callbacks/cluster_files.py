@@ -12,10 +12,10 @@ from dccc_lightning.common.progress import announced
 from dccc_lightning.metrics.cluster_margins import cluster_margins
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.reports.cluster_table import cluster_table, write_cluster_table
-from dccc_lightning.training.callbacks.recluster import Recluster
+from dccc_lightning.training.callbacks.clustering_watcher import ClusteringWatcher
 
 
-class ClusterFiles(pl.Callback):
+class ClusterFiles(ClusteringWatcher):
     """Callback that writes clusters.parquet and clusters.csv after every clustering, on rank 0.
 
     The files have the clusters of the latest epoch. See ``reports.cluster_table`` for the columns.
@@ -30,17 +30,14 @@ class ClusterFiles(pl.Callback):
         callback_ranges.cluster_files(folder, every)
         self.folder = Path(folder)
         self.every = every
-        self._watches = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Subscribe to the clusterings of ``Recluster``, if the trainer has it."""
-        callbacks: list[Any] = vars(trainer)["callbacks"]
-        found = [callback for callback in callbacks if isinstance(callback, Recluster)]
-        if found and trainer.is_global_zero and not self._watches:
-            self._watches = True
+        if trainer.is_global_zero:
             datamodule = vars(trainer)["datamodule"]
-            found[0].watchers.append(
-                lambda epoch, rows, labels, *_: self._write(datamodule, epoch, rows, labels)
+            self.watch(
+                trainer,
+                lambda epoch, rows, labels, *_: self._write(datamodule, epoch, rows, labels),
             )
 
     def _write(

@@ -2,7 +2,6 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,13 +21,13 @@ from dccc_lightning.reports.make_panels import Clustered, Evaluated, make_panels
 from dccc_lightning.reports.map_frames import MapFrame, read_frame
 from dccc_lightning.reports.panels import Panel, write_panels
 from dccc_lightning.reports.picture_failures import warn_on_failure
+from dccc_lightning.training.callbacks.clustering_watcher import ClusteringWatcher, first_of
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
 from dccc_lightning.training.callbacks.map_files import MapFiles
 from dccc_lightning.training.callbacks.query_files import NETWORKS, evaluated_rows
-from dccc_lightning.training.callbacks.recluster import Recluster
 
 
-class Panels(EpochRow):
+class Panels(ClusteringWatcher, EpochRow):
     """Callback that writes ``panels/`` after some epochs, on rank 0.
 
     It uses the embeddings of the clustering and of the evaluation; nothing is embedded again,
@@ -51,7 +50,6 @@ class Panels(EpochRow):
         self.latest: list[Panel] = []
         self.latest_epoch = -1
         self._ended = self._made = -1
-        self._recluster: Recluster | None = None
         self._map: MapFiles | None = None
         self._clustering: tuple[UnitEmbeddings, NDArray[np.int64] | None, float] | None = None
         self._evaluation: tuple[Tensor, Tensor, str, bool, str] | None = None
@@ -62,17 +60,10 @@ class Panels(EpochRow):
         Raises:
             TypeError: The trainer has no ``Recluster`` callback.
         """
-        callbacks: list[Any] = vars(trainer)["callbacks"]
-        found = [callback for callback in callbacks if isinstance(callback, Recluster)]
-        if not found:
+        self.watch(trainer, lambda epoch, *clustering: self._keep(trainer, epoch, *clustering))
+        if self.recluster is None:
             raise TypeError("Panels needs the Recluster callback")
-        maps = [callback for callback in callbacks if isinstance(callback, MapFiles)]
-        self._map = maps[0] if maps else None
-        if self._recluster is None:
-            self._recluster = found[0]
-            self._recluster.watchers.append(
-                lambda epoch, *clustering: self._keep(trainer, epoch, *clustering)
-            )
+        self._map = first_of(trainer, MapFiles)
 
     def is_due(self, trainer: pl.Trainer, epoch: int) -> bool:
         """Return True if panels are due after ``epoch``."""
@@ -112,9 +103,9 @@ class Panels(EpochRow):
         assert isinstance(module, DCCCModule)
         with _warn_on_failure_if_alone():
             if self._clustering is None:  # resumed within the epoch
-                assert self._recluster is not None
-                unit = self._recluster.embed(module, datamodule, epoch).unit
-                self._clustering = unit, None, self._recluster.summary["cluster/eps"]
+                assert self.recluster is not None
+                unit = self.recluster.embed(module, datamodule, epoch).unit
+                self._clustering = unit, None, self.recluster.summary["cluster/eps"]
         clustering, evaluation = self._clustering, self._evaluation
         self._clustering = self._evaluation = None
         if clustering is None or not trainer.is_global_zero:
@@ -148,14 +139,14 @@ class Panels(EpochRow):
         embeddings, previous, eps = clustering
         splits = datamodule.splits
         assert datamodule.labels is not None
-        assert self._recluster is not None
+        assert self.recluster is not None
         found = Clustered(
             embeddings,
             datamodule.labels,
             previous,
             eps,
             splits.train,
-            self._recluster.labeler,
+            self.recluster.labeler,
             LabelNames(splits.camera_names, splits.identity_names),
             epoch,
             self._frame(splits, epoch, embeddings, datamodule.labels),

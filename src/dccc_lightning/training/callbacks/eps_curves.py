@@ -4,17 +4,16 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 
 from dccc_lightning.common.files import write_atomically
-from dccc_lightning.training.callbacks.recluster import Recluster
+from dccc_lightning.training.callbacks.clustering_watcher import ClusteringWatcher
 
 log = logging.getLogger(__name__)
 
 
-class EpsCurves(pl.Callback):
+class EpsCurves(ClusteringWatcher):
     """Callback that writes a line per clustering with an adaptive schedule, on rank 0.
 
     A line is JSON with ``epoch`` and the fields of ``clustering.dcps.Choice``. With other
@@ -26,20 +25,16 @@ class EpsCurves(pl.Callback):
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / "eps_curves.jsonl"
-        self._recluster: Recluster | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Subscribe to the clusterings of ``Recluster``, if the trainer has it."""
-        callbacks: list[Any] = vars(trainer)["callbacks"]
-        found = [callback for callback in callbacks if isinstance(callback, Recluster)]
-        if found and self._recluster is None and trainer.is_global_zero:
-            self._recluster = found[0]
-            self._recluster.watchers.append(self._keep)
+        if trainer.is_global_zero:
+            self.watch(trainer, self._keep)
 
     def _keep(self, epoch: int, *_clustering: object) -> None:
         """Write the line of an epoch, replacing those of the same and later epochs."""
-        assert self._recluster is not None
-        choice = self._recluster.choice
+        assert self.recluster is not None
+        choice = self.recluster.choice
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         kept = [line for line in lines if json.loads(line)["epoch"] < epoch]
         if choice is not None:

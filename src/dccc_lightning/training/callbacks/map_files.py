@@ -1,7 +1,6 @@
 """Frames of the map of the training images, after evaluated epochs."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,10 +23,10 @@ from dccc_lightning.reports.map_frames import (
     write_images,
 )
 from dccc_lightning.reports.picture_failures import warn_on_failure
-from dccc_lightning.training.callbacks.recluster import Recluster
+from dccc_lightning.training.callbacks.clustering_watcher import ClusteringWatcher
 
 
-class MapFiles(pl.Callback):
+class MapFiles(ClusteringWatcher):
     """Callback that writes a frame of the map in ``map/`` for evaluated epochs, on rank 0.
 
     It uses the embeddings of the clustering; nothing is embedded again. Each frame begins with the
@@ -48,17 +47,14 @@ class MapFiles(pl.Callback):
         self.folder = Path(folder) / FOLDER
         self.every, self.frames = int(every), int(frames)
         self.images = None if images is None else int(images)
-        self._watches = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Subscribe to the clusterings of ``Recluster``, if the trainer has it."""
-        callbacks: list[Any] = vars(trainer)["callbacks"]
-        found = [callback for callback in callbacks if isinstance(callback, Recluster)]
-        if found and trainer.is_global_zero and not self._watches:
-            self._watches = True
+        if trainer.is_global_zero:
             splits: Splits = vars(trainer)["datamodule"].splits
-            found[0].watchers.append(
-                lambda epoch, rows, labels, *_: self._write(trainer, splits, epoch, rows, labels)
+            self.watch(
+                trainer,
+                lambda epoch, rows, labels, *_: self._write(trainer, splits, epoch, rows, labels),
             )
 
     def epochs(self, max_epochs: int) -> list[int]:

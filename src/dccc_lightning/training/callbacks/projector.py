@@ -1,12 +1,9 @@
 """Embeddings with their images for TensorBoard's projector."""
 
-from typing import Any
-
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from dccc_lightning.data.records import UNKNOWN, Splits
@@ -15,8 +12,8 @@ from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.reports.boards.board import named
 from dccc_lightning.reports.boards.thumbnails import SplitImages
 from dccc_lightning.reports.picture_failures import warn_on_failure
+from dccc_lightning.training.callbacks.clustering_watcher import ClusteringWatcher, first_of
 from dccc_lightning.training.callbacks.epoch_panels import Panels
-from dccc_lightning.training.callbacks.recluster import Recluster
 
 IMAGES = 1000
 """Most images of an epoch, the same in all epochs; of 2,048 dimensions they take 16 MB."""
@@ -28,7 +25,7 @@ DIGITS = 4
 """Decimals of the embeddings, which are stored as text."""
 
 
-class TensorBoardProjector(Callback):
+class TensorBoardProjector(ClusteringWatcher):
     """Callback that writes embeddings with labels and images for TensorBoard's projector.
 
     It does so on rank 0, in the epochs of ``Panels``, and without that or a TensorBoard logger does
@@ -37,11 +34,9 @@ class TensorBoardProjector(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Subscribe to the clusterings of ``Recluster``."""
-        callbacks: list[Any] = vars(trainer)["callbacks"]
-        panels = next((callback for callback in callbacks if isinstance(callback, Panels)), None)
-        recluster = next((found for found in callbacks if isinstance(found, Recluster)), None)
+        panels = first_of(trainer, Panels)
         logger = next((x for x in trainer.loggers if isinstance(x, TensorBoardLogger)), None)
-        if stage != "fit" or not (panels and recluster and logger and trainer.is_global_zero):
+        if stage != "fit" or not (panels and logger and trainer.is_global_zero):
             return
 
         def watch(
@@ -56,7 +51,7 @@ class TensorBoardProjector(Callback):
                     datamodule = vars(trainer)["datamodule"]
                     _write(logger, epoch, embeddings, labels, datamodule)
 
-        recluster.watchers.append(watch)
+        self.watch(trainer, watch)
 
 
 def _write(
