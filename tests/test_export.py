@@ -16,6 +16,7 @@ from PIL import Image
 from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import checked_export, exporting, runtimes
+from dccc_lightning.inference.card_subjects import VEHICLES
 from dccc_lightning.inference.checked_export import Parity, export_embedder
 from dccc_lightning.inference.export_example import ExportExample
 from dccc_lightning.inference.exporting import ABOUT, to_onnx, to_program, to_pt2
@@ -29,6 +30,7 @@ from dccc_lightning.reports.label_free import RULE, summarize_label_free
 from dccc_lightning.reports.results import SCORES, summarize_run
 from dccc_lightning.tasks import export
 
+DATASETS = Path(__file__).parents[1] / "conf" / "dataset"
 MODEL = {"backbone": "resnet10", "width": 0.125, "pooling": "gem", "bn_group_size": 16}
 PARITY = {"mean": 0, "worst": 0, "length": 0}
 ABOUT_IT = {"fingerprint": "abc", "height": 32}
@@ -399,6 +401,32 @@ def test_a_card_tells_shape_and_turns():
 
 def card_of(dataset, path="run/checkpoints/best.ckpt", **arguments):
     return model_card(Origin(path, "teacher", MODEL, 64, 32, dataset), facts(), **arguments)
+
+
+def test_a_card_names_the_subjects():
+    layouts = "dccc_lightning.data.datasets"
+    shipped, own = (
+        {"dataset": {"_target_": f"{layouts}.{name}"}}
+        for name in ("declared_layout.DeclaredLayout", "folder.ImageFolder")
+    )
+    for dataset, settings, words in (
+        ("market1501", shipped, "crop of a person"),
+        ("synthetic-source", None, "crop of a person"),
+        ("veri776", shipped, "crop of a vehicle"),
+        ("cows", own, "crop of a subject like those of cows to"),
+        ("cows", None, "crop of a subject like those of cows to"),
+        ("cows", {"dataset": {"_target_": "mine.Cows"}}, "crop of a subject like those of cows to"),
+        ("folder", own, "crop of a subject like those of the training images to"),
+    ):
+        card = card_of(dataset, settings=settings)
+        assert f"It maps a 64 x 32 {words}" in card
+        assert ("clothes" in card) == ("crop of a person" in card)
+    known = facts()
+    known["preprocessing"] |= {"rotations": 4}
+    above = model_card(Origin("run", "student", MODEL, 64, 64, "cows"), known, own)
+    assert "seen from above in any orientation" in above
+    told = {path.stem for path in DATASETS.glob("*.yaml") if "ehicle" in path.read_text()}
+    assert told == VEHICLES
 
 
 def test_a_card_tells_what_is_not_known():

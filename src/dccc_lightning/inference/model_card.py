@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from dccc_lightning.inference.card_subjects import Subjects, subjects_of
 from dccc_lightning.inference.image_embedder import Origin
 from dccc_lightning.inference.usage_code import RUNS
 from dccc_lightning.reports.label_free import FIGURES
@@ -30,27 +31,6 @@ _FIGURES = {
     "published": "published for DCCC",
 }
 
-_INTENDED = """\
-Comparing crops of persons detected by other software: the higher the cosine of two embeddings, the
-more similar the persons look. For research on re-identification, and for search in footage that
-the operator may lawfully keep and search.
-
-Not for identifying people by name, tracking people without a legal basis and their knowledge,
-inferring personal attributes (origin, health, belief), or as the only basis of a decision about a
-person: a human must look at the images before acting on a match.
-"""
-
-_LIMITS = """\
-- It compares clothes, shape and colour: a person in other clothes is not recognised, and two people
-  in similar clothes are confused.
-- Metrics hold for the cameras of the test set. On other cameras they are lower, often much lower:
-  measure on your own labelled images first.
-- Error rates may differ between groups of people. Differences by skin, age, sex or disability were
-  not measured.
-- A cosine is not a probability: choose a threshold on images of the cameras in question.
-- Crops of several people, of body parts, or without people get an embedding like any other.
-"""
-
 
 def model_card(
     origin: Origin,
@@ -68,22 +48,30 @@ def model_card(
         results: Content of the run's results.json, if available.
         licence: Licence of the weights, as stated by the user.
     """
+    rotations = facts["preprocessing"]["rotations"]
+    subjects = subjects_of(origin.dataset, settings, rotations)
     sections = {
-        "What it is": _what(origin, facts, settings),
+        "What it is": _what(origin, facts, settings, subjects),
         "How to run it": _usage(facts),
         "Data": _data(origin),
         "Settings": _settings(settings),
         "Figures": _figures(origin, results),
         "Agreement with the original, and speed": _agreement(facts),
-        "Intended use": _INTENDED,
-        "Limits": _LIMITS,
+        "Intended use": subjects.intended,
+        "Limits": subjects.limits,
         "Licence": _licence(origin, licence),
     }
-    title = f"# {origin.model.get('backbone', 'Network')} for person re-identification\n"
+    backbone = origin.model.get("backbone", "Network")
+    title = f"# {backbone} for the re-identification of {subjects.plural}\n"
     return title + "".join(f"\n## {name}\n\n{text}" for name, text in sections.items())
 
 
-def _what(origin: Origin, facts: Mapping[str, Any], settings: Mapping[str, Any] | None) -> str:
+def _what(
+    origin: Origin,
+    facts: Mapping[str, Any],
+    settings: Mapping[str, Any] | None,
+    subjects: Subjects,
+) -> str:
     task = str(((settings or {}).get("task") or {}).get("_target_"))
     supervised = origin.path == "bundled" or task.endswith(".pretrain")
     how = (
@@ -98,7 +86,7 @@ def _what(origin: Origin, facts: Mapping[str, Any], settings: Mapping[str, Any] 
         ("trained with", f"dccc-lightning, version {origin.version}"),
     ]
     return (
-        f"It maps a {origin.height} x {origin.width} crop of a person to a unit vector of "
+        f"It maps a {origin.height} x {origin.width} crop of {subjects.one} to a unit vector of "
         f"{facts['feature_dim']} numbers. {how}\n\n{_table(('', ''), rows)}"
     )
 
