@@ -50,7 +50,8 @@ from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
 from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.losses import SoftContrastiveLoss
 from dccc_lightning.memory import ClusterMemory
-from dccc_lightning.models.embedder import Embedder, build_embedder
+from dccc_lightning.models.embedder import build_embedder
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.training.callbacks.loss_guard import LossGuard
 from dccc_lightning.training.callbacks.progress_bar import PhaseProgress

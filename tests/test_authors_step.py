@@ -18,7 +18,7 @@ from dccc_lightning.data.sampler import draw_batches
 from dccc_lightning.losses import ClusterContrastLoss
 from dccc_lightning.memory import ClusterMemory
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
-from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.models.pooling import GlobalAverage
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.training.optimization import Optimization

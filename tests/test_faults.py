@@ -17,7 +17,7 @@ from dccc_lightning.common.faults import explain_failures, is_lost_process
 from dccc_lightning.config.processes import check_shares, less_memory
 from dccc_lightning.errors import UserError
 from dccc_lightning.losses import SoftContrastiveLoss
-from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.reports.metrics_table import read_rows
 

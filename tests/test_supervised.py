@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dccc_lightning.data.batches import TrainBatch
-from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.models.pooling import GlobalAverage
 from dccc_lightning.training.optimization import Optimization
 from dccc_lightning.training.supervised import SupervisedModule, batch_hard_triplet

@@ -20,7 +20,7 @@ from dccc_lightning.models.batchnorm import (
     follow_statistics,
     running_statistics,
 )
-from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.models.teacher import MeanTeacher
 from dccc_lightning.training.checkpointing import describe_network
 from dccc_lightning.training.optimization import Optimization

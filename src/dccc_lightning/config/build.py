@@ -21,7 +21,7 @@ from dccc_lightning.datamodule import ReIDDataModule
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.inference.loading import usable_device
 from dccc_lightning.memory import ClusterMemory
-from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.module import DCCCModule
 from dccc_lightning.training.checkpointing import AtomicCheckpointIO
 

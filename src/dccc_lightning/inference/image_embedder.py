@@ -19,8 +19,8 @@ from dccc_lightning.common.progress import announced
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, normalize
 from dccc_lightning.data.image_stream import Decoded, Source, decoded_batches
 from dccc_lightning.errors import UnreadableImageError
-from dccc_lightning.models.embedder import Embedder
 from dccc_lightning.models.layout import NORMALIZATIONS
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.models.turned_images import embed_turns
 from dccc_lightning.neighbors.turned_rows import to_rows
 

@@ -14,8 +14,9 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.inference.checkpoint_files import NETWORKS, find_checkpoint
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
 from dccc_lightning.models.catalog import OWN
-from dccc_lightning.models.embedder import Embedder, build_embedder
+from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.models.foreign_objects import ForeignObjectError, load_tensors
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.models.state_files import KEY
 from dccc_lightning.models.stated_size import BUNDLED_SIZE, bundled_file
 from dccc_lightning.models.weight_formats import describe_file, is_safetensors

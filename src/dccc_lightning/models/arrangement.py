@@ -4,14 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from dccc_lightning.models.layout import Layout
-
-if TYPE_CHECKING:
-    from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.network import Embedder
 
 _BLOCK = re.compile(r"(?:embedder\.)?(?:backbone\.)?NL_([1-4])\.(\d+)\.g\.weight$")
 _EMBEDDING = "embedding.0.weight"
@@ -38,7 +36,7 @@ class Arrangement:
 def arrangement(
     tensors: Mapping[str, Tensor],
     layout: Layout,
-    embedder: "Embedder",
+    embedder: Embedder,
     chosen: Mapping[str, Any] | None = None,
     overlaps: bool = False,
 ) -> Arrangement:

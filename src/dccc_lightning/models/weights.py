@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,14 +19,12 @@ from dccc_lightning.models.dialects.clip_reid import OPENAI_CLIP
 from dccc_lightning.models.dialects.reading import Reading, read_dialect
 from dccc_lightning.models.layout import Layout
 from dccc_lightning.models.naming import own_name, part
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.models.position_grid import PositionGrid, grid_of, resize_positions
 from dccc_lightning.models.pretrained import clip_state, imagenet_state
 from dccc_lightning.models.state_files import StateFile, read_state
 from dccc_lightning.models.stated_size import bundled_file, size_of
 from dccc_lightning.models.timm_trunk import timm_image_size, timm_layout
-
-if TYPE_CHECKING:
-    from dccc_lightning.models.embedder import Embedder
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +76,7 @@ class WeightsReport:
 
 
 def load_weights(
-    embedder: "Embedder",
+    embedder: Embedder,
     source: str,
     backbone: str,
     dialect: str = "auto",
@@ -146,7 +144,7 @@ def _error(line: str) -> UserError:
 
 
 def _match(
-    embedder: "Embedder", reading: Reading, image_size: tuple[int, int] | None
+    embedder: Embedder, reading: Reading, image_size: tuple[int, int] | None
 ) -> tuple[dict[str, Tensor], WeightsReport]:
     """Match the tensors of a file with those of the embedder by name and shape."""
     own: dict[str, Tensor] = embedder.state_dict()
@@ -225,7 +223,7 @@ def _is_counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _problems(embedder: "Embedder", report: WeightsReport, reading: Reading, backbone: str) -> str:
+def _problems(embedder: Embedder, report: WeightsReport, reading: Reading, backbone: str) -> str:
     """Return the differences between a file and the embedder; empty if they match."""
     if reading.backbones and backbone not in reading.backbones:
         return f"{reading.family}; choose model.backbone={' or '.join(reading.backbones)}"

@@ -27,7 +27,7 @@ from dccc_lightning.tasks.train import results_table
 
 if TYPE_CHECKING:
     from dccc_lightning.datamodule import ReIDDataModule
-    from dccc_lightning.models.embedder import Embedder
+    from dccc_lightning.models.network import Embedder
 
 
 def pretrain(settings: Settings, output: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dccc_lightning import __version__
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.network import Embedder
 
 LAST = "last.ckpt"
 """Checkpoint from which a run resumes."""

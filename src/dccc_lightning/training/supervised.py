@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from dccc_lightning.common import callback_ranges
 from dccc_lightning.data.batches import TrainBatch
 from dccc_lightning.models.batchnorm import broadcast_running_statistics
-from dccc_lightning.models.embedder import Embedder
+from dccc_lightning.models.network import Embedder
 from dccc_lightning.training.optimization import Optimization
 from dccc_lightning.training.retrieval_module import EvaluatedModule
 
