@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -94,11 +94,22 @@ def _watch() -> None:
     sys.addaudithook(hook)
 
 
+def once(number: int, act: Callable[[], object]) -> Callable[[DCCCModule, int], None]:
+    """Return a function for ``at_steps`` that acts at one step, and not again after a resume."""
+    left = [act]
+
+    def at_step(_: DCCCModule, step: int) -> None:
+        if step == number and left:
+            left.pop()()
+
+    return at_step
+
+
 @pytest.mark.slow
 def test_images_in_memory_outlive_the_dataset(
     whole: Path, at_steps: Steps, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:  # fmt: skip
-    at_steps(lambda _, step: shutil.rmtree("world", ignore_errors=True) if step == 4 else None)
+    at_steps(once(4, lambda: shutil.rmtree("world")))
     outcome = command(*own_world(tiny), *LENGTH, "dataset.cache=ram", "output=run")
     assert outcome.code == 0, outcome
     assert_same_run(whole, tmp_path / "run")
@@ -108,11 +119,7 @@ def test_images_in_memory_outlive_the_dataset(
 def test_a_dataset_that_goes_is_one_line_and_comes_back(
     whole: Path, at_steps: Steps, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:  # fmt: skip
-    def move(_: DCCCModule, step: int) -> None:
-        if step == 4 and Path("world").exists():
-            Path("world").rename("elsewhere")
-
-    at_steps(move)
+    at_steps(once(4, lambda: Path("world").rename("elsewhere")))
     every = "checkpoint.every_n_steps=1"
     outcome = command(
         *own_world(tiny), *LENGTH, "dataset.cache=none", every, "loader.workers=0", "output=run"
@@ -120,7 +127,6 @@ def test_a_dataset_that_goes_is_one_line_and_comes_back(
     assert_one_line(outcome, "cannot read the image", "world", "No such file")
     assert not half_written(tmp_path / "run")
     Path("elsewhere").rename("world")
-    at_steps(lambda *_: None)
     assert command("resume=run").code == 0
     assert_same_run(whole, tmp_path / "run")
 
@@ -129,7 +135,7 @@ def test_a_run_whose_folder_is_taken_away_ends_with_a_line(
     at_steps: Steps, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    at_steps(lambda _, step: run.rename(tmp_path / "kept") if step == 4 else None)
+    at_steps(once(4, lambda: run.rename(tmp_path / "kept")))
     outcome = command(*tiny, *LENGTH, "output=run")
     assert_one_line(outcome, "run/metrics.csv was removed or moved")
     assert len(read_rows(tmp_path / "kept" / "metrics.csv")) == 2
@@ -149,17 +155,15 @@ def test_an_output_folder_that_becomes_read_only(
         assert_one_line(outcome, "run/checkpoints/", "Permission denied", "resume=")
     else:
 
-        def replace(_: DCCCModule, step: int) -> None:
-            if step == 4 and (run / "checkpoints").is_dir():
-                (run / "checkpoints").rename(run / "kept")
-                (run / "checkpoints").touch()
+        def replace() -> None:
+            (run / "checkpoints").rename(run / "kept")
+            (run / "checkpoints").touch()
 
-        at_steps(replace)
+        at_steps(once(4, replace))
         outcome = command(*tiny, *LENGTH, every, "output=run")
         assert_one_line(outcome, "run/checkpoints", "cannot be written", "resume=")
         (run / "checkpoints").unlink()
         (run / "kept").rename(run / "checkpoints")
-        at_steps(lambda *_: None)
     assert not half_written(run)
     assert command("resume=run").code == 0
     assert_same_run(whole, run)
@@ -170,21 +174,9 @@ def as_another_user_from_step(
     at_steps: Steps, number: int, folders: list[Path]
 ) -> Iterator[None]:  # fmt: skip
     """Be ``as_another_user`` from a step on."""
-    user = as_another_user(*folders)
-    entered = []
-
-    def change(_: DCCCModule, step: int) -> None:
-        if step == number and not entered:
-            user.__enter__()
-            entered.append(user)
-
-    at_steps(change)
-    try:
+    with ExitStack() as stack:
+        at_steps(once(number, lambda: stack.enter_context(as_another_user(*folders))))
         yield
-    finally:
-        for one in entered:
-            one.__exit__(None, None, None)
-        at_steps(lambda *_: None)
 
 
 @pytest.mark.slow
