@@ -133,6 +133,7 @@ def tiny(world_folder: Path) -> list[str]:
         "clustering.k1=12",
         "trainer=cpu",
         "callbacks.panels=null",  # seconds of pictures; test_panels.py has them
+        "callbacks.page=null",  # its charts; test_panels.py has them
         "callbacks.map=null",  # seconds of t-SNE; test_map.py and test_panels.py have it
     ]
 

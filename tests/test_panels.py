@@ -41,7 +41,12 @@ from dccc_lightning.reports.figures.distance_histograms import (
     distance_charts,
     distance_histograms,
 )
-from dccc_lightning.reports.figures.embedding_map import layout, sample, within_square
+from dccc_lightning.reports.figures.embedding_map import (
+    layout,
+    map_charts,
+    sample,
+    within_square,
+)
 from dccc_lightning.reports.figures.label_flow import flow_chart, label_flow
 from dccc_lightning.reports.figures.training_curves import (
     eps_choices,
@@ -54,6 +59,7 @@ from dccc_lightning.reports.panels import read_panels, write_panels
 from dccc_lightning.reports.run_page import Report, run_page, write_report
 from dccc_lightning.training.callbacks.epoch_panels import Panels
 from dccc_lightning.training.callbacks.recluster import Recluster
+from dccc_lightning.training.callbacks.running_page import RunningPage, follow
 from environment import with_modules
 
 EVIL = "</script><img src=x onerror=console.error(1)>"
@@ -481,7 +487,8 @@ def test_pointing_at_charts_shows_their_values(made):
 
 
 def test_a_page_and_the_picture_of_a_panel_are_one_chart(made):
-    for name, charts in (("sizes", [size_chart(made["sizes"].data)]),
+    for name, charts in (("map", map_charts(made["map"].data)),
+                         ("sizes", [size_chart(made["sizes"].data)]),
                          ("flow", [flow_chart(made["flow"].data)]),
                          ("distances", distance_charts(made["distances"].data))):  # fmt: skip
         page = run_page(report([made[name]]))
@@ -549,7 +556,8 @@ def test_the_page_as_a_document_shows_all_that_it_should(made):
     charts = [chart["aria-label"] for chart in page.all("svg")]
     wanted = {"mAP on the test split, %", "Loss", "eps (DCPS)", "Clusters",
               "From the last epoch's labels to these", "Cluster sizes, images",
-              "Pairs of images: one cluster against two"}  # fmt: skip
+              "Pairs of images: one cluster against two", "by cluster", "by identity",
+              "by camera"}  # fmt: skip
     assert wanted <= set(charts)
     folded = {board["id"]: "open" in board for board in page.all("details")}
     assert folded == dict.fromkeys([*BOARDS, "clusters/mixed", "rankings"], False) | {
@@ -558,8 +566,6 @@ def test_the_page_as_a_document_shows_all_that_it_should(made):
     }
     frames = {figure["class"] for figure in page.all("figure")}
     assert frames == {"", "query", "right", "wrong"}
-    (picture,) = page.all("img", **{"class": "figure"})
-    assert picture["src"].startswith("data:image/png;base64,")
     assert "t-SNE of 60 images" in page.texts["#map"]
     for text in ("training", "6.0", "75%", "embedding", "2.0", "25%"):
         assert text in page.texts["#time"]
@@ -697,9 +703,10 @@ def test_the_page_says_how_to_repeat_a_job_of_a_sweep(command, tiny, tmp_path):
 def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
     command, tiny, tmp_path, monkeypatch
 ):
+    from dccc_lightning.tasks import run_report
     from dccc_lightning.training.callbacks import epoch_panels
 
-    embed, embedded, written = Recluster.embed, [], []
+    embed, embedded, written, pages = Recluster.embed, [], [], []
 
     def counted(self, module, datamodule, epoch):
         embedded.append(epoch)
@@ -707,10 +714,29 @@ def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
 
     monkeypatch.setattr(Recluster, "embed", counted)
     monkeypatch.setattr(epoch_panels, "write_panels", lambda _, made, epoch: written.append(epoch))
-    outcome = command(*tiny, "output=run", "callbacks.panels.every=1")
+    monkeypatch.setattr(run_report, "write_report", lambda _, found: pages.append(found))
+    outcome = command(*tiny, "output=run", "callbacks.panels.every=1", "eval_every=1")
     assert outcome.code == 0, outcome.err
     assert written == [0, 1]
     assert embedded == [0, 1]
+    running, final = pages
+    assert running.progress.startswith("Training: epoch 1 of 2 ended at ")
+    assert (running.results["epochs"], len(running.rows), final.progress) == (1, 2, "")
+    assert running.results["student"]["mAP"] == 100 * running.rows[1]["val/mAP"]
+
+
+def test_the_page_of_a_running_training_is_written_after_evaluated_epochs(made, caplog):
+    page, written = RunningPage(every=2), []
+    follow(SimpleNamespace(callbacks=[page]), written.append)
+    trainer = SimpleNamespace(max_epochs=6, is_global_zero=True)
+    for epoch in range(-1, 6):
+        page.on_epoch_row(trainer, {"epoch": float(epoch)})
+    assert written == [2, 4]  # the page of the whole run follows the last
+    page.write = lambda done: 1 // 0
+    page.on_epoch_row(trainer, {"epoch": 1.0})
+    assert "no report.html: ZeroDivisionError" in caplog.text
+    head = Page(run_page(report(made.values(), progress="reload it"))).texts["header"]
+    assert "reload it" in head
 
 
 def test_images_that_have_gone_cost_the_panels_and_not_the_run(

@@ -151,6 +151,14 @@ def test_tasks_end_with_their_own_file(tmp_path):
     found = by_name(tmp_path)
     assert found["embed"].state == found["evaluate"].state == "finished"
     assert (found["crop"].state, found["crop"].why) == ("stopped", "before its end")
+    assert [found[name].dataset for name in ("crop", "embed")] == ["", ""]  # by default none
+
+
+def test_the_task_is_named_as_on_the_command_line_with_the_data_set_it_was_given(tmp_path):
+    write_run(tmp_path / "map", task="map.draw_map", rows=0)
+    write_run(tmp_path / "embed", ["dataset=viper"], task="embed.embed", dataset="viper", rows=0)
+    found = by_name(tmp_path)
+    assert (found["map"].task, found["embed"].dataset) == ("map", "viper")
 
 
 @pytest.mark.parametrize("task", [path.stem for path in (conf_dir() / "task").glob("*.yaml")])

@@ -58,6 +58,11 @@ def map_files(folder: object, every: int, frames: int = 8, images: int | None = 
         checks.integer("images", images, 1)
 
 
+def running_page(every: int) -> None:
+    """Check ``RunningPage``."""
+    checks.integer("every", every, 1)
+
+
 def epoch_line(remaining: bool = False) -> None:
     """Check ``EpochLine``."""
     checks.boolean("remaining", remaining)

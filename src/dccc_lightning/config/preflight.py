@@ -24,6 +24,7 @@ CHECKS: Mapping[str, Check] = {
     "training.callbacks.evaluation_interval.EvaluationEvery": callback_ranges.evaluation,
     "training.callbacks.loss_guard.LossGuard": callback_ranges.loss_guard,
     "training.callbacks.map_files.MapFiles": callback_ranges.map_files,
+    "training.callbacks.running_page.RunningPage": callback_ranges.running_page,
     "training.callbacks.epoch_panels.Panels": callback_ranges.panels,
     "training.callbacks.run_checkpoint.RunCheckpoint": callback_ranges.run_checkpoint,
     "clustering.experimental.adaptive.AdaptiveSchedule": ranges.adaptive_schedule,

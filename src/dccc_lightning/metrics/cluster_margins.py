@@ -32,7 +32,9 @@ class Margins(NamedTuple):
         return self.other - self.own
 
 
-def cluster_margins(labels: ArrayLike, features: Features) -> Margins:
+def cluster_margins(
+    labels: ArrayLike, features: Features, chosen: NDArray[np.int64] | None = None
+) -> Margins:
     """Measure how well each image fits its cluster.
 
     A centre is the mean of the cluster's unit embeddings, scaled to length one; the distance is
@@ -42,6 +44,7 @@ def cluster_margins(labels: ArrayLike, features: Features) -> Margins:
     Args:
         labels: (N,) clusters from 0, -1 for outliers.
         features: Embeddings (N, D); normalised inside.
+        chosen: Positions of the images to measure; None for all. Centres are of all images.
 
     Raises:
         TypeError: ``features`` holds no real numbers.
@@ -58,10 +61,13 @@ def cluster_margins(labels: ArrayLike, features: Features) -> Margins:
             f"labels and features must have one length, got {len(numbers)} and {len(rows)}"
         )
     count = int(numbers.max()) + 1
+    centres = _centres(rows, numbers, count)
+    if chosen is not None:
+        places = torch.as_tensor(chosen, device=rows.device)
+        rows, numbers = rows[places], numbers[places]
     own = torch.full((len(rows),), torch.nan, dtype=torch.float64)
     second, other = torch.full((len(rows),), -1), own.clone()
     if count:
-        centres = _centres(rows, numbers, count)
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
             distances = 1 - _unit(rows[block]) @ centres.T

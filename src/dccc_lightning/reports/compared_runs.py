@@ -18,6 +18,7 @@ from dccc_lightning.metrics.mean_interval import mean_interval
 from dccc_lightning.reports.cluster_table import read_cluster_table
 from dccc_lightning.reports.metrics_table import Row, read_rows
 from dccc_lightning.reports.query_table import read_query_table
+from dccc_lightning.reports.run_records import task_of
 from dccc_lightning.reports.sweep_jobs import UNREADABLE, reason
 
 RESAMPLES = 2000
@@ -142,7 +143,7 @@ def _read(folder: Path, name: str) -> ComparedRun:
         raise UserError(f"runs={folder}: the run has no results.json; it is not finished")
     try:
         settings = yaml.safe_load((folder / "config.yaml").read_text())
-        task = str(settings["task"]["_target_"]).rpartition(".")[2]
+        task = task_of(settings)
         results = json.loads((folder / "results.json").read_text())
         rows, timings = (read_rows(folder / name) for name in ("metrics.csv", "timings.csv"))
         if task != "train":

@@ -86,7 +86,7 @@ def make_frame(
         start: Frame of an earlier epoch to begin with, if it is of the same images.
     """
     chosen = sample(len(features), most or len(features))
-    margins = cluster_margins(labels, features)
+    margins = cluster_margins(labels, features, chosen)
     if len(chosen) < len(features):
         features = features[chosen]
     begins = start is not None and np.array_equal(start.images, chosen)
@@ -95,8 +95,8 @@ def make_frame(
         images=chosen,
         points=layout(features.rows, start.points if start is not None and begins else None),
         clusters=labels[chosen],
-        distances=margins.own[chosen].astype(np.float32),
-        margins=margins.margin[chosen].astype(np.float32),
+        distances=margins.own.astype(np.float32),
+        margins=margins.margin.astype(np.float32),
         neighbors=knn(features, k)[1][:, 1:],
         epoch=epoch,
     )

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dccc_lightning.common.console import counted
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.reports.boards.thumbnails import Thumbnails
 from dccc_lightning.reports.figures.chart import Chart
 from dccc_lightning.reports.figures.cluster_sizes import size_chart
 from dccc_lightning.reports.figures.distance_histograms import distance_charts
+from dccc_lightning.reports.figures.embedding_map import map_charts
 from dccc_lightning.reports.figures.label_flow import flow_chart
 from dccc_lightning.reports.figures.training_curves import eps_choices, training_curves
 from dccc_lightning.reports.label_free import FIGURES, RULE
@@ -43,6 +45,7 @@ class Report:
         date: Of the end of the run.
         all_clusters: Number and size of every cluster in clusters.html, the largest first.
         map_page: Address of the page of the map, if there is one.
+        progress: Remark at the top, while the training runs.
         notice: Caveat of its settings, such as that they are no published benchmark.
     """
 
@@ -60,6 +63,7 @@ class Report:
     date: str = ""
     all_clusters: Sequence[tuple[int, int]] = ()
     map_page: str = ""
+    progress: str = ""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -78,7 +82,7 @@ def run_page(report: Report) -> str:
         "run.html",
         report=report,
         title=report.title,
-        summary=f"{results['epochs']} epochs · {_duration(results['seconds'])} · "
+        summary=f"{counted(results['epochs'], 'epoch')} · {_duration(results['seconds'])} · "
         f"seed {results['seed']}",
         when=f"after epoch {max(epochs) + 1}" if epochs else "",
         scores=_scores(report) if results.get("student") else _label_free(results),
@@ -169,15 +173,14 @@ def _clustering(panels: Mapping[str, Panel]) -> list[Chart]:
 
 
 def _map(panels: Mapping[str, Panel]) -> dict[str, Any]:
-    """Return the picture of the map, and the number of its images as text."""
+    """Return the charts of the map, and the number of its images as text."""
     if "map" not in panels:
         return {}
-    panel = panels["map"]
-    assert panel.image is not None
-    assert panel.data is not None
-    total, shown = panel.data["images"], len(panel.data["points"])
+    data = panels["map"].data
+    assert data is not None
+    total, shown = data["images"], len(data["points"])
     count = f"{shown:,} of {total:,} training images" if shown < total else f"{total:,} images"
-    return {"images": count, "picture": encoded(panel.image, ".png")}
+    return {"images": count, "charts": map_charts(data)}
 
 
 def _thumbnails(panels: Mapping[str, Panel]) -> dict[str, Any]:

@@ -29,6 +29,9 @@ STATES = ("running", "finished", "stopped", "failed", "unreadable")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STARTED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
 _TRAININGS = ("train", "pretrain")
+_EVALUATIONS = ("evaluate", "export")
+"""Tasks that use ``dataset=`` without being told to; so do the trainings."""
+
 _CHOICES = ("task", "dataset", "experiment")
 _RESULTS = {
     "calibrate": "calibration.json", "crop": "crops.json", "embed": "embeddings.json",
@@ -81,6 +84,15 @@ class RunRecord:
         return report if report.is_file() else self.folder
 
 
+def task_of(settings: Mapping[str, Any]) -> str:
+    """Return the task of resolved settings.
+
+    >>> task_of({"task": {"_target_": "dccc_lightning.tasks.map.draw_map"}})
+    'map'
+    """
+    return str(settings["task"]["_target_"]).split(".")[-2]
+
+
 def find_runs(folder: Path) -> list[RunRecord]:
     """Read all runs below a folder, the newest first.
 
@@ -124,17 +136,19 @@ def _read(path: Path, name: str, sweep: str) -> RunRecord:
     results = json.loads(finished.read_text()) if finished.is_file() else None
     rows = read_rows(path / "metrics.csv")
     trained = sum(row["epoch"] >= 0 for row in rows)
-    task = str(settings["task"]["_target_"]).rpartition(".")[2]
+    task = task_of(settings)
     state, why = _state(path, task, results, trained)
     chosen = [given for given in overrides if given.partition("=")[0].lstrip("+") in _CHOICES]
     recipes = [given.partition("=")[2] for given in chosen if "experiment=" in given]
     measures, protocol = _scores(task, results, rows)
+    is_given = any(given.lstrip("+~").startswith("dataset") for given in overrides)
+    uses_dataset = is_given or task in (*_TRAININGS, *_EVALUATIONS)
     return RunRecord(
         path,
         name,
         sweep,
         task,
-        _dataset(settings["dataset"], results),
+        _dataset(settings["dataset"], results) if uses_dataset else "",
         recipes[-1] if recipes else "",
         " ".join(
             g for g in overrides if g not in chosen and not g.lstrip("+~").startswith(_PLACES)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from dccc_lightning.common.console import counted
 from dccc_lightning.common.progress import duration
 from dccc_lightning.reports.pages import render
 from dccc_lightning.reports.run_records import STATES, RunRecord
@@ -74,7 +75,7 @@ def runs_page(records: Sequence[RunRecord], folder: Path) -> str:
             }
             for members in groups.values()
         ],
-        total=len(records),
+        total=counted(len(records), "run"),
         states={state: count for state, count in states.items() if count},
     )
 
@@ -93,7 +94,7 @@ def _head(members: Sequence[RunRecord]) -> dict[str, Cell]:
         name: rows[0][name] if len({row[name].text for row in rows}) == 1 else Cell("")
         for name in COLUMNS
     } | {
-        "run": Cell(f"{members[0].sweep}: {len(members)} jobs"),
+        "run": Cell(f"{members[0].sweep}: {counted(len(members), 'job')}"),
         "state": Cell(", ".join(f"{count} {state}" for state, count in counts.items() if count)),
         "time": Cell(duration(seconds), key=str(seconds)) if seconds else Cell(""),
         "started": Cell(min(record.started for record in members)),

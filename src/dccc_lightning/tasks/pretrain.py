@@ -63,6 +63,7 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
 
     from dccc_lightning.config.build import build_datamodule, build_student, build_trainer
     from dccc_lightning.tasks.run_report import write_run_report
+    from dccc_lightning.training.callbacks.running_page import follow
     from dccc_lightning.training.supervised import SupervisedModule
 
     datamodule = build_datamodule(settings, dataset)
@@ -83,13 +84,18 @@ def pretrain(settings: Settings, output: Path) -> dict[str, Any]:
         {"pretrain": own},
     )
     trainer = build_trainer(settings, str(output))
+
+    def results_so_far() -> dict[str, Any]:
+        return summarize_run(
+            metrics_table.read_rows(output / "metrics.csv"), settings["seed"],
+            time.perf_counter() - start, camera_center=settings["evaluate"]["camera_center"],
+            protocol=protocol.name,
+        )  # fmt: skip
+
+    follow(trainer, lambda done: write_run_report(settings, output, results_so_far(), done))
     with cleanup(trainer), explain_failures(output, less_memory(settings, trainer.world_size)):
         trainer.fit(module, datamodule=datamodule)
-    rows = metrics_table.read_rows(output / "metrics.csv")
-    results = summarize_run(
-        rows, settings["seed"], time.perf_counter() - start,
-        camera_center=settings["evaluate"]["camera_center"], protocol=protocol.name,
-    ) | count_queries(datamodule.splits, protocol)  # fmt: skip
+    results = results_so_far() | count_queries(datamodule.splits, protocol)
     if trainer.is_global_zero:
         content = _half_precision(embedder, datamodule)
         for path in (output / "weights.pt", own["copy_to"]):

@@ -29,26 +29,31 @@ from dccc_lightning.reports.run_page import Report, write_report
 MAP_PAGE = "map.html"
 
 
-def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any]) -> None:
+def write_run_report(
+    settings: Settings, output: Path, results: Mapping[str, Any], done: int | None = None
+) -> None:
     """Write report.html, clusters.html and map.html from the files of a run.
 
     Args:
         settings: Settings of the run.
         output: Run folder.
         results: Content of results.json.
+        done: Number of completed epochs of a running training, which has report.html alone; None
+            at its end.
     """
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     curves = output / "eps_curves.jsonl"
     title = dataset_title(settings["dataset"])
-    clusters = read_cluster_table(output / "clusters")
+    clusters = read_cluster_table(output / "clusters") if done is None else None
     if clusters is not None:
         page = cluster_page(clusters, f"{title}: clusters of {output.name}")
         write_atomically(output / "clusters.html", page.encode())
     has_map = False
-    with warn_on_failure("map.html"):
-        total = None if clusters is None else clusters.num_rows
-        name = f"{title}: map of {output.name}"
-        has_map = write_run_map(output / MAP_PAGE, name, output / FOLDER, total) > 0
+    if done is None:
+        with warn_on_failure("map.html"):
+            total = None if clusters is None else clusters.num_rows
+            name = f"{title}: map of {output.name}"
+            has_map = write_run_map(output / MAP_PAGE, name, output / FOLDER, total) > 0
     report = Report(
         title=title,
         results=results,
@@ -64,8 +69,17 @@ def write_run_report(settings: Settings, output: Path, results: Mapping[str, Any
         date=time.strftime("%Y-%m-%d"),
         all_clusters=[] if clusters is None else cluster_sizes(clusters),
         map_page=MAP_PAGE if has_map else "",
+        progress="" if done is None else progress(done, settings["epochs"]),
     )
     write_report(output / "report.html", report)
+
+
+def progress(done: int, epochs: int) -> str:
+    """Return the remark at the top of the page of a running training."""
+    return (
+        f"Training: epoch {done} of {epochs} ended at {time.strftime('%H:%M')}. This page is "
+        "rewritten after every evaluated epoch; reload it."
+    )
 
 
 def dataset_title(dataset: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from dccc_lightning.common.console import CONSOLE
+from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings
@@ -60,7 +60,7 @@ def runs(settings: Settings, output: Path) -> dict[str, Any]:
 
 
 def _show(found: list[RunRecord]) -> None:
-    table = Table(title=f"{len(found):,} runs", title_justify="left")
+    table = Table(title=counted(len(found), "run"), title_justify="left")
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
     for record in found[:SHOWN]:

@@ -58,9 +58,9 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     import pytorch_lightning as pl
 
     from dccc_lightning.config.build import build_datamodule, build_module, build_trainer
-    from dccc_lightning.reports.figures.training_curves import plot_curves
     from dccc_lightning.tasks.run_report import write_run_report
     from dccc_lightning.training.callbacks.recluster import Recluster
+    from dccc_lightning.training.callbacks.running_page import follow
     from dccc_lightning.training.checkpointing import checkpoint_of
 
     datamodule = build_datamodule(settings, dataset)
@@ -80,29 +80,44 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
         log.warning("ckpt_path=last: no run in %s yet, so a new one starts", settings["output"])
     for logger in trainer.loggers:
         logger.log_hyperparams({**settings, "protocol": protocol.name})
+
+    def results_so_far() -> dict[str, Any]:
+        rows = metrics_table.read_rows(output / "metrics.csv")
+        found = summarize_run(
+            rows, settings["seed"], time.perf_counter() - start,
+            _published(chosen, datamodule.dataset, splits), settings["evaluate"]["camera_center"],
+            protocol.name,
+        )  # fmt: skip
+        if splits.labelled:
+            return found
+        return found | summarize_label_free(rows, module.teacher is not None)
+
+    follow(trainer, lambda done: write_run_report(chosen, output, results_so_far(), done))
     with cleanup(trainer), explain_failures(output, less_memory(settings, trainer.world_size)):
         if checkpoint is None and splits.labelled:
             trainer.validate(module, datamodule=datamodule, verbose=False)
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    rows = metrics_table.read_rows(output / "metrics.csv")
-    results = summarize_run(
-        rows, settings["seed"], time.perf_counter() - start,
-        _published(chosen, datamodule.dataset, splits), settings["evaluate"]["camera_center"],
-        protocol.name,
-    )  # fmt: skip
+    results = results_so_far()
     if splits.labelled:
         results |= count_queries(datamodule.splits, protocol)  # without unreadable images
-    else:
-        results |= summarize_label_free(rows, module.teacher is not None)
     if trainer.is_global_zero:
         write_json(output / "results.json", results)
-        title = noted(settings["dataset"]["name"], results.get("note"))
-        with warn_on_failure("curves.png"):
-            plot_curves(rows, output / "curves.png", title=title)
-        with warn_on_failure("report.html"):
-            write_run_report(chosen, output, results)
+        _draw(chosen, output, results)
         CONSOLE.print(_table(results, chosen) if splits.labelled else label_free_table(results))
     return results
+
+
+def _draw(settings: Settings, output: Path, results: Mapping[str, Any]) -> None:
+    """Write curves.png and report.html."""
+    from dccc_lightning.reports.figures.training_curves import plot_curves
+    from dccc_lightning.tasks.run_report import write_run_report
+
+    title = noted(settings["dataset"]["name"], results.get("note"))
+    with warn_on_failure("curves.png"):
+        rows = metrics_table.read_rows(output / "metrics.csv")
+        plot_curves(rows, output / "curves.png", title=title)
+    with warn_on_failure("report.html"):
+        write_run_report(settings, output, results)
 
 
 def _published(

@@ -21,6 +21,9 @@ _DIMENSIONS, _PERPLEXITY, _LEAST = 50, 30.0, 8
 _STEPS, _STEPS_ON = 400, 250
 """Steps from principal components, and from an earlier map; scikit-learn takes at least 250."""
 
+_SIDE, _LOWEST = 236.0, 0.3
+"""Width of the picture on a page, and its height over it at least."""
+
 _EXAGGERATION = 12.0
 _ANGLE = 0.8
 """Of Barnes-Hut: at most three quarters of the time of 0.5; neighbours are kept as well."""
@@ -86,8 +89,10 @@ def within_square(points: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def map_charts(data: Mapping[str, Any]) -> list[Chart]:
     """Return a chart of the map for each colouring in the data: cluster, identity, camera."""
+    height = float(np.ptp(np.array(data["points"]).reshape(-1, 2)[:, 1]))
+    size = _SIDE, _SIDE * max(height, _LOWEST)
     return [
-        Chart(f"by {name}", partial(_scatter, data, name), plain=True)
+        Chart(f"by {name}", partial(_scatter, data, name), plain=True, size=size)
         for name in ("cluster", "identity", "camera")
         if name in data
     ]

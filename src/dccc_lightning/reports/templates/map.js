@@ -183,7 +183,7 @@
   // controls
 
   const colours = [...grouped ? ["cluster"] : [], ...Object.keys(labels).filter((name) => labels[name]),
-    ...grouped ? ["margin"] : [], ...grouped && frames.length > 1 ? ["change"] : []];
+    ...frames.some((one) => one.margin.some((value) => value >= 0)) ? ["margin"] : [], ...grouped && frames.length > 1 ? ["change"] : []];
   by("colours").hidden = !colours.length;
   for (const name of colours) {
     const text = name === "cluster" ? data.group : name === data.group ? "label" : name;

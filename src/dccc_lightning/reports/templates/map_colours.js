@@ -30,7 +30,7 @@ window.mapColours = (data, { labels, real }, element) => {
       const line = element("span", "0");
       line.append(bar, top.toFixed(2));
       return [[none, variable("c3"), ...ramp], Int32Array.from(margin, place),
-        [key("c3", "nearer to another centre"), line, key(NONE, "outlier")]];
+        [key("c3", "nearer to another centre"), line, key(NONE, known.length ? "outlier" : "no other cluster")]];
     }
     if (colour === "change")
       return [CHANGE.map(variable), frame.change, data.changes.map((text, n) => key(CHANGE[n], text))];
