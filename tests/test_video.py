@@ -101,6 +101,17 @@ def test_an_edit_list_hides_frames_and_is_no_damage(clips, tmp_path):
     assert row["time"] == 0
 
 
+def test_an_avi_of_variable_rate_counts_frames_without_a_picture(clips, tmp_path):
+    times = [number + number // 4 for number in range(12)]
+    path = clips.draw(
+        tmp_path / "variable.avi", 12, codec="mpeg4", pts=times, options={"qscale": "1"}
+    )
+    source = open_frames(path)
+    found = [(frame.number, round(30 * frame.seconds)) for frame in source.frames()]
+    assert found == list(enumerate(times))
+    assert source.ending.notes == ["12 of 14 frames: the others are empty"]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [

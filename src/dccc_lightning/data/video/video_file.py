@@ -80,7 +80,10 @@ class VideoFile:
                     ending.count += 1
                     yield Frame(ending.count - 1, seconds, frame.pts, _Upright(frame))
             length = (container.duration or 0) / 1e6
-            ending.notes += _remarks(ending.count, stream.frames, latest, length, damaged)
+            has_edits = "mp4" in container.format.name  # of the formats, its family alone
+            ending.notes += _remarks(
+                ending.count, stream.frames, latest, length, damaged, has_edits
+            )
 
     def _opened(self) -> "InputContainer":
         """Open the file.
@@ -130,7 +133,9 @@ def _packets(container: "InputContainer") -> Iterator["Packet[VideoStream]"]:
         yield from container.demux(container.streams.video[0])
 
 
-def _remarks(count: int, header: int, latest: float, length: float, damaged: int) -> list[str]:
+def _remarks(
+    count: int, header: int, latest: float, length: float, damaged: int, has_edits: bool
+) -> list[str]:
     """Return remarks on a video that has other frames than its header says.
 
     Args:
@@ -139,6 +144,7 @@ def _remarks(count: int, header: int, latest: float, length: float, damaged: int
         latest: Seconds of the last frame.
         length: Seconds in the header, 0 if unknown.
         damaged: Packets that cannot be decoded.
+        has_edits: True for a format with edit lists.
     """
     total = f"{count:,} of {header:,} frames" if header else f"{count:,} frames"
     if damaged:
@@ -149,7 +155,8 @@ def _remarks(count: int, header: int, latest: float, length: float, damaged: int
             return [f"{total}, {times}: the picture ends before the sound"]
         return [f"{total}, {times}: the file is damaged"]
     if count < header:
-        return [f"{total}: an edit list hides the others"]
+        reason = "an edit list hides the others" if has_edits else "the others are empty"
+        return [f"{total}: {reason}"]
     return []
 
 
