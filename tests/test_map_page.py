@@ -284,19 +284,25 @@ def test_twenty_thousand_images_over_eight_epochs_are_one_page_that_moves(tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-@pytest.mark.parametrize("known", [False, True])
-def test_a_map_without_clusters_offers_none(pictured, tmp_path, known):
+@pytest.mark.parametrize(("known", "cluster"), [(False, -1), (True, -1), (True, 0)])
+def test_a_map_without_clusters_offers_none_and_one_of_a_single_cluster_no_margin(
+    pictured, tmp_path, known, cluster
+):
     images, _ = pictured
     unit, labels = embeddings()
     if not known:
         images = MapImages(images.paths, [None] * 72, [None] * 72)
     page = tmp_path / "map.html"
-    write_map_page(page, "map", images, {"": make_frame(unit, labels * 0 - 1)})
+    write_map_page(page, "map", images, {"": make_frame(unit, labels * 0 + cluster)})
     told, complaints = opened(tmp_path, page, "withoutClusters", *GPU)
     assert complaints == []
     assert told["points"]
-    assert told["buttons"] == (["camera", "identity"] if known else [])
-    assert told["facts"] == (["file", "camera"] if known else ["file"])
+    grouped = ["cluster"] if cluster == 0 else []
+    assert told["buttons"] == [*grouped, *(["camera", "identity"] if known else [])]
+    distance = ["distance"] if grouped else []
+    assert told["facts"] == ["file", *grouped, *(["camera"] if known else []), *distance]
     first = next(csv.reader([told["csv"][1]]))
-    assert told["csv"][0] == "path,camera,identity"
-    assert first == [images.paths[0], "cam 0" if known else "", ""]
+    columns = [*grouped, *distance, *(["margin"] if grouped else [])]
+    assert told["csv"][0] == ",".join(["path", "camera", "identity", *columns])
+    assert first[:3] == [images.paths[0], "cam 0" if known else "", ""]
+    assert first[-1:] == [""]  # no identity, or no margin
