@@ -1,5 +1,6 @@
 """What the tests share: a tiny world of pedestrians, and the command line in this process."""
 
+import copy
 import fcntl
 import logging
 import os
@@ -8,15 +9,20 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
+import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf, open_dict
+from PIL import Image
 
 from environment import own_environment
 
@@ -57,6 +63,7 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+Composed = Callable[..., dict[str, Any]]
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 Steps = Callable[[Callable[[Any, int], object]], None]
 
@@ -136,6 +143,55 @@ def tiny(world_folder: Path) -> list[str]:
         "callbacks.page=null",  # its charts; test_panels.py has them
         "callbacks.map=null",  # seconds of t-SNE; test_map.py and test_panels.py have it
     ]
+
+
+@pytest.fixture(scope="session")
+def composed(tiny: list[str]) -> Composed:
+    """Compose the settings of a task once for every choice, and return a copy with changes.
+
+    So a task runs without a command line; the changes are arguments, or values by setting.
+    """
+    known: dict[tuple[str, ...], Any] = {}
+
+    def settings(*choice: str, changes: Sequence[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
+        if choice not in known:
+            with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+                config = compose("train", [*choice, *tiny])
+            with open_dict(config):
+                del config.callbacks, config.logger  # they need Hydra's own settings
+            known[choice] = OmegaConf.to_container(config, resolve=True)
+        own = copy.deepcopy(known[choice])
+        if not isinstance(changes, Mapping):
+            parts = (argument.partition("=") for argument in changes)
+            changes = {key: yaml.safe_load(value) for key, _, value in parts}
+        for key, value in changes.items():
+            group, _, leaf = key.rpartition(".")
+            (own[group] if group else own)[leaf] = value
+        return own
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Any:
+    """Load the weights of the package, which no test may change."""
+    from dccc_lightning import load_embedder
+
+    return load_embedder("bundled", device="cpu")
+
+
+def draw_crops(
+    folder: Path, count: int, unreadable: Sequence[int] = (), size: tuple[int, int] = (24, 12)
+) -> Path:
+    """Draw noise into a folder, and files without content in the places of some."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:02}.png")
+    for index in unreadable:
+        (folder / f"{index:02}.png").write_bytes(b"")
+    return folder
 
 
 @pytest.fixture

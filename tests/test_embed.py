@@ -34,11 +34,6 @@ from trees import touch
 NUMBER = 11
 
 
-@pytest.fixture(scope="module")
-def embedder():
-    return loading.load_embedder("bundled", device="cpu")
-
-
 @pytest.fixture
 def crops(tmp_path):
     """Return a small tree of images, a folder for each camera."""

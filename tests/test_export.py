@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
+from conftest import draw_crops
 from dccc_lightning.data.decoding import decode_image
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import checked_export, exporting, runtimes
@@ -88,12 +89,7 @@ def contents(embedder):
 
 @pytest.fixture
 def crops(tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / "crops").mkdir()
-    for index in range(5):
-        pixels = rng.integers(0, 256, (40, 20, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "crops" / f"{index}.png")
-    return tmp_path / "crops"
+    return draw_crops(tmp_path / "crops", 5, size=(40, 20))
 
 
 @pytest.mark.parametrize("file_format", ["onnx", "pt2"])

@@ -1,15 +1,11 @@
 """Files of other repositories as ckpt= of every task, and the size of images that they state."""
 
-import copy
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
 
-from dccc_lightning import cli
 from dccc_lightning.config.build import build_plain
 from dccc_lightning.config.image_size import GIVEN, is_image_given, with_stated_size
 from dccc_lightning.errors import UserError
@@ -29,20 +25,8 @@ RUN = {
     "export": (export.export, {"format": "pt2", "images": 4}),
     "verify": (verify.verify, {}),
 }
+MODEL = ("model=resnet10", "model.width=0.5", "model.weights=null")
 SLOW = ("search", "calibrate", "export", "verify", "index", "identify")
-
-
-@pytest.fixture(scope="module")
-def composed(tiny):
-    model = ["model=resnet10", "model.width=0.5", "model.weights=null"]
-    found = {}
-    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
-        for task in RUN:
-            config = compose("train", [f"task={task}", *tiny, *model])
-            with open_dict(config):
-                del config.callbacks, config.logger  # they need Hydra's own settings
-            found[task] = OmegaConf.to_container(config, resolve=True)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +39,11 @@ def theirs(tmp_path_factory):
     return path
 
 
-def settings_of(composed, task, **changes):
-    settings = copy.deepcopy(composed[task])
-    for key, value in changes.items():
-        group, _, leaf = key.rpartition(".")
-        (settings[group] if group else settings)[leaf] = value
+@pytest.fixture
+def settings_of(composed):
+    def settings(task, **changes):
+        return composed(f"task={task}", *MODEL, changes=changes)
+
     return settings
 
 
@@ -67,30 +51,28 @@ def settings_of(composed, task, **changes):
     "task", [pytest.param(t, marks=pytest.mark.slow if t in SLOW else ()) for t in RUN]
 )
 def test_every_task_takes_a_file_of_another_repository(
-    composed, theirs, tmp_path, monkeypatch, task, capsys
+    settings_of, theirs, tmp_path, monkeypatch, task, capsys
 ):
     monkeypatch.chdir(tmp_path)
     run, changes = RUN[task]
     if task == "search":
         place = tmp_path / "g"
-        built = settings_of(composed, "index", ckpt=str(theirs), input="gallery", index=str(place))
+        built = settings_of("index", ckpt=str(theirs), input="gallery", index=str(place))
         index.index(built, tmp_path)
         changes = {**changes, "index": str(place)}
-    found = run(settings_of(composed, task, ckpt=str(theirs), **changes), tmp_path)
+    found = run(settings_of(task, ckpt=str(theirs), **changes), tmp_path)
     assert "with images of 32 x 16 by image.height and image.width" in " ".join(
         capsys.readouterr().out.split()
     )
     if task == "evaluate":
         assert found["checkpoints"][str(theirs)]["height"] == 32
-        own = run(settings_of(composed, task, ckpt=str(theirs), rerank=False), tmp_path)
+        own = run(settings_of(task, ckpt=str(theirs), rerank=False), tmp_path)
         assert own["scores"][str(theirs)] == found["scores"][str(theirs)]
 
 
-def test_several_files_are_rows_of_one_matrix(composed, theirs, tmp_path, monkeypatch):
+def test_several_files_are_rows_of_one_matrix(settings_of, theirs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = evaluate.evaluate(
-        settings_of(composed, "evaluate", ckpt=["bundled", str(theirs)]), tmp_path
-    )
+    found = evaluate.evaluate(settings_of("evaluate", ckpt=["bundled", str(theirs)]), tmp_path)
     assert list(found["scores"]) == ["bundled", str(theirs)]
     assert found["checkpoints"]["bundled"]["height"] == 64
 
@@ -113,10 +95,10 @@ def square(tmp_path, name="weights.pth"):
     return str(tmp_path / name)
 
 
-def test_the_size_of_a_family_is_used_unless_the_user_sets_one(composed, tmp_path, capsys):
+def test_the_size_of_a_family_is_used_unless_the_user_sets_one(settings_of, tmp_path, capsys):
     path = square(tmp_path)
     changes = {"ckpt": path, "model.backbone": "timm/test_efficientnet", "model.width": 1.0}
-    settings = settings_of(composed, "embed", **changes)
+    settings = settings_of("embed", **changes)
     embedder = loaded_network({**settings, GIVEN: False}, path, "cpu")
     said = " ".join(capsys.readouterr().out.split())
     assert "images of 440 x 440 as the weights state" in said
@@ -130,8 +112,8 @@ def test_the_size_of_a_family_is_used_unless_the_user_sets_one(composed, tmp_pat
         assert chosen.fingerprint != embedder.fingerprint
 
 
-def test_without_a_stated_size_that_of_the_dataset_remains(composed, theirs):
-    settings = settings_of(composed, "embed", **{"model.weights": str(theirs), GIVEN: False})
+def test_without_a_stated_size_that_of_the_dataset_remains(settings_of, theirs):
+    settings = settings_of("embed", **{"model.weights": str(theirs), GIVEN: False})
     sized, origin = with_stated_size(settings)
     assert sized["image"] == settings["image"]
     assert "as the weights do not state it" in origin
@@ -204,19 +186,19 @@ def test_sizes_of_the_command_line_are_known_as_given():
     )
 
 
-def test_a_size_that_the_network_refuses_is_one_line(composed, tmp_path):
+def test_a_size_that_the_network_refuses_is_one_line(settings_of, tmp_path):
     path = square(tmp_path)
     changes = {"ckpt": path, "model.backbone": "vit_small", "model.width": 1.0}
     with pytest.raises(UserError) as caught:
-        loaded_network({**settings_of(composed, "embed", **changes), GIVEN: False}, path, "cpu")
+        loaded_network({**settings_of("embed", **changes), GIVEN: False}, path, "cpu")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_embed_records_the_size_it_used(composed, tmp_path, monkeypatch):
+def test_embed_records_the_size_it_used(settings_of, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = square(tmp_path)
     changes = {"ckpt": path, "model.backbone": "timm/test_efficientnet", "model.width": 1.0,
                "input": "query", GIVEN: False}  # fmt: skip
-    embed.embed(settings_of(composed, "embed", **changes), tmp_path)
+    embed.embed(settings_of("embed", **changes), tmp_path)
     manifest = json.loads(Path("embeddings.json").read_text())
     assert (manifest["preprocessing"]["height"], manifest["preprocessing"]["width"]) == (440, 440)

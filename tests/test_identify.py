@@ -1,6 +1,5 @@
 """task=identify: from images, tables, galleries and embeddings to identities that stay."""
 
-import copy
 import json
 from pathlib import Path
 
@@ -8,11 +7,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
-from dccc_lightning import GalleryIndex, cli, load_embedder
+from dccc_lightning import GalleryIndex, load_embedder
 from dccc_lightning.data.image_list import ListedImage, write_table
 from dccc_lightning.errors import UserError
 from dccc_lightning.tasks import identify_inputs
@@ -22,27 +19,14 @@ from dccc_lightning.tasks.identify_rule import Rule
 MODEL = "ab" * 8
 
 
-@pytest.fixture(scope="module")
-def settings(tiny):
-    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
-        config = compose("train", ["task=identify", "ckpt=bundled", *tiny])
-        with open_dict(config):
-            del config.callbacks, config.logger  # they need Hydra's own settings
-        return OmegaConf.to_container(config, resolve=True)
-
-
 @pytest.fixture
-def ask(settings, tmp_path, monkeypatch, capsys):
+def ask(composed, tmp_path, monkeypatch, capsys):
     """Run the task; return its results, with its table by column and its terminal output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments, output="out"):
-        own = copy.deepcopy(settings)
-        for argument in arguments:
-            key, _, value = argument.partition("=")
-            group, _, leaf = key.rpartition(".")
-            (own[group] if group else own)[leaf] = yaml.safe_load(value)
-        results = identify(own, tmp_path / output)
+        settings = composed("task=identify", "ckpt=bundled", changes=arguments)
+        results = identify(settings, tmp_path / output)
         assert json.loads(Path(output, "identities.json").read_text()) == results
         table = pyarrow.parquet.ParquetFile(Path(output, "identities.parquet")).read()
         return {**results, "table": table.to_pydict(), "said": capsys.readouterr().out}

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from conftest import draw_crops
 from dccc_lightning.data.image_list import listed_folder, read_table
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import loading
@@ -25,20 +25,8 @@ UNREADABLE = (3, 5)
 
 
 @pytest.fixture(scope="module")
-def embedder():
-    return loading.load_embedder("bundled", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def crops(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("crops")
-    rng = np.random.default_rng(0)
-    for index in range(NUMBER):
-        pixels = rng.integers(0, 256, (24, 12, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index:02}.png")
-    for index in UNREADABLE:
-        (folder / f"{index:02}.png").write_bytes(b"")
-    return folder
+    return draw_crops(tmp_path_factory.mktemp("crops"), NUMBER, UNREADABLE)
 
 
 @pytest.fixture(scope="module")

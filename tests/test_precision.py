@@ -5,26 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
 
-from dccc_lightning import cli
 from dccc_lightning.data.synthetic.camera import cameras
 from dccc_lightning.data.synthetic.wardrobe import person
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference import runtimes
 from dccc_lightning.inference.checked_export import Parity, export_embedder
 from dccc_lightning.inference.exporting import require_packages
-from dccc_lightning.inference.loading import load_embedder
 from dccc_lightning.inference.precision import LIMITS
 from dccc_lightning.tasks.export import _table, export, notes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def embedder():
-    return load_embedder("bundled", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +87,11 @@ def test_a_hint_that_the_processor_ignores_is_refused(embedder, crops, tmp_path,
 
 
 @pytest.mark.slow
-def test_the_task_prints_the_change_of_map_and_the_processor(tiny, tmp_path, capsys):
+def test_the_task_prints_the_change_of_map_and_the_processor(composed, tmp_path, capsys):
     pytest.importorskip("openvino")
-    arguments = [
-        "task=export", "ckpt=bundled", *tiny, "format=[onnx,openvino]", "precision=int8",
-        "calibration=gallery", "input=query",
-    ]  # fmt: skip
-    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
-        config = compose("train", arguments)
-    with open_dict(config):
-        del config.callbacks, config.logger  # they need Hydra's own settings
-    report = export(OmegaConf.to_container(config, resolve=True), tmp_path)
+    changes = {"format": ["onnx", "openvino"], "precision": "int8", "calibration": "gallery",
+               "input": "query"}  # fmt: skip
+    report = export(composed("task=export", "ckpt=bundled", changes=changes), tmp_path)
     assert set(report["mAP"]) == {"module", "model.onnx", "model.xml"}
     assert all(0 < value <= 1 for value in report["mAP"].values())
     said, card = capsys.readouterr().out, (tmp_path / "MODEL_CARD.md").read_text()

@@ -25,11 +25,6 @@ from dccc_lightning.models.layout import Layout
 from dccc_lightning.tasks.preprocessing_check import Counts, chosen_images, verdict
 
 
-@pytest.fixture(scope="module")
-def embedder():
-    return load_embedder("bundled", device="cpu")
-
-
 def test_spread_counts_the_dimensions_that_are_used():
     assert effective_dimensions(torch.eye(4).repeat(50, 1)) == pytest.approx(3, abs=1e-6)
     line = torch.linspace(-1, 1, 9)[:, None] * torch.ones(1, 4)

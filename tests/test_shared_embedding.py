@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_fabric.strategies import ddp
 from omegaconf import OmegaConf
-from PIL import Image
 
+from conftest import draw_crops
 from dccc_lightning import cli
 from dccc_lightning.cli.run_folder import OutputGuard
 from dccc_lightning.common import collectives
@@ -66,15 +66,7 @@ def test_alone_work_is_done_in_place():
 
 @pytest.fixture
 def crops(tmp_path):
-    folder = tmp_path / "crops"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(COUNT):
-        pixels = rng.integers(0, 256, (24, 12, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index:02}.png")
-    for index in UNREADABLE:
-        (folder / f"{index:02}.png").write_bytes(b"")
-    return folder
+    return draw_crops(tmp_path / "crops", COUNT, UNREADABLE)
 
 
 def bulk(folder, embedder, skip=True):
