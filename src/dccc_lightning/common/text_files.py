@@ -1,7 +1,10 @@
-"""Reading of text files that users wrote."""
+"""Reading of text files that users wrote, and tables as CSV."""
 
 import codecs
+import csv
+import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from dccc_lightning.errors import UserError
@@ -29,3 +32,14 @@ def read_utf8(path: Path, setting: str, remedy: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{name}, line {line}: not UTF-8 ({error.reason}); {remedy}") from error
+
+
+def csv_text(lines: Iterable[Iterable[object]]) -> str:
+    r"""Return lines of cells as CSV.
+
+    >>> csv_text([["name", "mAP"], ["a,b", 71.5]])
+    'name,mAP\n"a,b",71.5\n'
+    """
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()

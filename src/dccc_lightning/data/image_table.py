@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
+from dccc_lightning.common.parquet_files import open_parquet
 from dccc_lightning.errors import UserError
 
 LABELS = ("camera", "identity", "session", "tracklet", "frame")
@@ -65,8 +65,7 @@ def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str]) -> 
         raise UserError(f"{file}: {what}; give a .csv or .parquet file")
     try:
         if file.suffix.lower() == ".parquet":
-            # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
-            table = pyarrow.parquet.ParquetFile(file).read(use_threads=False)
+            table = open_parquet(file)
         else:
             text = dict.fromkeys((*needed, *optional), pa.string())
             table = pyarrow.csv.read_csv(

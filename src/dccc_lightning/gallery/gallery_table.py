@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
 
+from dccc_lightning.common.parquet_files import open_parquet, parquet_bytes
 from dccc_lightning.data.image_list import sighting
 from dccc_lightning.data.records import UNKNOWN
 
@@ -131,10 +131,7 @@ class GalleryTable:
             pa.array(column, type=field.type)
             for column, field in zip(self.columns, _SCHEMA, strict=True)
         ]
-        sink = pa.BufferOutputStream()
-        pyarrow.parquet.write_table(pa.table(arrays, schema=_SCHEMA), sink)
-        content: bytes = sink.getvalue().to_pybytes()
-        return content
+        return parquet_bytes(pa.table(arrays, schema=_SCHEMA))
 
     @classmethod
     def from_parquet(cls, content: bytes) -> "GalleryTable":
@@ -144,8 +141,7 @@ class GalleryTable:
             ValueError: Not a Parquet file, other columns, empty cells, or ids that do not ascend.
         """
         try:
-            # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
-            table = pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+            table = open_parquet(content)
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"not a Parquet file ({type(error).__name__})") from error
         if table.schema.remove_metadata().equals(_FIRST):

@@ -1,7 +1,5 @@
 """decisions.csv of an output folder: the decisions that made its identities, for later ones."""
 
-import csv
-import io
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dccc_lightning.clustering.constraint_file import NAME, SAME, DecisionRow, read_rows
 from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.text_files import csv_text
 
 FILE = "decisions.csv"
 """Name of the file in an output folder."""
@@ -83,8 +82,5 @@ def write_kept(folder: Path, rows: Iterable[tuple[str, str, str]]) -> None:
     if not once:
         (folder / FILE).unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("first", "decision", "second"))
-    writer.writerows(once)
-    write_atomically(folder / FILE, text.getvalue().encode("utf-8", "surrogateescape"))
+    text = csv_text([("first", "decision", "second"), *once])
+    write_atomically(folder / FILE, text.encode("utf-8", "surrogateescape"))

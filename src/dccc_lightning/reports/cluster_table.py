@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.parquet_files import read_parquet, write_parquet
 from dccc_lightning.data.records import UNKNOWN, Splits
 from dccc_lightning.metrics.cluster_margins import Margins
 
@@ -66,21 +66,6 @@ def read_cluster_table(stem: Path) -> pa.Table | None:
     return read_parquet(stem.with_name(f"{stem.name}.parquet"))
 
 
-def read_parquet(path: Path) -> pa.Table | None:
-    """Read a table; None if there is no such file.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
-    if not path.is_file():
-        return None
-    try:
-        # pyarrow.parquet.read_table sometimes aborted processes with torch, at their end
-        return pyarrow.parquet.ParquetFile(path).read(use_threads=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path.name} is damaged; {str(error).splitlines()[0]}") from error
-
-
 def cluster_sizes(table: pa.Table) -> list[tuple[int, int]]:
     """Return (cluster, number of images), the largest first, without the outliers."""
     counts = Counter(number for number in table["cluster"].to_pylist() if number >= 0)
@@ -93,10 +78,7 @@ def write_cluster_table(stem: Path, table: pa.Table) -> None:
     Raises:
         UnwritableFileError: The disk is full or the folder is read-only.
     """
-    for suffix, write in (
-        ("parquet", pyarrow.parquet.write_table),
-        ("csv", pyarrow.csv.write_csv),
-    ):
-        sink = pa.BufferOutputStream()
-        write(table, sink)
-        write_atomically(stem.with_name(f"{stem.name}.{suffix}"), sink.getvalue().to_pybytes())
+    write_parquet(stem.with_name(f"{stem.name}.parquet"), table)
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(table, sink)
+    write_atomically(stem.with_name(f"{stem.name}.csv"), sink.getvalue().to_pybytes())

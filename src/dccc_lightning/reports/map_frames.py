@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
 
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.parquet_files import read_parquet, write_parquet
 from dccc_lightning.metrics.cluster_margins import cluster_margins
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.neighbors.nearest import knn
-from dccc_lightning.reports.cluster_table import read_parquet
 from dccc_lightning.reports.figures.embedding_map import layout, sample
 
 FOLDER = "map"
@@ -115,7 +113,7 @@ def write_frame(folder: Path, frame: MapFrame) -> None:
             "neighbors": list(frame.neighbors.astype(np.int32)),
         }
     )
-    _write(folder / f"epoch_{frame.epoch:04d}.parquet", table)
+    write_parquet(folder / f"epoch_{frame.epoch:04d}.parquet", table)
 
 
 def read_frame(folder: Path, epoch: int) -> MapFrame | None:
@@ -154,7 +152,7 @@ def write_images(folder: Path, images: MapImages) -> None:
     """Write the table of the images of a folder of frames."""
     columns = {"path": images.paths, "camera": images.cameras, "identity": images.identities}
     table = pa.table({name: pa.array(list(v), pa.string()) for name, v in columns.items()})
-    _write(folder / IMAGES, table)
+    write_parquet(folder / IMAGES, table)
 
 
 def read_images(folder: Path) -> MapImages | None:
@@ -167,9 +165,3 @@ def read_images(folder: Path) -> MapImages | None:
     if table is None:
         return None
     return MapImages(*(table[name].to_pylist() for name in ("path", "camera", "identity")))
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pyarrow.parquet.write_table(table, sink)
-    write_atomically(path, sink.getvalue().to_pybytes())

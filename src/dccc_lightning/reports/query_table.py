@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
-from dccc_lightning.common.files import write_atomically
+from dccc_lightning.common.parquet_files import read_parquet, write_parquet
 from dccc_lightning.data.records import Splits
 from dccc_lightning.metrics.query_rankings import QueryRankings
-from dccc_lightning.reports.cluster_table import named, read_parquet
+from dccc_lightning.reports.cluster_table import named
 
 FILE = "queries.parquet"
 
@@ -66,9 +65,7 @@ def write_query_table(folder: Path, table: pa.Table) -> None:
     Raises:
         UnwritableFileError: The disk is full or the folder is read-only.
     """
-    sink = pa.BufferOutputStream()
-    pyarrow.parquet.write_table(table, sink)
-    write_atomically(folder / FILE, sink.getvalue().to_pybytes())
+    write_parquet(folder / FILE, table)
 
 
 def read_query_table(folder: Path) -> pa.Table | None:

@@ -1,7 +1,5 @@
 """Index of runs as a page and as CSV: sortable, filterable, sweeps as groups."""
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ from urllib.parse import quote
 
 from dccc_lightning.common.console import counted
 from dccc_lightning.common.progress import duration
+from dccc_lightning.common.text_files import csv_text
 from dccc_lightning.reports.pages import render
 from dccc_lightning.reports.run_records import STATES, RunRecord
 from dccc_lightning.reports.sweep_jobs import MEASURES
@@ -120,6 +119,4 @@ def to_csv(records: Sequence[RunRecord]) -> str:
         named = [str(getattr(record, name)) for name in texts]
         epochs = map(str, record.epochs or ("", ""))
         lines.append([str(record.folder), record.sweep, *named, *figures, *epochs])
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue()
+    return csv_text(lines)

@@ -1,12 +1,11 @@
 """Matrix of scores, networks by datasets, as Markdown, CSV and tables for the terminal."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.table import Table
 
+from dccc_lightning.common.text_files import csv_text
 from dccc_lightning.reports.results import SCORE_NAMES, cell, noted
 
 RANKINGS = {"cosine": "cosine", "reranked": "re-ranked", "ca_reranked": "re-ranked by camera"}
@@ -75,13 +74,11 @@ class ScoreMatrix:
             for measure in HEADLINES
         ]
         titles = [" ".join([self._title(dataset), *rest]) for dataset, *rest in columns]
-        buffer = io.StringIO(newline="")
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([noted("checkpoint", self.note), *titles])
+        lines = [[noted("checkpoint", self.note), *titles]]
         for network in self.networks:
             cells = [self.scores[network][d][ranking][measure] for d, ranking, measure in columns]
-            writer.writerow([network, *(f"{cell:.4f}" for cell in cells)])
-        return buffer.getvalue()
+            lines.append([network, *(f"{cell:.4f}" for cell in cells)])
+        return csv_text(lines)
 
     def tables(self) -> list[Table]:
         """Return a table of all measures for each dataset: rows networks and rankings."""

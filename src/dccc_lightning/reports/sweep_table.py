@@ -1,13 +1,12 @@
 """Table of a sweep: jobs that differ only in seed or division of people make one row."""
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dccc_lightning.common.text_files import csv_text
 from dccc_lightning.reports.sweep_jobs import MEASURES, SweepJob
 
 REPEATED = ("seed", "dataset.split")
@@ -236,7 +235,7 @@ def to_csv(table: SweepTable) -> str:
         if protocol:
             setting.append(row.protocol)
         lines.append([*setting, str(len(row.jobs)), str(row.is_pruned).lower(), *figures])
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def jobs_to_csv(jobs: Sequence[SweepJob]) -> str:
@@ -248,10 +247,4 @@ def jobs_to_csv(jobs: Sequence[SweepJob]) -> str:
         figures = [str(job.measures.get(name, "")) for name in MEASURES]
         given = [job.arguments.get(name, "") for name in arguments]
         lines.append([job.name, job.state, *given, *figures, job.error or ""])
-    return _csv(lines)
-
-
-def _csv(lines: Sequence[Sequence[str]]) -> str:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue()
+    return csv_text(lines)
