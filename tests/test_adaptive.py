@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
 
 from dccc_lightning.clustering import pseudo_labels
@@ -17,20 +16,17 @@ from dccc_lightning.clustering.dcps import Choice, FixedSchedule, GraphSchedule
 from dccc_lightning.clustering.experimental import adaptive
 from dccc_lightning.clustering.experimental.adaptive import CRITERIA, AdaptiveSchedule
 from dccc_lightning.clustering.experimental.core_distances import core_distances
-from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
+from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.reports.metrics_table import read_rows
 from dccc_lightning.training.callbacks.eps_curves import EpsCurves
 from dccc_lightning.training.callbacks.recluster import Recluster
+from test_algorithms import as_graph as graph_of
 from test_ddp import run
 
 
 def as_graph(dense, max_distance=0.75):
-    """The graph of a dense distance matrix, zeros stored."""
-    dense = np.asarray(dense, dtype=np.float32)
-    rows, columns = np.nonzero(dense <= np.float32(max_distance))
-    matrix = csr_matrix((dense[rows, columns], (rows, columns)), shape=dense.shape)
-    return NeighborGraph(matrix, max_distance)
+    return graph_of(dense, max_distance)
 
 
 def random_distances(seed, n=40):

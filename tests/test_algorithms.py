@@ -13,8 +13,9 @@ from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
 GOLDEN = Path(__file__).parent / "golden" / "dccc_reference.npz"
 
 
-def as_graph(dense, max_distance):
+def as_graph(dense, max_distance=0.8):
     """The graph of a dense distance matrix, zeros stored."""
+    dense = np.asarray(dense, dtype=np.float32)
     rows, columns = np.nonzero(dense <= np.float32(max_distance))
     matrix = csr_matrix((dense[rows, columns], (rows, columns)), shape=dense.shape)
     return NeighborGraph(matrix, max_distance)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse import csr_matrix
 from scipy.spatial.distance import squareform
 from sklearn import cluster
 
@@ -20,11 +19,12 @@ from dccc_lightning.clustering.dcps import FixedSchedule
 from dccc_lightning.clustering.experimental.hdbscan import HDBSCAN
 from dccc_lightning.clustering.experimental.infomap import Infomap
 from dccc_lightning.clustering.experimental.single_linkage import SingleLinkage
-from dccc_lightning.clustering.jaccard import NeighborGraph, jaccard_graph
+from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler
 from dccc_lightning.common import ranges
 from dccc_lightning.errors import UserError
 from dccc_lightning.metrics import cluster_quality
+from test_algorithms import as_graph
 
 needs_infomap = pytest.mark.skipif(
     importlib.util.find_spec("infomap") is None, reason="an extra, under the GPL"
@@ -36,14 +36,6 @@ ALL = [
 
 def made(algorithm):
     return algorithm() if isinstance(algorithm, type) else algorithm
-
-
-def as_graph(dense, max_distance=0.8):
-    """The graph of a dense distance matrix, zeros stored."""
-    dense = np.asarray(dense, dtype=np.float32)
-    rows, columns = np.nonzero(dense <= np.float32(max_distance))
-    matrix = csr_matrix((dense[rows, columns], (rows, columns)), shape=dense.shape)
-    return NeighborGraph(matrix, max_distance)
 
 
 def distances(seed, n=50, tied=False):

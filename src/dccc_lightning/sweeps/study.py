@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dccc_lightning.errors import UserError
 from dccc_lightning.sweeps.search_space import SearchSpace
 
@@ -79,6 +77,7 @@ class TrialSource:
 
     def draw(self) -> "Trial":
         """Return the next trial."""
+        import numpy as np  # noqa: PLC0415  a third of the imports of --help
         from optuna.samplers import TPESampler  # noqa: PLC0415  an extra
 
         seed = int(np.random.SeedSequence([self.seed, self.drawn]).generate_state(1)[0])
