@@ -70,6 +70,8 @@ Steps = Callable[[Callable[[Any, int], object]], None]
 LENGTH = ["epochs=4", "iterations=3", "eval_every=2"]
 """Of the run that ``whole`` holds, and of those that are compared with it."""
 
+UNTRAINED = ["model.weights=null"]
+
 
 def pytest_unconfigure() -> None:
     if HOME is not None:
@@ -240,6 +242,19 @@ def whole(made_once: MadeOnce, command: Command, tiny: list[str]) -> Path:
         assert command(*tiny, *LENGTH, f"output={folder}").code == 0
 
     return made_once("whole", fill)
+
+
+@pytest.fixture
+def finished(made_once: MadeOnce, command: Command, tiny: list[str]) -> Path:
+    """Hold a finished run that began without weights, and what its terminal showed."""
+
+    def fill(folder: Path) -> None:
+        outcome = command(*tiny, *UNTRAINED, "epochs=3", "eval_every=2", f"output={folder}")
+        assert outcome.code == 0, outcome
+        assert outcome.out.splitlines()[-1] == f"outputs: {folder}"
+        (folder / "terminal.txt").write_text(outcome.out)
+
+    return made_once("finished", fill)
 
 
 @pytest.fixture

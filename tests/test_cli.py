@@ -14,22 +14,15 @@ import wandb
 import yaml
 from PIL import Image
 
-from conftest import Command
+from conftest import Command, Composed
 from dccc_lightning import __version__
 from dccc_lightning.cli import run_folder
 from dccc_lightning.common import ranks
+from dccc_lightning.config.preflight import check_training
+from dccc_lightning.errors import UserError
 
-MISTAKES = {
-    "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
-    "dataset=zebras": ["dataset=zebras", "market1501", "synthetic"],
-    "schedular=fixed": ["schedular=fixed", "did you mean", "scheduler"],
-    "scheduler.strat=0.5": ["scheduler.strat", "scheduler.start"],
-    "epoch=3": ["epoch=3", "epochs"],
-    "dataset.rot=data": ["dataset.rot", "dataset.root"],
-    "a=[1": ["a=[1", "key=value"],
-    "+scheduler.colour=1": ["scheduler", "colour"],
+VALUES = {
     "scheduler.start=high": ["scheduler", "start", "'high'"],
-    "scheduler.start=1.2": ["scheduler", "start", "(0, 1)", "1.2"],
     "scheduler.floor=0.9": ["scheduler", "floor"],
     "clustering.k1=1": ["clustering", "k2", "at most 1"],
     "clustering.k2=31": ["clustering", "k2"],
@@ -43,12 +36,36 @@ MISTAKES = {
     "iterations=0": ["iterations", "at least 1"],
     "augmentation.padding=-1": ["padding"],
     "dataset.on_error=explode": ["on_error", "fail, skip"],
+    "model.weights=nowhere.pth": ["nowhere.pth", "no such file"],
+    "trainer.precision=17": ["trainer.precision=17", "32-true"],
+    "trainer.precision=bf16-true": ["trainer.precision", "bf16-mixed"],
+    "model.bn_group_size=1": ["bn_group_size=1", "no variance"],
+    "model.bn_group_size=21": ["bn_group_size=21", "one image, which has no variance"],
+    "seed=5000000000": ["seed", "at most"],
+    "seed=-1": ["seed", "at least 0"],
+    "epochs=0": ["epochs must be at least 1"],
+    "model.bn_group_size=0": ["model.bn_group_size must be at least 1"],
+    "teacher.start=-1": ["teacher.start must be at least 0"],
+    "image.height=0": ["image.height must be at least 8"],
+    "augmentation.flip=2": ["augmentation.flip must be in [0, 1]"],
+    "loader.workers=-1": ["loader.workers must be at least 0"],
+}
+"""Values that the checks of a training refuse."""
+
+MISTAKES = {
+    "scheduler=foo": ["scheduler=foo", "no such option", "exponential", "linear"],
+    "dataset=zebras": ["dataset=zebras", "market1501", "synthetic"],
+    "schedular=fixed": ["schedular=fixed", "did you mean", "scheduler"],
+    "scheduler.strat=0.5": ["scheduler.strat", "scheduler.start"],
+    "epoch=3": ["epoch=3", "epochs"],
+    "dataset.rot=data": ["dataset.rot", "dataset.root"],
+    "a=[1": ["a=[1", "key=value"],
+    "+scheduler.colour=1": ["scheduler", "colour"],
+    "scheduler.start=1.2": ["scheduler", "start", "(0, 1)", "1.2"],
     "dataset.cameras=1": ["dataset", "cameras"],
     "model.backbone=resnet11": ["model", "resnet11", "resnet10"],
-    "model.weights=nowhere.pth": ["nowhere.pth", "no such file"],
     "trainer.devices=4096": ["trainer.devices=4096"],
     "trainer.devices=3": ["64", "3 processes", "1, 2, 4"],
-    "trainer.precision=17": ["trainer.precision=17", "32-true"],
     "+trainer.speed=9": ["trainer", "speed"],
     "trainer=gpu": ["CUDA"],
     "+trainer.strategy=fsdp": ["trainer.strategy=fsdp", "auto or ddp"],
@@ -57,11 +74,6 @@ MISTAKES = {
     "+logger.own=1": ["logger.own: must be a section with _target_, or null"],
     "+logger.own.save_dir=x": ["logger.own: must be a section with _target_, or null"],
     "+trainer.fast_dev_run=true": ["trainer.fast_dev_run=true", "epochs=1 iterations=1"],
-    "trainer.precision=bf16-true": ["trainer.precision", "bf16-mixed"],
-    "model.bn_group_size=1": ["bn_group_size=1", "no variance"],
-    "model.bn_group_size=21": ["bn_group_size=21", "one image, which has no variance"],
-    "seed=5000000000": ["seed", "at most"],
-    "seed=-1": ["seed", "at least 0"],
     "clustering.k1=5000": ["clustering.k1 must be at most 1519", "lower clustering.k1"],
     "callbacks.recluster=null": ["callbacks.recluster"],
     "scheduler=null": ["scheduler=null", "option"],
@@ -70,7 +82,6 @@ MISTAKES = {
     "output=/proc/nowhere/run": ["output=/proc/nowhere/run"],
     "eval_every=0": ["eval_every", "at least 1"],
     "epochs=ten": ["epochs=ten: must be a number"],
-    "epochs=0": ["error: epochs must be at least 1"],
     "compile=no": ["compile=no: must be true or false"],
     "checkpoint.requeue=maybe": ["checkpoint.requeue=maybe: must be true or false"],
     "clustering.k1=many": ["clustering.k1=many: must be a number"],
@@ -83,11 +94,6 @@ MISTAKES = {
     "augmentation=null": ["augmentation=null: is a section; set augmentation.padding"],
     "~teacher": ["~teacher: cannot be removed"],
     "~logger": ["~logger: cannot be removed"],
-    "model.bn_group_size=0": ["model.bn_group_size must be at least 1"],
-    "teacher.start=-1": ["teacher.start must be at least 0"],
-    "image.height=0": ["image.height must be at least 8"],
-    "augmentation.flip=2": ["augmentation.flip must be in [0, 1]"],
-    "loader.workers=-1": ["loader.workers must be at least 0"],
     "callbacks.panels.every=0": ["callbacks.panels.every must be at least 1"],
     "callbacks.map.frames=0": ["callbacks.map.frames must be at least 1"],
     "callbacks.map.images=0": ["callbacks.map.images must be at least 1"],
@@ -109,12 +115,8 @@ MISTAKES = {
 }
 
 ALIKE = {
-    "scheduler.floor=0.9", "clustering.k2=31", "batch.clusters=1", "memory.tau_w=0",
-    "loss.smoothing=-0.1", "optimizer.lr=0", "teacher.cap=1.5", "augmentation.padding=-1",
-    "dataset.cameras=1", "trainer.precision=bf16-true", "model.bn_group_size=21", "seed=-1",
-    "clustering.k1=many", "recipe.tau_w=small", "evaluate=false", "image=[256,128]",
-    "augmentation=null", "~teacher", "teacher.start=-1", "image.height=0", "augmentation.flip=2",
-    "loader.workers=-1", "logger.wandb.entity=me", "model.bn_group_size=0",
+    "dataset.cameras=1", "clustering.k1=many", "recipe.tau_w=small", "evaluate=false",
+    "image=[256,128]", "augmentation=null", "~teacher", "logger.wandb.entity=me",
 }  # fmt: skip
 """Those that another one goes the same way as; the slow tests have them."""
 
@@ -226,6 +228,15 @@ def test_a_mistake_in_a_preview_is_told(command: Command) -> None:
     outcome = command("-m", "seed=1,2", "memory.foo=3", "--cfg", "job")
     assert outcome.code == 2
     assert "memory.foo=3: no such setting" in outcome.err
+
+
+@pytest.mark.parametrize("argument", VALUES)
+def test_a_value_that_cannot_be_is_one_line(argument: str, composed: Composed) -> None:
+    settings = composed(changes=[argument]) | {"callbacks": {}, "logger": {}}
+    with pytest.raises(UserError) as refused:
+        check_training(settings)
+    assert all(part in str(refused.value) for part in VALUES[argument]), refused.value
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -414,6 +425,8 @@ finally:
 FIRST = """
 import os, subprocess, sys, time
 from dccc_lightning.common import ranks
+from dccc_lightning.config.preflight import check_training
+from dccc_lightning.errors import UserError
 ranks.WATCH_EVERY = 0.05
 ranks.end_with_first()
 if sys.argv[1:]:

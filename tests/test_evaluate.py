@@ -262,22 +262,26 @@ def test_a_network_without_a_checkpoint_is_built_for_the_images_that_it_gets(hei
 
 
 class TestCommand:
-    def test_a_run_is_evaluated_as_it_evaluated_itself(self, command, tiny, tmp_path):
-        assert command(*tiny, "output=run").code == 0
-        own = json.loads((tmp_path / "run" / "results.json").read_text())
+    def test_a_run_is_evaluated_as_it_evaluated_itself(self, finished, command, tiny, tmp_path):
+        own, last = (
+            json.loads((finished / "results.json").read_text()),
+            finished / "checkpoints" / "last.ckpt",
+        )
         for network in ("student", "teacher"):
-            outcome = command("task=evaluate", *tiny[:4], "ckpt=run/checkpoints/last.ckpt",
+            outcome = command("task=evaluate", *tiny[:4], f"ckpt={last}",
                               "trainer=cpu", f"network={network}", f"output={network}")  # fmt: skip
             assert outcome.code == 0, outcome.err
             results = json.loads((tmp_path / network / "results.json").read_text())
-            found = results["scores"]["run/checkpoints/last.ckpt"]["synthetic"]["cosine"]
+            found = results["scores"][str(last)]["synthetic"]["cosine"]
             assert found == pytest.approx(found | own[network], abs=1e-3)
-            described = results["checkpoints"]["run/checkpoints/last.ckpt"]
+            described = results["checkpoints"][str(last)]
             assert (described["network"], described["height"]) == (network, 32)
-        outcome = command("task=evaluate", *tiny[:4], "ckpt=run", "trainer=cpu", "output=best")
+        outcome = command(
+            "task=evaluate", *tiny[:4], f"ckpt={finished}", "trainer=cpu", "output=best"
+        )
         results = json.loads((tmp_path / "best" / "results.json").read_text())
-        assert results["checkpoints"]["run"]["network"] == own["best"]["network"]
-        found = results["scores"]["run"]["synthetic"]["cosine"]
+        assert results["checkpoints"][str(finished)]["network"] == own["best"]["network"]
+        found = results["scores"][str(finished)]["synthetic"]["cosine"]
         scores = {name: own["best"][name] for name in own["student"]}
         assert found == pytest.approx(found | scores, abs=1e-3)
         counts = results["datasets"]["synthetic"]

@@ -426,13 +426,10 @@ def test_the_package_itself_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
-def test_what_a_run_leaves_can_be_loaded(command, tiny, tmp_path):
-    output = tmp_path / "run"
-    outcome = command(*tiny, "epochs=1", "iterations=1", f"output={output}")
-    assert outcome.code == 0, outcome.err
-    embedder = load_embedder(output)
-    assert embedder.origin.path == str(output / "checkpoints" / "best.ckpt")
-    best = json.loads((output / "results.json").read_text())["best"]
+def test_what_a_run_leaves_can_be_loaded(finished):
+    embedder = load_embedder(finished)
+    assert embedder.origin.path == str(finished / "checkpoints" / "best.ckpt")
+    best = json.loads((finished / "results.json").read_text())["best"]
     assert embedder.origin.network == best["network"]
     assert embedder.origin.dataset == "synthetic"
     assert (embedder.height, embedder.width, embedder.feature_dim) == (32, 16, 256)

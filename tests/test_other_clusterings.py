@@ -353,7 +353,8 @@ def test_clusters_embeddings_in_the_labeler(algorithm):
     "option", ["hdbscan", "single_linkage", pytest.param("infomap", marks=needs_infomap)]
 )
 def test_a_run_with_it(option, command, tiny):
-    outcome = command(*tiny, f"clustering={option}", "clustering.algorithm.min_samples=3")
+    short = ["epochs=1", "iterations=1", "clustering.algorithm.min_samples=3"]
+    outcome = command(*tiny, f"clustering={option}", *short)
     assert outcome.code == 0, outcome.err
 
 

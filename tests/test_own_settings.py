@@ -265,8 +265,14 @@ def test_what_is_of_hydra_in_the_settings_of_a_run_is_refused(
     assert command("resume=run").code == 0
 
 
-@pytest.mark.parametrize("left", [["run.log"], ["run.log", ".hydra/config.yaml"], [".hydra/x"]])
-@pytest.mark.parametrize("again", [[], ["ckpt_path=last"]])
+@pytest.mark.parametrize(
+    ("left", "again"),
+    [
+        (["run.log"], []),
+        (["run.log", ".hydra/config.yaml"], ["ckpt_path=last"]),
+        ([".hydra/x"], ["ckpt_path=last"]),
+    ],
+)
 def test_a_run_that_was_killed_before_it_began_begins(
     left: list[str], again: list[str], started: list[dict[str, Any]], command: Command,
     tmp_path: Path,

@@ -10,35 +10,20 @@ import torch
 import yaml
 from PIL import Image
 
-from conftest import Command, MadeOnce
+from conftest import UNTRAINED, Command
 from dccc_lightning.data.records import Splits
 from dccc_lightning.data.synthetic.dataset import SyntheticPedestrians
 from dccc_lightning.reports.metrics_table import read_rows
-
-TINY_MODEL = ["model.weights=null"]
 
 
 def results_of(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.fixture
-def run_folder(made_once: MadeOnce, command: Command, tiny: list[str]) -> Path:
-    """Hold the folder of one finished run."""
-
-    def fill(folder: Path) -> None:
-        outcome = command(*tiny, *TINY_MODEL, "epochs=3", "eval_every=2", f"output={folder}")
-        assert outcome.code == 0, outcome
-        assert outcome.out.splitlines()[-1] == f"outputs: {folder}"
-        (folder / "terminal.txt").write_text(outcome.out)
-
-    return made_once("finished", fill)
-
-
-def test_a_run_leaves_a_complete_folder(run_folder: Path) -> None:
-    config = yaml.safe_load((run_folder / "config.yaml").read_text())
+def test_a_run_leaves_a_complete_folder(finished: Path) -> None:
+    config = yaml.safe_load((finished / "config.yaml").read_text())
     assert config["scheduler"]["start"] == config["recipe"]["start"]
-    results = results_of(run_folder)
+    results = results_of(finished)
     scores = {"mAP", "mINP", "rank1", "rank5", "rank10"}
     for key in ("initial", "student", "teacher", "best"):
         assert scores <= set(results[key])
@@ -48,18 +33,18 @@ def test_a_run_leaves_a_complete_folder(run_folder: Path) -> None:
     assert len(results["clusters"]) == len(results["eps"]) == 3
     assert results["seconds"] > 0
     assert {"torch", "dccc_lightning", "python"} <= set(results["versions"])
-    with Image.open(run_folder / "curves.png") as picture:
+    with Image.open(finished / "curves.png") as picture:
         assert picture.width >= 1000
     for name in ("last", "best"):
-        checkpoint = torch.load(run_folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        checkpoint = torch.load(finished / "checkpoints" / f"{name}.ckpt", weights_only=True)
         assert any(key.startswith("teacher.") for key in checkpoint["state_dict"])
         assert "memory.centroids" in checkpoint["state_dict"]
 
 
 def test_evaluation_comes_before_training_every_second_epoch_and_at_the_end(
-    run_folder: Path,
+    finished: Path,
 ) -> None:
-    rows = read_rows(run_folder / "metrics.csv")
+    rows = read_rows(finished / "metrics.csv")
     assert [row["epoch"] for row in rows] == [-1, 0, 1, 2]
     assert [row["step"] for row in rows] == [0, 2, 4, 6]
     assert ["val/mAP" in row for row in rows] == [True, False, True, True]
@@ -67,13 +52,13 @@ def test_evaluation_comes_before_training_every_second_epoch_and_at_the_end(
     assert all("cluster/ari" in row for row in rows[1:])
 
 
-def test_eps_follows_dcps(run_folder: Path) -> None:
-    scheduled = [row.get("cluster/scheduled_eps") for row in read_rows(run_folder / "metrics.csv")]
+def test_eps_follows_dcps(finished: Path) -> None:
+    scheduled = [row.get("cluster/scheduled_eps") for row in read_rows(finished / "metrics.csv")]
     assert scheduled[1:] == pytest.approx([0.6 * 0.99**t for t in (1, 2, 3)], abs=1e-12)
 
 
-def test_the_terminal_shows_a_line_an_epoch_and_a_table(run_folder: Path) -> None:
-    lines = (run_folder / "terminal.txt").read_text().splitlines()
+def test_the_terminal_shows_a_line_an_epoch_and_a_table(finished: Path) -> None:
+    lines = (finished / "terminal.txt").read_text().splitlines()
     assert any(line.split()[:1] == ["start"] for line in lines)
     for epoch in ("1/3", "2/3", "3/3"):
         assert sum(line.split()[:1] == [epoch] for line in lines) == 1
@@ -82,18 +67,18 @@ def test_the_terminal_shows_a_line_an_epoch_and_a_table(run_folder: Path) -> Non
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
-    run_folder: Path, command: Command, tiny: list[str], tmp_path: Path
+    finished: Path, command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = [*tiny, *TINY_MODEL, "epochs=3", "eval_every=2"]
+    arguments = [*tiny, *UNTRAINED, "epochs=3", "eval_every=2"]
     assert command(*arguments, "output=again", "loader.workers=2").code == 0
     assert command(*arguments, "output=other", "seed=5").code == 0
-    table = (run_folder / "metrics.csv").read_bytes()
+    table = (finished / "metrics.csv").read_bytes()
     assert (tmp_path / "again" / "metrics.csv").read_bytes() == table
     assert (tmp_path / "other" / "metrics.csv").read_bytes() != table
 
 
 def test_training_never_reads_identities(
-    run_folder: Path, command: Command, tiny: list[str], tmp_path: Path,
+    finished: Path, command: Command, tiny: list[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     original = SyntheticPedestrians.splits
@@ -104,10 +89,10 @@ def test_training_never_reads_identities(
         return splits
 
     monkeypatch.setattr(SyntheticPedestrians, "splits", anonymous)
-    outcome = command(*tiny, *TINY_MODEL, "epochs=3", "eval_every=2", "output=anonymous")
+    outcome = command(*tiny, *UNTRAINED, "epochs=3", "eval_every=2", "output=anonymous")
     assert outcome.code == 0, outcome
     with_labels, without = (
-        read_rows(folder / "metrics.csv") for folder in (run_folder, tmp_path / "anonymous")
+        read_rows(folder / "metrics.csv") for folder in (finished, tmp_path / "anonymous")
     )
     for row, bare in zip(with_labels, without, strict=True):
         diagnostics = {k for k in row if k not in bare}
@@ -119,7 +104,7 @@ def test_training_never_reads_identities(
 
 
 def test_the_baseline_has_no_teacher(command: Command, tiny: list[str], tmp_path: Path) -> None:
-    outcome = command(*tiny, *TINY_MODEL, "experiment=cluster_contrast", "output=run")
+    outcome = command(*tiny, *UNTRAINED, "experiment=cluster_contrast", "output=run")
     assert outcome.code == 0, outcome
     results = results_of(tmp_path / "run")
     assert results["teacher"] is None
@@ -134,7 +119,7 @@ def test_the_baseline_has_no_teacher(command: Command, tiny: list[str], tmp_path
 def test_parts_can_be_swapped(
     choices: list[str], command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    outcome = command(*tiny, *TINY_MODEL, *choices, "epochs=1", "output=run")
+    outcome = command(*tiny, *UNTRAINED, *choices, "epochs=1", "output=run")
     assert outcome.code == 0, outcome
     assert results_of(tmp_path / "run")["student"]["mAP"] > 0
 
@@ -142,14 +127,14 @@ def test_parts_can_be_swapped(
 def test_fewer_clusters_than_the_batch_wants_is_one_warning(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    outcome = command(*tiny, *TINY_MODEL, "batch.clusters=64", "batch.instances=2", "output=run")
+    outcome = command(*tiny, *UNTRAINED, "batch.clusters=64", "batch.instances=2", "output=run")
     assert outcome.code == 0, outcome
     assert outcome.err.count("clusters repeat within a batch") == 1
 
 
 def test_no_cluster_within_reach_ends_with_advice(command: Command, tiny: list[str]) -> None:
     outcome = command(
-        *tiny, *TINY_MODEL, "scheduler=fixed", "scheduler.start=0.02", "clustering.margin=0",
+        *tiny, *UNTRAINED, "scheduler=fixed", "scheduler.start=0.02", "clustering.margin=0",
         "clustering.algorithm.min_samples=40",
     )  # fmt: skip
     assert outcome.code == 2
@@ -165,7 +150,7 @@ def test_a_sweep_runs_every_job_although_one_fails(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     outcome = command(
-        "-m", *tiny, *TINY_MODEL, "epochs=1", "iterations=1", "scheduler=fixed,linear",
+        "-m", *tiny, *UNTRAINED, "epochs=1", "iterations=1", "scheduler=fixed,linear",
         "memory.momentum=0.1,7", "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert outcome.code == 2
@@ -182,7 +167,7 @@ def test_a_sweep_runs_every_job_although_one_fails(
 def test_tensorboard_gets_the_metrics(command: Command, tiny: list[str], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    outcome = command(*tiny, *TINY_MODEL, "logger=tensorboard", "output=run")
+    outcome = command(*tiny, *UNTRAINED, "logger=tensorboard", "output=run")
     assert outcome.code == 0, outcome
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert {"val/mAP", "cluster/eps", "train/loss"} <= set(events.Tags()["scalars"])
