@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-import torch
 import wandb
 import yaml
 from PIL import Image
@@ -259,14 +258,6 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_nothing_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_dataset_says_what_was_looked_for(command: Command, tmp_path: Path) -> None:
-    outcome = command("dataset=market1501", f"dataset.root={tmp_path / 'data'}", "trainer=cpu")
-    assert outcome.code == 2
-    assert "bounding_box_train" in outcome.err
-    assert "dataset.root" in outcome.err
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_sweep_over_an_unknown_option_writes_nothing(command: Command, tmp_path: Path) -> None:
     outcome = command("-m", "scheduler=fixed,lineer")
     assert outcome.code == 2
@@ -354,15 +345,6 @@ def test_an_unreadable_image_is_named_or_skipped(
     assert (tmp_path / "run" / "results.json").exists()
 
 
-def test_weights_that_do_not_fit_list_keys(command: Command, tmp_path: Path) -> None:
-    torch.save({"layer1.0.conv1.weight": torch.zeros(3, 3)}, tmp_path / "other.pth")
-    outcome = command("trainer=cpu", f"model.weights={tmp_path / 'other.pth'}")
-    assert outcome.code == 2
-    assert "does not match" in outcome.err
-    assert "backbone.conv1.weight" in outcome.err
-    assert not (tmp_path / "outputs").exists()
-
-
 def test_folders_of_the_user_stay(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine" / "empty").mkdir(parents=True)
     assert command("output=mine/empty/run", "batch.clusters=1", "trainer=cpu").code == 2
@@ -379,13 +361,6 @@ def test_no_arguments_train_the_default(command: Command, monkeypatch: pytest.Mo
     outcome = command()
     assert outcome.code == 0, outcome
     assert trained == [("synthetic", "outputs")]
-
-
-def test_help_lists_groups_and_examples(command: Command) -> None:
-    outcome = command("--help")
-    assert outcome.code == 0
-    assert "scheduler: adaptive, cosine, exponential, fixed" in outcome.out
-    assert "python -m dccc_lightning dataset=msmt17 trainer.devices=4" in outcome.out
 
 
 def test_groups_are_listed_for_help_alone(

@@ -252,11 +252,6 @@ def test_the_gallery_of_veri_holds_its_queries():
     assert known("veri776", "").facts.gallery_holds_queries
 
 
-def test_veri_says_its_own_folders(tmp_path):
-    message = refusal(known("veri776", tmp_path))
-    assert f"expected {tmp_path}/VeRi/{{image_train,image_query,image_test}}" in message
-
-
 @pytest.mark.parametrize("variant", ["labeled", "detected"])
 @pytest.mark.parametrize("root", [".", "cuhk03-np", "cuhk03-np/VARIANT"])
 def test_cuhk03_variants(tmp_path, variant, root):

@@ -1,8 +1,6 @@
 """Embeddings on disk: complete or absent, never computed twice, in step with their table."""
 
 import json
-import re
-import shlex
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -347,13 +345,3 @@ def test_mistakes_are_one_line_and_leave_nothing(command, arguments, message):
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert not Path("out").exists()
-
-
-@pytest.mark.parametrize("page", ["embedding.md", "export.md"])
-def test_commands_of_the_pages_compose(command, page):
-    text = (Path(__file__).parents[1] / "docs" / page).read_text()
-    lines = re.findall(r"(?m)^python -m dccc_lightning (task=.*)", text)
-    assert lines
-    for line in lines:
-        outcome = command(*shlex.split(line), "--cfg", "job")
-        assert outcome.code == 0, outcome.err

@@ -751,10 +751,6 @@ def test_vc_clothes_compares_two_pairs_of_cameras(tmp_path):
         assert len(splits.gallery) == 2
 
 
-def test_prcc_does_not_read_its_validation(tmp_path):
-    assert not any("/val/" in name for part in the_three(read(tmp_path, "prcc")) for name in part)
-
-
 def test_vehicleid_has_a_test_list_that_its_protocol_draws_from(tmp_path):
     splits = read(tmp_path, "vehicleid")
     assert sorted(names(splits, "query") + names(splits, "gallery")) == [
@@ -866,10 +862,6 @@ def test_a_camera_that_the_dataset_does_not_have_is_told(tmp_path):
     with pytest.raises(UserError) as caught:
         known("cuhk01", tmp_path, splits={"query": "campus", "gallery": "campus"}).splits()
     assert "have a camera that the dataset does not have, the first is " in str(caught.value)
-
-
-def test_tiff_is_read(tmp_path):
-    assert all(name.endswith(".tif") for name in names(read(tmp_path, "occluded_reid"), "query"))
 
 
 @pytest.mark.parametrize(

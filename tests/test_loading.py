@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
-from omegaconf import OmegaConf
 from PIL import Image
 
 import dccc_lightning
@@ -251,18 +250,6 @@ def test_no_code_of_a_file_runs(tmp_path, capsys):
     assert "ran" not in capsys.readouterr().out
 
 
-def test_other_objects_beside_the_network_are_left_out(tmp_path):
-    """As of hyper-parameters that Lightning saved for a script of the user's own."""
-    content = {"state_dict": state(), KEY: DESCRIPTION}
-    torch.save(content | {"hyper_parameters": OmegaConf.create({"lr": 1})}, tmp_path / "a.ckpt")
-    torch.save(content, tmp_path / "b.ckpt")
-    found = [load_embedder(tmp_path / name, device="cpu") for name in ("a.ckpt", "b.ckpt")]
-    assert found[0].fingerprint == found[1].fingerprint
-    (tmp_path / "page.ckpt").write_text("<!doctype html><title>Sign in</title>")
-    with pytest.raises(UserError, match=r"page.ckpt: an HTML page, not weights"):
-        load_embedder(tmp_path / "page.ckpt")
-
-
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 300) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
@@ -433,12 +420,3 @@ def test_what_a_run_leaves_can_be_loaded(finished):
     assert embedder.origin.network == best["network"]
     assert embedder.origin.dataset == "synthetic"
     assert (embedder.height, embedder.width, embedder.feature_dim) == (32, 16, 256)
-
-
-@pytest.mark.parametrize("share", [0, 0.2, 0.6, 0.999])
-def test_a_checkpoint_without_its_end_says_so(tmp_path, share):
-    torch.save({"state_dict": state(), KEY: DESCRIPTION}, tmp_path / "whole.ckpt")
-    content = (tmp_path / "whole.ckpt").read_bytes()
-    (tmp_path / "cut.ckpt").write_bytes(content[: int(share * len(content))])
-    with pytest.raises(UserError, match=r"cut.ckpt: (an empty file|its end is missing); copy"):
-        load_embedder(tmp_path / "cut.ckpt")

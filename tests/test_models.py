@@ -380,11 +380,6 @@ def test_the_bias_of_the_neck_alone_is_frozen_at_zero():
     assert not embedder.neck.bias.any()
 
 
-def test_an_embedder_takes_any_backbone():
-    embedder = Embedder(nn.Conv2d(3, 7, 3), GlobalAverage(), feature_dim=7, bn_group_size=8)
-    assert embedder.eval()(images(2, 3, 8, 8)).shape == (2, 7)
-
-
 @pytest.mark.parametrize(
     "name",
     ["resnet10", "resnet50_ibn_a", "mobilenet_v2", "regnet_y_400mf", "timm/mobilenetv3_small_050"],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dccc_lightning import GalleryIndex, load_embedder
+from dccc_lightning import GalleryIndex
 from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.gallery_table import Hit
@@ -431,15 +431,6 @@ def test_a_board_has_a_place_for_what_is_gone(ask, gallery, people):
     assert found["queries"][0]["hits"][0]["path"].endswith("1_c2.png")
     with Image.open("out/board.png") as board:
         assert board.size[0] > 200
-
-
-def test_five_lines_from_images_to_a_ranking(people):
-    paths = sorted(people.glob("*_c1.png"))
-    embedder = load_embedder("bundled")
-    index = GalleryIndex.build(embedder.embed(paths), paths, fingerprint=embedder.fingerprint)
-    query = embedder.embed([people / "2_c2.png"])
-    hits = index.search(query, k=3, fingerprint=embedder.fingerprint)[0]
-    assert hits[0].path == str(people / "2_c1.png")
 
 
 @pytest.mark.slow

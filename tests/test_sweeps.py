@@ -350,18 +350,6 @@ def test_a_failure_is_forgotten_when_its_job_starts(
     assert seen == ["True\n", "True\n", "False\n"]
 
 
-def test_the_widest_job_of_a_sweep_gets_its_gpus(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local_launcher, "visible_gpus", lambda: ["4", "6"])
-    lines = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", lines])
-    outcome = command("-m", "trainer.devices=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep")
-    assert outcome.code == 0, outcome
-    for number in (0, 1):
-        assert (tmp_path / "sweep" / "logs" / f"{number}.txt").read_text() == "4,6\n"
-
-
 def test_no_jobs_at_once_are_refused() -> None:
     with pytest.raises(UserError, match="jobs"):
         local_launcher.LocalLauncher(0)

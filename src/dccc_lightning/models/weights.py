@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,12 @@ from dccc_lightning.models.pretrained import clip_state, imagenet_state
 from dccc_lightning.models.state_files import StateFile, read_state
 from dccc_lightning.models.stated_size import bundled_file, size_of
 from dccc_lightning.models.timm_trunk import timm_image_size, timm_layout
+from dccc_lightning.models.weight_formats import few
 
 log = logging.getLogger(__name__)
+
+_SHOWN = 4
+"""Number of names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,10 @@ class WeightsReport:
             ("resized", self.resized),
         ):
             if names:
-                counts.append(f"{len(names)} {what} ({_few(names)})")
+                counts.append(f"{len(names)} {what} ({few(names, _SHOWN)})")
         parts = [self.family, ", ".join(counts)]
         parts += [f"built with {', '.join(self.built)}"] if self.built else []
-        parts += [f"left out: {_few(self.left_out)}"] if self.left_out else []
+        parts += [f"left out: {few(self.left_out, _SHOWN)}"] if self.left_out else []
         parts += ["its images are {} x {}".format(*self.image_size)] if self.image_size else []
         return "; ".join(text for text in (*parts, self.note) if text)
 
@@ -127,7 +131,9 @@ def load_weights(
     if problems:
         raise _error(f"model.weights={source} does not match {backbone}: {problems}")
     if broken:
-        raise _error(f"model.weights={source} contains values that are not finite: {_few(broken)}")
+        raise _error(
+            f"model.weights={source} contains values that are not finite: {few(broken, _SHOWN)}"
+        )
     power = matched.get("pooling.p")
     arranged.load_state_dict(matched, strict=False)
     embedder.become(arranged)
@@ -240,7 +246,7 @@ def _problems(embedder: Embedder, report: WeightsReport, reading: Reading, backb
         ("not in the model", surplus or report.unexpected),
     ):
         if names:
-            problems.append(f"{what} {_few(names)}")
+            problems.append(f"{what} {few(names, _SHOWN)}")
     chosen = embedder.architecture.get("backbone", ""), embedder.architecture.get("width", 1.0)
     asked = backbone_settings(reading.tensors)
     asked = "the model of the file" if asked in ("", named(*chosen)) else asked
@@ -248,9 +254,3 @@ def _problems(embedder: Embedder, report: WeightsReport, reading: Reading, backb
     if not (unfit or surplus or report.misshapen):
         remedy = "choose a model that has these parts, or leave them out by model.dialect=none"
     return "; ".join([*problems, remedy])
-
-
-def _few(names: Sequence[str], limit: int = 4, longest: int = 100) -> str:
-    shown = [name if len(name) <= longest else f"{name[:longest]}..." for name in names[:limit]]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(shown) + more
