@@ -12,11 +12,11 @@ import argparse
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numba
 import numpy as np
 import torch
+from jaccard import peak
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
@@ -63,14 +63,6 @@ def plain_measures(
         firsts.append(positions[0])
     measures = {"mAP": np.mean(precisions), "mINP": np.mean(penalties)}
     return measures | {f"rank{rank}": np.mean(np.array(firsts) <= rank) for rank in RANKS}
-
-
-def peak(reset: bool = False) -> float:
-    """Largest resident memory of this process since the last reset, in MB (Linux)."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
 class ProductClock:

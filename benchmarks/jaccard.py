@@ -13,7 +13,9 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from dccc_lightning.clustering.jaccard import jaccard_graph
 from dccc_lightning.neighbors.nearest import knn
 
 Labels = NDArray[np.int64]
+T = TypeVar("T")
 
 
 def embeddings(n: int, dim: int) -> NDArray[np.float32]:
@@ -92,10 +95,10 @@ def run(
     return time.perf_counter() - start, peak() - before, labels
 
 
-def in_own_process(threads: int, *arguments: object) -> tuple[float, float, Labels]:
+def in_own_process(threads: int, function: Callable[..., T], *arguments: object) -> T:
     os.environ |= {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(run, arguments)
+        return pool.apply(function, arguments)
 
 
 def main() -> None:
@@ -128,7 +131,7 @@ def main() -> None:
         np.save(Path(folder, "ranks.npy"), ranks)
         for kind, threads in sides:
             settings = options.k1, options.k2, options.eps, options.backend
-            results[kind] = in_own_process(threads, kind, folder, *settings)
+            results[kind] = in_own_process(threads, run, kind, folder, *settings)
             seconds, memory, labels = results[kind]
             print(
                 f"{kind:6} {threads:2} thr {seconds:8.2f} s  {memory:8.0f} MB above the inputs  "

@@ -16,7 +16,6 @@ mapped at random into D; each image draws an identity and adds normal noise of s
 
 import argparse
 import logging
-import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaccard import dense_distances, peak
+from jaccard import dense_distances, in_own_process, peak
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn import cluster
@@ -100,12 +99,6 @@ def plain(n: int, dim: int, latent: int, noise: float, eps: float) -> tuple[floa
     dense = dense_distances(features, ranks, K1, K2)
     labels = cluster.DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(dense)
     return time.perf_counter() - start, labels
-
-
-def in_own_process(threads: int, function, *arguments):
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
 
 
 def agreement(first: Labels, second: Labels) -> float:

@@ -15,7 +15,8 @@ import time
 import numba
 import numpy as np
 import torch
-from evaluation import IMAGES, peak, split
+from evaluation import IMAGES, split
+from jaccard import peak
 from numpy.typing import NDArray
 
 from dccc_lightning.metrics.reranking import Rerank, reranked_distances
