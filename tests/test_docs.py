@@ -61,11 +61,11 @@ def commands(text):
     return [arguments for c in documents.commands(text) if (arguments := package_arguments(c))]
 
 
-@pytest.mark.parametrize("page", sorted(PAGES))
-def test_patterns_in_the_text_can_be_typed_as_they_are(page):
-    for text in re.findall(r"`('?[\w.]*pattern=[^`\n]*[?][^`\n]+)`", PAGES[page]):
-        (argument,) = shlex.split(text)
-        assert "(?P<" in OverridesParser.create().parse_override(argument).value()
+def test_patterns_in_the_text_can_be_typed_as_they_are():
+    for page, content in PAGES.items():
+        for text in re.findall(r"`('?[\w.]*pattern=[^`\n]*[?][^`\n]+)`", content):
+            (argument,) = shlex.split(text)
+            assert "(?P<" in OverridesParser.create().parse_override(argument).value(), page
 
 
 def test_source_and_adaptation_are_two_commands_that_fit_each_other():
@@ -299,25 +299,21 @@ def leaves(node, prefix=""):
             yield key, value
 
 
-CONF_FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
-
-
-@pytest.fixture(scope="module")
-def sections():
-    """The sections of the reference, by title."""
+def test_the_reference_has_every_setting_with_default_and_comment():
     parts = re.split(r"(?m)^### (.*)$", configuration.render())
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for path in conf_dir().rglob("*.yaml"):
+        group = path.parent.relative_to(conf_dir()).as_posix()
+        title = "train.yaml" if group == "." else f"{group}={path.stem}"
+        assert_complete(path.read_text(), sections[title])
 
 
-@pytest.mark.parametrize("path", CONF_FILES, ids=str)
-def test_the_reference_has_every_setting_with_default_and_comment(path, sections):
-    group = path.parent.as_posix()
-    section = sections["train.yaml" if group == "." else f"{group}={path.stem}"]
+def assert_complete(text, section):
+    """Compare a file with its section: every setting, default and comment."""
     rows = re.findall(
         r"<tr><td><code>(.*?)</code></td><td>(.*?)</td><td>(.*?)</td></tr>", section, re.DOTALL
     )
     shown = {key: html.unescape(re.sub(r"<[^>]+>", "", value)) for key, value, _ in rows}
-    text = (conf_dir() / path).read_text()
     settings = dict(leaves(yaml.safe_load(text)))
     for key, value in settings.items():
         assert key in shown
@@ -371,25 +367,25 @@ def definitions(body, prefix=""):
             yield from definitions(node.body, f"{prefix}{node.name}.")
 
 
-@pytest.mark.parametrize(("page", "link", "name"), LINKS)
-def test_what_a_page_links_to_exists(page, link, name):
-    target = (DOCS / page).parent / link
-    assert target.is_file()
-    if name:
-        lines = dict(definitions(ast.parse(target.read_text()).body))
-        assert name in lines
-        assert hook("source_links").line_of(target.read_text(), name) == lines[name]
+def test_what_a_page_links_to_exists():
+    line_of = hook("source_links").line_of
+    for page, link, name in LINKS:
+        target = (DOCS / page).parent / link
+        assert target.is_file(), (page, link)
+        if name:
+            lines = dict(definitions(ast.parse(target.read_text()).body))
+            assert line_of(target.read_text(), name) == lines[name], (page, link)
 
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 STOPS = re.findall(r"`([\w/]+\.py)(?:: ([\w.]+))?`", CONTRIBUTING)
 
 
-@pytest.mark.parametrize(("file", "name"), STOPS)
-def test_what_contributing_names_exists(file, name):
-    places = [root / file for root in (ROOT, ROOT / "src" / "dccc_lightning")]
-    (path,) = [place for place in places if place.is_file()]
-    assert not name or name in dict(definitions(ast.parse(path.read_text()).body))
+def test_what_contributing_names_exists():
+    for file, name in STOPS:
+        places = [root / file for root in (ROOT, ROOT / "src" / "dccc_lightning")]
+        (path,) = [place for place in places if place.is_file()]
+        assert not name or name in dict(definitions(ast.parse(path.read_text()).body)), file
 
 
 def test_the_walks_have_stops_and_the_settings_that_they_name():
