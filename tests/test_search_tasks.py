@@ -416,7 +416,7 @@ def test_the_remedy_for_a_damaged_gallery_works(gallery, composed, tmp_path, har
 def test_unreadable_images_can_be_skipped(ask, embedder, people):
     (people / "0_c1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError, match=r"set dataset\.on_error=skip"):
-        ask("index", f"input={people}")
+        ask("index", f"input={people}", output="refused")
     built = ask("index", f"input={people}", "dataset.on_error=skip")
     assert built["images"] == 6
     assert "1 unreadable image skipped" in built["said"]
