@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
-from PIL import Image
 
 from environment import own_environment
 
@@ -186,6 +184,9 @@ def draw_crops(
     folder: Path, count: int, unreadable: Sequence[int] = (), size: tuple[int, int] = (24, 12)
 ) -> Path:
     """Draw noise into a folder, and files without content in the places of some."""
+    import numpy as np
+    from PIL import Image
+
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for index in range(count):
