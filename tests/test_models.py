@@ -15,7 +15,6 @@ from dccc_lightning.models.batchnorm_conversion import group_batch_norms
 from dccc_lightning.models.catalog import BACKBONES, MOBILE, OSNETS, SWINS
 from dccc_lightning.models.embedder import build_embedder
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
-from dccc_lightning.models.network import Embedder
 from dccc_lightning.models.pooling import GeneralizedMean, GlobalAverage, build_pooling
 from dccc_lightning.models.position_grid import PositionGrid, resize_positions
 
