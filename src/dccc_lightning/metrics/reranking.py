@@ -124,19 +124,18 @@ def reranked_distances(
     own, holders = neighborhoods[: len(queries)], neighborhoods[first_gallery:].tocsc()
     own_arrays = own.indptr.astype(np.int64), own.indices, own.data
     holder_arrays = holders.indptr.astype(np.int64), holders.indices, holders.data
+    own_halves, scales = halves.cpu().numpy(), farthest.cpu().numpy()
+    gallery_halves = own_halves[first_gallery:]
     for first in range(0, len(queries), block):
         part = queries[first : first + block]
-        squares = halves[first : first + len(part), None] + halves[first_gallery:]
+        own_rows = slice(first, first + len(part))
         if turned is not None:
-            original = turned.relative(first, first + len(part))
+            original = turned.relative(first, first + len(part)).cpu().numpy()
         else:
-            original = 2 * (squares - products(part, gallery))
-            original /= farthest[first : first + len(part), None]
-        overlap = torch.from_numpy(
-            _overlaps(first, first + len(part), len(gallery), *own_arrays, *holder_arrays)
-        ).to(original.device)
-        jaccard = 1 - overlap / (2 - overlap)
-        yield (1 - rerank.weight) * jaccard + rerank.weight * original
+            original = products(part, gallery).cpu().numpy()
+            _to_relative(original, own_halves[own_rows], gallery_halves, scales[own_rows])
+        _blend(original, float(rerank.weight), first, *own_arrays, *holder_arrays)
+        yield torch.from_numpy(original).to(gallery.device)
 
 
 def _rankings(
@@ -213,23 +212,47 @@ def _neighborhoods(
 
 
 @parallel
-def _overlaps(
+def _to_relative(
+    products: NDArray[np.floating],
+    halves: NDArray[np.floating],
+    others: NDArray[np.floating],
+    farthest: NDArray[np.floating],
+) -> None:
+    """Replace products (B, G) by squared distances over the farthest of each row, in place.
+
+    Args:
+        products: (B, G).
+        halves: (B,) half the squared lengths of the rows.
+        others: (G,) of the columns.
+        farthest: (B,) divisors.
+    """
+    two = products.dtype.type(2)
+    for i in numba.prange(products.shape[0]):
+        for j in range(products.shape[1]):
+            square = two * ((halves[i] + others[j]) - products[i, j])
+            products[i, j] = np.true_divide(square, farthest[i])
+
+
+@parallel
+def _blend(
+    original: NDArray[np.floating],
+    weight: float,
     first: int,
-    last: int,
-    size: int,
     starts: NDArray[np.int64],
     columns: NDArray[np.int32],
     values: NDArray[np.float32],
     holder_starts: NDArray[np.int64],
     holders: NDArray[np.int32],
     holder_values: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Return sum_c min(V_ic, V_jc) for the queries i from first to last and all ``size`` images j.
+) -> None:
+    """Blend original distances (B, G) with the Jaccard distances of the same images, in place.
+
+    A Jaccard distance is 1 - s / (2 - s) with s = sum_c min(V_ic, V_jc).
 
     Args:
+        original: Of the queries from ``first`` on.
+        weight: Share of the original distance.
         first: First query.
-        last: Query after the last.
-        size: G.
         starts: Row offsets of V for the queries (CSR).
         columns: Columns of these entries.
         values: Values of these entries.
@@ -237,10 +260,15 @@ def _overlaps(
         holders: Gallery images of these entries.
         holder_values: Values of these entries.
     """
-    overlaps = np.zeros((last - first, size), dtype=np.float32)
-    for i in numba.prange(last - first):
+    one, two = np.float32(1), np.float32(2)
+    share, rest = original.dtype.type(weight), np.float32(1 - weight)
+    for i in numba.prange(original.shape[0]):
+        row = original[i]
+        overlaps = np.zeros(row.size, dtype=np.float32)
         for p in range(starts[first + i], starts[first + i + 1]):
             column, own = columns[p], values[p]
             for q in range(holder_starts[column], holder_starts[column + 1]):
-                overlaps[i, holders[q]] += min(own, holder_values[q])
-    return overlaps
+                overlaps[holders[q]] += min(own, holder_values[q])
+        for j in range(row.size):
+            jaccard = one - np.true_divide(overlaps[j], two - overlaps[j])
+            row[j] = rest * jaccard + share * row[j]

@@ -17,6 +17,7 @@ from torch import Tensor
 from dccc_lightning.common import checks, progress
 from dccc_lightning.common.tensors import as_tensor
 from dccc_lightning.metrics.gallery_matches import Gallery, IdentityRanks, Matches, first_images
+from dccc_lightning.metrics.one_set_ranks import matches_in_one_set
 from dccc_lightning.metrics.protocols import MARKET1501, Protocol
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank, reranked_distances
 from dccc_lightning.neighbors.camera_normalization import any_camera_repeats, center, check_cameras
@@ -176,9 +177,16 @@ def measure(
     cameras = torch.cat([side.labels["camera"] for side in sides])
     parts: list[tuple[Tensor, ...]] = []
     name = "ranking the gallery" if rerank is None else "re-ranking the gallery"
-    with progress.announced(name, len(query.features), "queries") as phase:
-        start = 0
-        for scores in _scores(query.features, gallery.features, block, rerank, cameras):
+    in_one_set = None
+    if query is gallery and rerank is None and not hits:
+        in_one_set = matches_in_one_set(gallery.features, matches, block)
+    for each in in_one_set or ():
+        queries, *measures = _measures(each.ranks, each.rows)
+        parts.append((queries, *measures, queries.new_zeros((0, len(queries)))))
+    blocks = _scores(query.features, gallery.features, block, rerank, cameras)
+    start, count = 0, len(query.features)
+    with progress.announced(name, count, "queries") as phase:
+        for scores in blocks if in_one_set is None else ():
             rows = slice(start, start + len(scores))
             found = matches.matches(scores, {k: v[rows] for k, v in query.labels.items()})
             queries, *measures, first = _measures(found.ranks, found.rows)
@@ -190,7 +198,7 @@ def measure(
     if not any(len(part[0]) for part in parts):
         place = "under another camera" if protocol == MARKET1501 else f"by {protocol.name}"
         raise ValueError(
-            f"no valid query: none of {start} queries has a match in the gallery {place}"
+            f"no valid query: none of {count} queries has a match in the gallery {place}"
         )
     valid = [part for part in parts if len(part[0])]
     return Measures(*(torch.cat(column, dim=-1) for column in zip(*valid, strict=True)))

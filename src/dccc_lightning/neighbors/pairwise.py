@@ -62,9 +62,16 @@ class _Lists(NamedTuple):
         scores = np.full((n, k), -np.inf, dtype=np.float32)
         return cls(scores, indices, lowest, np.zeros(len(lowest), dtype=np.int64))
 
-    def push(self, block: Floats, first: int, shift: int) -> None:
-        """Take scores of the rows from ``first`` on with the rows from ``shift`` on."""
-        _push_rows(block, first, shift, *self)
+    def push(self, block: Floats, halves: Floats, first: int, shift: int) -> None:
+        """Take products of the rows from ``first`` on with the rows from ``shift`` on.
+
+        Args:
+            block: (B, M) products, replaced by scores.
+            halves: (N,) half the squared length of each row.
+            first: First row of the block.
+            shift: First column.
+        """
+        _push_rows(block, halves, first, shift, *self)
         if shift != first:
             _push_columns(block, first, shift, *self)
 
@@ -84,8 +91,9 @@ def compare(rows: Floats, k: int, farthest: bool = False) -> Pairs:
         farthest: Find the farthest of each as well.
     """
     lists = _Lists.empty(len(rows), k, farthest)
-    for block, first, shift in _scores(rows, _cut(0, len(rows))):
-        lists.push(block, first, shift)
+    halves = _half_squares(rows)
+    for block, first, shift in _products(rows, _cut(0, len(rows))):
+        lists.push(block, halves, first, shift)
     return lists.pairs()
 
 
@@ -103,9 +111,10 @@ def compare_cameras(rows: Floats, starts: Ints, within: int, across: int) -> tup
     """
     own, others = _Lists.empty(len(rows), within), _Lists.empty(len(rows), across)
     cuts = [part for ends in itertools.pairwise(starts.tolist()) for part in _cut(*ends)]
-    for block, first, shift in _scores(rows, cuts):
+    halves = _half_squares(rows)
+    for block, first, shift in _products(rows, cuts):
         camera = np.searchsorted(starts, [first, shift], side="right")
-        (own if camera[0] == camera[1] else others).push(block, first, shift)
+        (own if camera[0] == camera[1] else others).push(block, halves, first, shift)
     return own.pairs(), others.pairs()
 
 
@@ -113,9 +122,13 @@ def _cut(start: int, stop: int) -> list[slice]:
     return [slice(first, min(stop, first + _BLOCK)) for first in range(start, stop, _BLOCK)]
 
 
-def _scores(rows: Floats, parts: list[slice]) -> Iterator[tuple[Floats, int, int]]:
-    """Yield the scores of each two parts, and the first rows of both; the array is used again."""
-    halves = (np.einsum("nd,nd->n", rows, rows, dtype=np.float64) / 2).astype(np.float32)
+def _half_squares(rows: Floats) -> Floats:
+    halves: Floats = (np.einsum("nd,nd->n", rows, rows, dtype=np.float64) / 2).astype(np.float32)
+    return halves
+
+
+def _products(rows: Floats, parts: list[slice]) -> Iterator[tuple[Floats, int, int]]:
+    """Yield the products of each two parts, and their first rows; the array is used again."""
     products = np.empty(_BLOCK * _BLOCK, dtype=np.float32)
     with progress.announced("finding neighbours", len(rows)) as phase:
         for at, part in enumerate(parts):
@@ -123,16 +136,8 @@ def _scores(rows: Floats, parts: list[slice]) -> Iterator[tuple[Floats, int, int
                 shape = part.stop - part.start, others.stop - others.start
                 block = products[: shape[0] * shape[1]].reshape(shape)
                 np.matmul(rows[part], rows[others].T, out=block)
-                _subtract(block, halves[part], halves[others])
                 yield block, part.start, others.start
             phase.advance(part.stop - part.start)
-
-
-@parallel
-def _subtract(block: Floats, own: Floats, others: Floats) -> None:
-    for i in numba.prange(block.shape[0]):
-        for j in range(block.shape[1]):
-            block[i, j] = block[i, j] - own[i] - others[j]
 
 
 @compiled
@@ -148,6 +153,7 @@ def _insert(scores: Floats, indices: NDArray[np.int32], score: float, index: int
 @parallel
 def _push_rows(
     block: Floats,
+    halves: Floats,
     first: int,
     shift: int,
     scores: Floats,
@@ -155,26 +161,29 @@ def _push_rows(
     lowest: Floats,
     far: Ints,
 ) -> None:
-    """Put the columns, from ``shift`` on, into the lists of the rows, from ``first`` on."""
+    """Turn products into scores, and put the columns into the lists of the rows."""
     size = block.shape[1]
     last = scores.shape[1] - 1
     for i in numba.prange(block.shape[0]):
         row, own = block[i], first + i
-        least = scores[own, last]
+        half, least = halves[own], scores[own, last]
+        below = lowest[own] if lowest.size else np.float32(-np.inf)
         for start in range(0, size, _GROUP):
             group = row[start : start + _GROUP]
+            others = halves[shift + start : shift + start + group.size]
             hits = 0
             for j in range(group.size):
-                hits += group[j] > least
+                score = group[j] - half - others[j]
+                group[j] = score
+                hits += (score > least) | (score < below)
             if hits:
                 for j in range(group.size):
                     if group[j] > least:
                         _insert(scores[own], indices[own], group[j], shift + start + j)
                         least = scores[own, last]
-        if lowest.size:
-            low = row.min()
-            if low < lowest[own]:
-                lowest[own], far[own] = low, shift + row.argmin()
+                    if group[j] < below:
+                        below = lowest[own] = group[j]
+                        far[own] = shift + start + j
 
 
 @parallel
@@ -187,7 +196,7 @@ def _push_columns(
     lowest: Floats,
     far: Ints,
 ) -> None:
-    """Put the rows, from ``shift`` on, into the lists of the columns, from ``first`` on."""
+    """Put the rows of scores, from ``shift`` on, into the lists of the columns."""
     last = scores.shape[1] - 1
     for number in numba.prange(-(-block.shape[1] // _GROUP)):
         start = number * _GROUP
