@@ -369,6 +369,7 @@ def test_the_page_links_the_jobs_and_has_the_command_of_the_best(sweep, tmp_path
     page = (tmp_path / "page" / "report.html").read_text()
     assert '<a href="../sweep/4/report.html">4</a>' in page
     assert '<a href="../sweep/0">0</a>' in page
+    assert page.index(">2</td><td><a href=") < page.index("</tbody>")  # beside their number
     assert "python -m dccc_lightning scheduler=linear scheduler.start=0.7 seed=1 epochs=2" in page
 
 

@@ -26,12 +26,15 @@ def sweep_page(
         shares: Importance of the arguments.
         links: Address of each job, by its name.
     """
+    head = table.header()
+    place = len(head) - len(table.measures) - 1  # of the number of jobs
     return render(
         "sweep.html",
         title=title,
         best=_best(table),
         command=_command(table),
-        head=[*table.header(), "pages"],
+        head=[*head[: place + 1], "pages", *head[place + 1 :]],
+        links_after=place,
         rows=[
             (table.cells(row), [(job.name, links[job.name]) for job in row.jobs], row is table.best)
             for row in table.rows
