@@ -1,12 +1,10 @@
 """Tracklets in which a tracker exchanged people, by the embeddings of their images alone."""
 
-import itertools
-
 import numpy as np
 import pytest
 
 from dccc_lightning.clustering.tracklets import tracklet_links
-from dccc_lightning.identities.exchanges import after_exchanges, largest_change
+from dccc_lightning.identities.exchanges import after_exchanges, likeliest_exchange
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 from dccc_lightning.tasks.identify_cuts import cut_names
 from dccc_lightning.tasks.identify_inputs import Labelled
@@ -36,6 +34,9 @@ def cut(rows, tracklets, frames):
     return after_exchanges(UnitEmbeddings.of(rows), first, frames, different)
 
 
+PIECES = [(0, False), (1, True), (1, False), (0, True)]
+"""Tracklet and side of the pieces that show person 0, then those that show person 1."""
+
 EXCHANGED = [[0, 0, 0, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0, 0], 2, 3, 4, 5, 6]
 
 
@@ -57,18 +58,31 @@ def test_one_who_looks_otherwise_after_a_while_is_not_exchanged(look):
     assert not cut(*seen([[0, 0, 0, 0, *[look] * 4], *range(1, 7)])).any()
 
 
-def test_who_takes_over_another_track_is_told_if_the_other_goes_on_in_a_new_one():
+def test_both_are_cut_at_one_moment():
+    """One has an image between the last of one person and the first of the other: a late one."""
+    rows, tracklets, frames = seen(EXCHANGED)
+    frames[tracklets == 1] += 5
+    assert np.flatnonzero(cut(rows, tracklets, frames)).tolist() == [3, 4, 5, 6, 7, *range(11, 16)]
+    frames[3] = 24  # between 20 and 25 of the other, who shows person 1 until then
+    follows = cut(rows, tracklets, frames)
+    pieces = [frames[(tracklets == who) & (follows == late)] for who, late in PIECES]
+    assert all(pieces[n].max() < pieces[n + 1].min() for n in (0, 2))
+
+
+def test_one_image_on_a_side_is_enough_and_a_track_that_goes_on_as_another_is_not():
+    short = [[0, 1, 1], [1, 0, 0], 2, 3, 4, 5, 6]
+    assert np.flatnonzero(cut(*seen(short, images=3))).tolist() == [1, 2, 4, 5]
     rows, tracklets, frames = seen([[0, 0, 0, 0, 1, 1, 1, 1], 1, 0, *range(2, 7)])
     gone = ((tracklets == 1) & (frames > 30)) | ((tracklets == 2) & (frames < 40))
-    frames[tracklets == 2] -= 5  # the new track begins between two images of the first
-    assert np.flatnonzero(cut(rows[~gone], tracklets[~gone], frames[~gone])).tolist() == [
-        4,
-        5,
-        6,
-        7,
-    ]
-    gone = gone | (tracklets == 2)
     assert not cut(rows[~gone], tracklets[~gone], frames[~gone]).any()
+
+
+def test_a_tracklet_takes_part_in_one_exchange():
+    """Of two partners that look alike, the better one is cut with it."""
+    rows, tracklets, frames = seen([*EXCHANGED, EXCHANGED[1]])
+    rows[tracklets == 7] += 0.5 * np.random.default_rng(3).normal(size=(8, 32))
+    found = {int(tracklet) for tracklet in tracklets[cut(rows, tracklets, frames)]}
+    assert found == {0, 1}
 
 
 def test_the_order_of_images_does_not_matter():
@@ -82,24 +96,37 @@ def test_too_little_to_tell_cuts_nothing():
     assert not cut(*seen(EXCHANGED[:6])).any()  # 15 pairs of people seen at once
     rows, tracklets, frames = seen(EXCHANGED)
     frames[5] = -1
-    assert np.flatnonzero(cut(rows, tracklets, frames)).tolist() == [11, 12, 13, 14, 15]
-    assert not cut(*seen([[0, 1, 1], [1, 0, 0], 2, 3, 4, 5, 6], images=3)).any()
+    assert not cut(rows, tracklets, frames).any()  # nor its partner
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_largest_change_is_that_of_a_plain_original(seed):
+def test_the_likeliest_exchange_is_that_of_a_plain_original(seed):
     rng = np.random.default_rng(seed)
-    rows = rng.normal(size=(rng.integers(4, 12), 5))
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    ends = []
+    for _ in range(2):
+        rows = rng.normal(size=(rng.integers(2, 9), 5))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        ends += [rows, np.sort(rng.choice(40, len(rows), replace=False))]
+    one, ones, other, others = ends
     found = []
-    for at in range(2, len(rows) - 1):
-        left, right = rows[:at], rows[at:]
-        within = min(
-            np.mean([a @ b for a, b in itertools.combinations(side, 2)]) for side in (left, right)
+    for moment in range(40):
+        left, right, theirs, later = (
+            rows[chosen]
+            for rows, at in ((one, ones), (other, others))
+            for chosen in (at <= moment, at > moment)
         )
-        found.append((at, np.mean([a @ b for a in left for b in right]), within))
-    best = max(found, key=lambda change: change[2] - change[1])
-    np.testing.assert_allclose(largest_change(rows), best)
+        if min(map(len, (left, right, theirs, later))):
+            within = np.mean([np.mean(left @ right.T), np.mean(theirs @ later.T)])
+            across = np.mean([np.mean(left @ later.T), np.mean(theirs @ right.T)])
+            found.append((moment, within, across))
+    best = max(found, key=lambda exchange: round(exchange[2] - exchange[1], 9))
+    np.testing.assert_allclose(likeliest_exchange(*ends), best)
+
+
+def test_tracklets_without_a_common_time_exchange_nothing():
+    rows = np.eye(3)
+    assert likeliest_exchange(rows, np.array([0, 1, 2]), rows, np.array([2, 3, 4])) is None
+    assert likeliest_exchange(rows[:1], np.array([1]), rows, np.array([0, 1, 2])) is None
 
 
 def test_new_images_of_a_tracklet_that_was_cut_before_do_not_join_its_pieces():

@@ -31,6 +31,7 @@ def gallery_of(number, fingerprint="x"):
     return GalleryIndex.build(
         vectors(number, 0), [f"{i:04}.jpg" for i in range(number)], kind="flat",
         cameras=some_cameras(number), identities=["0007", *["NA"] * (number - 1)],
+        sessions=["01", *[None] * (number - 1)], tracklets=[None, *["t"] * (number - 1)],
         fingerprint=fingerprint,
     )  # fmt: skip
 
@@ -114,9 +115,9 @@ def test_a_store_is_the_gallery_after_every_export(store, place_of):
     rows = sorted(map(tuple, held.rows()))
     held.close()
     assert rows[:3] == [
-        (0, "0000.jpg", CAMERA, "0007", None, "x"),
-        (1, "0001.jpg", "c2", "NA", None, "x"),
-        (2, "0002.jpg", None, "NA", None, "x"),
+        (0, "0000.jpg", CAMERA, "0007", "01", None, None, "x"),
+        (1, "0001.jpg", "c2", "NA", None, "t", None, "x"),
+        (2, "0002.jpg", None, "NA", None, "t", None, "x"),
     ]
 
 
@@ -224,7 +225,7 @@ def test_rows_are_counted_after_writing(gallery, place, monkeypatch):
         export_gallery(gallery, "sqlite_vec", place)
 
 
-def test_times_belong_to_images_of_the_gallery(gallery, place):
+def test_times_belong_to_images_of_the_gallery(gallery, place, caplog):
     path = gallery.table.paths[0]
     for seconds, said in (
         ({path: float("nan")}, "seconds must be finite"),
@@ -233,16 +234,37 @@ def test_times_belong_to_images_of_the_gallery(gallery, place):
         with pytest.raises(ValueError, match=said):
             export_gallery(gallery, "sqlite_vec", place, seconds)
     export_gallery(gallery, "sqlite_vec", place, {path: 3, "elsewhere.jpg": 1.0})
+    assert "seconds: no time for 89 of 90 images" in caplog.text
     store = vector_stores.open_store("sqlite_vec", place, D)
-    assert [row[4] for row in sorted(store.rows(), key=lambda row: row[0])] == [3.0] + [None] * 89
+    assert [row[6] for row in sorted(store.rows(), key=lambda row: row[0])] == [3.0] + [None] * 89
     store.close()
+    caplog.clear()
+    export_gallery(gallery, "sqlite_vec", place, dict.fromkeys(gallery.table.paths))
+    assert "seconds: no time for 90 of 90 images" in caplog.text
+    caplog.clear()
+    export_gallery(gallery, "sqlite_vec", place, dict.fromkeys(gallery.table.paths, 0))
+    export_gallery(gallery, "sqlite_vec", place)
+    assert not caplog.text
+
+
+def test_a_store_has_all_labels_of_the_gallery(place):
+    export_gallery(gallery_of(3), "sqlite_vec", place)
+    store = vector_stores.open_store("sqlite_vec", place, D)
+    assert [row[2:6] for row in sorted(store.rows(), key=lambda row: row[0])] == [
+        (CAMERA, "0007", "01", None), ("c2", "NA", None, "t"), (None, "NA", None, "t"),
+    ]  # fmt: skip
+    of_session = store.connection.execute("SELECT id FROM images WHERE session = '01'").fetchall()
+    store.close()
+    assert of_session == [(0,)]
 
 
 def test_rows_have_text_ids_and_nulls(gallery):
-    rows = store_export._columns(gallery, [(1, "a", None, "0007", 2.5, "x")], np.arange(90) == 1)
+    row = (1, "a", None, "0007", "01", None, 2.5, "x")
+    rows = store_export._columns(gallery, [row], np.arange(90) == 1)
     assert rows.drop_columns("vector").to_pylist() == [
         {
-            "id": 1, "path": "a", "camera": None, "identity": "0007", "seconds": 2.5, "model": "x",
+            "id": 1, "path": "a", "camera": None, "identity": "0007", "session": "01",
+            "tracklet": None, "seconds": 2.5, "model": "x",
         }
     ]  # fmt: skip
     np.testing.assert_array_equal(rows["vector"][0].as_py(), gallery.embeddings[1])

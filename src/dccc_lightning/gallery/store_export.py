@@ -1,5 +1,6 @@
 """Export of a gallery to vector stores, as unit vectors compared by cosine."""
 
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from dccc_lightning.errors import UserError
 from dccc_lightning.gallery.gallery_index import GalleryIndex
 from dccc_lightning.gallery.vector_stores import STORES, TABLE, TYPES, VectorStore, open_store
 
+_log = logging.getLogger(__name__)
+
 
 def export_gallery(
     gallery: GalleryIndex,
@@ -24,13 +27,14 @@ def export_gallery(
     """Write the images of a gallery to a vector store, and return their number.
 
     In a store that was written before, images that left the gallery or changed are removed, and
-    those that it lacks are added. Unknown cameras, identities and times are null.
+    those that it lacks are added. Labels and times are null where unknown.
 
     Args:
         gallery: Gallery of any kind; its exact embeddings are written.
         store: ``lancedb``, ``qdrant`` (local), ``duckdb``, ``sqlite_vec`` or ``pgvector``.
         path: Folder of the store, file of DuckDB or SQLite, or connection string of PostgreSQL.
         seconds: Times of images by path, as in the gallery; such as ``time`` of ``task=crop``.
+            A warning is logged if images have none.
 
     Raises:
         UserError: The package of the store is missing, the store refuses, holds embeddings of
@@ -70,19 +74,25 @@ def _times(gallery: GalleryIndex, seconds: Mapping[str, float | None]) -> list[f
     given = [seconds.get(path) for path in paths]
     if not all(time is None or math.isfinite(time) for time in given):
         raise ValueError("seconds must be finite, or None where unknown")
+    if seconds and (missing := given.count(None)):
+        _log.warning(
+            "seconds: no time for %s of %s images; no condition of time finds them",
+            f"{missing:,}", f"{len(given):,}",
+        )  # fmt: skip
     return [None if time is None else float(time) for time in given]
 
 
 def _write(gallery: GalleryIndex, store: VectorStore, times: Sequence[float | None]) -> int:
     """Bring a store to the state of the gallery, and count its images."""
     table = gallery.table
-    names = zip(
-        table.ids.tolist(), table.paths, table.cameras, table.identities, times, strict=True
-    )
+    labels = zip(
+        table.cameras, table.identities, table.sessions, table.tracklets, strict=True
+    )  # in the order of vector_stores.LABELS
+    facts = zip(table.ids.tolist(), table.paths, labels, times, strict=True)
     model = gallery.fingerprint
     wanted = {
-        number: (path, camera or None, identity or None, time, model)
-        for number, path, camera, identity, time in names
+        number: (path, *(label or None for label in own), time, model)
+        for number, path, own, time in facts
     }
     held = {row[0]: tuple(row[1:]) for row in store.rows()}
     if any(row[-1] != model for row in held.values()):

@@ -11,8 +11,11 @@ import pyarrow as pa
 TABLE = "images"
 """Name of the table or collection."""
 
+LABELS = ("camera", "identity", "session", "tracklet")
+"""Columns of labels, null where unknown."""
+
 TYPES = {
-    "id": pa.int64(), "path": pa.string(), "camera": pa.string(), "identity": pa.string(),
+    "id": pa.int64(), "path": pa.string(), **dict.fromkeys(LABELS, pa.string()),
     "seconds": pa.float64(), "model": pa.string(),
 }  # fmt: skip
 """Columns beside the vector; ``model`` is the fingerprint of the network."""
@@ -131,7 +134,7 @@ class DuckStore(VectorStore):
 
 
 class SqliteStore(VectorStore):
-    """File of SQLite with the extension sqlite-vec; unknown are the camera '' and the time -inf.
+    """File of SQLite with the extension sqlite-vec; unknown are the label '' and the time -inf.
 
     Through apsw, since the sqlite3 of many Pythons loads no extensions.
     """
@@ -145,30 +148,31 @@ class SqliteStore(VectorStore):
         sqlite_vec.load(self.connection)
         self.connection.execute(
             f"CREATE VIRTUAL TABLE IF NOT EXISTS {TABLE} USING vec0(id INTEGER PRIMARY KEY, "
-            f"vector FLOAT[{width}] distance_metric=cosine, camera TEXT, seconds FLOAT, "
-            "+path TEXT, +identity TEXT, +model TEXT)"
+            f"vector FLOAT[{width}] distance_metric=cosine, {' TEXT, '.join(LABELS)} TEXT, "
+            "seconds FLOAT, +path TEXT, +model TEXT)"
         )
 
     def rows(self) -> Iterable[tuple[Any, ...]]:
         """Return all rows."""
-        columns = _COLUMNS.replace("camera", "nullif(camera, '')")
-        columns = columns.replace("seconds", "nullif(seconds, -9e999)")
+        nothing = {**dict.fromkeys(LABELS, "''"), "seconds": "-9e999"}
+        columns = ", ".join(
+            f"nullif({name}, {nothing[name]})" if name in nothing else name for name in FACTS
+        )
         return self.connection.execute(f"SELECT {columns} FROM {TABLE}").fetchall()
 
     def replace(self, gone: list[int], new: pa.Table) -> None:
         """Write in one transaction."""
-        names = ("id", "path", "identity", "model")
         with self.connection:
             self.connection.executemany(f"DELETE FROM {TABLE} WHERE id = ?", [(i,) for i in gone])
             for batch in new.to_batches(_ROWS):
                 vectors = batch["vector"].flatten().to_numpy().reshape(len(batch), -1)
-                given = [batch[name].to_pylist() for name in names]
-                cameras = [camera or "" for camera in batch["camera"].to_pylist()]
+                given = [[cell or "" for cell in batch[name].to_pylist()] for name in LABELS]
+                facts = [batch[name].to_pylist() for name in ("id", "path", "model")]
                 seconds = batch["seconds"].fill_null(-math.inf).to_pylist()
-                rows = zip(*given, cameras, seconds, map(bytes, vectors), strict=True)
+                rows = zip(*facts, *given, seconds, map(bytes, vectors), strict=True)
                 self.connection.executemany(
-                    f"INSERT INTO {TABLE} ({', '.join(names)}, camera, seconds, vector) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    f"INSERT INTO {TABLE} (id, path, model, {', '.join(LABELS)}, seconds, vector) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     rows,
                 )
 
@@ -219,8 +223,9 @@ def open_store(store: str, place: str | os.PathLike[str], width: int) -> VectorS
 
 def _create(vector: str) -> str:
     return (
-        f"CREATE TABLE IF NOT EXISTS {TABLE} (id BIGINT PRIMARY KEY, path VARCHAR, camera VARCHAR, "
-        f"identity VARCHAR, seconds DOUBLE PRECISION, model VARCHAR, vector {vector})"
+        f"CREATE TABLE IF NOT EXISTS {TABLE} (id BIGINT PRIMARY KEY, path VARCHAR, "
+        f"{' VARCHAR, '.join(LABELS)} VARCHAR, seconds DOUBLE PRECISION, model VARCHAR, "
+        f"vector {vector})"
     )
 
 

@@ -1,12 +1,11 @@
-"""Exchanges of people: moments at which a tracklet goes on with another individual.
+"""Exchanges of people: moments at which two tracklets go on with each other's individual.
 
-Trackers exchange people where they pass each other. The images of such a tracklet fall into two
-appearances, one after the other: the later one is that of a tracklet beside it before, the earlier
-one that of a tracklet beside it afterwards. How alike two individuals of one camera may look is
-known without labels: tracklets of a camera that overlap in time show two.
+Trackers exchange people where they pass each other. From that moment each of the two tracklets
+looks as the other one did before. How alike two individuals of one camera may look is known without
+labels: tracklets of a camera that overlap in time show two.
 """
 
-from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,48 +15,54 @@ from dccc_lightning.clustering.constraints import Ints, Links
 from dccc_lightning.data.records import UNKNOWN
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 
+Floats = NDArray[np.float64]
+
 SHARE = 0.95
 """Share of pairs of different individuals that are less alike than the limit."""
 
 PAIRS = 20
 """Least number of such pairs: with fewer, the limit is unknown and nothing is cut."""
 
-LEAST = 2
-"""Least images on either side of an exchange."""
 
-
-class Change(NamedTuple):
-    """Change of appearance in a sequence of images.
+class Exchange(NamedTuple):
+    """Likeliest moment at which two tracklets exchanged their individuals.
 
     Attributes:
-        at: First image after it.
-        across: Mean cosine of the images before and after it.
-        within: Mean cosine of the images on one side, the lower one.
+        after: Last frame before it.
+        within: Mean cosine of the images before and after it in a tracklet, mean of both.
+        across: Mean cosine of those before it in one and after it in the other, mean of both.
     """
 
-    at: int
-    across: float
+    after: int
     within: float
+    across: float
 
 
-def largest_change(rows: NDArray[np.float64]) -> Change:
-    """Return the change with the largest difference of ``within`` and ``across``.
+def likeliest_exchange(
+    one: Floats, one_frames: Ints, other: Floats, other_frames: Ints
+) -> Exchange | None:
+    """Return the moment at which ``across`` exceeds ``within`` most.
+
+    None if no moment has images before and after it in both tracklets.
 
     Args:
-        rows: (M, D) unit vectors in the order of time, M at least twice ``LEAST``.
+        one: (M, D) unit vectors in the order of their frames.
+        one_frames: (M,) frames.
+        other: The same of the other tracklet.
+        other_frames: As ``one_frames``.
     """
-    before = np.arange(LEAST, len(rows) - LEAST + 1)
-    after = len(rows) - before
-    sums = rows.cumsum(axis=0)
-    left = sums[before - 1]
-    right = sums[-1] - left
-    sides = [
-        ((total**2).sum(axis=1) - size) / (size * (size - 1))
-        for total, size in ((left, before), (right, after))
-    ]
-    within, across = np.minimum(*sides), (left * right).sum(axis=1) / (before * after)
-    best = int((within - across).argmax())
-    return Change(int(before[best]), float(across[best]), float(within[best]))
+    frames = np.unique(np.concatenate([one_frames, other_frames]))
+    first = max(one_frames[0], other_frames[0])
+    last = min(one_frames[-1], other_frames[-1])
+    frames = frames[(frames >= first) & (frames < last)]
+    if not len(frames):
+        return None
+    before, after = _sides(one, one_frames, frames)
+    their_before, their_after = _sides(other, other_frames, frames)
+    within = (before * after + their_before * their_after).sum(axis=1) / 2
+    across = (before * their_after + their_before * after).sum(axis=1) / 2
+    best = int((across - within).argmax())
+    return Exchange(int(frames[best]), float(within[best]), float(across[best]))
 
 
 def after_exchanges(
@@ -65,11 +70,10 @@ def after_exchanges(
 ) -> NDArray[np.bool_]:
     """Return True for each image (N,) that follows an exchange in its tracklet.
 
-    The limit is the mean cosine below which ``SHARE`` of the overlapping tracklets are. A tracklet
-    has an exchange at its largest change, if its sides are less alike than the limit and each side
-    more alike, and if both sides are more alike than that to images of overlapping tracklets: the
-    later side to earlier ones, the earlier side to later ones. Costs are linear in images and
-    overlaps.
+    The limit is the mean cosine below which ``SHARE`` of the overlapping tracklets are. Two of them
+    exchanged their individuals at their likeliest moment if they are less alike than the limit
+    within, and more alike across. A tracklet takes part in one exchange, that with the largest
+    difference. Costs are linear in overlaps and the images of their tracklets.
 
     Args:
         unit: Embeddings (N, D).
@@ -84,33 +88,34 @@ def after_exchanges(
     starts = np.flatnonzero(np.diff(tracklets[order], prepend=-1))
     images = {int(tracklets[own[0]]): own for own in np.split(order, starts[1:])}
 
-    def rows(chosen: Ints) -> NDArray[np.float64]:
-        return unit.rows[chosen].astype(np.float64)
+    def rows(first: int) -> Floats:
+        return unit.rows[images[first]].astype(np.float64)
 
-    beside: dict[int, list[int]] = defaultdict(list)
-    for one, other in zip(overlaps.first.tolist(), overlaps.second.tolist(), strict=True):
-        beside[one].append(other)
-        beside[other].append(one)
-    means = {first: rows(images[first]).mean(axis=0) for first in beside}
-    pairs = ((one, other) for one, others in beside.items() for other in others if one < other)
+    pairs = list(zip(overlaps.first.tolist(), overlaps.second.tolist(), strict=True))
+    means = {first: rows(first).mean(axis=0) for first in {end for pair in pairs for end in pair}}
     limit = np.quantile([means[one] @ means[other] for one, other in pairs], SHARE)
-    for first, own in images.items():
-        if first not in beside or len(own) < 2 * LEAST or (frames[own] == UNKNOWN).any():
-            continue
-        change = largest_change(rows(own))
-        if not change.across < limit < change.within:
-            continue
-        left, right = np.split(own, [change.at])
-        others = [images[other] for other in beside[first]]
-        earlier = [theirs[frames[theirs] <= frames[right[0]]] for theirs in others]
-        later = [theirs[frames[theirs] >= frames[left[-1]]] for theirs in others]
-        if all(
-            any(
-                rows(side).mean(axis=0) @ rows(theirs).mean(axis=0) > limit
-                for theirs in partners
-                if len(theirs)
-            )
-            for side, partners in ((right, earlier), (left, later))
-        ):
-            follows[right] = True
+
+    def exchanges() -> Iterator[tuple[float, int, int, int]]:
+        for one, other in pairs:
+            if (frames[[images[one][0], images[other][0]]] == UNKNOWN).any():
+                continue
+            ends = (rows(one), frames[images[one]], rows(other), frames[images[other]])
+            found = likeliest_exchange(*ends)
+            if found is not None and found.within < limit < found.across:
+                yield found.within - found.across, one, other, found.after
+
+    done: set[int] = set()
+    for _, one, other, moment in sorted(exchanges()):
+        if not {one, other} & done:
+            done |= {one, other}
+            both = np.concatenate([images[one], images[other]])
+            follows[both] = frames[both] > moment
     return follows
+
+
+def _sides(rows: Floats, own: Ints, frames: Ints) -> tuple[Floats, Floats]:
+    """Return the mean vectors (F, D) of the images up to each frame, and of those after it."""
+    before = np.searchsorted(own, frames, side="right")[:, None]
+    sums = rows.cumsum(axis=0)
+    left = sums[before[:, 0] - 1]
+    return left / before, (sums[-1] - left) / (len(rows) - before)
