@@ -6,6 +6,7 @@ from dccc_lightning.cli.configuration import conf_dir
 from dccc_lightning.cli.early_signals import handling_stop_signals
 from dccc_lightning.common.allocator import keep_freed_memory
 from dccc_lightning.common.streams import keep_streams
+from dccc_lightning.common.waiting_threads import sleep_when_idle
 
 __all__ = ["conf_dir", "main"]
 
@@ -14,6 +15,7 @@ def main() -> None:
     """Run the command line, with signal handlers installed before slow imports."""
     keep_streams()
     keep_freed_memory()
+    sleep_when_idle()
     try:
         with handling_stop_signals(sys.argv[1:]):
             from dccc_lightning.cli import command  # noqa: PLC0415
