@@ -52,6 +52,12 @@ def test_tracks_without_a_mistake_stay_whole(seed):
     assert not cut(*seen(range(7), noise=1.0, seed=seed)).any()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_images_that_are_equal_up_to_rounding_exchange_nothing(seed):
+    rows, tracklets, frames = seen([0] * 7, noise=1e-7, seed=seed)
+    assert not cut(rows, tracklets, frames).any()
+
+
 @pytest.mark.parametrize("look", [20, 1])
 def test_one_who_looks_otherwise_after_a_while_is_not_exchanged(look):
     """Even like somebody beside: nobody beside looks as this one did before."""

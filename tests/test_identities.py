@@ -10,6 +10,8 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
+from dccc_lightning.data.datasets.image_labels import ImageLabels
+from dccc_lightning.data.datasets.label_numbers import column_numbers
 from dccc_lightning.data.image_table import read_image_table
 from dccc_lightning.errors import UserError
 from dccc_lightning.identities.identity_folders import link_folders
@@ -128,6 +130,17 @@ TABLES = {
     "columns": ("path,camera,camera\na.jpg,1,2\n", "two columns camera"),
     "nothing": ("", "cannot be read as a table"),
 }
+
+
+def test_frames_that_pandas_wrote_are_numbers(tmp_path):
+    (tmp_path / "t.csv").write_text("path,tracklet,frame\na.jpg,7,12.0\nb.jpg,7,\nc.jpg,7,9\n")
+    assert read_image_table(tmp_path / "t.csv").columns["frame"] == ["12", None, "9"]
+    (tmp_path / "t.csv").write_text("path,tracklet,frame\na.jpg,7,12.0\nb.jpg,7,12\n")
+    with pytest.raises(UserError, match="row 2: frame 12 of tracklet 7 repeats row 1"):
+        read_image_table(tmp_path / "t.csv")
+    images = [ImageLabels(f"{frame}.jpg", frame=frame) for frame in ("100.0", "9.0", "12", "")]
+    numbers = column_numbers(images, counted=("frame",))["frame"]
+    assert numbers == {"100.0": 100, "9.0": 9, "12": 12}  # not in the order of their texts
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -111,6 +111,8 @@ def read_image_table(file: Path) -> ImageTable:
         name: [cell or None for cell in table[name].to_pylist()] for name in table.column_names
     }
     given = columns.pop("path")
+    if "frame" in columns:
+        columns["frame"] = [cell and without_fraction(cell) for cell in columns["frame"]]
     rows: dict[str, int] = {}
     for number, path in enumerate(given, 1):
         if path is None:
@@ -121,6 +123,16 @@ def read_image_table(file: Path) -> ImageTable:
     table_of = ImageTable(file, list(rows), columns)
     _check_frames(table_of)
     return table_of
+
+
+def without_fraction(number: str) -> str:
+    """Return a number without ``.0``, which pandas writes where other cells are empty.
+
+    >>> without_fraction("12.0"), without_fraction("1.5"), without_fraction("a.0")
+    ('12', '1.5', 'a.0')
+    """
+    whole = number.removesuffix(".0")
+    return whole if whole.isascii() and whole.isdigit() else number
 
 
 def _check_frames(table: ImageTable) -> None:

@@ -23,6 +23,9 @@ SHARE = 0.95
 PAIRS = 20
 """Least number of such pairs: with fewer, the limit is unknown and nothing is cut."""
 
+ROUNDING = 1e-6
+"""Difference from the limit that may be a rounding error of float32, as among equal images."""
+
 
 class Exchange(NamedTuple):
     """Likeliest moment at which two tracklets exchanged their individuals.
@@ -101,7 +104,7 @@ def after_exchanges(
                 continue
             ends = (rows(one), frames[images[one]], rows(other), frames[images[other]])
             found = likeliest_exchange(*ends)
-            if found is not None and found.within < limit < found.across:
+            if found and found.within + ROUNDING < limit < found.across - ROUNDING:
                 yield found.within - found.across, one, other, found.after
 
     done: set[int] = set()

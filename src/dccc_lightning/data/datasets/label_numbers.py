@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dccc_lightning.data.datasets.image_labels import ImageLabels
 from dccc_lightning.data.datasets.row_files import plain
+from dccc_lightning.data.image_table import without_fraction
 from dccc_lightning.data.records import COLUMNS, UNKNOWN, Records
 
 NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
@@ -108,6 +109,9 @@ def column_numbers(
     for name in COLUMNS:
         labels = sorted({getattr(image, name) for image in images} - {""})
         if labels:
-            keeps = name in counted and are_numbers(labels) and labels[0] >= "0"
-            found[name] = {label: int(label) for label in labels} if keeps else names_of(labels)
+            whole = [without_fraction(label) for label in labels]
+            keeps = name in counted and are_numbers(whole) and labels[0] >= "0"
+            found[name] = (
+                dict(zip(labels, map(int, whole), strict=True)) if keeps else names_of(labels)
+            )
     return found
