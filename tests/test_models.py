@@ -108,9 +108,14 @@ def test_the_last_map_of_an_image_of_256_by_128_has_16_by_8_positions_but_of_a_s
 def test_the_computation_is_torchvisions_but_for_the_last_stride(name):
     torch.manual_seed(0)
     reference = torchvision.models.get_model(name, weights=None)
+    drawn, following = copy.deepcopy(reference.state_dict()), torch.rand(1)
     randomise_statistics(reference)
+    torch.manual_seed(0)
     trunk = build_backbone(name).eval()
     own = trunk.state_dict()
+    if name.startswith("res"):  # built here, with torchvision's random weights
+        assert torch.equal(torch.rand(1), following)
+        assert all(torch.equal(value, drawn[key]) for key, value in own.items())
     trunk.load_state_dict({k: v for k, v in reference.state_dict().items() if k in own})
     for layer in FAMILIES[name]:
         assert reference.get_submodule(layer).stride == (2, 2)

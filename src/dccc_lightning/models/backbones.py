@@ -9,6 +9,7 @@ from dccc_lightning.models.catalog import (
     check_backbone,
 )
 from dccc_lightning.models.osnet import OSNetTrunk
+from dccc_lightning.models.resnet import build_resnet
 from dccc_lightning.models.timm_trunk import build_timm
 from dccc_lightning.models.trunk import Trunk
 
@@ -33,13 +34,11 @@ def build_backbone(
         UserError: The backbone needs timm, which is not installed.
     """
     size = check_backbone(name, width, bn_group_size, image_size)
-    if name in RESNETS:  # torchvision takes longer to import than torch
-        from dccc_lightning.models.resnet import build_resnet  # noqa: PLC0415
-
+    if name in RESNETS:
         return build_resnet(name, width, bn_group_size)
     if name in OSNETS:
         return OSNetTrunk(name, width, bn_group_size)
-    if name in MOBILE:
+    if name in MOBILE:  # torchvision takes longer to import than torch
         from dccc_lightning.models.mobile import build_mobile  # noqa: PLC0415
 
         return build_mobile(name, bn_group_size)

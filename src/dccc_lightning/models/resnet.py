@@ -1,17 +1,23 @@
-"""ResNets of torchvision as trunks: no classifier, last stride 1, grouped batch norm."""
+"""ResNets as trunks: no classifier, last stride 1, grouped batch norm."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from dccc_lightning.models.batchnorm import GroupedBatchNorm
 from dccc_lightning.models.catalog import RESNETS
 from dccc_lightning.models.instance_batchnorm import InstanceBatchNorm
 from dccc_lightning.models.layout import OF_RESNETS, PUBLISHED, Layout
 from dccc_lightning.models.non_local import NonLocal
+from dccc_lightning.models.residual_blocks import (
+    BasicBlock,
+    Block,
+    Bottleneck,
+    Norm,
+    build_stage,
+    initialise,
+)
 from dccc_lightning.models.trunk import Trunk
 
 _STEM_POOLS: dict[str, dict[str, Any]] = {
@@ -20,14 +26,16 @@ _STEM_POOLS: dict[str, dict[str, Any]] = {
     "2x2": {"kernel_size": 2, "stride": 2},
 }
 
-Block = type[BasicBlock | Bottleneck]
+_CLASSES = 1000
+"""Classes of ImageNet, of torchvision's classifiers."""
 
 
-class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no types
+class ResNetTrunk(Trunk):
     """ResNet without classifier, which returns its last feature map.
 
-    Parameters have torchvision's names, so its weights load unchanged. The last stage has stride 1:
-    16 x 8 positions for a 256 x 128 image. ``arrange`` builds the variants of other repositories.
+    Parameters have torchvision's names, so its weights load unchanged; random weights are those of
+    torchvision's network under the same seed. The last stage has stride 1: 16 x 8 positions for a
+    256 x 128 image. ``arrange`` builds the variants of other repositories.
 
     The variant IBN-a has instance norm on half of the channels of the first normalisation of each
     block in the first three stages (Pan et al., 2018). Its parameters are named as in the IBN-Net
@@ -35,7 +43,7 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
     file.
 
     Args:
-        block: ``BasicBlock`` or ``Bottleneck`` of torchvision.
+        block: ``BasicBlock`` or ``Bottleneck``.
         layers: Number of blocks in each of the four stages.
         width: Factor of the number of channels of every layer (basic blocks only, unless 1).
         group_size: Number of images of the global batch that share batch-norm statistics.
@@ -53,8 +61,6 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
     layer2: Any
     layer3: Any
     layer4: Any
-    _norm_layer: Callable[[int], nn.Module]
-    _make_layer: Callable[..., nn.Module]
 
     def __init__(
         self,
@@ -66,13 +72,14 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
         width_per_group: int = 64,
         ibn: bool = False,
     ) -> None:
-        norm: Callable[[int], nn.Module] = partial(GroupedBatchNorm, group_size=group_size)
-        super().__init__(
-            block, layers, groups=groups, width_per_group=width_per_group, norm_layer=norm
-        )
-        del self.fc, self.avgpool
+        super().__init__()
+        norm: Norm = partial(GroupedBatchNorm, group_size=group_size)
+        self._build(block, layers, 1.0, norm, groups, width_per_group)
+        nn.Linear(512 * block.expansion, _CLASSES)  # draws as many numbers as torchvision's network
+        initialise(self)
         if width != 1.0:
-            self._narrow(block, layers, width)
+            self._build(block, layers, width, norm, groups, width_per_group)
+            initialise(self)
         if ibn:
             for first in (b for stage in (self.layer1, self.layer2, self.layer3) for b in stage):
                 first.bn1 = InstanceBatchNorm(first.bn1.num_features, group_size)
@@ -110,17 +117,26 @@ class ResNetTrunk(Trunk, ResNet):  # type: ignore[misc]  # torchvision ships no 
         else:
             delattr(self, name)
 
-    def _narrow(self, block: Block, layers: tuple[int, int, int, int], width: float) -> None:
-        channels = [round(c * width) for c in (64, 128, 256, 512)]
-        self.inplanes = channels[0]
-        self.conv1 = nn.Conv2d(3, channels[0], kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = self._norm_layer(channels[0])
-        for stage, (size, blocks) in enumerate(zip(channels, layers, strict=True), start=1):
-            stride = 1 if stage == 1 else 2
-            setattr(self, f"layer{stage}", self._make_layer(block, size, blocks, stride=stride))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    def _build(
+        self,
+        block: Block,
+        layers: tuple[int, int, int, int],
+        width: float,
+        norm: Norm,
+        groups: int,
+        width_per_group: int,
+    ) -> None:
+        inputs = round(64 * width)
+        self.conv1 = nn.Conv2d(3, inputs, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = norm(inputs)
+        self.relu, self.maxpool = nn.ReLU(), nn.MaxPool2d(2)  # set by arrange
+        for stage, blocks in enumerate(layers):
+            channels, stride = round(64 * 2**stage * width), 1 if stage == 0 else 2
+            built = build_stage(
+                block, inputs, channels, blocks, norm, stride, groups, width_per_group
+            )
+            setattr(self, f"layer{stage + 1}", built)
+            inputs = channels * block.expansion
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) normalised images to (B, D, H / 16, W / 16)."""
