@@ -1,8 +1,14 @@
 """Which program started the processes, by what real SLURM sets (tests/slurm has the runs)."""
 
+import os
+import socket
+from datetime import timedelta
+
 import pytest
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from torch.distributed import TCPStore
 
+from dccc_lightning.common import rendezvous
 from dccc_lightning.common.ranks import nonzero_ranks, started_by_srun, started_from_outside
 from dccc_lightning.config.process_environment import check_started, process_environment
 from dccc_lightning.errors import UserError
@@ -83,3 +89,51 @@ def test_other_numbers_than_those_of_srun_are_refused(monkeypatch, variables, de
 def test_nodes_that_nothing_starts_are_not_waited_for(monkeypatch, variables):
     with pytest.raises(UserError, match=r"trainer\.num_nodes=2: nothing has started"):
         chosen(monkeypatch, variables, 1, 2)
+
+
+def met(monkeypatch: pytest.MonkeyPatch, rank: int, host: str, port: int) -> tuple[str, int]:
+    """Return where the process group of a rank meets."""
+    place = {"MASTER_ADDR": host, "MASTER_PORT": str(port), "RANK": str(rank)}
+    for name, value in (place | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, value)
+    rendezvous.meet()
+    assert os.environ["TORCHELASTIC_USE_AGENT_STORE"] == "False"
+    return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_processes_of_torchrun_meet_at_rank_0_on_any_node(monkeypatch, elsewhere):
+    agent = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    if elsewhere:  # as seen from another node than that of the agent's store
+        monkeypatch.setattr(rendezvous, "ip_address", lambda _: Elsewhere)
+    place = met(monkeypatch, 0, "localhost", agent.port)
+    assert place[0] == ("127.0.0.1" if elsewhere else "localhost")
+    assert place[1] not in (0, agent.port)
+    assert met(monkeypatch, 1, "localhost", agent.port) == place
+    TCPStore(*place, is_master=False).set("key", "value")
+
+
+class Elsewhere:
+    """Stand-in of an address in a network."""
+
+    is_loopback = False
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_place_that_cannot_be_reached_is_one_line(monkeypatch, rank):
+    monkeypatch.setattr(rendezvous, "PATIENCE", timedelta(seconds=0.1))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nothing listens there
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"did not meet at 127\.0\.0\.1:{port} \(.+\)"):
+            met(monkeypatch, rank, "127.0.0.1", port)
+
+
+def test_a_rank_0_that_is_gone_is_one_line(monkeypatch):
+    monkeypatch.setattr(rendezvous, "PATIENCE", timedelta(seconds=0.1))
+    agent = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        agent.set(rendezvous.PLACE, f"{gone.getsockname()[1]} 127.0.0.1")
+        with pytest.raises(UserError, match="nothing answers at 127"):
+            met(monkeypatch, 1, "127.0.0.1", agent.port)

@@ -336,12 +336,19 @@ def test_a_task_without_work_for_others_is_refused(monkeypatch, variable):
         pytest.fail("it has begun")
 
 
-def test_torchrun_starts_no_sweep(monkeypatch, capsys):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, "-m: torchrun starts one run"),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, "-m: srun has started 4 processes"),
+    ],
+)
+def test_several_processes_start_no_sweep(monkeypatch, capsys, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         OutputGuard().on_multirun_start(OmegaConf.create())
-    assert "-m: torchrun starts one run" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dccc_lightning.cli.exit_codes import fail
 from dccc_lightning.common import lock
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import path_argument
-from dccc_lightning.common.ranks import is_first_process, started_by_torchrun
+from dccc_lightning.common.ranks import is_first_process, started_by_srun, started_by_torchrun
 
 RUN_MARKER = ".hydra"
 RUN_LOG = "run.log"
@@ -58,6 +58,11 @@ class OutputGuard(Callback):
         """Check the folder of a sweep."""
         if (started_by_torchrun() or 1) > 1:  # its processes meet once
             fail("-m: torchrun starts one run; without it each job starts its trainer.devices")
+        if tasks := started_by_srun():
+            fail(
+                f"-m: srun has started {tasks} processes, and each would run the sweep; start one, "
+                "with hydra/launcher=slurm to submit its jobs"
+            )
         OutputGuard.continues = sweeps.continues(config)
         if not OutputGuard.continues:
             guard(Path(config.hydra.sweep.dir), "hydra.sweep.dir", sweeps.SWEEP_FILE)
