@@ -17,7 +17,7 @@ from dccc_lightning.common import collectives, ranges
 from dccc_lightning.data.augmentation import BatchAugmentation, normalize
 from dccc_lightning.data.batches import EvalBatch, RawBatch, TrainBatch, images_per_step
 from dccc_lightning.data.image_cache import ImageStore
-from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, identity_collate
+from dccc_lightning.data.image_datasets import OrderedImages, TrainImages, batch_loader
 from dccc_lightning.data.mid_epoch import InterruptedEpoch
 from dccc_lightning.data.readable_images import decode_readable
 from dccc_lightning.data.records import Records, ReIDDataset, Splits
@@ -216,13 +216,11 @@ class ReIDDataModule(pl.LightningDataModule):
         if self._train_loader is None:
             store = self._stores["train"]
             workers = self._workers(store)
-            self._train_loader = DataLoader(
+            self._train_loader = batch_loader(
                 TrainImages(store, self.splits.train),
+                workers,
                 batch_sampler=self._batches,
-                collate_fn=identity_collate,
-                num_workers=workers,
                 persistent_workers=workers > 0,  # saves about a second per epoch
-                pin_memory=torch.cuda.is_available(),
             )
         return self._train_loader
 
@@ -233,13 +231,11 @@ class ReIDDataModule(pl.LightningDataModule):
     def ordered_loader(self, split: str, positions: range) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return a loader over ``positions`` of a split in order, as uint8, for embedding."""
         store = self._stores[split]
-        return DataLoader(
+        return batch_loader(
             OrderedImages(store, self.rotations > 1),
+            self._workers(store),
             sampler=positions,
             batch_size=self.eval_batch_size,
-            collate_fn=identity_collate,
-            num_workers=self._workers(store),
-            pin_memory=torch.cuda.is_available(),
         )
 
     def val_dataloader(self) -> list[DataLoader[tuple[Tensor, Tensor]]]:

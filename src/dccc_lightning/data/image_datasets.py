@@ -1,11 +1,12 @@
-"""Torch datasets that decode a batch of images at a time."""
+"""Torch datasets that decode a batch of images at a time, and their loaders."""
 
+import gc
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from dccc_lightning.data.batches import RawBatch
 from dccc_lightning.data.image_cache import ImageStore
@@ -53,3 +54,26 @@ class OrderedImages(Dataset[tuple[Tensor, Tensor]]):
 def identity_collate(batch: Any) -> Any:
     """Return ``batch``: a collate function for datasets that return whole batches."""
     return batch
+
+
+def batch_loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoader[Any]:
+    """Return a loader of a dataset that returns whole batches.
+
+    Args:
+        dataset: Dataset of this module.
+        workers: Number of worker processes.
+        options: Further arguments of ``DataLoader``.
+    """
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        collate_fn=identity_collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=share_memory,
+        **options,
+    )
+
+
+def share_memory(worker: int) -> None:
+    """Leave inherited objects to the parent: collecting garbage would copy their pages."""
+    gc.freeze()
