@@ -38,14 +38,8 @@ def evaluated(
     checks.choice("evaluate.protocol", protocol, ("auto", *PROTOCOLS))
 
 
-def panels(folder: object, every: int | None = None) -> None:
-    """Check ``Panels``."""
-    if every is not None:
-        checks.integer("every", every, 1)
-
-
-def cluster_files(folder: object, every: int | None = None) -> None:
-    """Check ``ClusterFiles``."""
+def files_of_epochs(folder: object, every: int | None = None) -> None:
+    """Check ``Panels`` and ``ClusterFiles``."""
     if every is not None:
         checks.integer("every", every, 1)
 

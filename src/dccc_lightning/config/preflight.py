@@ -18,14 +18,14 @@ from dccc_lightning.models.catalog import check_embedder
 Check = Callable[..., object]
 
 CHECKS: Mapping[str, Check] = {
-    "training.callbacks.cluster_files.ClusterFiles": callback_ranges.cluster_files,
+    "training.callbacks.cluster_files.ClusterFiles": callback_ranges.files_of_epochs,
     "training.callbacks.epoch_line.EpochLine": callback_ranges.epoch_line,
     "training.callbacks.query_files.QueryFiles": callback_ranges.query_files,
     "training.callbacks.evaluation_interval.EvaluationEvery": callback_ranges.evaluation,
     "training.callbacks.loss_guard.LossGuard": callback_ranges.loss_guard,
     "training.callbacks.map_files.MapFiles": callback_ranges.map_files,
     "training.callbacks.running_page.RunningPage": callback_ranges.running_page,
-    "training.callbacks.epoch_panels.Panels": callback_ranges.panels,
+    "training.callbacks.epoch_panels.Panels": callback_ranges.files_of_epochs,
     "training.callbacks.run_checkpoint.RunCheckpoint": callback_ranges.run_checkpoint,
     "clustering.experimental.adaptive.AdaptiveSchedule": ranges.adaptive_schedule,
     "clustering.algorithms.DBSCAN": ranges.cluster_size,

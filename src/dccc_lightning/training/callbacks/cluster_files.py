@@ -27,7 +27,7 @@ class ClusterFiles(ClusteringWatcher):
     """
 
     def __init__(self, folder: str | Path, every: int | None = None) -> None:
-        callback_ranges.cluster_files(folder, every)
+        callback_ranges.files_of_epochs(folder, every)
         self.folder = Path(folder)
         self.every = every
 

@@ -45,7 +45,7 @@ class Panels(ClusteringWatcher, EpochRow):
 
     def __init__(self, folder: str | Path, every: int | None = None) -> None:
         self.folder = Path(folder) / "panels"
-        callback_ranges.panels(folder, every)
+        callback_ranges.files_of_epochs(folder, every)
         self.every = None if every is None else int(every)
         self.latest: list[Panel] = []
         self.latest_epoch = -1
