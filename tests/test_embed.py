@@ -27,6 +27,7 @@ from dccc_lightning.inference.bulk_embedding import PARTIAL, BulkEmbedding
 from dccc_lightning.inference.embedding_file import HEADER_BYTES, EmbeddingFile
 from dccc_lightning.inference.embedding_share import EmbeddingShare
 from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.tasks.embed import embed
 from trees import touch
 
 NUMBER = 11
@@ -322,7 +323,6 @@ def test_the_command_embeds_a_split(command, tiny):
         (["input=train"], "ckpt= is needed: a checkpoint"),
         (["ckpt=bundled"], "input= is needed: a folder of images, or one of train"),
         (["ckpt=bundled", "input=nowhere"], "input=nowhere: neither a folder nor one of train"),
-        (["ckpt=bundled", "input=."], "no images"),
         (["ckpt=missing.ckpt", "input=train"], "missing.ckpt: no such file"),
         (["ckpt=bundled", "input=train", "network=both"], "ckpt: network must be one of auto"),
         (["ckpt=bundled", "input=train", "network=teacher"], "contains no teacher"),
@@ -332,11 +332,24 @@ def test_the_command_embeds_a_split(command, tiny):
             "loader: workers must be at least 0",
         ),
         (["ckpt=bundled", "input=train", "dataset.on_error=no"], "on_error must be one of fail"),
+        (["ckpt=bundled", "input=train", "format=csv"], "format must be one of npy"),
+    ],
+)
+def test_mistakes_are_one_line(composed, tmp_path, arguments, message):
+    with pytest.raises(UserError) as refused:
+        embed(composed("task=embed", changes=arguments), tmp_path)
+    assert message in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ckpt=bundled", "input=."], "no images"),
         (
             ["ckpt=bundled", "input=train", "dataset.root=/a (b)/größe"],
             """quote the value: 'dataset.root="/a (b)/größe"'""",
         ),
-        (["ckpt=bundled", "input=train", "format=csv"], "format must be one of npy"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(command, arguments, message):

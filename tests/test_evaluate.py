@@ -19,6 +19,7 @@ from dccc_lightning.metrics.queries import count_queries
 from dccc_lightning.metrics.reranking import CameraRerank, Rerank
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.reports.score_matrix import ScoreMatrix
+from dccc_lightning.tasks.evaluate import evaluate
 
 
 class Columns:
@@ -325,17 +326,28 @@ class TestCommand:
             (["ckpt=[bundled,bundled]"], "give one checkpoint or several, each once"),
             (["ckpt=bundled", "datasets=[marker]"], "datasets: no dataset marker; valid: "),
             (["ckpt=bundled", "datasets=market1501"], "give a list"),
+            (["ckpt=bundled", "loader.workers=-1"], "loader: workers must be at least 0"),
+            (["ckpt=bundled", "dataset.on_error=no"], "on_error must be one of fail, skip"),
+            (["ckpt=bundled", "datasets=[synthetic,synthetic]"], "two are named synthetic"),
+            (["ckpt=bundled", "reranking.k1=0"], "k1 must be at least 1"),
+        ],
+    )
+    def test_a_value_that_cannot_be_is_one_line(self, composed, tmp_path, arguments, message):
+        with pytest.raises(UserError) as refused:
+            evaluate(composed("task=evaluate", changes=arguments), tmp_path)
+        assert message in str(refused.value)
+        assert len(str(refused.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
             (["ckpt=bundled", "datasets=[{dataset:synthetic,sed:3}]"],
              "datasets: synthetic has no setting sed; valid: "),
             (["ckpt=bundled", "datasets=[{dataset:folder,rot:A}]"],
              "datasets: folder has no setting rot; valid: "),
-            (["ckpt=bundled", "loader.workers=-1"], "loader: workers must be at least 0"),
-            (["ckpt=bundled", "dataset.on_error=no"], "on_error must be one of fail, skip"),
-            (["ckpt=bundled", "datasets=[synthetic,synthetic]"], "two are named synthetic"),
             (["ckpt=bundled", "datasets=[{root:x}]"], "does not name a dataset"),
             (["ckpt=bundled", "flip=perhaps"], "flip=perhaps: must be true or false"),
             (["ckpt=bundled", "rerank=camera"], "must be true or false, or ca_jaccard"),
-            (["ckpt=bundled", "reranking.k1=0"], "k1 must be at least 1"),
             (["ckpt=bundled", "reranking={k1:20,k2:6}", "datasets=[{dataset:folder}]"],
              "dataset.root=PATH is needed"),
             (["ckpt=bundled", "dataset=folder", "dataset.root=crops"],

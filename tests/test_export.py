@@ -334,15 +334,16 @@ def test_an_embedder_is_exported_whole_or_not_at_all(embedder, crops, tmp_path, 
         ("ckpt=null", "ckpt= is needed"),
     ],
 )
-def test_mistakes_are_one_line(command, run_folder, crops, argument, message):
+def test_mistakes_are_one_line(
+    composed, run_folder, crops, tmp_path, monkeypatch, argument, message
+):
+    monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
-    arguments = {"ckpt": f"{run_folder}", "input": f"{crops}"}
-    key, _, value = argument.partition("=")
-    arguments[key] = value
-    outcome = command(*(f"{k}={v}" for k, v in arguments.items()), "task=export", "output=out")
-    assert outcome.code == 2
-    assert message in outcome.err
-    assert len(outcome.err.strip().splitlines()) == 1
+    changes = [f"ckpt={run_folder}", f"input={crops}", argument]
+    with pytest.raises(UserError) as refused:
+        export.export(composed("task=export", changes=changes), Path("out"))
+    assert message in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
     assert not Path("out").exists()
 
 
