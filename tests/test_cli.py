@@ -39,7 +39,7 @@ VALUES = {
     "trainer.precision=17": ["trainer.precision=17", "32-true"],
     "trainer.precision=bf16-true": ["trainer.precision", "bf16-mixed"],
     "model.bn_group_size=1": ["bn_group_size=1", "no variance"],
-    "model.bn_group_size=21": ["bn_group_size=21", "one image, which has no variance"],
+    "model.bn_group_size=15": ["bn_group_size=15", "one image, which has no variance"],
     "seed=5000000000": ["seed", "at most"],
     "seed=-1": ["seed", "at least 0"],
     "epochs=0": ["epochs must be at least 1"],
