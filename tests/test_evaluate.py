@@ -324,11 +324,9 @@ class TestCommand:
         [
             (["ckpt=nothing.ckpt"], "nothing.ckpt: no such file"),
             (["ckpt=[bundled,bundled]"], "give one checkpoint or several, each once"),
-            (["ckpt=bundled", "datasets=[marker]"], "datasets: no dataset marker; valid: "),
             (["ckpt=bundled", "datasets=market1501"], "give a list"),
             (["ckpt=bundled", "loader.workers=-1"], "loader: workers must be at least 0"),
             (["ckpt=bundled", "dataset.on_error=no"], "on_error must be one of fail, skip"),
-            (["ckpt=bundled", "datasets=[synthetic,synthetic]"], "two are named synthetic"),
             (["ckpt=bundled", "reranking.k1=0"], "k1 must be at least 1"),
         ],
     )
@@ -341,6 +339,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
+            (["ckpt=bundled", "datasets=[marker]"], "datasets: no dataset marker; valid: "),
+            (["ckpt=bundled", "datasets=[synthetic,synthetic]"], "two are named synthetic"),
             (["ckpt=bundled", "datasets=[{dataset:synthetic,sed:3}]"],
              "datasets: synthetic has no setting sed; valid: "),
             (["ckpt=bundled", "datasets=[{dataset:folder,rot:A}]"],
