@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
@@ -26,7 +27,8 @@ from environment import own_environment
 
 # Before anything is imported that reads the environment; workers of pytest-xdist inherit it.
 HOME = None
-if "PYTEST_XDIST_WORKER" not in os.environ:
+if "PYTEST_XDIST_WORKER" not in os.environ and multiprocessing.parent_process() is None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it in all that the tests start
     HOME = Path(tempfile.mkdtemp(prefix="home-of-tests-"))
     given = own_environment(os.environ, HOME)
     os.environ.clear()

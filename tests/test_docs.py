@@ -377,7 +377,7 @@ def test_the_reference_reads_comments_above_beside_and_below(tmp_path):
 # Links to the source, the API reference, formulas
 
 
-SOURCE_LINK = re.compile(r"\]\(((?:\.\./)+[\w./-]+)(?:#([\w.]+))?\)")
+SOURCE_LINK = re.compile(r"\]\(((?:\.\./)+[^)#]+)(?:#([^)]+))?\)")
 LINKS = sorted(
     {(page, *found) for page, text in PAGES.items() for found in SOURCE_LINK.findall(text)}
 )
@@ -392,13 +392,19 @@ def definitions(body, prefix=""):
 
 
 def test_what_a_page_links_to_exists():
-    line_of = hook("source_links").line_of
+    links = hook("source_links")
     for page, link, name in LINKS:
         target = (DOCS / page).parent / link
         assert target.is_file(), (page, link)
-        if name:
+        assert links.LINK.fullmatch(f"]({link}#{name})" if name else f"]({link})"), (page, link)
+        if not name:
+            continue
+        found = links.anchor(target.resolve().relative_to(ROOT), name)
+        if target.suffix == ".py":
             lines = dict(definitions(ast.parse(target.read_text()).body))
-            assert line_of(target.read_text(), name) == lines[name], (page, link)
+            assert found == f"line-{lines[name]}", (page, link)
+    with pytest.raises(LookupError, match="no heading is called nothing"):
+        links.anchor(Path("README.md"), "nothing")
 
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()

@@ -84,9 +84,9 @@ def embedded(embedder, images):
     return rows, embed_images(embedder, images, SETTINGS)
 
 
-def fork(work, *arguments):
-    """Do a work in two processes, which need not import torch again."""
-    mp.start_processes(work, arguments, nprocs=2, start_method="fork")
+def start(work, *arguments):
+    """Do a work in two new processes: forks of one that has used OpenMP cannot use it."""
+    mp.start_processes(work, arguments, nprocs=2, start_method="spawn")
 
 
 def fail(rank):
@@ -143,7 +143,7 @@ def test_the_embeddings_of_two_processes_are_those_of_one(crops, tmp_path):
     images = list(listed_folder(crops))
     embedder = load_embedder("bundled", device="cpu")
     bulk(tmp_path / "one", embedder).run(lambda: images)
-    fork(in_a_group, tmp_path, f"file://{tmp_path}/rendezvous")
+    start(in_a_group, tmp_path, f"file://{tmp_path}/rendezvous")
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
     assert np.load(tmp_path / "few" / "embeddings.npy").shape == (1, 256)
     bulk(tmp_path / "stopped", embedder).run(lambda: pytest.fail("the list was on disk"))
@@ -234,7 +234,7 @@ def test_every_task_that_embeds_writes_the_files_of_one_process(
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    fork(as_torchrun, two, tiny, [free_port() for _ in EACH])
+    start(as_torchrun, two, tiny, [free_port() for _ in EACH])
     monkeypatch.chdir(one)
     for arguments in commands(tiny):
         outcome = command(*arguments)

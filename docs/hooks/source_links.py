@@ -1,8 +1,8 @@
 """Links that lead out of docs/, to files of the repository: the site gets a page for each.
 
 ``[update](../src/dccc_lightning/memory.py#ClusterMemory.update)`` opens the file where the
-repository is browsed; here it becomes a link to the line on which that function begins. A file or
-a name that does not exist fails the build.
+repository is browsed; here it becomes a link to the line on which that function begins. A file, a
+name or a heading that does not exist fails the build.
 """
 
 import ast
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from markdown.extensions.toc import slugify
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 from pygments import highlight
@@ -19,7 +20,7 @@ from pygments.lexers import get_lexer_for_filename
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = "files"
-LINK = re.compile(r"\]\((?P<path>(?:\.\./)+[\w./-]+)(?:#(?P<name>[\w.]+))?\)")
+LINK = re.compile(r"\]\((?P<path>(?:\.\./)+[\w./-]+)(?:#(?P<name>[\w.-]+))?\)")
 
 
 def line_of(source: str, name: str) -> int:
@@ -40,6 +41,21 @@ def line_of(source: str, name: str) -> int:
         else:
             raise LookupError(f"nothing is called {name}")
     return line
+
+
+def anchor(target: Path, name: str) -> str:
+    """Return the anchor, on the page of a file, of a heading or of a function or class.
+
+    Raises:
+        LookupError: There is none of that name.
+    """
+    text = (REPOSITORY / target).read_text(encoding="utf-8")
+    if target.suffix != ".md":
+        return f"line-{line_of(text, name)}"
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    if name not in (slugify(heading, "-") for heading in headings):
+        raise LookupError(f"no heading is called {name}")
+    return name
 
 
 def outside(page: str, link: str) -> Path | None:
@@ -81,10 +97,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if match["name"] is None:
             return f"]({link})"
         try:
-            line = line_of((REPOSITORY / target).read_text(encoding="utf-8"), match["name"])
+            return f"]({link}#{anchor(target, match['name'])})"
         except LookupError as error:
             raise PluginError(f"{here} links to {target}: {error}") from error
-        return f"]({link}#line-{line})"
 
     return markdown if here.startswith(f"{FOLDER}/") else LINK.sub(rewritten, markdown)
 
