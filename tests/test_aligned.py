@@ -12,7 +12,12 @@ from dccc_lightning.data.records import Records
 from dccc_lightning.errors import UserError
 from dccc_lightning.inference.evaluation import embed_records
 from dccc_lightning.inference.image_embedder import ImageEmbedder, Origin
-from dccc_lightning.neighbors import aligned_search, aligned_similarity, knn
+from dccc_lightning.neighbors import (
+    aligned_candidates,
+    aligned_search,
+    aligned_similarity,
+    knn,
+)
 from dccc_lightning.neighbors.inverted_file import recall
 
 
@@ -144,11 +149,12 @@ def test_candidates_from_the_mean_find_nearly_all(monkeypatch):
     rows = turning(900, people=60).astype(np.float32)
     exact, near = knn(rows, 12)[1], knn(rows, 12, "approximate")[1]
     assert recall(near, exact) > 0.99
-    monkeypatch.setattr(aligned_search, "CANDIDATES", 1)
-    monkeypatch.setattr(aligned_search, "_FEWEST", 1)
+    monkeypatch.setattr(aligned_candidates, "CANDIDATES", 1)
+    monkeypatch.setattr(aligned_candidates, "FEWEST", 1)
     few = np.ones((50, 4, 8)) + np.where(np.arange(4) % 2, 1, -1)[:, None] * turning(50, 8)
     assert knn(few, 1, "approximate")[1][:, 0].tolist() == list(range(50))  # means nearly equal
-    assert 0.3 < recall(knn(rows, 12, "approximate")[1], exact) < 0.9  # scored again, or not found
+    few_near = knn(rows, 12, "approximate")[1]
+    assert 0.3 < recall(few_near, exact) < 0.95  # scored again, or not found
 
 
 @pytest.mark.parametrize(
@@ -229,7 +235,9 @@ def test_records_are_embedded_by_turns_and_mirrored(photograph, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file_format", "match"), [("pt2", "aligned"), ("onnx", "mean")])
+@pytest.mark.parametrize(
+    ("file_format", "match"), [("pt2", "aligned"), ("onnx", "mean"), ("onnx", "aligned")]
+)
 def test_exports_turn_square_images_inside_the_graph(photograph, tmp_path, file_format, match):
     torch.manual_seed(0)
     paths = [tmp_path / f"{turn}.png" for turn in range(2)]

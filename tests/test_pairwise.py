@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dccc_lightning.metrics import reranking
 from dccc_lightning.neighbors import nearest, pairwise
 from dccc_lightning.neighbors.nearest import knn, knn_and_farthest
+from dccc_lightning.neighbors.pairs_within import within
 
 
 def slow(rows, k):
@@ -38,6 +39,23 @@ def test_is_the_nearest_and_the_farthest_of_all(seed, n, k):
     np.testing.assert_array_equal(found.squares, squares[each[:, None], found.indices])
     assert all(len(set(row)) == k for row in found.indices.tolist())
     np.testing.assert_array_equal(squares[each, found.farthest], squares.max(axis=1))
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 40), most=st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_rows_within_a_distance_come_by_index(seed, n, most):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-2, 3, (n, 3)).astype(np.float32)
+    bounds = rng.integers(0, 30, n).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairwise, "_BLOCK", int(rng.integers(1, 50)))
+        found, indices = within(rows, bounds, most)
+    squares = slow(rows, n)[1]
+    for row in range(n):
+        inside = np.flatnonzero(squares[row] <= bounds[row])[:most]
+        rest = most - len(inside)
+        assert indices[row].tolist() == [*inside, *[-1] * rest]
+        assert found[row].tolist() == [*squares[row, inside], *[np.inf] * rest]
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 40), within=st.integers(1, 40),

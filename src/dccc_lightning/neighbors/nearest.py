@@ -6,6 +6,7 @@ another exact search as a function in ``_SEARCHES``.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 
 from dccc_lightning.common import checks, progress, ranges
 from dccc_lightning.common.tensors import full_precision
-from dccc_lightning.neighbors import aligned_search, candidate_ranking, inverted_file, pairwise
+from dccc_lightning.neighbors import (
+    aligned_candidates,
+    aligned_search,
+    candidate_ranking,
+    inverted_file,
+    pairwise,
+)
 from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings, compared_tensor
 
 Neighbors = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -117,16 +124,22 @@ def _aligned(features: NDArray[Any] | torch.Tensor, k: int, backend: str) -> Nei
         limit = EXACT_UP_TO["cuda" if gpu else "cpu"] // _DEARER
         backend = "torch" if len(features) <= limit else "approximate"
         _log.info("kNN of %d x %d x %d embeddings, k = %d: %s", *features.shape, k, backend)
-    return aligned_search.search(features, k, _near_means if backend == "approximate" else None)
+    if backend != "approximate":
+        return aligned_search.search(features, k, None)
+    device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
+    return aligned_search.search(features, k, partial(_near_means, device=device))
 
 
-def _near_means(means: UnitEmbeddings, width: int) -> NDArray[np.int64]:
-    """Return ``width`` near embeddings of each, not sorted by exact distance."""
-    centred = candidate_ranking.centred(means.rows)
-    backend = _pick(len(means), means.device)
+def _near_means(
+    rows: NDArray[np.float32], width: int, device: torch.device
+) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+    """Return squared distances and indices of about ``width`` near rows of each, in any order."""
+    backend = _pick(len(rows), device)
     if backend == "approximate":
-        return inverted_file.search(centred, width, width)[1]
-    return _compare(centred, width, backend, means.device, False).indices
+        return inverted_file.search(rows, width, width)
+    if backend == "faiss" and _gpus() == 0:
+        return aligned_candidates.near_pairs(rows, width)
+    return _SEARCHES[backend](rows, width, device)
 
 
 def _search_distinct(

@@ -91,8 +91,8 @@ def compare(rows: Floats, k: int, farthest: bool = False) -> Pairs:
         farthest: Find the farthest of each as well.
     """
     lists = _Lists.empty(len(rows), k, farthest)
-    halves = _half_squares(rows)
-    for block, first, shift in _products(rows, _cut(0, len(rows))):
+    halves = half_squares(rows)
+    for block, first, shift in paired_products(rows, parts_of(0, len(rows))):
         lists.push(block, halves, first, shift)
     return lists.pairs()
 
@@ -110,24 +110,26 @@ def compare_cameras(rows: Floats, starts: Ints, within: int, across: int) -> tup
         Both; where there are fewer neighbours, squares are infinite and indices -1.
     """
     own, others = _Lists.empty(len(rows), within), _Lists.empty(len(rows), across)
-    cuts = [part for ends in itertools.pairwise(starts.tolist()) for part in _cut(*ends)]
-    halves = _half_squares(rows)
-    for block, first, shift in _products(rows, cuts):
+    cuts = [part for ends in itertools.pairwise(starts.tolist()) for part in parts_of(*ends)]
+    halves = half_squares(rows)
+    for block, first, shift in paired_products(rows, cuts):
         camera = np.searchsorted(starts, [first, shift], side="right")
         (own if camera[0] == camera[1] else others).push(block, halves, first, shift)
     return own.pairs(), others.pairs()
 
 
-def _cut(start: int, stop: int) -> list[slice]:
+def parts_of(start: int, stop: int) -> list[slice]:
+    """Cut the rows from ``start`` to ``stop`` into blocks."""
     return [slice(first, min(stop, first + _BLOCK)) for first in range(start, stop, _BLOCK)]
 
 
-def _half_squares(rows: Floats) -> Floats:
+def half_squares(rows: Floats) -> Floats:
+    """Return half the squared length of each row."""
     halves: Floats = (np.einsum("nd,nd->n", rows, rows, dtype=np.float64) / 2).astype(np.float32)
     return halves
 
 
-def _products(rows: Floats, parts: list[slice]) -> Iterator[tuple[Floats, int, int]]:
+def paired_products(rows: Floats, parts: list[slice]) -> Iterator[tuple[Floats, int, int]]:
     """Yield the products of each two parts, and their first rows; the array is used again."""
     products = np.empty(_BLOCK * _BLOCK, dtype=np.float32)
     with progress.announced("finding neighbours", len(rows)) as phase:
