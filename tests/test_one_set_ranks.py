@@ -11,7 +11,7 @@ from dccc_lightning.metrics.protocols import PROTOCOLS
 from dccc_lightning.metrics.retrieval_scores import Labelled, measure
 
 
-def images(n=600, dim=200, people=30, seed=0):
+def images(n=600, dim=512, people=30, seed=0):
     """Return embeddings of small integers, whose products are exact and often equal."""
     rng = np.random.default_rng(seed)
     labels = {
@@ -38,7 +38,7 @@ def test_half_of_the_products_give_the_ranks_of_all(name):
 
 def test_equal_embeddings_rank_by_position():
     found = images(300)
-    same = torch.nn.functional.normalize(torch.rand(1, 200), dim=1).expand(300, -1)
+    same = torch.nn.functional.normalize(torch.rand(1, 512), dim=1).expand(300, -1)
     one = Labelled(same.contiguous(), found.labels)
     rules = PROTOCOLS["leave_one_out"]
     halved, whole = measure(one, one, rules), measure(Labelled(same, one.labels), one, rules)
@@ -65,7 +65,7 @@ def test_protocols_that_need_all_scores_have_them(name):
 
 def test_pairs_of_one_identity_take_linear_memory(monkeypatch):
     monkeypatch.setattr(one_set_ranks, "_LEAST_BYTES", 0)
-    found = images(200, people=1)
+    found = images(people=1)
     rules = PROTOCOLS["leave_one_out"]
     assert matches_in_one_set(found.features, Gallery(found.labels, rules), 128) is None
     assert len(measure(found, found, rules).queries)

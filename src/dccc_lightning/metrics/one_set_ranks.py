@@ -26,6 +26,9 @@ Ints = NDArray[np.int64]
 
 _BLOCK = 256
 
+_NARROWEST = 512
+"""Dimensions from which half of the products is more than counting the others twice costs."""
+
 _BYTES = 32
 """Bytes of a pair of one identity."""
 
@@ -60,14 +63,14 @@ def matches_in_one_set(features: Tensor, gallery: Gallery, block: int) -> list[M
         block: Queries at a time.
 
     Returns:
-        The matches of ``block`` queries each; None on a GPU, for images that turn, for a protocol
-        that ranks identities or hides images, and where so many images share an identity that
-        their pairs would take too much memory.
+        The matches of ``block`` queries each; None on a GPU, for images that turn, for embeddings
+        of few dimensions, for a protocol that ranks identities or hides images, and where so many
+        images share an identity that their pairs would take too much memory.
     """
     protocol = gallery.protocol
     if features.ndim != 2 or features.device.type != "cpu" or protocol.cmc != "image":
         return None
-    if protocol.crosses_modalities or protocol.hidden:
+    if protocol.crosses_modalities or protocol.hidden or features.shape[1] < _NARROWEST:
         return None
     identities = gallery.sorted_identities.numpy()
     first, sizes = _groups(identities)

@@ -19,10 +19,14 @@ IMAGES = 1000
 
 _DIMENSIONS, _PERPLEXITY, _LEAST = 50, 30.0, 8
 _STEPS, _STEPS_ON = 400, 250
-"""Steps from principal components, and from an earlier map; scikit-learn takes at least 250."""
+"""Most steps from principal components, and from an earlier map."""
 
 _SIDE, _LOWEST = 258.0, 0.3
 """Width of the picture on a page, and its height over it at least."""
+
+_STILL = 0.036
+"""Mean way of an image in a step, in the units of t-SNE (a map is about 50 wide), below which a map
+that began with an earlier one is finished."""
 
 _EXAGGERATION = 12.0
 _ANGLE = 0.8
@@ -59,6 +63,8 @@ def layout(
     if len(rows) < _LEAST or not np.ptp(rows, axis=0).any():
         turns = 2 * np.pi * np.arange(len(rows), dtype=np.float32) / len(rows)
         return np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    rate = max(len(rows) / _EXAGGERATION / 4, 50.0)  # as "auto" of the first
+    still = _STILL * len(rows) ** 0.5 / rate
     with threadpool_limits(1):
         dimensions = min(_DIMENSIONS, *rows.shape)
         reduced = PCA(dimensions, random_state=seed).fit_transform(rows)
@@ -67,8 +73,9 @@ def layout(
             init="pca" if start is None else start,
             early_exaggeration=_EXAGGERATION if start is None else 1.0,
             angle=_ANGLE,
-            learning_rate=max(len(rows) / _EXAGGERATION / 4, 50.0),  # as "auto" of the first
+            learning_rate=rate,
             max_iter=_STEPS if start is None else _STEPS_ON,
+            min_grad_norm=1e-7 if start is None else still,
             random_state=seed,
             n_jobs=1,
         ).fit_transform(reduced)
