@@ -1,4 +1,6 @@
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,6 +65,13 @@ def check(rank, processes, rendezvous):
         own = torch.tensor([float(rank), 2.0])
         assert collectives.mean(own).tolist() == [(processes - 1) / 2, 2.0]
         assert own.tolist() == [rank, 2.0]  # left as it was
+
+        written = Path(f"{rendezvous.removeprefix('file://')}.written")
+        if rank == 0:
+            time.sleep(0.5)
+            written.touch()
+        collectives.await_first()
+        assert written.exists()
     finally:
         dist.destroy_process_group()
 

@@ -1,6 +1,8 @@
 """Collectives of ``torch.distributed``; in a single process each returns its input."""
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -14,6 +16,11 @@ T = TypeVar("T")
 
 _ROWS = 1 << 16
 """Rows of one message."""
+
+_DONE = "dccc_lightning/done"
+"""Key in the store of the process group that rank 0 sets at its end."""
+
+_POLL_SECONDS = 0.2
 
 
 def world() -> tuple[int, int]:
@@ -128,6 +135,24 @@ def barrier() -> None:
     """Wait until all processes are here."""
     if world()[1] > 1:
         dist.barrier()
+
+
+def await_first() -> None:
+    """Wait until rank 0 is here too, or has ended.
+
+    srun ends a step some time after its first process has ended (WaitTime), and agents of torchrun
+    wait for each other for five minutes only, while rank 0 may still write.
+    """
+    rank, processes = world()
+    if processes == 1:
+        return
+    store = dist.distributed_c10d._get_default_store()
+    if rank == 0:
+        store.set(_DONE, "1")
+        return
+    with suppress(RuntimeError):  # the store has ended with rank 0
+        while not store.check([_DONE]):
+            time.sleep(_POLL_SECONDS)
 
 
 def leave_to_first() -> None:

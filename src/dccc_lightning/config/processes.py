@@ -112,6 +112,8 @@ def embedding_processes(arguments: Settings) -> Iterator[None]:
     from lightning_fabric import Fabric  # noqa: PLC0415  slow to import
     from lightning_fabric.strategies.ddp import DDPStrategy  # noqa: PLC0415  slow to import
 
+    from dccc_lightning.common import collectives  # noqa: PLC0415  slow to import
+
     strategy = DDPStrategy(process_group_backend="gloo", timeout=EMBEDDING_TIMEOUT)
     chosen = {key: arguments[key] for key in ("accelerator", "devices", "num_nodes")}
     environment = process_environment(number, int(arguments["num_nodes"]))
@@ -121,10 +123,14 @@ def embedding_processes(arguments: Settings) -> Iterator[None]:
         fabric.launch()
         processes = getattr(strategy.launcher, "procs", ())
         yield
+        if is_started:
+            collectives.await_first()
         for process in processes:
             process.wait()
-    except ShareDone:  # on another node than rank 0, to which the others may still send rows
-        for process in processes:
+    except ShareDone:
+        if is_started:
+            collectives.await_first()
+        for process in processes:  # of this node, which may still send rows to rank 0
             process.wait()
         raise
     except BaseException as error:
@@ -141,8 +147,6 @@ def embedding_processes(arguments: Settings) -> Iterator[None]:
             ) from error
         raise
     finally:
-        from dccc_lightning.common import collectives  # noqa: PLC0415  slow to import
-
         collectives.destroy()
 
 

@@ -28,7 +28,7 @@ def processes_of_task(settings: Settings) -> Iterator[None]:
     started = started_by_torchrun() or started_by_srun() or 1
     if started > 1 and name in (*SHARED, *_TRAINING):
         check_devices(settings["trainer"])
-        from dccc_lightning.common import rendezvous
+        from dccc_lightning.common import collectives, rendezvous
 
         rendezvous.meet()
     if target == f"{_TASK}{name}.{name}" and name in SHARED:
@@ -41,3 +41,5 @@ def processes_of_task(settings: Settings) -> Iterator[None]:
             "with srun --ntasks=1"
         )
     yield
+    if started > 1:
+        collectives.await_first()
