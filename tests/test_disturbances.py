@@ -4,6 +4,7 @@ import errno
 import os
 import pwd
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import LENGTH, Command, Outcome, Steps
 from dccc_lightning.common import checks, faults
@@ -261,6 +264,56 @@ def test_a_disk_without_room_for_any_one_file_loses_nothing(
     assert_same_run(tmp_path / "whole", run)
     own = {str(path.relative_to(tmp_path)) for path in run.rglob("*")}
     assert own <= set(refused), own - set(refused)
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """Let the kernel refuse writes behind a position of any file, as on a disk that fills up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.slow
+def test_embeddings_on_a_disk_that_fills_up_at_any_write(command: Command, tmp_path: Path) -> None:
+    """Refuse the last byte of each file, and half of it; then the command goes on."""
+    crops, rng = tmp_path / "crops", np.random.default_rng(0)
+    crops.mkdir()
+    for number in range(40):
+        pixels = rng.integers(0, 256, (24, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(crops / f"{number}.png")
+    (crops / "none.png").write_bytes(b"")
+    arguments = [
+        "task=embed", "ckpt=bundled", "input=crops", "trainer=cpu", "loader.eval_batch_size=8",
+        "dataset.on_error=skip",
+    ]  # fmt: skip
+    results = ["embeddings.npy", "images.parquet", "skipped.jsonl", "embeddings.json"]
+    whole = tmp_path / "whole"
+    assert command(*arguments, "output=whole").code == 0
+    sizes = {path.stat().st_size for path in whole.rglob("*") if path.is_file()} - {0}
+    limits = {0, *(size - 1 for size in sizes), *(size // 2 for size in sizes)}
+    refused = 0
+    for limit in sorted(limits):
+        out = tmp_path / f"out_{limit}"
+        with no_file_above(limit):
+            outcome = command(*arguments, f"output={out}")
+        if outcome.code == 0:  # the log alone was refused, which loses lines
+            continue
+        refused += 1
+        assert_one_line(outcome, "File too large")
+        assert not any((out / name).exists() for name in results), limit
+        if out.exists():
+            outcome = command(f"resume={out}")
+        if not out.exists() or "repeat its command with output=" in outcome.err:
+            outcome = command(*arguments, f"output={out}")
+        assert outcome.code == 0, (limit, outcome)
+        for name in results[:-1]:
+            assert (out / name).read_bytes() == (whole / name).read_bytes(), limit
+        assert half_written(out) == []
+    assert refused > len(limits) // 2
 
 
 @pytest.mark.slow
