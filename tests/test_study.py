@@ -138,6 +138,7 @@ def write_run(folder, student, teacher):
     write_rows(folder / "metrics.csv", [{"epoch": -1, "step": 0, "val/mAP": 0.2}, last])
 
 
+@pytest.mark.slow
 def test_the_tables_hold_what_is_finished_and_say_which_seeds(plan, tables, tmp_path):
     page, folder = tmp_path / "page.md", tmp_path / "study"
     page.write_text(f"by hand\n{tables.MARK}old")

@@ -1,4 +1,4 @@
-"""All pairs of embeddings within a distance, from one product for each two of them."""
+"""Find the pairs of embeddings within a distance; each two are multiplied once."""
 
 import numba
 import numpy as np
