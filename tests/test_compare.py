@@ -196,6 +196,17 @@ def test_a_value_that_equals_the_name_of_the_output_folder_is_a_setting(tmp_path
     assert setting_rows(read_compared(folders)) == ([["seed", "1", "2"]], [])
 
 
+def test_folders_of_jobs_and_of_runs_that_were_moved_are_no_settings(tmp_path):
+    folders = []
+    for name in "12":
+        table = {"output": "o", "callbacks": {"table": {"folder": f"/old/sweep/{name}/table"}}}
+        folders.append(write_run(tmp_path / name, [0.5], [0], "/x", settings=table))
+        (folders[-1] / ".hydra").mkdir()
+        noted = {"hydra": {"runtime": {"output_dir": f"/old/sweep/{name}"}}}
+        (folders[-1] / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(noted))
+    assert setting_rows(read_compared(folders)) == ([], [])
+
+
 def test_the_page_has_tables_curves_and_both_rankings_of_changed_queries(tmp_path):
     root = tmp_path / "data"
     for name in ("query/0", "query/1", "gallery/0"):

@@ -34,6 +34,7 @@ class ComparedRun:
     Attributes:
         name: Shown in tables; distinct among the runs.
         folder: Of the run.
+        written_to: The folder as it was called while the run wrote to it.
         settings: Resolved settings.
         results: Of results.json.
         rows: Of metrics.csv.
@@ -44,6 +45,7 @@ class ComparedRun:
 
     name: str
     folder: Path
+    written_to: str
     settings: Mapping[str, Any]
     results: Mapping[str, Any]
     rows: Sequence[Row]
@@ -149,11 +151,21 @@ def _read(folder: Path, name: str) -> ComparedRun:
         if task != "train":
             raise UserError(f"runs={folder}: is of task={task}; trainings are compared")
         queries, clusters = read_query_table(folder), _read_clusters(folder)
-        run = ComparedRun(name, folder, settings, results, rows, timings, queries, clusters)
+        run = ComparedRun(
+            name, folder, _written_to(folder), settings, results, rows, timings, queries, clusters
+        )
         _ = run.test, settings["image"]["height"], results["seconds"], results["epochs"]
     except (*UNREADABLE, pa.ArrowException) as error:
         raise UserError(f"runs={folder}: cannot be read ({reason(error)})") from error
     return run
+
+
+def _written_to(folder: Path) -> str:
+    """Return the path that Hydra noted: ``output`` is not that of a job of a sweep."""
+    noted = folder / ".hydra" / "hydra.yaml"
+    if not noted.is_file():
+        return str(folder.resolve())
+    return str(yaml.safe_load(noted.read_text())["hydra"]["runtime"]["output_dir"])
 
 
 def _read_clusters(folder: Path) -> pa.Table | None:

@@ -148,10 +148,9 @@ def setting_rows(runs: Sequence[ComparedRun]) -> tuple[Rows, Rows]:
 
 def _is_own_folder(runs: Sequence[ComparedRun], values: Sequence[str]) -> bool:
     """Return True for paths that are alike, except that each has the folder of its run."""
-    starts = [f"/{str(run.settings['output']).lstrip('./')}/" for run in runs]
     ends = {
-        f"{value}/".rpartition(start)[2] if value.startswith("/") and start in f"{value}/" else None
-        for value, start in zip(values, starts, strict=True)
+        f"{value}/".removeprefix(start) if f"{value}/".startswith(start) else None
+        for value, start in zip(values, (f"{run.written_to}/" for run in runs), strict=True)
     }
     return len(ends) == 1 and None not in ends
 
