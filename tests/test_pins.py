@@ -4,10 +4,13 @@ import os
 import re
 import subprocess
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "constraints.txt", *sorted((ROOT / "constraints").glob("*.txt"))]
@@ -29,6 +32,19 @@ def test_a_file_pins_what_is_required_within_its_range(file):
     for text in PROJECT["dependencies"]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(versions[requirement.name]), text
+
+
+def test_the_pins_are_for_the_first_release_of_the_lowest_python():
+    first = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
+    pinned = pins(FILES[0])
+    installed = [one for one in distributions() if pinned.get(canonicalize_name(one.name)) == one.version]
+    assert len(installed) > 0.5 * len(pinned)
+    newer = [
+        one.name
+        for one in installed
+        if not SpecifierSet(one.metadata["Requires-Python"] or "").contains(first)
+    ]
+    assert newer == []
 
 
 @pytest.mark.parametrize("file", FILES[1:], ids=lambda file: file.name)
