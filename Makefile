@@ -11,6 +11,8 @@ BASE   ?= HEAD
 WORKERS ?= 2
 # These need a commit or checkpoints.
 ASKING := $(patsubst %,benchmarks/%.py,against same_numbers quick identification_worlds review_decisions)
+# Containers often set it; each process of a test would then compile thousands of files anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -q -rs --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
