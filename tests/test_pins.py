@@ -37,7 +37,9 @@ def test_a_file_pins_what_is_required_within_its_range(file):
 def test_the_pins_are_for_the_first_release_of_the_lowest_python():
     first = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
     pinned = pins(FILES[0])
-    installed = [one for one in distributions() if pinned.get(canonicalize_name(one.name)) == one.version]
+    installed = [
+        one for one in distributions() if pinned.get(canonicalize_name(one.name)) == one.version
+    ]
     assert len(installed) > 0.5 * len(pinned)
     newer = [
         one.name
