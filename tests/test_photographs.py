@@ -32,10 +32,10 @@ def test_folds_swap_the_identities_and_cap_the_test(study, tmp_path, monkeypatch
     _, sets, *_ = study
     monkeypatch.setattr(sets, "CAP", 2)
     for cow in range(5):
-        (tmp_path / "train" / f"{cow:03}").mkdir(parents=True)
+        (tmp_path / "dataset" / "train" / f"{cow:03}").mkdir(parents=True)
         for number in range(1 if cow == 4 else 3):
-            (tmp_path / "train" / f"{cow:03}" / f"{number}.jpg").touch()
-    (tmp_path / "train" / "notes.jpg").touch()
+            (tmp_path / "dataset" / "train" / f"{cow:03}" / f"{number}.jpg").touch()
+    (tmp_path / "dataset" / "train" / "notes.jpg").touch()
     images = sets.photos(sets.SETS["opencows"], tmp_path)
     assert len(images) == 13
     folds = {name: sets.fold_of(name, images) for name in "AB"}
@@ -65,12 +65,12 @@ def test_scores_are_those_by_hand_and_a_turned_image_is_found_aligned(study):
         dtype=np.float32,
     )
     found = scores.precision_by_identity(similarity, ["a", "a", "b", "c"])
-    assert found == {"a": pytest.approx((1 / 2 + 1) / 2)}  # b and c are single
+    assert found == [pytest.approx((1 / 2 + 1) / 2)]  # b and c are single
     turned = torch.eye(8).reshape(2, 4, 8)
     turned = torch.cat([turned, turned.roll(1, dims=1)])
     ways = scores.scores(turned, ["a", "b", "a", "b"])
-    assert ways["aligned"] == {"a": 1.0, "b": 1.0}
-    assert min(ways["plain"].values()) < 1
+    assert ways["aligned"] == [1.0, 1.0]
+    assert min(ways["plain"]) < 1
 
 
 def test_every_run_is_planned_once_and_has_a_setting(study):
@@ -108,7 +108,7 @@ def test_the_table_has_seeds_gains_and_intervals(study, tmp_path):
     plan, _, _, tables, _ = study
 
     def row(value, **more):
-        ways = {way: {"a": value, "b": value + 0.2} for way in ("plain", "mean", "aligned")}
+        ways = {way: [value, value + 0.2] for way in ("plain", "mean", "aligned")}
         return {"train": 9, "test": 4, "clusters": more, "scores": ways}
 
     rows = {
@@ -125,6 +125,52 @@ def test_the_table_has_seeds_gains_and_intervals(study, tmp_path):
     assert line.endswith("| 0.50 |")
     page = tmp_path / "page.md"
     page.write_text(f"prose\n{tables.MARK}stale")
-    tables.write_tables(page, text)
+    tables.write_tables(page, rows)
     assert page.read_text() == f"prose\n{tables.MARK}\n{text}"
     assert tables.status(rows).startswith(f"3 of {len(plan.plan())} runs have ended; next: open")
+
+
+def test_lines_stay_where_their_runs_are_missing(study):
+    plan, _, _, tables, _ = study
+    before = (
+        "\n### OpenCows2020, cows from above: fold A\n\nA sentence.\n\n| | seeds | plain |\n"
+        "| untrained (ImageNet) |  | old |\n| DCCC, eps 0.55 | 1 | old |\n"
+        "| Cluster Contrast, eps 0.55 | 3 | old |\n\n#### Pseudo labels\n\nold labels\n\n"
+        "### Nyala flanks, upright\n\nold flanks\n"
+    )
+    ways = {way: [0.5] for way in ("plain", "mean", "aligned")}
+    row = {"train": 9, "test": 4, "clusters": {}, "scores": ways}
+    rows = {plan.Job("opencows", "A", case, 1): row for case in ("source", "dccc", "cc")}
+    text = tables.tables(rows, before)
+    assert text.count("| old |") == 1
+    assert "| Cluster Contrast, eps 0.55 | 3 | old |" in text  # of three runs, not of one
+    assert (
+        "\n\n#### Pseudo labels\n\nold labels\n\n### Nyala flanks, upright\n\nold flanks\n" in text
+    )
+    assert tables.tables(rows, text) == text
+
+
+def test_results_are_kept_and_the_folder_adds_to_them(study, tmp_path, monkeypatch):
+    import photo_runner as runner
+
+    plan, *_ = study
+    monkeypatch.setattr(runner, "RESULTS", tmp_path / "results.jsonl")
+    first, second = (plan.Job("vehicles", "A", "cc", seed) for seed in (1, 2))
+    runner.keep({first: {"job": first._asdict(), "scores": {"plain": [0.5]}}})
+    (tmp_path / "rows").mkdir()
+    row = {"job": second._asdict(), "scores": {"plain": [1 / 3]}}
+    runner.write_json(runner.row_file(tmp_path, second), row)
+    found = runner.finished(tmp_path)
+    assert list(found) == [first, second]
+    assert found[second]["scores"] == {"plain": [0.3333]}
+    runner.keep(found)
+    assert runner.finished(tmp_path / "empty") == found
+
+
+def test_the_kept_results_give_the_tables_of_the_page(study):
+    from photo_runner import finished
+
+    _, _, _, tables, _ = study
+    page = (STUDY.parents[1] / "docs" / "photographs.md").read_text()
+    written = page.partition(tables.MARK)[2]
+    assert "\n" + tables.tables(finished(STUDY), written) == written

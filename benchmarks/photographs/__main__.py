@@ -3,11 +3,12 @@
     python benchmarks/photographs sets             # where to get the sets, and their licences
     python benchmarks/photographs run FOLDER --weights FILE --data opencows=PATH
     python benchmarks/photographs status FOLDER
-    python benchmarks/photographs tables FOLDER    # the tables of docs/photographs.md
+    python benchmarks/photographs tables FOLDER    # results.jsonl and docs/photographs.md
 
 No image is part of this repository, and none is downloaded. A run that has ended is a row, a file
-in FOLDER/rows; start again what was stopped, and it goes on. Every run has one thread and the same
-budget: 120 steps of 32 images, MobileNetV2. FILE: weights of ImageNet, as for ``model.weights``.
+in FOLDER/rows; start again what was stopped, and it goes on. Rows in results.jsonl are not made
+again. Every run has one thread and the same budget: 120 steps of 32 images, MobileNetV2. FILE:
+weights of ImageNet, as for ``model.weights``.
 """
 
 import argparse
@@ -15,9 +16,9 @@ import os
 import sys
 from pathlib import Path
 
-from photo_runner import finished, run
+from photo_runner import finished, keep, run
 from photo_sets import SETS
-from photo_tables import status, tables, write_tables
+from photo_tables import status, write_tables
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
@@ -30,7 +31,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs/photographs"))
     parser.add_argument("--data", action="append", default=[], metavar="SET=PATH")
     parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--only", default="", help="beginning of the names of the runs to make")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="beginnings of the names of the runs to make"
+    )
     arguments = parser.parse_args()
     if arguments.what == "run" and ONE_THREAD.items() - os.environ.items():
         # libraries read these when they are loaded
@@ -49,10 +52,9 @@ def main() -> None:
     rows = finished(arguments.folder)
     if arguments.what == "status":
         print(status(rows))
-    elif rows:
-        write_tables(Path(__file__).parents[2] / "docs" / "photographs.md", tables(rows))
     else:
-        sys.exit(f"{arguments.folder}: no run has ended")
+        keep(rows)
+        write_tables(Path(__file__).parents[2] / "docs" / "photographs.md", rows)
 
 
 if __name__ == "__main__":

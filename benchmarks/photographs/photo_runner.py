@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,31 @@ from photo_scores import embedded, scores
 from photo_sets import SETS, Fold, fold_of, photos
 
 from dccc_lightning import cli, load_embedder
-from dccc_lightning.common.files import write_json
+from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.config.build import build_plain
 from dccc_lightning.reports.metrics_table import read_rows
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+"""Rows of earlier runs, one a line."""
 
 SHOWN = ("ari", "num_clusters", "largest", "outlier_ratio", "pair_precision", "eps")
 """Columns of the last clustering to keep."""
 
 
-def run(folder: Path, data: Mapping[str, Path], weights: str, only: str) -> int:
-    """Make the runs that are missing, of the sets in ``data``; return how many failed."""
+def run(folder: Path, data: Mapping[str, Path], weights: str, only: Sequence[str]) -> int:
+    """Make the runs that are missing, of the sets in ``data``; return how many failed.
+
+    ``only`` has beginnings of their names, in the order in which they are to be made.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [job for job in plan() if job.photo_set in data and job.name.startswith(only)]
+    planned = [job for job in plan() if job.photo_set in data]
+    jobs = [job for name in only for job in planned if job.name.startswith(name)]
     failed = 0
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         commit()
         for job in jobs:
-            if row_file(folder, job).exists():
+            if job in finished(folder):
                 continue
             started = time.perf_counter()
             process = multiprocessing.get_context("fork").Process(
@@ -69,7 +76,6 @@ def execute(job: Job, folder: Path, root: Path, weights: str) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     fold = fold_of(job.fold, photos(SETS[job.photo_set], root))
-    started = time.perf_counter()
     settings = [*shared(job, root, weights), f"seed={job.seed}"]
     figures: dict[str, Any] = {}
     if job.case == LABELS:
@@ -80,7 +86,7 @@ def execute(job: Job, folder: Path, root: Path, weights: str) -> None:
             "labels": label_rows(turned, names, sizes, least),
             "samples": sample_rows(turned, names, least) if job.photo_set == "opencows" else [],
         }
-        write_json(row_file(folder, job), about(job, started, fold) | found)
+        write_json(row_file(folder, job), about(job, fold) | found)
         return
     if job.changes is None:
         embedder = untrained(settings)
@@ -94,15 +100,15 @@ def execute(job: Job, folder: Path, root: Path, weights: str) -> None:
     turned = embedded(embedder, [str(root / image.path) for image in fold.test])
     identities = [image.identity for image in fold.test]
     found = {"clusters": figures, "scores": scores(turned, identities)}
-    write_json(row_file(folder, job), about(job, started, fold) | found)
+    write_json(row_file(folder, job), about(job, fold) | found)
 
 
-def about(job: Job, started: float, fold: Fold) -> dict[str, Any]:
+def about(job: Job, fold: Fold) -> dict[str, Any]:
     """Return what every row has."""
     return {
         "job": job._asdict(),
         "commit": commit(),
-        "seconds": round(time.perf_counter() - started),
+        "processor_seconds": round(time.process_time()),
         "train": len(fold.train),
         "test": len(fold.test),
     }
@@ -170,6 +176,15 @@ def commit() -> str:
 
 
 def finished(folder: Path) -> dict[Job, dict[str, Any]]:
-    """Return the rows of the runs that have ended."""
-    files = {job: row_file(folder, job) for job in plan()}
-    return {job: json.loads(file.read_text()) for job, file in files.items() if file.exists()}
+    """Return the rows of the runs that have ended, in ``RESULTS`` and in a folder."""
+    rows = {}
+    for text in (*RESULTS.read_text().splitlines(), *map(Path.read_text, folder.glob("rows/*"))):
+        row = json.loads(text, parse_float=lambda digits: round(float(digits), 4))
+        rows[Job(**row["job"])] = row
+    return {job: rows[job] for job in plan() if job in rows}
+
+
+def keep(rows: Mapping[Job, dict[str, Any]]) -> None:
+    """Write ``RESULTS``."""
+    lines = (json.dumps(row, separators=(",", ":")) + "\n" for row in rows.values())
+    write_atomically(RESULTS, "".join(lines).encode())

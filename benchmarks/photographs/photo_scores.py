@@ -1,6 +1,6 @@
 """Leave-one-out mAP of images that turn, averaged over identities, with bootstrap intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -29,12 +29,14 @@ def similarities(turned: Tensor) -> dict[str, NDArray[np.float32]]:
 
 def precision_by_identity(
     similarity: NDArray[np.float32], identities: Sequence[str]
-) -> dict[str, float]:
-    """Return the mean average precision of each identity, every image a query among all others.
+) -> list[float]:
+    """Return the mean average precision of each identity, in their sorted order.
+
+    Every image is a query among all others; an identity with one image has no precision.
 
     >>> similarity = np.array([[1, 0.9, 0.1], [0.9, 1, 0.2], [0.1, 0.2, 1]], dtype=np.float32)
     >>> precision_by_identity(similarity, ["a", "a", "b"])
-    {'a': 1.0}
+    [1.0]
     """
     names = np.asarray(identities)
     found: dict[str, list[float]] = {}
@@ -45,19 +47,13 @@ def precision_by_identity(
         if hits.any():
             precision = np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)
             found.setdefault(str(names[query]), []).append(float(precision.mean()))
-    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+    return [float(np.mean(values)) for _, values in sorted(found.items())]
 
 
-def scores(turned: Tensor, identities: Sequence[str]) -> dict[str, dict[str, float]]:
+def scores(turned: Tensor, identities: Sequence[str]) -> dict[str, list[float]]:
     """Return the precision of each identity by each way of comparing."""
     ways = similarities(turned)
     return {way: precision_by_identity(ways[way], identities) for way in WAYS}
-
-
-def average(rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
-    """Return the precision of the identities, averaged over runs."""
-    names = sorted(rows[0])
-    return np.mean([[row[name] for name in names] for row in rows], axis=0)
 
 
 def embedded(embedder: object, paths: Sequence[str]) -> Tensor:

@@ -36,10 +36,10 @@ class PhotoSet(NamedTuple):
 SETS: Mapping[str, PhotoSet] = {
     "opencows": PhotoSet(
         "OpenCows2020, cows from above",
-        "github.com/sapirdeu/Cow-Identification at 70f65cd, folder dataset; "
+        "github.com/sapirdeu/Cow-Identification at 70f65cd, the folder that holds dataset; "
         "original: doi.org/10.5523/bris.10m32xl88x2b61zlkkgz3fml17",
         "Non-Commercial Government Licence, University of Bristol",
-        r"(train|test)/(?P<identity>\d+)/[^/]+\.jpg$",
+        r"^dataset/(train|test)/(?P<identity>\d+)/[^/]+\.jpg$",
         ("A", "B"),
         96,
         96,

@@ -1,12 +1,15 @@
 """The tables of the study of photographs, from the runs that have ended."""
 
+import re
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from photo_plan import LABELS, ROWS, Job, plan
-from photo_scores import RESAMPLES, WAYS, average
+from photo_scores import RESAMPLES, WAYS
 from photo_sets import SETS
 
 from dccc_lightning.common.files import write_atomically
@@ -23,19 +26,29 @@ def status(rows: Rows) -> str:
     return f"{len(rows)} of {len(plan())} runs have ended; next: {(missing or ['none'])[0]}"
 
 
-def tables(rows: Rows) -> str:
-    """Return a table of each fold of each set."""
+def tables(rows: Rows, before: str = "") -> str:
+    """Return a table of each fold of each set.
+
+    Args:
+        rows: Results of the runs.
+        before: Earlier tables, whose lines stay where runs that they are of are missing.
+    """
+    sections = re.split(r"^### (.+)\n", before, flags=re.MULTILINE)
+    earlier = dict(zip(sections[1::2], sections[2::2], strict=True))
     parts = []
     for name, photo_set in SETS.items():
         for fold in photo_set.folds:
             mine = {job: row for job, row in rows.items() if job[:2] == (name, fold)}
             title = photo_set.title if fold == "test" else f"{photo_set.title}: fold {fold}"
+            scores, mark, rest = earlier.get(title, "").strip().partition("\n\n#### ")
             if scored := {job: row for job, row in mine.items() if job.case != LABELS}:
-                parts += [f"### {title}", table(scored)]
-            for job, row in mine.items():
-                if job.case == LABELS:
-                    parts += [f"#### Pseudo labels without training: fold {fold}", labels(row)]
-                    parts += [samples(row)] if row["samples"] else []
+                scores = table(scored, scores)
+            parts += [f"### {title}", scores] if scores else []
+            found = [row for job, row in mine.items() if job.case == LABELS]
+            parts += [mark.strip() + " " + rest] if mark and not found else []
+            for row in found:
+                parts += [f"#### Pseudo labels without training: fold {fold}", labels(row)]
+                parts += [samples(row)] if row["samples"] else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -71,8 +84,9 @@ def samples(row: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def table(rows: Rows) -> str:
+def table(rows: Rows, before: str = "") -> str:
     """Return the cases of a fold: mAP by each way of comparing, and its gain over untrained."""
+    earlier = {line.split(" | ")[0][2:]: line for line in before.splitlines() if "|" in line}
     photo_set = next(iter(rows)).photo_set
     source = next((row for job, row in rows.items() if job.case == "source"), None)
     first = next(iter(rows.values()))
@@ -87,6 +101,10 @@ def table(rows: Rows) -> str:
     ]
     for case, described in ROWS[photo_set].items():
         mine = [row for job, row in rows.items() if job.case == case]
+        line = earlier.get(described.title)
+        if line and len(mine) < int(line.split(" | ")[1] or 1):
+            lines.append(line)
+            continue
         if not mine:
             continue
         cells = [scored(mine, way, case == "source") for way in WAYS]
@@ -102,24 +120,27 @@ def table(rows: Rows) -> str:
 
 def scored(rows: list[dict[str, Any]], way: str, with_interval: bool) -> str:
     """Return mAP in per cent: mean and deviation over seeds, or its interval over identities."""
-    values = [100 * statistics.fmean(row["scores"][way].values()) for row in rows]
+    values = [100 * statistics.fmean(row["scores"][way]) for row in rows]
     text = f"{statistics.fmean(values):.1f}"
     if with_interval:
-        low, high = mean_interval(average([row["scores"][way] for row in rows]), RESAMPLES)
+        low, high = mean_interval(average(rows, way), RESAMPLES)
         return f"{text} ({100 * low:.1f} to {100 * high:.1f})"
     return f"{text} ± {statistics.stdev(values):.1f}" if len(values) > 1 else text
 
 
+def average(rows: list[dict[str, Any]], way: str) -> NDArray[np.float64]:
+    """Return the precision of the identities, averaged over runs."""
+    return np.mean([row["scores"][way] for row in rows], axis=0)
+
+
 def gained(rows: list[dict[str, Any]], source: dict[str, Any], way: str) -> str:
     """Return the gain over the untrained network, compared the same way, with its interval."""
-    change = 100 * (
-        average([row["scores"][way] for row in rows]) - average([source["scores"][way]])
-    )
+    change = 100 * (average(rows, way) - average([source], way))
     low, high = mean_interval(change, RESAMPLES)
     return f"{change.mean():+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def write_tables(page: Path, text: str) -> None:
+def write_tables(page: Path, rows: Rows) -> None:
     """Replace the end of a page, from the mark on."""
-    before = page.read_text().partition(MARK)[0]
-    write_atomically(page, (before + MARK + "\n" + text).encode())
+    prose, _, before = page.read_text().partition(MARK)
+    write_atomically(page, (prose + MARK + "\n" + tables(rows, before)).encode())
