@@ -1,5 +1,6 @@
-"""Callbacks for tests with several processes: what each holds and makes, and faults in one."""
+"""Callbacks for tests with several processes: what each holds and makes, faults and naps."""
 
+import time
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -7,6 +8,7 @@ import torch
 from pytorch_lightning import Callback
 
 from dccc_lightning.errors import UserError
+from dccc_lightning.tasks import run_report
 from dccc_lightning.training.callbacks import epoch_panels
 
 MESSAGE = "this one alone"  # apart, so that no traceback quotes it
@@ -60,3 +62,27 @@ class Failure(Callback):
             batch.view1.fill_(float("nan"))
             return
         raise (UserError if self.kind == "user" else ArithmeticError)(MESSAGE)
+
+
+class Naps(Callback):
+    """Sleep after every step of a run that begins, which is to be stopped; resumed, it is fast."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.ckpt_path is None:
+            time.sleep(self.seconds)
+
+
+class LatePage(Callback):
+    """Let rank 0 take some seconds more for the last page, which the others have no part in."""
+
+    def __init__(self, seconds: float) -> None:
+        original = run_report.write_run_report
+
+        def late(*arguments):
+            time.sleep(seconds)
+            return original(*arguments)
+
+        run_report.write_run_report = late

@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 TESTS = Path(__file__).parent
 LENGTH = ["batch.clusters=8", "batch.instances=8", "epochs=3", "iterations=3", "eval_every=2"]
 PAIR = ["trainer.devices=2", "checkpoint.every_n_steps=1"]
+NAPS = ["+callbacks.naps._target_=rank_notes.Naps", "+callbacks.naps.seconds=2"]
+REPLACEABLE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 NOTES = ["+callbacks.notes._target_=rank_notes.RankNotes", "+callbacks.notes.folder=notes"]
 
 
@@ -167,27 +169,34 @@ def process_of_rank(agent: int, rank: int) -> int | None:
     return None
 
 
+def restarting(nodes: int, tiny: list[str]) -> list[str]:
+    """Return the arguments of one agent of two processes, or of two agents of one, as on nodes."""
+    each, port = 2 // nodes, free_port()
+    options = [f"--nnodes={nodes}", f"--nproc-per-node={each}", "--max-restarts=1"]
+    if nodes == 1:
+        options += [f"--master-port={port}"]
+    else:
+        options += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=run"]
+    return [
+        *options, "-m", "dccc_lightning", *tiny, *LENGTH, "output=run",
+        f"trainer.devices={each}", f"trainer.num_nodes={nodes}", "checkpoint.every_n_steps=1",
+    ]  # fmt: skip
+
+
+def wait_for_checkpoints(run: Path) -> None:
+    deadline = time.monotonic() + 200
+    while not (run / "checkpoints" / "previous.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(("nodes", "killed"), [(1, 0), (2, 1)])
 def test_torchrun_restarts_a_run_that_lost_a_process(
     nodes: int, killed: int, pair: Runs, tiny: list[str], tmp_path: Path
 ) -> None:
-    """One agent of two processes, or two agents of one, as on two nodes."""
-    expected, each = pair() / "run", 2 // nodes
-    options = [f"--nnodes={nodes}", f"--nproc-per-node={each}", "--max-restarts=1"]
-    if nodes == 1:
-        options += [f"--master-port={free_port()}"]
-    else:
-        endpoint = f"127.0.0.1:{free_port()}"
-        options += ["--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=run"]
-    arguments = [
-        *options, "-m", "dccc_lightning", *tiny, *LENGTH, "output=run",
-        f"trainer.devices={each}", f"trainer.num_nodes={nodes}", "checkpoint.every_n_steps=1",
-    ]  # fmt: skip
+    expected, arguments = pair() / "run", restarting(nodes, tiny)
     agents = [start(tmp_path, *arguments, module="torch.distributed.run") for _ in range(nodes)]
-    deadline = time.monotonic() + 200
-    while not (tmp_path / "run" / "checkpoints" / "previous.ckpt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_checkpoints(tmp_path / "run")
     (victim,) = filter(None, (process_of_rank(agent.pid, killed) for agent in agents))
     os.kill(victim, signal.SIGKILL)
     results = [agent.communicate(timeout=300) for agent in agents]
@@ -195,6 +204,29 @@ def test_torchrun_restarts_a_run_that_lost_a_process(
     assert sum(out.count("outputs:") for out, _ in results) == 1
     assert_same_bytes(expected, tmp_path / "run")
     assert not (tmp_path / "run" / "error.txt").exists()
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_processes_end_with_their_agent_and_the_next_one_resumes(
+    nodes: int, pair: Runs, tiny: list[str], tmp_path: Path
+) -> None:
+    """An agent of torchrun is killed: the only one, or the one that is not the rendezvous."""
+    expected, arguments = pair() / "run", [*restarting(nodes, tiny), *NAPS]
+
+    def begin(host: bool) -> subprocess.Popen[str]:
+        words = [f"--rdzv-conf=is_host={host:d}", *arguments]
+        return start(tmp_path, *words, module="torch.distributed.run", **REPLACEABLE)
+
+    agents = [begin(node == 0) for node in range(nodes)]
+    wait_for_checkpoints(tmp_path / "run")
+    killed = agents.pop()
+    killed.kill()
+    killed.communicate(timeout=100)  # until no process holds its output any more
+    assert not (tmp_path / "run" / "results.json").exists()
+    agents.append(begin(nodes == 1))
+    results = [agent.communicate(timeout=300) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0] * nodes, results
+    assert_same_bytes(expected, tmp_path / "run")
 
 
 def assert_same_bytes(one: Path, two: Path) -> None:
@@ -258,10 +290,7 @@ def test_two_processes_killed_at_any_moment_can_be_resumed(
     pair: Runs, tiny: list[str], tmp_path: Path
 ) -> None:
     process = start(tmp_path, *tiny, *LENGTH, *PAIR, "output=run")
-    deadline = time.monotonic() + 200
-    while not (tmp_path / "run" / "checkpoints" / "previous.ckpt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_checkpoints(tmp_path / "run")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=200)  # the other one ends because this one is gone
     resumed = run(tmp_path, "resume=run")
@@ -276,10 +305,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(
         tmp_path, *tiny, "iterations=100000", "trainer.devices=2", "output=run",
         "checkpoint.every_n_steps=1",
     )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_checkpoints(tmp_path / "run")
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 128 + signal.SIGTERM

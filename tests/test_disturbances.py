@@ -335,6 +335,32 @@ def test_a_training_outlives_the_reader_of_its_output(
     assert_same_run(whole, tmp_path / "run")
 
 
+HOMELESS = """
+import pwd, runpy
+def no_account(_):
+    raise KeyError
+pwd.getpwuid = no_account
+runpy.run_module("dccc_lightning", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_needs_neither_streams_nor_a_home(
+    whole: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    """As of a service, or of a container whose user has no account."""
+    homes = ("HOME", "DCCC_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "USER", "LOGNAME")
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$@" <&- >&- 2>&-', sys.executable, HOMELESS, *tiny, *LENGTH,
+         "output=run"],
+        cwd=tmp_path, env={key: value for key, value in os.environ.items() if key not in homes},
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, (tmp_path / "run" / "run.log").read_text()
+    assert_same_run(whole, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_no_home_is_one_line(
     command: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

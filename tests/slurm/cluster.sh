@@ -78,6 +78,7 @@ ReturnToService=1
 JobRequeue=1
 OverTimeLimit=0
 KillWait=30
+WaitTime=10
 NodeName=${NODES[0]} NodeAddr=127.0.0.1 Port=${port[2]} CPUs=$CPUS RealMemory=8000
 NodeName=${NODES[1]} NodeAddr=127.0.0.1 Port=${port[3]} CPUs=$CPUS RealMemory=8000
 PartitionName=main Nodes=$(IFS=,; echo "${NODES[*]}") Default=YES MaxTime=600 State=UP

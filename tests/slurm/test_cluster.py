@@ -29,7 +29,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]  # on a machine that
 SCRIPT = Path(__file__).with_name("cluster.sh")
 CANNOT_START = 77
 LENGTH = ["iterations=20", "checkpoint.every_n_steps=5"]
-NAPS = ["+callbacks.naps._target_=naps.Naps"]  # two minutes, in a run that is to be stopped
+NAPS = ["+callbacks.naps._target_=rank_notes.Naps", "+callbacks.naps.seconds=3"]
+LATE = ["+callbacks.late._target_=rank_notes.LatePage", "+callbacks.late.seconds=14"]
 SMALL_JOB = {"--gres=gpu:4 ": "", "--cpus-per-task=8": "--cpus-per-task=1"}
 GPU_DATA = "dataset=msmt17 dataset.root=DATA trainer=gpu"
 
@@ -100,7 +101,7 @@ def slurm() -> Iterator[Slurm]:
         path = [str(Path(sys.executable).parent), given.pop("PROGRAMS"), os.environ["PATH"]]
         runs = folder / "runs"
         runs.mkdir()
-        yield Slurm(runs, with_modules(SCRIPT.parent, PATH=os.pathsep.join(path), **given))
+        yield Slurm(runs, with_modules(SCRIPT.parents[1], PATH=os.pathsep.join(path), **given))
     finally:
         subprocess.run([SCRIPT, "stop", folder], check=True, timeout=200)
         shutil.rmtree(folder)
@@ -209,8 +210,8 @@ def srun(slurm: Slurm, small: list[str], nodes: int, each: int, name: str) -> Pa
 
 @pytest.fixture(scope="module")
 def pair(slurm: Slurm, small: list[str]) -> Path:
-    """Return an uninterrupted run of two processes on one node."""
-    return srun(slurm, small, nodes=1, each=2, name="pair")
+    """Return an uninterrupted run of two processes, one of which writes longer than WaitTime."""
+    return srun(slurm, [*small, *LATE], nodes=1, each=2, name="pair")
 
 
 def test_srun_on_two_nodes_gives_the_run_of_one_node(

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 """Signals that schedulers send before they end a job, and the one of a terminal that closes."""
 
-WATCH_EVERY = 5.0
+WATCH_EVERY = 1.0
 """Seconds between checks of the parent process."""
 
 _FIRST = "DCCC_FIRST_PROCESS"
@@ -77,17 +77,19 @@ def processes_here() -> int:
 
 
 def end_with_first() -> None:
-    """Exit this process as soon as rank 0, which started it, has ended.
+    """Exit this process as soon as its starter has ended: rank 0 of Lightning, or torchrun.
 
     If rank 0 is killed before the process group exists, the others would wait for half an hour and
-    occupy their GPUs. Only rank 0 writes files, so exiting loses nothing.
+    occupy their GPUs. If torchrun is killed, its processes would go on, and the same command would
+    be refused while they write. A run continues from its last checkpoint.
     """
-    if is_first_process():
-        os.environ[_FIRST] = str(os.getpid())  # Lightning's processes inherit it
-        return
     first = os.getppid()
-    if os.environ.get(_FIRST) != str(first):
-        return
+    if started_by_torchrun() is None:
+        if is_first_process():
+            os.environ[_FIRST] = str(os.getpid())  # Lightning's processes inherit it
+            return
+        if os.environ.get(_FIRST) != str(first):
+            return
 
     def watch() -> None:
         while os.getppid() == first:
