@@ -138,9 +138,21 @@ def test_frames_that_pandas_wrote_are_numbers(tmp_path):
     (tmp_path / "t.csv").write_text("path,tracklet,frame\na.jpg,7,12.0\nb.jpg,7,12\n")
     with pytest.raises(UserError, match="row 2: frame 12 of tracklet 7 repeats row 1"):
         read_image_table(tmp_path / "t.csv")
-    images = [ImageLabels(f"{frame}.jpg", frame=frame) for frame in ("100.0", "9.0", "12", "")]
-    numbers = column_numbers(images, counted=("frame",))["frame"]
-    assert numbers == {"100.0": 100, "9.0": 9, "12": 12}  # not in the order of their texts
+
+
+@pytest.mark.parametrize(
+    ("frames", "numbers"),
+    [
+        (("100.0", "9.0", "12"), (100, 9, 12)),
+        (("10000000000", "9999999999"), (10**10, 10**10 - 1)),
+        (("10.5", "9.25", "9.250", "-3"), (2, 1, 1, 0)),
+        (("2026-10-25T10", "2026-10-25T09"), (1, 0)),
+    ],
+)
+def test_frames_of_a_dataset_are_in_the_order_of_time(frames, numbers):
+    images = [ImageLabels(f"{frame}.jpg", frame=frame) for frame in (*frames, "")]
+    found = column_numbers(images, counted=("frame",))["frame"]
+    assert found == dict(zip(frames, numbers, strict=True))
 
 
 @pytest.mark.parametrize("name", TABLES)

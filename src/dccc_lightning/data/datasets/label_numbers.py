@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ from numpy.typing import NDArray
 
 from dccc_lightning.data.datasets.image_labels import ImageLabels
 from dccc_lightning.data.datasets.row_files import plain
-from dccc_lightning.data.image_table import without_fraction
 from dccc_lightning.data.records import COLUMNS, UNKNOWN, Records
 
 NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
+_MOMENT = re.compile(r"-?\d{1,18}(\.\d{1,18})?", re.ASCII)
 
 
 def names_of(labels: Iterable[str]) -> dict[str, int]:
@@ -100,6 +101,9 @@ def column_numbers(
 ) -> dict[str, dict[str, int]]:
     """Return the numbers of the labels of each column that has any.
 
+    Frames that are numbers are in the order of their values: whole ones from 0 keep them, others,
+    such as seconds, are numbered from 0.
+
     Args:
         images: Images of all splits.
         counted: Columns whose labels keep their numbers if all are numbers; the labels of others
@@ -108,10 +112,25 @@ def column_numbers(
     found: dict[str, dict[str, int]] = {}
     for name in COLUMNS:
         labels = sorted({getattr(image, name) for image in images} - {""})
-        if labels:
-            whole = [without_fraction(label) for label in labels]
-            keeps = name in counted and are_numbers(whole) and labels[0] >= "0"
-            found[name] = (
-                dict(zip(labels, map(int, whole), strict=True)) if keeps else names_of(labels)
-            )
+        if not labels:
+            continue
+        if name == "frame" and all(map(_MOMENT.fullmatch, labels)):
+            found[name] = _in_time(labels)
+        elif name in counted and are_numbers(labels) and labels[0] >= "0":
+            found[name] = {label: int(label) for label in labels}
+        else:
+            found[name] = names_of(labels)
     return found
+
+
+def _in_time(frames: Iterable[str]) -> dict[str, int]:
+    """Return numbers of frames in the order of their values.
+
+    >>> _in_time(["10", "9.0"]), _in_time(["10.5", "9.25", "9.250"])
+    ({'10': 10, '9.0': 9}, {'10.5': 1, '9.25': 0, '9.250': 0})
+    """
+    values = {frame: Decimal(frame) for frame in frames}
+    if all(value >= 0 and value == int(value) for value in values.values()):
+        return {frame: int(value) for frame, value in values.items()}
+    ranks = {value: rank for rank, value in enumerate(sorted(set(values.values())))}
+    return {frame: ranks[value] for frame, value in values.items()}

@@ -75,7 +75,9 @@ def numbered_splits(
         camera_names=camera_names,
         identity_names=identity_names,
         column_names={
-            name: tuple(names) for name, names in columns.items() if not are_numbers(names)
+            name: tuple(names)
+            for name, names in columns.items()
+            if name != "frame" and not are_numbers(names)
         },
         layout=layout,
         shared_identities=tuple(shared) if one_numbering else None,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dccc_lightning.common.files import write_atomically, write_json
 from dccc_lightning.data.image_table import read_columns
 from dccc_lightning.data.tracklet_pieces import whole_name
+from dccc_lightning.data.tracks.gaps import FILLED
 from dccc_lightning.errors import UserError
 
 NUMBERS = "identities.txt"
@@ -68,12 +69,13 @@ def _nearest(shown: list[tuple[int, str]], frame: int) -> str:
 def write_mot(folder: str | os.PathLike[str], cameras: Mapping[str, pa.Table]) -> dict[str, int]:
     """Write ``CAMERA.txt`` in the format of MOT results, with one number an identity everywhere.
 
-    Frames and pixels begin at 1. Boxes without identity have the number -1. ``identities.txt`` has
-    the identity of each number.
+    Frames and pixels begin at 1. Boxes without identity have the number -1. Boxes that
+    ``fill_gaps`` added have 0 in place of -1 in the ninth column, the visibility of MOT's ground
+    truth, which programs ignore in results. ``identities.txt`` has the identity of each number.
 
     Args:
         folder: Folder to write to, created if missing.
-        cameras: Results of ``with_identities`` by camera.
+        cameras: Results of ``with_identities`` by camera, with or without ``fill_gaps``.
 
     Returns:
         The number of each identity, from 1 in the order of their names.
@@ -84,7 +86,8 @@ def write_mot(folder: str | os.PathLike[str], cameras: Mapping[str, pa.Table]) -
         lines = [
             f"{row['frame'] + 1},{numbers.get(row['identity'], -1)},{row['x1'] + 1:.10g},"
             f"{row['y1'] + 1:.10g},{row['x2'] - row['x1']:.10g},{row['y2'] - row['y1']:.10g},"
-            f"{1 if row['score'] is None else row['score']:.10g},-1,-1,-1\n"
+            f"{1 if row['score'] is None else row['score']:.10g},"
+            f"-1,{0 if row.get(FILLED) else -1},-1\n"
             for row in table.sort_by("frame").to_pylist()
         ]
         write_atomically(place / f"{camera}.txt", "".join(lines).encode())
@@ -101,11 +104,12 @@ def write_cocovid(
     """Write one CocoVID file: a video a camera, and the same ``instance_id`` for one identity.
 
     Frames are from 0, and every frame up to the last box is listed. Annotations also have the
-    identity as text. Boxes without identity get an instance of their own.
+    identity as text, and ``filled`` if the table has that column. Boxes without identity get an
+    instance of their own.
 
     Args:
         path: File to write.
-        cameras: Results of ``with_identities`` by camera.
+        cameras: Results of ``with_identities`` by camera, with or without ``fill_gaps``.
         sizes: Width and height of the upright picture by camera.
     """
     numbers = _numbers(cameras)
@@ -132,6 +136,7 @@ def write_cocovid(
                 "instance_id": numbers.get(row["identity"], following),
                 "bbox": [row["x1"], row["y1"], *sides], "area": sides[0] * sides[1], "iscrowd": 0,
                 "identity": row["identity"],
+                **({FILLED: row[FILLED]} if FILLED in row else {}),
             }  # fmt: skip
             annotations.append(annotation)
     categories = [{"id": 1, "name": "person"}]
