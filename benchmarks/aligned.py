@@ -3,8 +3,7 @@
     python benchmarks/aligned.py                    # exact and from the mean, beside plain knn
     python benchmarks/aligned.py --features turned.npy     # (N, R, D) of your own
 
-Made embeddings: an identity's centre, a part by orientation that all identities share, one of its
-own, and noise of each image and turn; images have a random orientation. Searches run in turn,
+Made embeddings are those of ``quick.turned``. Searches run in turn,
 ``--turns`` times; printed are medians of the processor time (on a GPU of the time), the median
 ratio to plain knn on the first embeddings, and the share of the exact neighbours that are found
 among the candidates from the mean.
@@ -17,27 +16,10 @@ from statistics import median
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from quick import turned
 
 from dccc_lightning.neighbors import knn
 from dccc_lightning.neighbors.inverted_file import recall
-
-
-def turned(n: int, turns: int, dim: int) -> NDArray[np.float32]:
-    """Return embeddings (N, R, D), as described above."""
-    rng = np.random.default_rng(0)
-    identities = rng.integers(0, max(1, n // 20), n)
-    people = identities.max() + 1
-    shared = rng.standard_normal((turns, dim), np.float32)
-    centres = rng.standard_normal((people, dim), np.float32)
-    own = rng.standard_normal((people, turns, dim), np.float32)
-    start = rng.integers(0, turns, n)
-    rows = np.empty((n, turns, dim), np.float32)
-    for turn in range(turns):
-        side = (start + turn) % turns
-        rows[:, turn] = centres[identities] + 0.7 * shared[side] + 0.7 * own[identities, side]
-        rows[:, turn] += rng.standard_normal((n, dim), np.float32)
-    return rows
 
 
 def seconds(search: Callable[[], object], device: str) -> float:

@@ -16,6 +16,7 @@ from dccc_lightning.neighbors import (
     aligned_candidates,
     aligned_search,
     aligned_similarity,
+    candidate_ranking,
     knn,
 )
 from dccc_lightning.neighbors.inverted_file import recall
@@ -149,8 +150,8 @@ def test_candidates_from_the_mean_find_nearly_all(monkeypatch):
     rows = turning(900, people=60).astype(np.float32)
     exact, near = knn(rows, 12)[1], knn(rows, 12, "approximate")[1]
     assert recall(near, exact) > 0.99
-    monkeypatch.setattr(aligned_candidates, "CANDIDATES", 1)
-    monkeypatch.setattr(aligned_candidates, "FEWEST", 1)
+    monkeypatch.setattr(aligned_candidates, "_FOUND", 0.3)
+    monkeypatch.setattr(candidate_ranking, "SPARE", 0)
     few = np.ones((50, 4, 8)) + np.where(np.arange(4) % 2, 1, -1)[:, None] * turning(50, 8)
     assert knn(few, 1, "approximate")[1][:, 0].tolist() == list(range(50))  # means nearly equal
     few_near = knn(rows, 12, "approximate")[1]

@@ -1,8 +1,9 @@
 """Candidates for the neighbours of images that turn, from their mean embeddings.
 
 The product of the means is the frequency 0 of the similarity, see ``aligned``. Images whose means
-are near are compared at the best turn too, but with the other frequencies projected to a few
-directions; so few are left that exact distances cost little.
+are near are compared at the best turn too, but with the other frequencies rounded to 8 bits; so few
+are left that exact distances cost little. A sample, compared with all images, tells how many near
+means and how many of these are enough.
 """
 
 import logging
@@ -11,10 +12,14 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from dccc_lightning.common.compiled import parallel, reduction
-from dccc_lightning.neighbors import aligned_ranking, candidate_ranking
+from dccc_lightning.common.compiled import compiled, parallel
+from dccc_lightning.common.tensors import full_precision
+from dccc_lightning.neighbors import candidate_ranking
+from dccc_lightning.neighbors.aligned import Columns
+from dccc_lightning.neighbors.inverted_file import recall
 from dccc_lightning.neighbors.pairs_within import within
 
 Floats = NDArray[np.float32]
@@ -25,25 +30,24 @@ infinity and -1 where there are fewer."""
 
 _log = logging.getLogger(__name__)
 
-CANDIDATES = 8
-"""Near means per neighbour, at least ``FEWEST``."""
+_MOST = 24
+"""Most near means per neighbour."""
 
-FEWEST = 256
-
-_DIRECTIONS = 96
-"""Directions of the projection."""
-
-_SAMPLE = 1024
-"""Images that distances and directions are estimated from."""
-
-_TRIED = 256
-"""Images for which all near means are ranked exactly, to see how many are enough."""
+_FOUND = 0.993
+"""Share of the neighbours to have among the near means."""
 
 _KEPT = 0.999
 """Share of the neighbours among the near means to keep."""
 
+_TRIED = 256
+"""Images compared with all others, or a sixteenth of all, to see how many are enough."""
+
+_SAMPLE = 1024
+"""Images that distances of means are estimated from."""
+
+_TOGETHER = 32
 _ROWS = 4096
-"""Rows estimated at once."""
+"""Rows compared with all others, and rows estimated, at once."""
 
 
 def choose(
@@ -64,57 +68,73 @@ def choose(
     """
     n = len(spectra)
     means = np.ascontiguousarray(spectra[:, 0])
-    squares, found = near_means(means, min(n, max(CANDIDATES * k, FEWEST)))
+    halves = np.einsum("nd,nd->n", means, means, dtype=np.float64) / 2
+    tried = np.random.default_rng(0).permutation(n)[: max(16, min(_TRIED, n // 16))]
+    nearest, places = _nearest(spectra, norms, means, halves, tried, k)
+    width = min(n, max(_enough(places, _FOUND), k + candidate_ranking.SPARE))
+    squares, found = near_means(means, width)
     lost = np.flatnonzero(~(found == np.arange(n)[:, None]).any(axis=1))
     found[lost, -1], squares[lost, -1] = lost, 0.0  # many equal means
-    halves = np.einsum("nd,nd->n", means, means, dtype=np.float64) / 2
-    about = (_projected(spectra[:, 1:]), weights, norms, halves)
-    tried = np.random.default_rng(0).permutation(n)[:_TRIED]
-    estimates = _estimates(*about, tried, squares[tried], found[tried].astype(np.int64))
-    nearest = np.argsort(estimates, axis=1, kind="stable")
-    kept = _enough(spectra, norms, weights, tried, _taken(found[tried], nearest), k)
-    _log.info("kNN: of %d near means, %d are compared exactly", found.shape[1], kept)
+    about = (*_rounded(spectra[:, 1:]), weights, norms, halves)
+
+    def ordered(rows: Ints, kept: int) -> Ints:
+        """Return the candidates of least estimate, in order if all are kept."""
+        near = found[rows].astype(np.int64)
+        estimates = _estimates(*about, rows, squares[rows], near)
+        least = np.argpartition(estimates, kept - 1, axis=1)[:, :kept]
+        if kept == near.shape[1]:
+            least = np.argsort(estimates, axis=1, kind="stable")
+        taken: Ints = np.take_along_axis(near, least, axis=1)
+        return taken
+
+    near = ordered(tried, found.shape[1])
+    places = [np.flatnonzero(np.isin(row, best)) for row, best in zip(near, nearest, strict=True)]
+    kept = max(_enough(np.concatenate(places), _KEPT), k + candidate_ranking.SPARE)
+    kept = min(int(found.shape[1]), kept)
+    _log.info(
+        "kNN: of %d near means, %d are compared exactly; recall of the %d nearest %.4f on %d rows",
+        *(width, kept, k, recall(near[:, :kept], nearest), len(tried)),
+    )
     candidates = np.empty((n, kept), dtype=np.int64)
     for first in range(0, n, _ROWS):
         rows = np.arange(first, min(n, first + _ROWS))
-        near = found[rows].astype(np.int64)
-        estimates = _estimates(*about, rows, squares[rows], near)
-        best = np.argpartition(estimates, kept - 1, axis=1)[:, :kept]
-        candidates[rows] = _taken(near, best)
+        candidates[rows] = ordered(rows, kept)
     return candidates
 
 
-def _taken(found: NDArray[np.integer], places: Ints) -> Ints:
-    taken: Ints = np.take_along_axis(found, places, axis=1).astype(np.int64)
-    return taken
+def _enough(places: Ints, share: float) -> int:
+    """Return how many of the first places hold this share."""
+    return int(np.sort(places)[math.ceil(share * len(places)) - 1]) + 1
 
 
-def _enough(
+def _nearest(
     spectra: Floats,
     norms: NDArray[np.float64],
-    weights: NDArray[np.float64],
+    means: Floats,
+    halves: NDArray[np.float64],
     tried: Ints,
-    ordered: Ints,
     k: int,
-) -> int:
-    """Return how many candidates of least estimate hold nearly all neighbours of all candidates.
+) -> tuple[Ints, Ints]:
+    """Compare some images with all.
 
-    Args:
-        spectra: (N, R, D), with ``norms`` and ``weights`` as for ``choose``.
-        norms: (N,).
-        weights: (R, R).
-        tried: (B,) images.
-        ordered: (B, W) their candidates, the least estimate first.
-        k: Neighbours of each.
+    Returns:
+        Their neighbours (B, k), and the places (B k,) of these by the distance of their means, at
+        most ``_MOST`` for each of the k.
     """
-    unbounded = np.full(len(tried), np.inf, dtype=np.float32)
-    near = aligned_ranking.rank(spectra, norms, weights, tried, ordered, unbounded, k)[1]
-    places = [
-        np.flatnonzero(np.isin(row, best[best >= 0]))
-        for row, best in zip(ordered, near, strict=True)
-    ]
-    last = np.sort(np.concatenate(places))[math.ceil(_KEPT * sum(map(len, places))) - 1]
-    return min(int(ordered.shape[1]), max(int(last) + 1, k + candidate_ranking.SPARE))
+    most = min(len(spectra), _MOST * k)
+    nearest, places = np.empty((len(tried), k), dtype=np.int64), []
+    with full_precision(), torch.no_grad():
+        columns, lengths = Columns(torch.from_numpy(spectra)), torch.from_numpy(norms).float()
+        for first in range(0, len(tried), _TOGETHER):
+            rows = tried[first : first + _TOGETHER]
+            squares = lengths - 2 * columns.similarities(columns.spectra[rows])
+            near = squares.topk(k, dim=1, largest=False).indices.numpy()
+            nearest[first : first + _TOGETHER] = near
+            distances = halves.astype(np.float32) - means[rows] @ means.T
+            lowest = np.sort(np.partition(distances, most - 1, axis=1)[:, :most])
+            wanted = np.take_along_axis(distances, near, axis=1)
+            places += [np.searchsorted(*pair) for pair in zip(lowest, wanted, strict=True)]
+    return nearest, np.minimum(np.concatenate(places), most - 1)
 
 
 def near_pairs(rows: Floats, width: int) -> tuple[Floats, NDArray[np.int32]]:
@@ -146,39 +166,30 @@ def near_pairs(rows: Floats, width: int) -> tuple[Floats, NDArray[np.int32]]:
     return within(rows, -2 * bounds, most)
 
 
-def _projected(spectra: Floats) -> Floats:
-    """Return spectra (N, R - 1, D) in the ``_DIRECTIONS`` of largest variance of a sample."""
-    n, frequencies, dim = spectra.shape
-    if dim <= _DIRECTIONS or not frequencies:
-        return np.ascontiguousarray(spectra)
-    rng = np.random.default_rng(0)
-    sample = spectra[rng.permutation(n)[:_SAMPLE]].reshape(-1, dim)
-    directions = rng.standard_normal((dim, _DIRECTIONS), dtype=np.float32)
-    for _ in range(2):
-        directions = np.linalg.qr(sample.T @ (sample @ directions))[0]
-    return np.stack([spectra[:, f] @ directions for f in range(frequencies)], axis=1)
+def _rounded(spectra: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Return spectra (N, R - 1, D) in 8 bits, and the unit (N,) of each image."""
+    rounded = np.empty(spectra.shape, dtype=np.int8)
+    units = np.empty(len(spectra), dtype=np.float32)
+    for first in range(0, len(spectra), _ROWS):
+        part = slice(first, first + _ROWS)
+        units[part] = np.abs(spectra[part]).max(axis=(1, 2), initial=1e-30) / 127
+        rounded[part] = np.rint(spectra[part] / units[part, None, None])
+    return rounded, units
 
 
-@reduction
-def _product(low: Floats, i: int, j: int, f: int) -> np.float32:
-    total = np.float32(0)
-    for d in range(low.shape[2]):
-        total += low[i, f, d] * low[j, f, d]
-    return total
-
-
-@reduction
-def _crossed(low: Floats, i: int, j: int, f: int) -> np.float32:
-    """Return the product of frequency pair ``f`` in quadrature."""
-    total = np.float32(0)
-    for d in range(low.shape[2]):
-        total += low[i, f, d] * low[j, f + 1, d] - low[i, f + 1, d] * low[j, f, d]
+@compiled
+def _product(rounded: NDArray[np.int8], i: int, f: int, j: int, g: int) -> np.int32:
+    total = np.int32(0)
+    for d in range(rounded.shape[2]):
+        step = np.int32(rounded[i, f, d]) * np.int32(rounded[j, g, d])
+        total = np.int32(total + step)  # all in 32 bits: vectorised
     return total
 
 
 @parallel
 def _estimates(
-    low: Floats,
+    rounded: NDArray[np.int8],
+    units: Floats,
     weights: NDArray[np.float64],
     norms: NDArray[np.float64],
     halves: NDArray[np.float64],
@@ -189,7 +200,8 @@ def _estimates(
     """Return squared distances (B, W) at the best turn, infinity for the candidate -1.
 
     Args:
-        low: (N, R - 1, d) the frequencies from 1 on, projected.
+        rounded: (N, R - 1, D) the frequencies from 1 on.
+        units: (N,) of the rounded values.
         weights: (R, R), see ``aligned.phases``.
         norms: (N,) squared lengths of the whole spectra.
         halves: (N,) half the squared lengths of the frequencies 0.
@@ -206,12 +218,15 @@ def _estimates(
             j = candidates[b, c]
             if j < 0:
                 continue
+            unit = np.float64(units[i]) * units[j]
             products[0] = halves[i] + halves[j] - squares[b, c] / 2
             for k in range(1, single):
-                products[k] = _product(low, i, j, k - 1)
+                products[k] = unit * _product(rounded, i, k - 1, j, k - 1)
             for k in range(single, turns, 2):
-                products[k] = _product(low, i, j, k - 1) + _product(low, i, j, k)
-                products[k + 1] = _crossed(low, i, j, k - 1)
+                f, g = k - 1, k  # real and imaginary part
+                both = _product(rounded, i, f, j, f) + _product(rounded, i, g, j, g)
+                crossed = _product(rounded, i, f, j, g) - _product(rounded, i, g, j, f)
+                products[k], products[k + 1] = unit * both, unit * crossed
             best = -np.inf
             for r in range(turns):
                 similarity = 0.0
