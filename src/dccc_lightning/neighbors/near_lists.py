@@ -37,6 +37,7 @@ class NearLists:
         self.points, self.halves = points, half_squares(points)
         self.scores = np.full((len(points), k), -np.inf, dtype=np.float32)
         self.indices: Indices = np.full((len(points), k), -1, dtype=np.int32)
+        self._joined: Indices = np.empty((len(points), 0), dtype=np.int32)
 
     def compare(self, queries: Ints, members: slice) -> None:
         """Hold the points ``queries`` against the points ``members``."""
@@ -49,12 +50,20 @@ class NearLists:
                 *(self.scores, self.indices),
             )
 
+    def mirror(self) -> None:
+        """Offer each point to the points of its list."""
+        _offer_all(*_mirrored(self.scores, self.indices), self.scores, self.indices)
+
     def join(self) -> None:
-        """Hold each point against the nearest of its nearest."""
-        lists = self.scores.copy(), self.indices.copy()
+        """Hold each point against the nearest of its nearest, apart from those of the last call."""
+        before = self.indices[:, :_FANOUT].copy()
+        fresh = _missing(before, self._joined)
         with progress.announced("finding neighbours of neighbours"):
-            _join(self.points, self.halves, *lists, self.indices, numba.get_num_threads())
-        self.scores, self.indices = lists
+            _join(
+                *(self.points, self.halves, self.scores, self.indices),
+                *(before, fresh, numba.get_num_threads()),
+            )
+        self._joined = before
 
 
 def half_squares(rows: Floats) -> Floats:
@@ -134,16 +143,69 @@ def _product(points: Floats, i: int, j: int) -> np.float32:
     return total
 
 
+@compiled
+def _mirrored(scores: Floats, indices: Indices) -> tuple[Ints, Indices, Floats]:
+    """Return the offset (N + 1,) of each point in the points whose lists hold it, and scores."""
+    n, k = indices.shape
+    starts = np.zeros(n + 2, dtype=np.int64)
+    for i in range(n):
+        for index in indices[i]:
+            if index >= 0:
+                starts[index + 2] += 1
+    starts = np.cumsum(starts)
+    holders = np.empty(starts[-1], dtype=np.int32)
+    held = np.empty(starts[-1], dtype=np.float32)
+    for i in range(n):
+        for c in range(k):
+            index = indices[i, c]
+            if index >= 0:
+                place = starts[index + 1]
+                holders[place], held[place] = i, scores[i, c]
+                starts[index + 1] += 1
+    return starts[: n + 1], holders, held
+
+
+@parallel
+def _offer_all(
+    starts: Ints, others: Indices, offered: Floats, scores: Floats, indices: Indices
+) -> None:
+    """Put the ``others`` from ``starts[i]`` on into the list of each point i."""
+    last = indices.shape[1] - 1
+    for i in numba.prange(indices.shape[0]):
+        for place in range(starts[i], starts[i + 1]):
+            if offered[place] > scores[i, last]:
+                _insert(scores[i], indices[i], offered[place], others[place])
+
+
+@parallel
+def _missing(lists: Indices, others: Indices) -> NDArray[np.bool_]:
+    """Tell which entries of lists (N, fan) are not among the others (N, M) of their row."""
+    missing = np.ones(lists.shape, dtype=np.bool_)
+    for i in numba.prange(lists.shape[0]):
+        for a in range(lists.shape[1]):
+            for other in others[i]:
+                if other == lists[i, a]:
+                    missing[i, a] = False
+    return missing
+
+
 @parallel
 def _join(
-    points: Floats, halves: Floats, scores: Floats, indices: Indices, before: Indices, lanes: int
+    points: Floats,
+    halves: Floats,
+    scores: Floats,
+    indices: Indices,
+    before: Indices,
+    fresh: NDArray[np.bool_],
+    lanes: int,
 ) -> None:
-    """Hold each point against the neighbours of its neighbours, by the lists ``before``.
+    """Hold each point against the neighbours of its neighbours, by the lists ``before`` (N, fan).
 
-    Each of ``lanes`` threads has a table of the points that it has seen, and its share of points.
+    Two steps that are not ``fresh`` are left out. Each of ``lanes`` threads has a table of the
+    points that it has seen, and its share of points.
     """
-    n, k = before.shape
-    fan = min(k, _FANOUT)
+    n, fan = before.shape
+    k = indices.shape[1]
     share = -(-n // lanes)
     for lane in numba.prange(lanes):
         seen = np.full(_BUCKETS, -1, dtype=np.int64)  # point and, below 2^32, the row that saw it
@@ -157,6 +219,8 @@ def _join(
                     index = before[neighbor, b]
                     if index < 0:
                         break
+                    if not (fresh[i, a] or fresh[neighbor, b]):
+                        continue
                     place = (index * 40503) & (_BUCKETS - 1)
                     while seen[place] >> 32 == i and seen[place] != mark | index:
                         place = (place + 1) & (_BUCKETS - 1)
