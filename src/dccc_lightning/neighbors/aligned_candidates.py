@@ -88,8 +88,8 @@ def choose(
         return taken
 
     near = ordered(tried, found.shape[1])
-    places = [np.flatnonzero(np.isin(row, best)) for row, best in zip(near, nearest, strict=True)]
-    kept = max(_enough(np.concatenate(places), _KEPT), k + candidate_ranking.SPARE)
+    hits = [np.flatnonzero(np.isin(row, best)) for row, best in zip(near, nearest, strict=True)]
+    kept = max(_enough(np.concatenate(hits), _KEPT), k + candidate_ranking.SPARE)
     kept = min(int(found.shape[1]), kept)
     _log.info(
         "kNN: of %d near means, %d are compared exactly; recall of the %d nearest %.4f on %d rows",
