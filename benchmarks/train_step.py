@@ -14,7 +14,9 @@ Three ways to make the same steps, by turns, in one process:
   loader workers, in float32; the memory is updated in a loop over clusters, the teacher in a loop
   over parameters, and ``.item()`` is called at each step.
 
-The median step of all turns counts. ``--compile`` adds the bare network and ours with
+All three have the command line's settings of the allocator and of waiting threads. The median step
+of all turns counts; ``--busy`` measures processor time, for machines that do other work, without
+that of plain's loader workers. ``--compile`` adds the bare network and ours with
 ``torch.compile``. ``--json FILE`` writes the figures after each turn.
 """
 
@@ -43,6 +45,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from dccc_lightning.common.allocator import keep_freed_memory
+from dccc_lightning.common.waiting_threads import sleep_when_idle
 from dccc_lightning.data.augmentation import IMAGENET_MEAN, IMAGENET_STD, BatchAugmentation
 from dccc_lightning.data.records import Records
 from dccc_lightning.data.sampler import draw_batches
@@ -60,13 +64,14 @@ from dccc_lightning.training.optimization import Optimization
 
 MOMENTUM, TAU_W, TEMPERATURE, SMOOTHING, DECAY = 0.1, 0.09, 0.05, 0.3, 0.999
 WARM_UP = 2  # steps of each turn that do not count
+SECONDS = {False: time.perf_counter, True: time.process_time}  # --busy
 
 
 class Clock(pl.Callback):
     """Note when each step ends."""
 
-    def __init__(self, device: torch.device, last: int) -> None:
-        self.device = device
+    def __init__(self, options: argparse.Namespace, last: int) -> None:
+        self.device, self.seconds = options.device, SECONDS[options.busy]
         self.waits = (WARM_UP - 1, last)
         self.ends: list[float] = []
 
@@ -74,7 +79,7 @@ class Clock(pl.Callback):
         """Wait for a GPU at the first and last steps only: a wait at each would slow it down."""
         if self.device.type == "cuda" and len(self.ends) in self.waits:
             torch.cuda.synchronize(self.device)
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.seconds())
 
 
 class Bare:
@@ -83,6 +88,7 @@ class Bare:
     def __init__(
         self, network: Embedder, options: argparse.Namespace, compiled: bool = False
     ) -> None:
+        self.options = options
         self.device, self.precision = options.device, options.precision
         self.student = copy.deepcopy(network).to(self.device).train()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
@@ -98,7 +104,7 @@ class Bare:
 
     def steps(self, number: int) -> list[float]:
         """Return the seconds of ``number`` steps."""
-        return timed(self._step, number, self.device)
+        return timed(self._step, number, self.options)
 
     def _step(self) -> None:
         with mixed(self.device, self.precision):
@@ -145,7 +151,7 @@ class Ours:
 
     def steps(self, number: int) -> list[float]:
         """Fit one epoch and return the seconds of its steps but the first ones."""
-        options, clock = self.options, Clock(self.options.device, number + WARM_UP - 1)
+        options, clock = self.options, Clock(self.options, number + WARM_UP - 1)
         trainer = pl.Trainer(
             default_root_dir=self.folder,
             accelerator="gpu" if options.device.type == "cuda" else "cpu",
@@ -245,7 +251,7 @@ class Plain:
             for mean, now in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
                 mean.data.mul_(DECAY).add_(now.data, alpha=1 - DECAY)
         loss.item()
-        return time.perf_counter()
+        return SECONDS[self.options.busy]()
 
 
 def plain_embed(network: Embedder, images: Tensor) -> Tensor:
@@ -254,14 +260,14 @@ def plain_embed(network: Embedder, images: Tensor) -> Tensor:
     return F.normalize(network.neck(pooled), dim=1)
 
 
-def timed(step: Callable[[], None], number: int, device: torch.device) -> list[float]:
+def timed(step: Callable[[], None], number: int, options: argparse.Namespace) -> list[float]:
     """Return the seconds of ``number`` steps after the warm-up."""
     ends = []
     for at in range(number + WARM_UP):
         step()
-        if device.type == "cuda" and at in (WARM_UP - 1, number + WARM_UP - 1):
-            torch.cuda.synchronize(device)
-        ends.append(time.perf_counter())
+        if options.device.type == "cuda" and at in (WARM_UP - 1, number + WARM_UP - 1):
+            torch.cuda.synchronize(options.device)
+        ends.append(SECONDS[options.busy]())
     return list(np.diff(ends)[WARM_UP - 1 :])
 
 
@@ -343,6 +349,9 @@ def figures(
 
 
 def main() -> None:
+    if sleep_when_idle():  # a variable that OpenMP reads when torch is imported
+        os.execv(sys.executable, sys.orig_argv)
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="the sizes of the synthetic default")
     parser.add_argument("--backbone")
@@ -357,6 +366,7 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"))
     parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--busy", action="store_true", help="measure processor time")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile")
     parser.add_argument("--backend", default="inductor", help="of torch.compile")
     parser.add_argument("--json", type=Path, help="file for the figures, written after each turn")
@@ -391,6 +401,7 @@ def main() -> None:
         f"{options.backbone}, {options.clusters} x {options.instances} at {options.height} x "
         f"{options.width}, {options.device}, {options.precision}, {torch.get_num_threads()} "
         f"threads on {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}"
+        f"{', processor time' if options.busy else ''}"
     )
     ways = figures(options, seconds, peaks)["ways"]
     rate = {name: way["images_per_second"] for name, way in ways.items()}

@@ -4,6 +4,8 @@ The key of a sample (index, epoch, step, slot) and a counter are hashed with the
 SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 """
 
+from functools import cache
+
 import torch
 
 GOLDEN = -0x61C8864680B583EB
@@ -31,6 +33,15 @@ def signed(number: int) -> int:
     return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
+@cache
+def _stream_state(seed: int, stream: int) -> int:
+    """Return the state that seed and stream lead to, from which the keys go on."""
+    state = torch.zeros((), dtype=torch.int64, device="cpu")
+    for word in (signed(seed), signed(stream)):
+        state = mix((state ^ word) + GOLDEN)
+    return int(state)
+
+
 def uniforms(seed: int, keys: torch.Tensor, stream: int, count: int) -> torch.Tensor:
     """Draw uniform numbers for each key.
 
@@ -48,9 +59,8 @@ def uniforms(seed: int, keys: torch.Tensor, stream: int, count: int) -> torch.Te
     >>> torch.equal(uniforms(1, keys, 0, 3)[1:], uniforms(1, keys[1:], 0, 3))
     True
     """
-    state = torch.zeros(len(keys), dtype=torch.int64, device=keys.device)
-    words: list[int | torch.Tensor] = [signed(seed), signed(stream), *keys.unbind(dim=1)]
-    for word in words:
+    state = torch.full_like(keys[:, 0], _stream_state(seed, stream))
+    for word in keys.unbind(dim=1):
         state = mix((state ^ word) + GOLDEN)
     counters = torch.arange(1, count + 1, dtype=torch.int64, device=keys.device)
     numbers = mix(state[:, None] + counters * GOLDEN)

@@ -70,6 +70,7 @@ class GroupedBatchNorm(_BatchNorm):
         if _world_size() > 1 and len(input) % self.group_size != 0:
             return self._normalise_across_processes(input, share)
         keeps_statistics = self.follows and (_world_size() == 1 or dist.get_rank() == 0)
+        whole = len(input) <= self.group_size  # without split, whose backward copies the gradient
         normalised = [
             F.batch_norm(
                 group,
@@ -81,7 +82,9 @@ class GroupedBatchNorm(_BatchNorm):
                 momentum=share,
                 eps=self.eps,
             )
-            for number, group in enumerate(torch.split(input, self.group_size))
+            for number, group in enumerate(
+                [input] if whole else torch.split(input, self.group_size)
+            )
         ]
         return normalised[0] if len(normalised) == 1 else torch.cat(normalised)
 
