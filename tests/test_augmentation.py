@@ -241,3 +241,21 @@ def test_arguments_are_checked(arguments, named):
 def test_images_of_another_size():
     with pytest.raises(ValueError, match=r"must be \(B, 3, 128, 64\), got \(2, 3, 64, 32\)"):
         BatchAugmentation(128, 64)(random_images(2), keys_of(2), 0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"flip": "both", "padding": 0, "erase": 1.0, "erase_attempts": 1, "seed": -3},
+        {"erase": 0.0, "rotate": "90"},
+    ],
+)
+@pytest.mark.parametrize("size", [(H, W), (31, 17)])
+def test_the_pass_over_bytes_gives_the_bits_of_the_tensors_operations(settings, size):
+    augmentation, keys = BatchAugmentation(*size, **settings), keys_of(50, 3)
+    shape = (50, 4, 3, *size) if augmentation.rotates else (50, 3, *size)
+    images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(1)).byte()
+    for view in (0, 1):
+        expected = augmentation(images.float(), keys, view)
+        assert torch.equal(augmentation(images, keys, view), expected)

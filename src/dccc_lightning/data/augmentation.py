@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from dccc_lightning.common import checks, ranges, turning_ranges
-from dccc_lightning.data.randomness import uniforms
+from dccc_lightning.data.randomness import stream_state, uniforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of the ImageNet images by channel (RGB, in [0, 1])."""
@@ -37,6 +39,14 @@ def _scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
         std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
         return 1 / (255 * std), mean / std
+
+
+@cache
+def _colours() -> NDArray[np.float32]:
+    """Return scale and shift of the normalisation and the fill of erased pixels, (3, 3)."""
+    scale, shift = _scale_and_shift(torch.device("cpu"))
+    fill = np.array(IMAGENET_MEAN, dtype=np.float32)  # as published: in normalised space, not zero
+    return np.stack([scale.flatten().numpy(), shift.flatten().numpy(), fill])
 
 
 @cache
@@ -115,10 +125,13 @@ class BatchAugmentation:
                 f"{tuple(images.shape)}"
             )
         keys = keys.to(images.device)
+        if images.ndim == 5:
+            turn, angle = uniforms(self.seed, keys, 4 + view, 2).unbind(dim=1)
+            images = self._rotate(images, turn, angle) if self.rotates else images[:, 0]
+        if images.device.type == "cpu" and images.dtype == torch.uint8 and self.colour == 0:
+            return self._in_one_pass(images, keys, view)
         numbers = uniforms(self.seed, keys, view, 6 + 2 * self.erase_attempts)
         pose = uniforms(self.seed, keys, 4 + view, 3)
-        if images.ndim == 5:
-            images = self._rotate(images, pose[:, 0], pose[:, 1]) if self.rotates else images[:, 0]
         cropped = self._flip_and_crop(
             images, torch.stack([numbers[:, 0], pose[:, 2]], dim=1), crop=numbers[:, 1:3]
         )
@@ -130,6 +143,24 @@ class BatchAugmentation:
             corner=numbers[:, 4:6],
             attempts=numbers[:, 6:],
         )
+
+    def _in_one_pass(self, images: torch.Tensor, keys: torch.Tensor, view: int) -> torch.Tensor:
+        """Return the same as the tensors' operations, by a compiled kernel."""
+        from dccc_lightning.data.augmentation_kernel import augment  # noqa: PLC0415  imports Numba
+
+        out = torch.empty(images.shape, dtype=torch.float32)
+        states = [stream_state(self.seed, stream) for stream in (view, 4 + view)]
+        augment(
+            images.contiguous().numpy(),
+            keys.contiguous().numpy().view(np.uint64),
+            np.array(states).view(np.uint64),
+            turning_ranges.flips(self.flip),
+            self.padding,
+            (float(self.erase), self.erase_attempts, *self.erase_area, *self.erase_aspect),
+            _colours(),
+            out.numpy(),
+        )
+        return out
 
     def _rotate(
         self, images: torch.Tensor, turn: torch.Tensor, angle: torch.Tensor

@@ -34,7 +34,7 @@ def signed(number: int) -> int:
 
 
 @cache
-def _stream_state(seed: int, stream: int) -> int:
+def stream_state(seed: int, stream: int) -> int:
     """Return the state that seed and stream lead to, from which the keys go on."""
     state = torch.zeros((), dtype=torch.int64, device="cpu")
     for word in (signed(seed), signed(stream)):
@@ -59,7 +59,7 @@ def uniforms(seed: int, keys: torch.Tensor, stream: int, count: int) -> torch.Te
     >>> torch.equal(uniforms(1, keys, 0, 3)[1:], uniforms(1, keys[1:], 0, 3))
     True
     """
-    state = torch.full_like(keys[:, 0], _stream_state(seed, stream))
+    state = torch.full_like(keys[:, 0], stream_state(seed, stream))
     for word in keys.unbind(dim=1):
         state = mix((state ^ word) + GOLDEN)
     counters = torch.arange(1, count + 1, dtype=torch.int64, device=keys.device)
