@@ -13,7 +13,7 @@ WORKERS ?= 2
 ASKING := $(patsubst %,benchmarks/%.py,against same_numbers quick identification_worlds review_decisions)
 # Containers often set it; each process of a test would then compile thousands of files anew.
 unexport PYTHONDONTWRITEBYTECODE
-PYTEST := $(BIN)/python -m pytest -q -rs --numprocesses $(WORKERS) --dist worksteal
+PYTEST := $(BIN)/python -m pytest -q -rs --durations=15 --durations-min=1 --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train pretrain test test-slow test-slurm fuzz lint format check bench bench-quick torture docs notebooks profile wheel constraints clean
