@@ -97,10 +97,15 @@ def graph(n: int, dim: int) -> Kernel:
     return lambda: algorithm.fit_predict(jaccard_graph(rows, 30, 6, 0.6, found), 0.6)
 
 
-def whitening(n: int, dim: int) -> Kernel:
+def whitening(n: int, dim: int, differ: bool = True) -> Kernel:
+    """Whiten by six cameras; the embeddings of each vary along a direction of its own."""
     whiten = imported("whiten", "neighbors.camera_normalization", "clustering.cameras")
     rows, _ = clusters(n, dim)
-    return lambda: whiten(rows, np.arange(n) % 6)
+    rng, cameras = np.random.default_rng(1), np.arange(n) % 6
+    if differ:
+        own = (0.3 / dim**0.5) * rng.standard_normal((6, dim))[cameras]
+        rows = rows + (own * rng.standard_normal((n, 1))).astype(np.float32)
+    return lambda: whiten(rows, cameras)
 
 
 def evaluation(n: int, dim: int, queries: float, reranked: bool = False) -> Kernel:
@@ -137,6 +142,7 @@ LARGE: dict[str, tuple[Callable[[int, int], Kernel], int, int]] = {
     "aligned": (partial(aligned, backend="torch"), 12_936, 1280),
     "from-means": (partial(aligned, backend="approximate"), 12_936, 1280),
     "whitening": (whitening, 12_936, 2048),
+    "alike-cameras": (partial(whitening, differ=False), 12_936, 2048),
     "evaluation": (partial(evaluation, queries=2000 / 42_000), 42_000, 256),
     "re-ranking": (partial(evaluation, queries=11_659 / 93_820, reranked=True), 93_820, 256),
 }

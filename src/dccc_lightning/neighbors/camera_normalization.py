@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dccc_lightning.neighbors.covariance import Moments, inverse_root, subtract
+from dccc_lightning.neighbors.covariance import Moments, differ, inverse_root, subtract
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 
 _SAME = 1e-5
@@ -178,11 +178,13 @@ def _whitened(
     shared = None
     for number, group in enumerate(groups):
         rows = centered(group)
+        covariance = target
         if group.is_camera and len(rows) > 2:
-            moments = kept[number] if kept else Moments.of(rows)
-            root = inverse_root(moments.shrunk(target), least)
-        else:
+            covariance = (kept[number] if kept else Moments.of(rows)).shrunk(target)
+        if covariance is target:
             root = shared = inverse_root(target, least) if shared is None else shared
+        else:
+            root = inverse_root(covariance, least)
         if root is None:
             return None
         whitened[group.images] = UnitEmbeddings.of(_product(rows, root)).rows
@@ -211,7 +213,7 @@ def _camera_means(unit: NDArray[np.float32], cameras: NDArray[np.int64]) -> Iter
     for camera in np.flatnonzero(names >= 0):
         images = np.flatnonzero(places == camera)
         mean = unit[images].mean(axis=0, dtype=np.float64)
-        if np.abs(unit[images] - mean).max() > _SAME:
+        if differ(unit, images, mean, _SAME):
             has_mean[images] = True
             yield _Group(images, mean, True)
     others = np.flatnonzero(~has_mean)

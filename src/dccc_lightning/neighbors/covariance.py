@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from torch import Tensor
 
-from dccc_lightning.common.compiled import parallel
+from dccc_lightning.common.compiled import compiled, parallel
 
 Floats = NDArray[np.float32]
 
@@ -57,6 +57,8 @@ class Moments(NamedTuple):
     def shrunk(self, target: Tensor | None = None) -> Tensor:
         """Return the covariance (D, D), shrunk towards ``target`` (Ledoit and Wolf).
 
+        It is ``target`` itself where nothing of the covariance is left.
+
         Args:
             target: (D, D); None for the multiple of the identity of the same trace.
         """
@@ -67,7 +69,7 @@ class Moments(NamedTuple):
         error = (self.fourth / self.n - _squares(covariance)) / self.n
         distance = _squares(covariance - target)
         share = 1.0 if distance == 0 else float((error / distance).clamp(0, 1))
-        return (1 - share) * covariance + share * target
+        return target if share == 1 else (1 - share) * covariance + share * target
 
 
 def _squares(matrix: Tensor) -> Tensor:
@@ -89,11 +91,23 @@ def inverse_root(covariance: Tensor, least: float) -> Tensor | None:
         root: Tensor = vectors * values.clamp(min=least).rsqrt() @ vectors.T
         return root
     matrix = covariance.numpy()
-    eigenvalues, columns = eigh(matrix, driver="evd", overwrite_a=True, check_finite=False)
+    eigenvalues, columns = eigh(matrix, driver="evd", check_finite=False)
     if not eigenvalues[-1] < FARTHEST * eigenvalues[0]:
         return None
     columns *= eigenvalues**-0.25
     return torch.from_numpy(columns @ columns.T)
+
+
+@compiled
+def differ(
+    rows: Floats, images: NDArray[np.int64], mean: NDArray[np.float64], least: float
+) -> bool:
+    """Return True if an entry of ``rows[images]`` differs from its mean by more than ``least``."""
+    for i in images:
+        for d in range(mean.size):
+            if abs(rows[i, d] - mean[d]) > least:
+                return True
+    return False
 
 
 @parallel
