@@ -146,6 +146,12 @@ def test_blocks_do_not_show_and_memory_is_linear(monkeypatch):
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3, 6])
+def test_candidates_are_found_for_any_number_of_turns(turns):
+    rows = turning(600, 16, turns, people=40).astype(np.float32)
+    assert recall(knn(rows, 10, "approximate")[1], knn(rows, 10, "torch")[1]) > 0.98
+
+
 def test_candidates_from_the_mean_find_nearly_all(monkeypatch):
     rows = turning(900, people=60).astype(np.float32)
     exact, near = knn(rows, 12)[1], knn(rows, 12, "approximate")[1]

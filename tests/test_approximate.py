@@ -123,6 +123,29 @@ def test_lists_of_the_nearest_are_those_of_a_sort(seed, n, k):
         near.join()  # nothing is nearer than the nearest
 
 
+@given(seed=st.integers(0, 999), n=st.integers(2, 40), k=st.integers(1, 8))
+@settings(max_examples=30, deadline=None)
+def test_lists_grow_by_those_that_hold_a_point_and_by_neighbours_of_neighbours(seed, n, k):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(-3, 4, (n, 2)).astype(np.float32)  # exact products
+    near = near_lists.NearLists(points, k)
+    for first in range(0, n, 4):  # each point sees some of the others
+        near.compare(np.flatnonzero(rng.random(n) < 0.3), slice(first, first + 4))
+    squares = ((points[:, None] - points) ** 2).sum(axis=-1)
+
+    def grow(step, added):
+        lists = [{int(j) for j in row if j >= 0} for row in near.indices]
+        step()
+        for i, (own, row) in enumerate(zip(lists, near.indices, strict=True)):
+            expected = sorted(squares[i, j] for j in own | added(i, lists))[:k]
+            assert squares[i, row[row >= 0]].tolist() == expected
+            assert len(set(row[row >= 0].tolist())) == len(expected)
+
+    for _ in range(3):  # later rounds look at new neighbours only
+        grow(near.mirror, lambda i, lists: {j for j, row in enumerate(lists) if i in row})
+        grow(near.join, lambda i, lists: {m for j in lists[i] for m in lists[j]})
+
+
 @given(seed=st.integers(0, 999), m=st.integers(1, 300), count=st.integers(1, 20))
 @settings(max_examples=20, deadline=None)
 def test_highest_are_those_of_a_sort(seed, m, count):
