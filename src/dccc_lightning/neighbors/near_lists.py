@@ -75,9 +75,11 @@ def half_squares(rows: Floats) -> Floats:
 @compiled
 def _insert(scores: Floats, indices: Indices, score: float, index: int) -> None:
     """Put a score higher than the last into a descending list, unless its index is there."""
-    for present in indices:
-        if present == index:
-            return
+    own, present = np.int32(index), 0
+    for other in indices:
+        present += other == own
+    if present:
+        return
     place = scores.size - 1
     while place > 0 and scores[place - 1] < score:
         scores[place], indices[place] = scores[place - 1], indices[place - 1]
@@ -179,7 +181,7 @@ def _offer_all(
 
 @parallel
 def _missing(lists: Indices, others: Indices) -> NDArray[np.bool_]:
-    """Tell which entries of lists (N, fan) are not among the others (N, M) of their row."""
+    """Mark the entries of lists (N, fan) that are not among the others (N, M) of their row."""
     missing = np.ones(lists.shape, dtype=np.bool_)
     for i in numba.prange(lists.shape[0]):
         for a in range(lists.shape[1]):

@@ -38,6 +38,9 @@ _DEARER = 3
 _QUERIES = 4096
 """Queries per call of faiss, which uses blocks of this size on a CPU itself."""
 
+_ROUNDED = 4
+"""Candidates beyond k of an approximate search, against the rounding of its products."""
+
 _SEARCHING = "finding neighbours"
 
 _BLOCK_BYTES = {"cpu": 1 << 26, "cuda": 1 << 30}
@@ -149,6 +152,7 @@ def _search_distinct(
     centred = candidate_ranking.centred(unit)
     width = min(k + candidate_ranking.SPARE, len(unit))
     if backend == "approximate":
+        width = min(k + _ROUNDED, len(unit))
         squares, candidates = inverted_file.search(centred, width, k)
         del centred
         return *candidate_ranking.rank_candidates(unit, candidates, squares[:, -1], k)[:2], None
