@@ -4,11 +4,13 @@
 
 For each seed the video is drawn and cropped, the crops are trained on without a label
 (``dataset=synthetic_video experiment=dccc_plus``), and ``task=identify`` gives every tracklet an
-identity, with and without cuts where people were exchanged. Above that stands the best that whole
-tracks allow, to each the identity that most of its boxes show, and the best that cuts between crops
-allow. The alternative clusters the mean embeddings of the tracklets by the source network:
-agglomerative clustering (average linkage, cosine), with the threshold that is best on the video of
-``--other``. Scores are per cent: IDF1 over all cameras, and of the given tracks within each camera.
+identity: by the crops of the training, and by ``--crops`` of each tracklet, with and without cuts
+where people were exchanged. Above that stands the best that whole tracks allow, to each the
+identity that most of its boxes show, and the best that cuts between crops allow. The alternative
+clusters the mean embeddings of the tracklets by the source network: agglomerative clustering
+(average linkage, cosine), with the threshold that is best on the video of ``--other``. Scores are
+per cent: IDF1 over all cameras, and of the given tracks within each camera. The second line of each
+seed has gaps of up to ``--longest`` frames filled, in the given tracks too.
 """
 
 import argparse
@@ -27,22 +29,27 @@ from sklearn.cluster import AgglomerativeClustering
 
 from dccc_lightning import load_embedder
 from dccc_lightning.data.synthetic.video import (
+    FRAMES,
     TRACKERS,
     TRUTH,
     SyntheticVideo,
     camera_names,
 )
 from dccc_lightning.data.synthetic.video_crops import FOLDER, TABLE, identities_of
-from dccc_lightning.data.tracks import read_tracks, with_identities
+from dccc_lightning.data.tracks import fill_gaps, read_tracks, with_identities
+from dccc_lightning.data.video import crop_tracks
 from dccc_lightning.metrics import identity_f1
 
 COLUMNS = ("camera", "frame", "identity", "x1", "y1", "x2", "y2")
 
 
 def boxes(
-    video: SyntheticVideo, file: str, names: Mapping[str, str] | Path | None = None
+    video: SyntheticVideo,
+    file: str,
+    names: Mapping[str, str] | Path | None = None,
+    longest: int = 0,
 ) -> pa.Table:
-    """Return the boxes of all cameras.
+    """Return the boxes of all cameras, with gaps of up to ``longest`` frames filled.
 
     ``names`` gives identities to tracklets (camera/track), or is the file of them.
     """
@@ -64,14 +71,31 @@ def boxes(
             if here in seen:  # nobody is there twice: the second box is of an identity of its own
                 tracks[at] = None
             seen.add(here)
-        tables.append(table.append_column("identity", pa.array(tracks, pa.string())))
+        table = table.append_column("identity", pa.array(tracks, pa.string()))
+        tables.append(fill_gaps(table, longest))
     return pa.concat_tables([table.select(COLUMNS) for table in tables])
 
 
-def tracklet_means(video: SyntheticVideo) -> tuple[list[str], np.ndarray[Any, Any]]:
-    """Return the tracklets with crops, and the mean embeddings of the source network."""
-    table = pq.read_table(video.folder / FOLDER / TABLE)
-    paths = [video.folder / FOLDER / path for path in table["path"].to_pylist()]
+def cropped(video: SyntheticVideo, per_tracklet: int, folder: Path) -> Path:
+    """Cut crops of the tracks of all cameras as ``task=crop`` does, and return their table."""
+    file = folder / f"crops_{video.world.seed}_{per_tracklet}" / TABLE
+    tables = []
+    for camera in [] if file.exists() else camera_names(video.world):
+        place = video.folder / camera
+        tracks = read_tracks(place / TRACKERS[video.world.tracks], "mot15")
+        own = {"per_tracklet": per_tracklet, "margin": video.world.margin}
+        report = crop_tracks(tracks, place / FRAMES, file.parent, camera, **own)
+        who = identities_of(report.table, read_tracks(place / TRUTH, "mot17"))
+        tables.append(report.table.append_column("person", pa.array(who)))
+    if tables:
+        pq.write_table(pa.concat_tables(tables), file)
+    return file
+
+
+def tracklet_means(file: Path) -> tuple[list[str], np.ndarray[Any, Any]]:
+    """Return the tracklets of a table of crops, and their mean embeddings by the source network."""
+    table = pq.read_table(file)
+    paths = [file.parent / path for path in table["path"].to_pylist()]
     rows = np.asarray(load_embedder("bundled").embed(paths))
     names, places = np.unique(table["tracklet"].to_pylist(), return_inverse=True)
     means = np.stack([rows[places == at].mean(axis=0) for at in range(len(names))])
@@ -93,10 +117,10 @@ def perfect(video: SyntheticVideo) -> dict[str, str]:
     return found
 
 
-def of_crops(video: SyntheticVideo, folder: Path) -> Path:
+def of_crops(file: Path, folder: Path) -> Path:
     """Write the true identity of each crop: the most that cuts between crops allow."""
-    table = pq.read_table(video.folder / FOLDER / TABLE)
-    own = [None if who < 0 else str(who) for who in table["identity"].to_pylist()]
+    table = pq.read_table(file)
+    own = [None if who < 0 else str(who) for who in table["person"].to_pylist()]
     table = table.select(["tracklet", "frame"]).append_column("identity", pa.array(own))
     pq.write_table(table.filter(pc.is_valid(table["identity"])), folder / "true.parquet")
     return folder / "true.parquet"
@@ -110,18 +134,20 @@ def agglomerated(names: list[str], rows: np.ndarray[Any, Any], threshold: float)
     return dict(zip(names, map(str, clusters), strict=True))
 
 
-def identified(video: SyntheticVideo, arguments: list[str], folder: Path) -> list[Path]:
-    """Train on the crops and identify them, without cuts of tracklets and with them."""
+def identified(
+    video: SyntheticVideo, arguments: list[str], crops: Path, folder: Path
+) -> list[Path]:
+    """Train on crops and identify these, then ``crops`` without cuts of tracklets and with them."""
     own = [f"dataset.{name}={value}" for name, value in arguments_of(video).items()]
     command = [sys.executable, "-m", "dccc_lightning"]
     if not (folder / "run" / "results.json").exists():
         train = ["dataset=synthetic_video", *own, *arguments, f"output={folder}/run"]
         subprocess.run([*command, *train], check=True, stdout=subprocess.DEVNULL)
-    table, found = video.folder / FOLDER / TABLE, []
-    for cut in ("false", "true"):
-        place = folder / f"cut_{cut}"
+    found = []
+    for table, cut in ((video.folder / FOLDER / TABLE, True), (crops, False), (crops, True)):
+        place = folder / f"identities_{len(found)}"
         identify = [f"ckpt={folder}/run", f"input={table}", f"output={place}", "camera=whiten"]
-        identify += [f"cut_tracklets={cut}"]
+        identify += [f"cut_tracklets={cut}".lower()]
         subprocess.run(
             [*command, "task=identify", *identify], check=True, stdout=subprocess.DEVNULL
         )
@@ -141,6 +167,8 @@ def main() -> None:
     parser.add_argument("--other", type=int, default=10)
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--identities", type=int, default=40)
+    parser.add_argument("--crops", type=int, default=24)
+    parser.add_argument("--longest", type=int, default=20)
     parser.add_argument("--folder", help="keep the runs here, SEED/run, and use those that are")
     options, arguments = parser.parse_known_args()
     shape = {"frames": options.frames, "identities": options.identities}
@@ -151,30 +179,36 @@ def main() -> None:
         video.drawn()
         return video
 
-    other = drawn(options.other)
-    truth, source = boxes(other, TRUTH), tracklet_means(other)
-    tracks = TRACKERS[other.world.tracks]
-    scores = {
-        threshold: identity_f1(truth, boxes(other, tracks, agglomerated(*source, threshold)))[
-            "idf1"
-        ]
-        for threshold in np.arange(0.05, 0.9, 0.025).round(3).tolist()
-    }
-    threshold = max(scores, key=scores.__getitem__)
-    print(f"agglomerative: threshold {threshold} ({100 * scores[threshold]:.1f} on its own video)")
-    print("seed  tracks within cameras  perfect  perfect crops  agglomerative  whole  cut")
-    for seed in options.seeds:
-        video = drawn(seed)
-        truth = boxes(video, TRUTH)
-        within = identity_f1(truth, boxes(video, tracks))["per_camera"]
-        plain = agglomerated(*tracklet_means(video), threshold)
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) if options.folder is None else Path(options.folder) / f"{seed}"
-            ours = identified(video, arguments, folder)
-            ways = (perfect(video), of_crops(video, folder), plain, *ours)
-            found = [100 * identity_f1(truth, boxes(video, tracks, way))["idf1"] for way in ways]
-        single = 100 * np.mean([each["idf1"] for each in within.values()])
-        print(f"{seed:4}{single:23.1f}", *(f"{score:9.1f}" for score in found), flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(options.folder or scratch)
+        other = drawn(options.other)
+        truth, source = boxes(other, TRUTH), tracklet_means(cropped(other, options.crops, home))
+        tracks = TRACKERS[other.world.tracks]
+        scores = {
+            threshold: identity_f1(truth, boxes(other, tracks, agglomerated(*source, threshold)))[
+                "idf1"
+            ]
+            for threshold in np.arange(0.05, 0.9, 0.025).round(3).tolist()
+        }
+        threshold = max(scores, key=scores.__getitem__)
+        best = 100 * scores[threshold]
+        print(f"agglomerative: threshold {threshold} ({best:.1f} on its own video)")
+        names = "within cameras", "perfect", "perfect crops", "agglomerative", "few crops", "whole"
+        print("seed  gaps", *(f"{name:>14}" for name in (*names, "cut")))
+        for seed in options.seeds:
+            video, folder = drawn(seed), home / f"{seed}"
+            crops = cropped(video, options.crops, home)
+            ours = identified(video, arguments, crops, folder)
+            plain = agglomerated(*tracklet_means(crops), threshold)
+            ways = (perfect(video), of_crops(crops, folder), plain, *ours)
+            truth = boxes(video, TRUTH)
+            for longest in (0, options.longest):
+                within = identity_f1(truth, boxes(video, tracks, None, longest))["per_camera"]
+                found = [np.mean([each["idf1"] for each in within.values()])]
+                found += [
+                    identity_f1(truth, boxes(video, tracks, way, longest))["idf1"] for way in ways
+                ]
+                print(f"{seed:4}{longest:6}", *(f"{100 * f:14.1f}" for f in found), flush=True)
 
 
 if __name__ == "__main__":
