@@ -315,6 +315,7 @@ def test_the_curve_of_every_epoch_is_a_line_of_a_file(tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_run_logs_what_it_chose(command, tiny, tmp_path):
     outcome = command(*tiny, "scheduler=adaptive", "scheduler.criterion=stability", "output=run")
     assert outcome.code == 0, outcome.err

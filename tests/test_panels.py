@@ -700,6 +700,7 @@ def test_the_page_says_how_to_repeat_a_job_of_a_sweep(command, tiny, tmp_path):
     assert repeated == (tmp_path / "first/metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
     command, tiny, tmp_path, monkeypatch
 ):

@@ -388,6 +388,7 @@ folder.mkdir(parents=True, exist_ok=True)
 """
 
 
+@pytest.mark.slow
 def test_the_same_sweep_goes_on_with_what_is_not_finished(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -638,6 +639,7 @@ def test_jobs_of_two_processes_each_run_beside_each_other(
     assert names == ["0", "1", "logs", "multirun.yaml"]
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_in_its_folder(
     command: Command, tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -788,6 +790,7 @@ def test_a_job_is_gone_when_the_queue_has_been_without_it_for_long(
     assert report.update(ids) == {"100_0", "99"}
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_sweep_are_named_with_the_time_left_and_remarks_come_once(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ def test_tensorboard_gets_the_metrics(command: Command, tiny: list[str], tmp_pat
     assert {"val/mAP", "cluster/eps", "train/loss"} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.slow
 def test_pretraining_writes_weights_that_training_can_start_from(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -242,6 +243,7 @@ def test_the_default_gains_fifteen_points(command: Command) -> None:
     assert better - results["initial"]["mAP"] >= 15
 
 
+@pytest.mark.slow
 def test_images_without_identities_train_and_best_follows_the_label_free_rule(
     command: Command, tiny: list[str], world_folder: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def table(record_file: Path, row: dict[str, Any], name: str) -> dict[str, list[A
     return dict(zip(content["columns"], map(list, columns), strict=True))
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_everything_that_there_is_to_see(
     command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
