@@ -108,7 +108,8 @@ def assert_same_results(one: Path, other: Path, epochs: int = 3) -> None:
 
 # 8 x 8 with groups of 64: a process holds half a group. 8 x 8 with groups of 24: groups straddle;
 # two epochs of that, for in the third one rounding turns a ReLU over, and Adam makes 1e-4 of it.
-@pytest.mark.parametrize(("bn_group_size", "epochs"), [(64, 3), (24, 2), (16, 3)])
+# Some processors add groups of 16 and parts of a batch in another order, too: fewer epochs as well.
+@pytest.mark.parametrize(("bn_group_size", "epochs"), [(64, 3), (24, 2), (16, 2)])
 def test_two_processes_train_the_same_model_as_one(
     bn_group_size: int, epochs: int, alone: Runs, pair: Runs
 ) -> None:
@@ -129,11 +130,11 @@ def test_parts_of_a_batch_train_the_same_model(
     alone: Runs, tiny: list[str], tmp_path: Path
 ) -> None:
     parts = run(
-        tmp_path, *tiny, *LENGTH, *PAIR, "model.bn_group_size=16", "output=parts",
+        tmp_path, *tiny, *LENGTH, *PAIR, "model.bn_group_size=16", "epochs=1", "output=parts",
         "trainer.accumulate_grad_batches=2",
     )  # fmt: skip
     assert parts.returncode == 0, parts.stderr
-    assert_same_results(alone(16), tmp_path / "parts")
+    assert_same_results(alone(16, 1), tmp_path / "parts", 1)
 
 
 def test_torchrun(alone: Runs, tiny: list[str], tmp_path: Path) -> None:
