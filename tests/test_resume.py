@@ -84,7 +84,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
         pytest.param((2, 2), [], 6, marks=pytest.mark.slow),
         pytest.param((0, 1), [EVERY_STEP], 11, marks=pytest.mark.slow),
         pytest.param((0, 2), [EVERY_STEP], 10, marks=pytest.mark.slow),
-        pytest.param((2, 1), [EVERY_STEP, "loader.workers=2"], 5, marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_ends_as_if_it_had_not_been(
@@ -111,6 +110,38 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     assert len(made) == steps_left
     assert_same_run(whole, tmp_path / "run")
     assert (tmp_path / "run" / "results.json").exists()
+
+
+KILLED = """
+import os, sys
+from dccc_lightning import cli
+from dccc_lightning.module import DCCCModule
+
+def step(self, batch, batch_idx, original=DCCCModule.training_step):
+    if (self.current_epoch, batch_idx) == (2, 1):
+        os._exit(9)
+    return original(self, batch, batch_idx)
+
+DCCCModule.training_step = step
+sys.argv[0] = "dccc_lightning"
+cli.main()
+"""
+"""A command that ends as if by a kill, in its eighth step."""
+
+
+@pytest.mark.slow
+def test_a_run_whose_loader_has_workers_goes_on_after_a_kill(
+    whole: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    arguments = [*tiny, *LENGTH, EVERY_STEP, "loader.workers=2", "output=run"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments],
+        cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert killed.returncode == 9, killed.stderr
+    process = start(["resume=run"], tmp_path)
+    assert process.wait(200) == 0, process.communicate()[1]
+    assert_same_run(whole, tmp_path / "run")
 
 
 @pytest.mark.slow
