@@ -4,11 +4,11 @@
 # Ground truth of MOT15 has ten columns: frame, id, box, a flag, and three world coordinates, which are
 # -1 where there are none. The result equals it in every box and id. Expected: all scores are 1.
 # What happens: trackers takes the eighth column for the class of MOT16 and later, in each file that
-# has it, and keeps class 1 only. Of a truth without world coordinates nobody is left, and MOTA, IDF1
-# and HOTA are 0, without a word, with each box of the perfect result as a false one. Where there are
-# world coordinates, those stay who stand between 1 and 2 metres to the east. The same rows without the
+# has it, and keeps class 1 only. Without world coordinates no box of the ground truth is left, and MOTA,
+# IDF1 and HOTA are 0, without a warning, with each box of the perfect result as a false one. Where there are
+# world coordinates, only people remain who stand between 1 and 2 metres to the east. The same rows without the
 # last three columns give 1.
-# Cost: a benchmark of MOT15 scores every tracker as 0, or by a few of its people, which shows less.
+# Cost: a benchmark of MOT15 scores every tracker as 0, or by a few of its people, which is harder to notice.
 #
 # Seen (MOTA, IDF1, HOTA; boxes of the truth that count):
 #   trackers, ten columns, no world coordinates: 0.0 0.0 0.0; 0 of 20
