@@ -70,7 +70,9 @@ def build_logger(entry: Settings, output: Path) -> Any:
 def _announce(run: Any) -> None:
     """Print the address of a run; W&B's output is disabled."""
     folder = Path(run.dir).parent
-    place = run.url or f"offline in {folder}; wandb sync {shlex.quote(str(folder))} uploads it"
+    place = f"offline in {folder}; wandb sync {shlex.quote(str(folder))} uploads it"
+    if not run.offline and run.url:  # asked offline, W&B warns that there is no address
+        place = run.url
     CONSOLE.print(f"W&B: {place}", style="dim")
 
 
