@@ -37,6 +37,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ and multiprocessing.parent_process() 
 from dccc_lightning import cli  # noqa: E402
 from dccc_lightning.cli.run_folder import OutputGuard  # noqa: E402
 from dccc_lightning.common.console import CONSOLE  # noqa: E402
+from dccc_lightning.config import compositions  # noqa: E402
+
+compositions.register()  # for tests that compose without the command line
 
 # OpenVINO imports absl, whose handler closes the stream of its import when Hydra sets up logging.
 with suppress(ImportError):

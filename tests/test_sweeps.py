@@ -36,6 +36,7 @@ from dccc_lightning.sweeps.job_clock import JobClock
 from dccc_lightning.sweeps.job_commands import Job, start
 from dccc_lightning.sweeps.local_launcher import gpu_slots, variables
 from dccc_lightning.sweeps.search_space import parse_space
+from dccc_lightning.sweeps.slurm_nodes import Node
 from dccc_lightning.sweeps.slurm_queue import QueueReport
 from dccc_lightning.sweeps.study import STUDY_FILE, TrialSource, open_study
 from dccc_lightning.tasks import verify as verify_task
@@ -366,6 +367,7 @@ def test_a_job_that_has_begun_is_resumed_and_one_that_is_finished_is_left(tmp_pa
 
 
 GRID = ["-m", "scheduler=fixed,linear,cosine", "hydra.sweep.dir=sweep"]
+ONE = ["-m", "scheduler=fixed", "hydra.sweep.dir=sweep"]
 
 
 def asked(*arguments: str) -> str:
@@ -540,7 +542,7 @@ def test_slurm_is_not_given_a_job_twice(
 
 def test_slurm_is_asked_for_only_where_it_is(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
-    outcome = command(*GRID, "hydra/launcher=slurm")
+    outcome = command(*ONE, "hydra/launcher=slurm")
     assert outcome.code == 2
     assert "no sbatch, srun, sacct, squeue here" in outcome.err
 
@@ -550,7 +552,7 @@ def test_a_slurm_without_accounting_is_refused(
 ) -> None:
     lines = "echo 'Slurm accounting storage is disabled' >&2; exit 1"
     (tmp_path / "bin" / "sacct").write_text(f"#!/bin/sh\n{lines}\n")
-    outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
+    outcome = command(*ONE, "hydra/launcher=slurm", "trainer=cpu")
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
     assert "sacct does not answer (Slurm accounting storage is disabled)" in line
@@ -586,9 +588,7 @@ def test_a_job_that_slurm_has_forgotten_without_results_has_failed(
     monkeypatch.setattr(Job, "repeatable_command", lambda job: lines)
     monkeypatch.setattr(slurm_queue, "FORGOTTEN_SECONDS", 0.2)
     (cluster / lost).touch()
-    outcome = command(
-        "-m", "scheduler=fixed", "hydra/launcher=slurm", "trainer=cpu", "hydra.sweep.dir=sweep"
-    )
+    outcome = command(*ONE, "hydra/launcher=slurm", "trainer=cpu")
     assert outcome.code == 2
     said = "not in SLURM's queue for 10 minutes, no end in sacct, and no"
     assert f"failed: {said} results" in outcome.err
@@ -616,7 +616,7 @@ def test_without_submitit_the_extra_is_named(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
-    outcome = command(*GRID, "hydra/launcher=slurm")
+    outcome = command(*ONE, "hydra/launcher=slurm")
     assert outcome.code == 2
     assert "pip install 'dccc-lightning[slurm]'" in outcome.err
 
@@ -690,7 +690,7 @@ def test_jobs_ask_for_what_a_node_has(cluster: Path, command: Command) -> None:
     for arguments, cpus in ([], "2"), (["trainer.devices=2"], "1"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(slurm_launcher, "_endings", lambda running: iter(()))
-            command(*GRID[:2], "hydra/launcher=slurm", "trainer=cpu", *arguments,
+            command(*ONE[:2], "hydra/launcher=slurm", "trainer=cpu", *arguments,
                     f"hydra.sweep.dir=s{cpus}")  # fmt: skip
         script = max(cluster.glob("script_*")).read_text()
         assert f"#SBATCH --cpus-per-task={cpus}\n" in script
@@ -698,22 +698,33 @@ def test_jobs_ask_for_what_a_node_has(cluster: Path, command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("launcher", "trainer", "said"),
     [
-        (["hydra.launcher.cpus=8"], "the nodes have at most 2; hydra.launcher.cpus=2"),
-        (["trainer.accelerator=gpu"], "1 GPUs per node, and the nodes have at most 0"),
-        (["hydra.launcher.memory=64GB"], "hydra.launcher.memory=8000MB"),
-        (["trainer.num_nodes=2"], "trainer.num_nodes=1"),
-        (["trainer.devices=4"], "fewer trainer.devices"),
+        ({"cpus": 8}, {}, "the nodes have at most 2; hydra.launcher.cpus=2"),
+        ({}, {"accelerator": "gpu"}, "1 GPUs per node, and the nodes have at most 0"),
+        ({}, {"num_nodes": 2}, "trainer.num_nodes=1"),
+        ({}, {"devices": 4}, "fewer trainer.devices"),
     ],
 )
-def test_jobs_that_no_node_can_hold_are_refused_and_leave_nothing(
-    cluster: Path, command: Command, tmp_path: Path, arguments: list[str], said: str
+def test_jobs_that_no_node_can_hold_are_refused(
+    launcher: dict[str, int], trainer: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    names = ("partition", "account", "constraint", "gpus", "cpus", "memory")
+    usual = dict.fromkeys(names) | {"minutes": 1, "warning_seconds": 1, "at_once": 1}
+    asking = slurm_launcher.SlurmLauncher(**usual | launcher, setup=[], sbatch={})
+    one = job(tmp_path / "run")
+    one = one._replace(trainer={**one.trainer, **trainer})
+    with pytest.raises(UserError, match=re.escape(said)):
+        asking._resources(one, [Node(2, 0, 8000)])
+
+
+def test_a_sweep_whose_jobs_no_node_can_hold_leaves_nothing(
+    cluster: Path, command: Command, tmp_path: Path
 ) -> None:
     (cluster / "nodes").write_text("main*|2|(null)|8000\n")
-    outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu", *arguments)
+    outcome = command(*ONE, "hydra/launcher=slurm", "trainer=cpu", "hydra.launcher.memory=64GB")
     assert outcome.code == 2
-    assert said in outcome.err
+    assert "hydra.launcher.memory=8000MB" in outcome.err
     assert not list(cluster.glob("script_*"))
     assert not (tmp_path / "sweep").exists()
 
@@ -723,7 +734,7 @@ def test_a_refused_submission_leaves_nothing(
 ) -> None:
     refusal = "sbatch: error: Invalid account or account/partition combination specified"
     (tmp_path / "bin" / "sbatch").write_text(f"#!/bin/sh\necho '{refusal}' >&2\nexit 1\n")
-    outcome = command(*GRID, "hydra/launcher=slurm", "trainer=cpu")
+    outcome = command(*ONE, "hydra/launcher=slurm", "trainer=cpu")
     assert outcome.code == 2
     assert "Invalid account" in outcome.err
     assert not (tmp_path / "sweep").exists()

@@ -45,6 +45,7 @@ from dccc_lightning.common.faults import explain_unknown_home
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import config_dir_flags, path_argument, several_datasets
 from dccc_lightning.common.ranks import is_first_process, started_from_outside
+from dccc_lightning.config import compositions
 from dccc_lightning.config.image_size import GIVEN, is_image_given
 from dccc_lightning.errors import UserError, is_full_disk, is_misconfiguration
 from dccc_lightning.reports.objective import OBJECTIVES, folder_objective
@@ -59,6 +60,7 @@ def main() -> None:
     PRINTED.clear()
     ranks.end_with_first()
     sweeps.register()
+    compositions.register()
     help_groups.register()
     try:
         if "--version" in sys.argv[1:]:
@@ -98,16 +100,14 @@ def main() -> None:
 
 def _compose(start: Start) -> None:
     """Compose the configuration with Hydra, from presets or a run's settings, and run the jobs."""
-    name = "train"
     if start.own:
         set_requeue(start.own.settings["checkpoint"]["requeue"] is True)
-        name = start.own.store()
-    check_hydra(start, sys.argv[1:], name)
 
     def job(config: DictConfig) -> float | None:
         return _job(start, config)
 
-    with unchecked_objects():
+    with start.own.stored() if start.own else nullcontext("train") as name, unchecked_objects():
+        check_hydra(start, sys.argv[1:], name)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
 
 

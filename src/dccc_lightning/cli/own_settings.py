@@ -1,13 +1,14 @@
 """Settings of a resumed run, from its folder instead of the current presets."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dccc_lightning.cli.configuration import conf_dir
+from dccc_lightning.config.compositions import composed
 from dccc_lightning.config.preset_diff import flat, is_place
 from dccc_lightning.errors import UserError
 
@@ -86,15 +88,23 @@ class OwnSettings:
             self.groups[group] = f"{group} {_named(earlier)} -> {_named(chosen)}"
         return [argument for argument in rest if argument]
 
-    def store(self) -> str:
-        """Register the settings as a primary configuration of Hydra, and return its name."""
+    @contextmanager
+    def stored(self) -> Iterator[str]:
+        """Register the settings as a primary configuration of Hydra, and yield its name.
+
+        They are removed in the end, since Hydra copies all that is registered for a composition.
+        """
         root = cast(Plain, OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml")))
         of_hydra = [entry for entry in root["defaults"] if "hydra/" in str(entry)]
         hydra = root["hydra"] | {"output_subdir": None}  # written together with config.yaml
         node = {"defaults": ["_self_", *of_hydra], "hydra": hydra} | self.settings
         name = f"run_{uuid4().hex}"
-        ConfigStore.instance().store(name, OmegaConf.create(node))
-        return name
+        store = ConfigStore.instance()
+        store.store(name, OmegaConf.create(node))
+        try:
+            yield name
+        finally:
+            del store.repo[f"{name}.yaml"]
 
     def changes(self, config: DictConfig, settings: Mapping[str, Any]) -> list[str]:
         """Return the changed settings, such as ``epochs 16 -> 32``.
@@ -248,4 +258,4 @@ def _composed(arguments: list[str], config_dir: str | None) -> Plain:
     own = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return cast(Plain, OmegaConf.to_container(compose("train", [*arguments, *own])))
+        return cast(Plain, OmegaConf.to_container(composed([*arguments, *own])))

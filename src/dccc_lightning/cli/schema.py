@@ -7,11 +7,11 @@ the settings of groups, whose keys depend on the option, and closes the root to 
 from collections.abc import Mapping
 from typing import Any, cast
 
-from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from dccc_lightning.common.turning_ranges import FLIPS
+from dccc_lightning.config.compositions import composed
 from dccc_lightning.errors import UserError
 
 NULL = ("published",)
@@ -45,7 +45,7 @@ def check_types(
         return
     named = {group: choice for group, choice in choices.items() if choice and group.isidentifier()}
     try:
-        usual = compose("train", [f"{group}={choice}" for group, choice in named.items()])
+        usual = composed(f"{group}={choice}" for group, choice in named.items())
     except HydraException:  # custom groups
         return
     compare(_plain(usual), _plain(config))

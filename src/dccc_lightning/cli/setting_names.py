@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+
+from dccc_lightning.config.compositions import composed
 
 
 def folders(conf_dir: Path, arguments: Sequence[str]) -> list[Path]:
@@ -46,7 +48,7 @@ def keys(places: Sequence[Path], arguments: Sequence[str]) -> list[str]:
     with initialize_config_dir(str(places[0]), version_base="1.3"):
         for chosen in ([*path, *choices], path, []):  # a choice may be invalid
             try:
-                config = compose("train", overrides=chosen)
+                config = composed(chosen)
                 break
             except HydraException:
                 continue

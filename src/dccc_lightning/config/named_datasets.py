@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from hydra import compose
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dccc_lightning.config.compositions import composed
 from dccc_lightning.config.instantiate import first_line
 from dccc_lightning.errors import UserError
 
@@ -29,7 +29,7 @@ def dataset_settings(entry: Any, place: str = "datasets") -> Mapping[str, Any]:
             f"{place}: {entry} does not name a dataset; write {{dataset:folder,root:A}}"
         )
     try:
-        node = compose("train", overrides=[f"dataset={name}"]).dataset
+        node = composed([f"dataset={name}"]).dataset
         if strange := [key for key in changes if key not in node]:
             valid = ", ".join(sorted(key for key in map(str, node) if key != "_target_"))
             raise UserError(f"{place}: {name} has no setting {strange[0]}; valid: {valid}")

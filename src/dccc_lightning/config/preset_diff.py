@@ -4,12 +4,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
+
+from dccc_lightning.config.compositions import composed
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +64,14 @@ def differences(
         return []
     choices = [given for given in overrides if given.partition("=")[0] in _CHOICES]
     try:
-        preset = OmegaConf.to_container(compose("train", choices), resolve=True)
-        composed = OmegaConf.to_container(compose("train", list(overrides)))
+        preset = OmegaConf.to_container(composed(choices), resolve=True)
+        unresolved = OmegaConf.to_container(composed(overrides))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("no differences from the preset in the report: %s", reason)
         return []
-    ours, theirs, unresolved = flat(settings), flat(preset), flat(composed)
-    repeating = tuple(f"{name}." for name, value in unresolved.items() if value.startswith("${"))
+    ours, theirs, written = flat(settings), flat(preset), flat(unresolved)
+    repeating = tuple(f"{name}." for name, value in written.items() if value.startswith("${"))
     return [
         (name, theirs.get(name, ABSENT), ours.get(name, ABSENT))
         for name in [*ours, *(name for name in theirs if name not in ours)]
@@ -89,7 +90,7 @@ def is_published(settings: Mapping[str, Any]) -> bool:
     if not GlobalHydra.instance().is_initialized():
         return False
     try:
-        preset = compose("train", [f"dataset={settings['dataset']['name']}"])
+        preset = composed([f"dataset={settings['dataset']['name']}"])
     except HydraException:  # no preset for this dataset
         return False
     ours, theirs = flat(settings), flat(OmegaConf.to_container(preset, resolve=True))

@@ -43,6 +43,9 @@ _STYLE: Any = {
 WIDTH, HEIGHT = 300, 175
 """Size of an SVG, in units that a card on a page scales to its width."""
 
+_LEFT, _RIGHT, _BELOW, _ABOVE, _TITLE = 42, 8, 33.25, 7, 25
+"""Margins of a chart with axes, in points; that above without and with a title."""
+
 _SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _VARIABLES = {light: f"var(--{name})" for name, (light, _) in PALETTE.items()}
 
@@ -91,7 +94,7 @@ def to_png(
     across = max(1, min(columns, len(charts)))
     down = max(1, -(-len(charts) // across))
     with rc_context(_STYLE):
-        figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
+        figure = Figure(figsize=(size[0] * across, size[1] * down))
         grid = figure.subplots(down, across, squeeze=False).ravel()
         for axes, chart in zip(grid, charts, strict=False):
             axes.set_title(chart.title)
@@ -100,12 +103,29 @@ def to_png(
             axes.set_visible(False)
         if title:
             figure.suptitle(title, fontsize=13, fontweight="bold")
+        is_usual = not any(chart.size or chart.plain for chart in charts)
+        if is_usual and not has_legend_below and not any(axes.get_ylabel() for axes in grid):
+            _set_margins(figure, size, down, bool(title))
+        else:
+            figure.set_layout_engine("constrained")
         if has_legend_below:
             handles, labels = grid[0].get_legend_handles_labels()
             narrow = max(map(len, labels), default=0) > 70
             figure.legend(handles[::-1], labels[::-1], loc="outside lower center",
                           ncols=1 if narrow else 2)  # fmt: skip
         return _saved(figure, format="png", dpi=110)
+
+
+def _set_margins(figure: Figure, size: tuple[float, float], down: int, has_title: bool) -> None:
+    """Set the margins of an SVG, and room for titles; searching for margins takes longer."""
+    left, right, below, above = (length / 72 for length in (_LEFT, _RIGHT, _BELOW, _TITLE))
+    width, height = figure.get_size_inches()
+    top = height - (0.35 if has_title else 0)
+    row = top / down - below - above
+    figure.subplots_adjust(
+        left / width, below / height, 1 - right / width, (top - above) / height,
+        (left + right) / (size[0] - left - right), (below + above) / row,
+    )  # fmt: skip
 
 
 def to_image(charts: Sequence[Chart], size: tuple[float, float]) -> Image.Image:
@@ -124,7 +144,9 @@ def to_svg(chart: Chart) -> str:
         if chart.size:
             figure.set_layout_engine("constrained")
         else:
-            margins = (0, 0, 1, 1) if chart.plain else (42 / WIDTH, 0.19, 1 - 8 / WIDTH, 0.96)
+            margins = (0, 0, 1, 1) if chart.plain else (
+                _LEFT / WIDTH, _BELOW / HEIGHT, 1 - _RIGHT / WIDTH, 1 - _ABOVE / HEIGHT
+            )  # fmt: skip
             figure.subplots_adjust(*margins)
         _draw(chart, figure.subplots())
         text = _saved(figure, format="svg", transparent=True, metadata={"Date": None})
