@@ -2,6 +2,7 @@
 
 import copy
 import fcntl
+import gc
 import logging
 import multiprocessing
 import os
@@ -74,6 +75,15 @@ LENGTH = ["epochs=4", "iterations=3", "eval_every=2"]
 """Of the run that ``whole`` holds, and of those that are compared with it."""
 
 UNTRAINED = ["model.weights=null"]
+
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what tests make, not at modules, a million objects."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

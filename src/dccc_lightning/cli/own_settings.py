@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -94,7 +96,7 @@ class OwnSettings:
 
         They are removed in the end, since Hydra copies all that is registered for a composition.
         """
-        root = cast(Plain, OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml")))
+        root = _root()
         of_hydra = [entry for entry in root["defaults"] if "hydra/" in str(entry)]
         hydra = root["hydra"] | {"output_subdir": None}  # written together with config.yaml
         node = {"defaults": ["_self_", *of_hydra], "hydra": hydra} | self.settings
@@ -152,6 +154,7 @@ def own_settings(folder: Path) -> OwnSettings | None:
     for name in ("defaults", "hydra"):
         if name in values:
             raise UserError(f"{folder / 'config.yaml'}: {name} is not a setting; remove it")
+    before = deepcopy(values)
     if written is not None:
         node = OmegaConf.create(written)
         values = _with_references(
@@ -160,9 +163,8 @@ def own_settings(folder: Path) -> OwnSettings | None:
     hydra = _read(_hidden(folder, "hydra")) or {}
     choices = OmegaConf.select(OmegaConf.create(hydra), "hydra.runtime.choices") or {}
     named = {str(g): _plain(o) for g, o in choices.items() if "/" not in str(g)}
-    settings = _filled(values, _root()) | _NOT_KEPT
-    before = _filled(_read(folder / "config.yaml") or {}, _root())
-    return OwnSettings(folder, settings, before, named)
+    values, before = (_filled(own, _defaults()) for own in (values, before))
+    return OwnSettings(folder, values | _NOT_KEPT, before, named)
 
 
 def _folder(group: str) -> Path:
@@ -174,8 +176,17 @@ def _hidden(folder: Path, name: str) -> Path:
 
 
 def _root() -> Plain:
-    root = cast(Plain, OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml")))
-    return {key: value for key, value in root.items() if key not in ("defaults", "hydra")}
+    """Return the content of train.yaml, which the caller may change."""
+    return deepcopy(_parsed_root())
+
+
+@cache
+def _parsed_root() -> Plain:
+    return cast(Plain, OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml")))
+
+
+def _defaults() -> Plain:
+    return {key: value for key, value in _root().items() if key not in ("defaults", "hydra")}
 
 
 def _read(path: Path) -> Plain | None:
