@@ -13,6 +13,7 @@ from dccc_lightning.common import ranges
 from dccc_lightning.common.console import CONSOLE, print_once
 from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.files import write_json
+from dccc_lightning.common.garbage import lasting_imports
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.config.preflight import build_tested, check_training
 from dccc_lightning.config.preset_diff import is_published
@@ -55,13 +56,14 @@ def train(settings: Settings, output: Path) -> dict[str, Any]:
     if not splits.labelled:
         settings = _without_evaluation(settings)
 
-    import pytorch_lightning as pl
+    with lasting_imports():
+        import pytorch_lightning as pl
 
-    from dccc_lightning.config.build import build_datamodule, build_module, build_trainer
-    from dccc_lightning.tasks.run_report import write_run_report
-    from dccc_lightning.training.callbacks.recluster import Recluster
-    from dccc_lightning.training.callbacks.running_page import follow
-    from dccc_lightning.training.checkpointing import checkpoint_of
+        from dccc_lightning.config.build import build_datamodule, build_module, build_trainer
+        from dccc_lightning.tasks.run_report import write_run_report
+        from dccc_lightning.training.callbacks.recluster import Recluster
+        from dccc_lightning.training.callbacks.running_page import follow
+        from dccc_lightning.training.checkpointing import checkpoint_of
 
     datamodule = build_datamodule(settings, dataset)
     trainer = build_trainer(settings, str(output))
