@@ -57,6 +57,7 @@ from dccc_lightning.reports.make_panels import Clustered, Evaluated
 from dccc_lightning.reports.map_frames import make_frame
 from dccc_lightning.reports.panels import read_panels, write_panels
 from dccc_lightning.reports.run_page import Report, run_page, write_report
+from dccc_lightning.training.callbacks import running_page
 from dccc_lightning.training.callbacks.epoch_panels import Panels
 from dccc_lightning.training.callbacks.recluster import Recluster
 from dccc_lightning.training.callbacks.running_page import RunningPage, follow
@@ -727,13 +728,24 @@ def test_panels_come_every_so_many_epochs_and_cost_no_second_embedding(
     assert running.results["student"]["mAP"] == pytest.approx(last, abs=1e-3)
 
 
-def test_the_page_of_a_running_training_is_written_after_evaluated_epochs(made, caplog):
-    page, written = RunningPage(every=2), []
-    follow(SimpleNamespace(callbacks=[page]), written.append)
+@pytest.mark.parametrize(("seconds", "expected"), [(1, [2, 4]), (1.1, [2])])
+def test_the_page_of_a_running_training_is_written_after_evaluated_epochs(
+    seconds, expected, made, caplog, monkeypatch
+):
+    clock, page, written = [100.0], RunningPage(every=2), []
+    monkeypatch.setattr(running_page.time, "perf_counter", lambda: clock[0])
+
+    def write(done):
+        written.append(done)
+        clock[0] += seconds
+
+    follow(SimpleNamespace(callbacks=[page]), write)
     trainer = SimpleNamespace(max_epochs=6, is_global_zero=True)
     for epoch in range(-1, 6):
+        clock[0] += 10
         page.on_epoch_row(trainer, {"epoch": float(epoch)})
-    assert written == [2, 4]  # the page of the whole run follows the last
+    assert written == expected  # the page of the whole run follows the last
+    clock[0] += 100
     page.write = lambda done: 1 // 0
     page.on_epoch_row(trainer, {"epoch": 1.0})
     assert "no report.html: ZeroDivisionError" in caplog.text

@@ -78,7 +78,7 @@ def progress(done: int, epochs: int) -> str:
     """Return the remark at the top of the page of a running training."""
     return (
         f"Training: epoch {done} of {epochs} ended at {time.strftime('%H:%M')}. This page is "
-        "rewritten after every evaluated epoch; reload it."
+        "rewritten after evaluated epochs; reload it."
     )
 
 

@@ -1,5 +1,6 @@
 """Page of a training, written again after evaluated epochs."""
 
+import time
 from collections.abc import Callable
 
 import pytorch_lightning as pl
@@ -8,6 +9,10 @@ from dccc_lightning.common import callback_ranges
 from dccc_lightning.reports.picture_failures import warn_on_failure
 from dccc_lightning.training.callbacks.clustering_watcher import first_of
 from dccc_lightning.training.callbacks.epoch_row import EpochRow
+
+_REST = 19
+"""Time between two pages at least, in multiples of the time that the earlier took: one twentieth
+of a run is spent on pages."""
 
 
 def follow(trainer: pl.Trainer, write: Callable[[int], None]) -> None:
@@ -18,6 +23,8 @@ def follow(trainer: pl.Trainer, write: Callable[[int], None]) -> None:
 
 class RunningPage(EpochRow):
     """Callback that writes report.html after evaluated epochs except the last, on rank 0.
+
+    Epochs are left out where pages would take more than a twentieth of the time.
 
     Args:
         every: Number of epochs between evaluations.
@@ -30,11 +37,15 @@ class RunningPage(EpochRow):
         callback_ranges.running_page(every)
         self.every = int(every)
         self.write: Callable[[int], None] | None = None
+        self._earliest = 0.0
 
     def on_epoch_row(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         """Write the page, with a warning if that fails."""
         done = int(row["epoch"]) + 1
         is_due = 0 < done < (trainer.max_epochs or 0) and done % self.every == 0
-        if is_due and self.write is not None and trainer.is_global_zero:
+        start = time.perf_counter()
+        if is_due and self.write and trainer.is_global_zero and start >= self._earliest:
             with warn_on_failure("report.html"):
                 self.write(done)
+            end = time.perf_counter()
+            self._earliest = end + _REST * (end - start)
