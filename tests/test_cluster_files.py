@@ -60,6 +60,18 @@ def test_margins_are_those_of_a_plain_loop(seed, chosen, spread):
     np.testing.assert_allclose(found.margin, np.subtract(other, own), atol=1e-12)
 
 
+def test_distances_of_equal_images_are_exactly_zero():
+    rng = np.random.default_rng(0)
+    different = rng.normal(size=(40, 2048)).astype(np.float32)
+    labels = np.arange(80) % 40  # an image and its copy in each cluster, then a cluster each
+    found = cluster_margins(labels, np.concatenate([different, 3 * different]))
+    assert np.array_equal(found.own, np.zeros(80))
+    assert found.other.min() > 0.5
+    alone = cluster_margins(np.arange(80), np.concatenate([different, 3 * different]))
+    for distances in alone.own, alone.other, alone.margin:
+        assert np.array_equal(distances, np.zeros(80))
+
+
 def test_blocks_are_joined(monkeypatch):
     rng = np.random.default_rng(0)
     labels, features = rng.integers(-1, 7, 50), rng.normal(size=(50, 4)).astype(np.float32)

@@ -12,6 +12,9 @@ from dccc_lightning.neighbors.embeddings import Features, UnitEmbeddings
 
 _BLOCK = 4096
 
+_ROUNDING = 1e-14
+"""Cosine distance below which unit embeddings in float32 are equal: half of (1.4e-7) squared."""
+
 
 class Margins(NamedTuple):
     """Cosine distances of N images to centres of clusters.
@@ -38,8 +41,9 @@ def cluster_margins(
     """Measure how well each image fits its cluster.
 
     A centre is the mean of the cluster's unit embeddings, scaled to length one; the distance is
-    1 - cos. Products are in float64, so that nearly equal embeddings are told apart, and in blocks
-    on the device of ``features``: memory grows with N + C.
+    1 - cos, in [0, 2], and exactly 0 for the only image of a cluster. Products are in float64, so
+    that nearly equal embeddings are told apart, and in blocks on the device of ``features``: memory
+    grows with N + C.
 
     Args:
         labels: (N,) clusters from 0, -1 for outliers.
@@ -71,6 +75,7 @@ def cluster_margins(
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
             distances = 1 - _unit(rows[block]) @ centres.T
+            distances[distances < _ROUNDING] = 0
             clusters = numbers[block, None]
             inside = clusters >= 0
             mine = distances.gather(1, clusters.clamp(min=0))
