@@ -44,6 +44,8 @@ def build_mlflow_logger(entry: Settings, output: Path, sweep: Settings) -> Any:
         )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when it is imported
     os.environ.setdefault(_LIMIT, "3")  # of 7, which take four minutes
+    import mlflow  # noqa: PLC0415  an extra, slow to import, and it sets levels of its own
+
     for name in ("mlflow", "alembic", "pytorch_lightning.loggers.mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what it creates is no news
     arguments = {name: value for name, value in entry.items() if value is not None}
@@ -54,8 +56,6 @@ def build_mlflow_logger(entry: Settings, output: Path, sweep: Settings) -> Any:
     record = output / RUN_ID
     if record.exists():
         arguments["run_id"] = record.read_text().strip()
-    import mlflow  # noqa: PLC0415  an extra, and slow to import
-
     try:
         with _alone(arguments["tracking_uri"]):
             logger = construct("logger", arguments)
