@@ -82,12 +82,13 @@ def test_a_part_is_no_input_and_the_joined_parts_are(parts, tmp_path):
     with pytest.raises(UserError, match=r"1: part 1/3 of an embedding; task=join joins"):
         embedded_before(parts / "1", labels)
     join_parts([parts / name for name in "123"], tmp_path / "joined")
-    _, _, images, rows = embedded_before(tmp_path / "joined", labels)
-    assert [Path(image.path).stem for image in images] == [
+    found = embedded_before(tmp_path / "joined", labels)
+    assert found.network == "bundled"
+    assert [Path(image.path).stem for image in found.images] == [
         f"{n:02}" for n in range(NUMBER) if n not in UNREADABLE
     ]
-    assert isinstance(rows, np.memmap)
-    assert rows.shape == (NUMBER - len(UNREADABLE), 256)
+    assert isinstance(found.rows, np.memmap)
+    assert found.rows.shape == (NUMBER - len(UNREADABLE), 256)
 
 
 def other_network(embedder):

@@ -189,11 +189,11 @@ def test_embeddings_and_galleries_state_their_preprocessing(run, photographs, tm
     manifest = bulk.run(lambda: iter(listed))
     assert manifest["preprocessing"] == embedder.preprocessing
     labels = PathLabels({"pattern": None, "dataset": {}})
-    _, preprocessing, images, rows = embedded_before(tmp_path / "out", labels)
+    found = embedded_before(tmp_path / "out", labels)
     gallery = GalleryIndex.build(
-        rows, [image.path for image in images], fingerprint=embedder.fingerprint
+        found.rows, [image.path for image in found.images], fingerprint=embedder.fingerprint
     )
-    gallery.preprocessing = preprocessing
+    gallery.preprocessing, gallery.network = found.preprocessing, found.network
     gallery.save(tmp_path / "gallery")
     stored = json.loads((tmp_path / "gallery" / "index.json").read_text())
     assert stored["preprocessing"] == embedder.preprocessing
@@ -206,5 +206,6 @@ def test_embeddings_and_galleries_state_their_preprocessing(run, photographs, tm
     with pytest.raises(UserError, match=message):
         gallery.check_fingerprint(query.fingerprint, query.preprocessing)
     gallery.preprocessing = None  # built before it was stored
-    with pytest.raises(UserError, match=f"not by {query.fingerprint}; use"):
+    named = re.escape(f"{gallery.fingerprint} ({embedder.origin.name}), not by {query.fingerprint}")
+    with pytest.raises(UserError, match=f"{named}; use"):
         gallery.check_fingerprint(query.fingerprint, query.preprocessing)

@@ -152,6 +152,8 @@ def test_queries_are_an_image_a_folder_or_a_list(ask, people, tmp_path):
     one = ask("search", "index=g", f"query={people}/2_c1.png", NAMES, "k=9", output="one")
     assert one["queries"][0]["hits"][0]["identity"] == "2"
     assert len(one["queries"][0]["hits"]) == 5  # not itself
+    assert one["network"] == json.loads(Path("g", MANIFEST).read_text())["network"] == "bundled"
+    assert "\nnetwork: bundled\n" in one["said"]
     listed = ask("search", "index=g", "query=list.txt", NAMES, "k=1", output="listed")
     folder = ask("search", "index=g", f"query={people}", NAMES, "k=1", output="folder")
     both = ask("search", "index=g", f"query=[list.txt,{people}/1_c1.png]", NAMES, output="both")
@@ -177,6 +179,7 @@ def test_images_are_added_and_removed_by_commands(ask, people, tmp_path):
     added = ask("index", "index=g", f"add=[{people},{more}]", NAMES, output="b")
     assert (added["added"], added["images"]) == (7, 8)
     assert "already in the gallery: 1 image\n" in added["said"]
+    assert "\nnetwork: bundled\n" in added["said"]
     removed = ask("index", "index=g", f"remove=[{more},3,{people}/2_c2.png]", output="c")
     assert (removed["removed"], removed["images"]) == (3, 5)
     again = ask("index", "index=g", f"add={more}", f"remove={people}/9_c2.png", NAMES, output="d")
@@ -360,8 +363,8 @@ def test_another_model_is_refused(ask, gallery, people):
         ("index", ["input=gallery", "pattern='(?P<camera>.)'"], "labels come from dataset=; omit"),
         ("index", ["index=g", "add=people", "pattern='(?P<camera>c.)'"],
          "where the gallery has '1'"),
-        ("index", ["index=named", "add=more"], "the gallery's own pattern='(?P<identity>\\\\d+)_c("
-         "?P<camera>\\\\d+)' matches none of the 1 image of add=more, the first is 'x.png'"),
+        ("index", ["index=named", "add=more"], "the gallery's own pattern='(?P<identity>\\d+)_c("
+         "?P<camera>\\d+)' matches none of the 1 image of add=more, the first is 'x.png'"),
         ("search", ["index=g", "query=people", "pattern='_x(?P<camera>.)'"],
          "matches none of the 6 images of query=people"),
         ("calibrate", ["input=people", "pattern='_x(?P<camera>.)'"], "matches none of the 6"),

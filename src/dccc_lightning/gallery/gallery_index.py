@@ -34,9 +34,11 @@ class GalleryIndex:
         next_id: Id of the next image; ids of removed images are not used again.
         pattern: Regular expression for cameras and identities in added paths, or None.
         preprocessing: Preprocessing of the images by the model, if known.
+        network: Name of the model, see ``Origin.name``; empty if unknown.
     """
 
     preprocessing: Mapping[str, Any] | None = None
+    network: str = ""
 
     def __init__(
         self,
@@ -125,7 +127,8 @@ class GalleryIndex:
         self, fingerprint: str, preprocessing: Mapping[str, Any] | None = None
     ) -> None:
         """Raise a UserError if a model is not this gallery's, since cosines mean nothing then."""
-        check_model((self.fingerprint, self.preprocessing), (fingerprint, preprocessing))
+        ours = self.fingerprint, self.preprocessing
+        check_model(ours, (fingerprint, preprocessing), self.network)
 
     def search(
         self,
@@ -241,6 +244,7 @@ class GalleryIndex:
             "next_id": self.next_id,
             "pattern": self.pattern,
             "preprocessing": self.preprocessing,
+            "network": self.network,
         }
         parts["table"] = self.table.to_parquet()
         place = Path(folder).resolve()  # by a link it is the same gallery
@@ -273,6 +277,7 @@ class GalleryIndex:
                     raise TypeError("its pattern is no text")
                 index = cls(table, search, str(facts["fingerprint"]), next_id, pattern)
                 index.preprocessing = facts.get("preprocessing")
+                index.network = str(facts.get("network", ""))
             except KeyError as error:
                 raise damaged(folder, f"it lacks {error.args[0]}") from error
             except (ValueError, TypeError, EOFError, OSError) as error:

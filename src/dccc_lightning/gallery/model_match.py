@@ -6,12 +6,15 @@ from typing import Any
 from dccc_lightning.errors import UserError
 
 
-def check_model(gallery: tuple[str, object], given: tuple[str, Mapping[str, Any] | None]) -> None:
+def check_model(
+    gallery: tuple[str, object], given: tuple[str, Mapping[str, Any] | None], network: str = ""
+) -> None:
     """Raise if embeddings cannot be compared with those of a gallery.
 
     Args:
         gallery: Fingerprint and preprocessing (of the manifest) of the gallery's model.
         given: Fingerprint and preprocessing of the model of the new embeddings.
+        network: Name of the gallery's model, empty if unknown.
 
     Raises:
         UserError: The fingerprints differ; the message names the differences of preprocessing.
@@ -21,7 +24,8 @@ def check_model(gallery: tuple[str, object], given: tuple[str, Mapping[str, Any]
         differences = preprocessing_differences(gallery[1], given[1])
         cause = f"; its images were preprocessed with {differences}" if differences else ""
         raise UserError(
-            f"the gallery was embedded by the model {ours}, not by {theirs}{cause}; use that "
+            f"the gallery was embedded by the model {ours}{f' ({network})' if network else ''}, "
+            f"not by {theirs}{cause}; use that "
             "model, or build the gallery anew with this one"
         )
 

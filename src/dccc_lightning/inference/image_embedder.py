@@ -55,6 +55,20 @@ class Origin:
     rotations: int = 1
     match: str = "mean"
 
+    @property
+    def name(self) -> str:
+        """Network and file in words, such as ``teacher of runs/1/checkpoints/best.ckpt``."""
+        return name_of(self.path, self.network)
+
+
+def name_of(path: str, network: str) -> str:
+    """Return ``Origin.name`` of a path and a network; empty without a path.
+
+    >>> name_of("bundled", "student"), name_of("run/last.ckpt", "teacher")
+    ('bundled', 'teacher of run/last.ckpt')
+    """
+    return path if path in ("bundled", "") else f"{network} of {path}"
+
 
 class ImageEmbedder:
     """Trained network with its preprocessing, in eval mode.

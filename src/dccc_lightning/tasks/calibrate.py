@@ -113,7 +113,7 @@ def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.fl
     labels = PathLabels(settings)
     before = None if is_list else embedded_before(path_of(settings, "input"), labels)
     if before is not None:
-        return before[0], *before[2:]
+        return before.fingerprint, before.images, before.rows
     embedder = loaded_embedder(settings)
     images = listed_images(settings, "input", labels)
     return embedder.fingerprint, *embed_images(embedder, images, settings)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from dccc_lightning.data.image_formats import has_image_suffix
 from dccc_lightning.data.image_list import ListedImage, listed_folder, listed_split, read_table
 from dccc_lightning.errors import UnreadableImageError, UserError
 from dccc_lightning.inference.bulk_embedding import MANIFEST, TABLE
-from dccc_lightning.inference.image_embedder import ImageEmbedder
+from dccc_lightning.inference.image_embedder import ImageEmbedder, name_of
 from dccc_lightning.tasks.embed import DEVICES
 from dccc_lightning.tasks.inputs import (
     SPLITS,
@@ -168,10 +168,18 @@ def _embed_share(
     return kept, rows[: len(kept)]
 
 
-def embedded_before(
-    folder: Path, labels: PathLabels
-) -> tuple[str, dict[str, Any] | None, list[ListedImage], Floats] | None:
-    """Read an output folder of ``task=embed``: fingerprint, preprocessing, images, embeddings.
+class Embedded(NamedTuple):
+    """Images embedded by a network, see ``GalleryIndex`` and ``ImageEmbedder``."""
+
+    fingerprint: str
+    preprocessing: dict[str, Any] | None
+    network: str
+    images: list[ListedImage]
+    rows: Floats
+
+
+def embedded_before(folder: Path, labels: PathLabels) -> Embedded | None:
+    """Read an output folder of ``task=embed``.
 
     Args:
         folder: Output folder of ``task=embed``.
@@ -196,9 +204,10 @@ def embedded_before(
         if rows.shape != (len(images), manifest["feature_dim"]):
             raise ValueError
         fingerprint, source = str(manifest["fingerprint"]), Path(manifest["source"])
+        network = name_of(str(manifest.get("checkpoint", "")), str(manifest.get("network")))
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: the output of task=embed is damaged; embed again") from error
     if labels.pattern is not None:
         images = [labels(image.path, source) for image in images]
         labels.check(f"input={folder}")
-    return fingerprint, manifest.get("preprocessing"), images, rows
+    return Embedded(fingerprint, manifest.get("preprocessing"), network, images, rows)

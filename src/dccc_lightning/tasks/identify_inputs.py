@@ -195,7 +195,7 @@ def _new_images(
     if not isinstance(place, list):
         before = embedded_before(path_of(settings, "input"), labels)
         if before is not None:
-            return before[0], *before[2:], None
+            return before.fingerprint, before.images, before.rows, None
     listed_in = None
     if not isinstance(place, list) and Path(str(place)).suffix.lower() in SUFFIXES:
         listed_in = read_image_table(path_of(settings, "input"))
@@ -238,4 +238,4 @@ def _new_images(
         raise
     found = embedded_before(output / WORK, PathLabels({**settings, "pattern": False}))
     assert found is not None  # the manifest was just written
-    return found[0], *found[2:], listed_in
+    return found.fingerprint, found.images, found.rows, listed_in

@@ -12,6 +12,7 @@ from dccc_lightning.gallery.gallery_table import NO_NAME
 from dccc_lightning.reports.results import versions
 from dccc_lightning.tasks.early_checks import check_index, removed_ids
 from dccc_lightning.tasks.gallery_inputs import (
+    Embedded,
     embed_images,
     embedded_before,
     listed_images,
@@ -57,6 +58,7 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
         "recall": gallery.recall,
         "feature_dim": gallery.feature_dim,
         "fingerprint": gallery.fingerprint,
+        "network": gallery.network,
         "pattern": gallery.pattern,
         "measured": gallery.measured,
         "versions": versions(),
@@ -70,6 +72,8 @@ def index(settings: Settings, output: Path) -> dict[str, Any]:
         f"{results['removed']:,} removed), D = {gallery.feature_dim}, {gallery.kind}"
         + (", exact" if gallery.kind == "flat" else f", recall {gallery.recall:.1%}")
     )
+    if gallery.network:
+        CONSOLE.print(f"network: {gallery.network}")
     return results
 
 
@@ -81,24 +85,25 @@ def _build(settings: Settings) -> GalleryIndex:
     if before is None:
         embedder = loaded_embedder(settings)
         images, rows = embed_images(embedder, listed_images(settings, "input", labels), settings)
-        before = embedder.fingerprint, embedder.preprocessing, images, rows
+        known = embedder.fingerprint, embedder.preprocessing, embedder.origin.name
+        before = Embedded(*known, images, rows)
     collectives.leave_to_first()
-    fingerprint, preprocessing, images, rows = before
-    paths, cameras, identities, sessions, tracklets = zip(*images, strict=True)
+    paths, cameras, identities, sessions, tracklets = zip(*before.images, strict=True)
     gallery = checked(
         "index",
         lambda: GalleryIndex.build(
-            rows,
+            before.rows,
             paths,
             cameras=cameras,
             identities=identities,
             sessions=sessions,
             tracklets=tracklets,
-            fingerprint=fingerprint,
+            fingerprint=before.fingerprint,
             kind=settings["kind"],
         ),
     )
-    gallery.pattern, gallery.preprocessing = labels.pattern, preprocessing
+    gallery.pattern, gallery.preprocessing = labels.pattern, before.preprocessing
+    gallery.network = before.network
     return gallery
 
 

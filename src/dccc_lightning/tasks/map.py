@@ -114,7 +114,7 @@ def _identities(folder: Path) -> _Embedded:
 def _embeddings(folder: Path, settings: Settings) -> _Embedded:
     before = embedded_before(folder, PathLabels(settings))
     assert before is not None  # by check_map
-    fingerprint, _, images, rows = before
+    images, rows = before.images, before.rows
     chosen = sample(len(images), settings["images"] or len(images))  # the others are not read
     listed = [images[n] for n in chosen]
     columns = (
@@ -122,4 +122,4 @@ def _embeddings(folder: Path, settings: Settings) -> _Embedded:
     )
     outliers = np.full(len(listed), -1, dtype=np.int64)
     shown = MapImages([image.path for image in listed], *columns)
-    return _Embedded(shown, rows[chosen], fingerprint, outliers, None, len(images))
+    return _Embedded(shown, rows[chosen], before.fingerprint, outliers, None, len(images))

@@ -72,6 +72,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
         "kind": gallery.kind,
         "recall": gallery.recall,
         "fingerprint": gallery.fingerprint,
+        "network": embedder.origin.name,
         "k": k,
         "exclude_camera": settings["exclude_camera"],
         "exclude_session": settings["exclude_session"],
@@ -80,7 +81,7 @@ def search(settings: Settings, output: Path) -> dict[str, Any]:
         "versions": versions(),
     }
     write_json(output / "results.json", results)
-    CONSOLE.print(_summary(rankings, gallery))
+    CONSOLE.print(f"{_summary(rankings, gallery)}\nnetwork: {embedder.origin.name}")
     if drawn:
         title = f"{counted(len(gallery), 'image')} searched, best first"
         columns = min(columns, max(len(row.hits) for row in rankings) or 1)
