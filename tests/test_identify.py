@@ -106,6 +106,19 @@ def test_new_images_join_and_a_stranger_opens_an_identity(ask, tmp_path):
     assert "already in known: 9 images" in again["said"]
 
 
+def test_settings_of_before_that_are_left_out_are_named(ask, tmp_path):
+    embedded(tmp_path / "e", range(4))
+    ask("input=e", "k1=5", "cut_tracklets=false", output="my people")
+    page = Path("my people/review.html").read_text()
+    assert "known='my people' decisions=decisions.csv output=NEW k1=5 cut_tracklets=false<" in (
+        page.replace(f"{tmp_path}/", "").replace("&#39;", "'")
+    )
+    Path("my people/config.yaml").write_text("k1: 5\ncut_tracklets: false\ncamera: null\n")
+    said = ask("known='my people'", "k1=4", output="two")["said"]
+    assert "note: known='my people' was made with cut_tracklets=false, this is not" in said
+    assert "was made with" not in ask("known='my people'", "k1=4", "cut_tracklets=false")["said"]
+
+
 def test_ids_and_names_of_ones_own_stay_text(ask, tmp_path):
     embedded(tmp_path / "e", range(4))
     paths = [f"/images/p{person:02d}_{n}_0.jpg" for person in (3, 1, 2) for n in range(4)]

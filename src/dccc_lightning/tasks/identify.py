@@ -1,6 +1,7 @@
 """``task=identify``: one identity per individual over all cameras."""
 
 import shutil
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from dccc_lightning.tasks.early_checks import check_identify
 from dccc_lightning.tasks.identify_constraints import Decided, decided, named, numbered
 from dccc_lightning.tasks.identify_cuts import cut_names, newly_cut
 from dccc_lightning.tasks.identify_inputs import WORK, Images, Labelled, Rows, collect
-from dccc_lightning.tasks.identify_rule import Rule, check_cameras_known, rule_of
+from dccc_lightning.tasks.identify_rule import Rule, check_cameras_known, chosen, left_out, rule_of
 
 Ints = NDArray[np.int64]
 
@@ -97,6 +98,12 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
         size = len(np.unique(tracklets))
         rule = rule.for_tracklets(settings, size, len(images.paths))
     _note(settings, rule, size, decisions.absent)
+    if known is not None and (lost := left_out(settings, known.folder)):
+        CONSOLE.print(
+            f"note: {path_argument('known', known.source)} was made with {' '.join(lost)}, this is "
+            "not: identities may change by that alone",
+            style="yellow",
+        )
     with announced("finding identities"):
         identifier = Identifier(**rule.arguments)
         labels = checked(
@@ -141,7 +148,13 @@ def identify(settings: Settings, output: Path) -> dict[str, Any]:
         "versions": versions(),
     }
     with announced("choosing questions"):
-        review = _review(output, table, unit, labels, margins, decisions, cameras)
+        again = ("known", output), ("decisions", "decisions.csv"), ("output", "NEW")
+        command = " ".join(
+            ["task=identify", *starmap(path_argument, again), *chosen(settings).values()]
+        )
+        review = _review(
+            command, f"review of {output.name}", table, unit, labels, margins, decisions, cameras
+        )
     _write(output, table, images.rows, results, review, settings["folders"], decisions)
     CONSOLE.print(_summary(results, rule, pairs))
     return results
@@ -195,7 +208,8 @@ def _scores(images: Images, labels: Ints) -> dict[str, float]:
 
 
 def _review(
-    output: Path,
+    again: str,
+    title: str,
     table: pa.Table,
     unit: UnitEmbeddings,
     labels: Ints,
@@ -212,9 +226,8 @@ def _review(
     found = suggestions(unit, labels, decisions.constraints, cameras, moments)
     first = np.unique(labels, return_index=True)[1]
     most_doubtful = doubts(labels, margins, cameras, moments)[:MOST_IDENTITIES]
-    again = f"task=identify {path_argument('known', output)} decisions=decisions.csv output=NEW"
     return review_page(
-        table, f"review of {output.name}", again, found, first[most_doubtful].tolist(),
+        table, title, again, found, first[most_doubtful].tolist(),
         decisions.constraints, decisions.rows,
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Threshold of ``task=identify``: where it comes from and its meaning."""
 
+from json import dumps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from dccc_lightning.common import checks, score_ranges
+from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.turning_ranges import ALIGNED
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.errors import UserError
@@ -21,6 +23,8 @@ SHARED = 0.3
 """Label-free rule: images of one individual have on average at least this share of their
 neighbourhoods in common; ``1 - SHARED`` is a Jaccard distance."""
 
+
+_DEFAULTS = {"threshold": AUTO, "k1": None, "k2": None, "camera": None, "cut_tracklets": True}
 
 LEAST = {"k1": 6, "k2": 2}
 """Smallest default sizes of neighbourhoods of tracklets."""
@@ -115,6 +119,31 @@ def rule_of(settings: Settings, fingerprint: str | None = None) -> Rule:
     arguments = {"threshold": value, "distance": distance, **own, "backend": backend}
     checked("settings", lambda: score_ranges.identifier(**arguments), arguments)
     return Rule(arguments, origin, calibration)
+
+
+def chosen(settings: Settings) -> dict[str, str]:
+    """Return the settings that change identities and are not the defaults, as ``KEY=VALUE`` by key.
+
+    >>> chosen({"threshold": "auto", "k1": 5, "k2": None, "camera": None, "cut_tracklets": False})
+    {'k1': 'k1=5', 'cut_tracklets': 'cut_tracklets=false'}
+    """
+    given = {name: settings.get(name, default) for name, default in _DEFAULTS.items()}
+    return {
+        name: path_argument(name, value) if isinstance(value, str) else f"{name}={dumps(value)}"
+        for name, value in given.items()
+        if value != _DEFAULTS[name]
+    }
+
+
+def left_out(settings: Settings, folder: Path | None) -> list[str]:
+    """Return the settings of an earlier output of ``task=identify`` that are the defaults now."""
+    try:
+        before = yaml.safe_load(((folder or Path()) / "config.yaml").read_text())
+        own = chosen(before)
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        return []
+    now = chosen(settings)
+    return [argument for name, argument in own.items() if name not in now]
 
 
 def check_cameras_known(rule: Rule, cameras: NDArray[np.int64]) -> None:
