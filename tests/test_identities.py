@@ -117,10 +117,10 @@ TABLES = {
     "twice": ("path\na.jpg\n./a.jpg\n", "row 2: './a.jpg' repeats row 1"),
     "empty": ('path,camera\n"",1\n', "row 1: an empty path"),
     "ragged": ("path,camera\na.jpg\n", "cannot be read as a table"),
-    "frame": ("path,frame\na.jpg,1.5\n", "row 1: frame '1.5' is no number from 0"),
+    "frame": ("path,frame\na.jpg,1.5\n", "row 1: frame '1.5' is no whole number from 0"),
     "time without a zone": (
         "path,frame\na.jpg,2026-10-25 02:30:00\n",
-        "'2026-10-25 02:30:00' is no number from 0; for times, give seconds since one moment",
+        "'2026-10-25 02:30:00' is no whole number from 0; for times, give seconds or millis",
     ),
     "time with a zone": ("path,frame\na.jpg,2026-10-25T02:30:00Z\n", "seconds since one moment"),
     "two boxes of one track in a frame": (

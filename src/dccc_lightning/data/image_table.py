@@ -103,8 +103,8 @@ def read_image_table(file: Path) -> ImageTable:
     Paths are absolute or relative to the folder of the table. Other columns are ignored.
 
     Raises:
-        UserError: The table cannot be read, a path is empty or repeats, a frame is no number, or
-            two images of a tracklet have one frame.
+        UserError: The table cannot be read, a path is empty or repeats, a frame is not a whole
+            number, or two images of a tracklet have one frame.
     """
     table = read_columns(file, ("path",), LABELS)
     columns = {
@@ -142,8 +142,8 @@ def _check_frames(table: ImageTable) -> None:
     for number, (frame, *key) in enumerate(zip(frames, *keys, strict=True), 1):
         if frame is not None and not (frame.isascii() and frame.isdigit() and len(frame) <= 18):
             raise UserError(
-                f"{table.file}, row {number}: frame {frame!r} is no number from 0; for times, give "
-                "seconds since one moment in all cameras"
+                f"{table.file}, row {number}: frame {frame!r} is no whole number from 0; for "
+                "times, give seconds or milliseconds since one moment in all cameras"
             )
         if frame is None or key[-1] is None:
             continue

@@ -6,7 +6,7 @@ from typing import Any
 
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.config.instantiate import Settings, checked
-from dccc_lightning.data.datasets.image_labels import PathPattern
+from dccc_lightning.data.datasets.image_labels import PathPattern, quoted
 from dccc_lightning.data.datasets.unknown_labels import UNKNOWN_WORDS, UnknownWords
 from dccc_lightning.data.image_list import ListedImage
 from dccc_lightning.errors import UserError
@@ -79,7 +79,7 @@ class PathLabels:
         self._words.warn(source)
         unread = [path for path in self._unread.values() if path is not None]
         own = "the gallery's own " if self._is_own else ""
-        matches = f"{own}pattern={self.pattern!r} matches"
+        matches = f"{own}pattern={quoted(self.pattern or '')} matches"
         if not self._unread:
             raise UserError(
                 f"{matches} no path of {source}, whose labels come from dataset=; omit it"

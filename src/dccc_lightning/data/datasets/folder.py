@@ -11,6 +11,7 @@ from dccc_lightning.data.datasets.image_labels import (
     TRAIN,
     ImageLabels,
     PathPattern,
+    quoted,
 )
 from dccc_lightning.data.datasets.image_tree import walk_images
 from dccc_lightning.data.datasets.label_numbers import column_numbers, names_of, records_of
@@ -141,7 +142,7 @@ class ImageFolder:
         if self.table is not None:
             return f"the rows of {self.table}"
         if self.pattern is not None:
-            return f"any tree of images, labels from {self.pattern.expression.pattern!r}"
+            return f"any tree of images, labels from {quoted(self.pattern.expression.pattern)}"
         return "any tree of images"
 
     def _labelled(self) -> list[ImageLabels]:
@@ -155,8 +156,8 @@ class ImageFolder:
         strangers = [path for path, labels in zip(paths, found, strict=True) if labels is None]
         if len(strangers) == len(paths):
             raise UserError(
-                f"{self.name}: dataset.pattern={self.pattern.expression.pattern!r} matches none of "
-                f"the {len(paths)} images in {self.root}, the first is {paths[0]!r}"
+                f"{self.name}: dataset.pattern={quoted(self.pattern.expression.pattern)} matches "
+                f"none of the {len(paths)} images in {self.root}, the first is {paths[0]!r}"
             )
         if strangers:
             warnings.warn(

@@ -98,6 +98,15 @@ def joined_text(template: str, groups: Mapping[str, str | None]) -> str:
     return _FIELD.sub(lambda match: groups[match[1]] or "", template).strip()
 
 
+def quoted(pattern: str) -> str:
+    r"""Return a regular expression in quotes, escaped only if it has line breaks.
+
+    >>> print(quoted(r"c(?P<camera>\d)"), quoted("a" + chr(10)))
+    'c(?P<camera>\d)' 'a\n'
+    """
+    return f"'{pattern}'" if pattern.isprintable() else repr(pattern)
+
+
 class PathPattern:
     r"""Regular expression that reads labels from a path.
 
@@ -123,7 +132,7 @@ class PathPattern:
         except (re.error, OverflowError, RecursionError) as error:
             reason = " ".join(str(error).split())  # on one line: it quotes the pattern
             raise ValueError(
-                f"pattern must be a regular expression, got {pattern!r}: {reason}"
+                f"pattern must be a regular expression, got {quoted(pattern)}: {reason}"
             ) from error
         groups = list(self.expression.groupindex)
         self._templates = LabelTemplates(templates or {}, groups)

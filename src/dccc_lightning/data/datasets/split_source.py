@@ -12,6 +12,7 @@ from dccc_lightning.data.datasets.image_labels import (
     ImageLabels,
     LabelTemplates,
     joined_text,
+    quoted,
 )
 from dccc_lightning.data.datasets.image_tree import is_folder, visible_entries
 from dccc_lightning.data.datasets.row_files import Row, kept_rows, missing_files, plain, read_rows
@@ -258,7 +259,7 @@ def _expression(name: str, pattern: object) -> re.Pattern[str] | None:
     except (re.error, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{name} must be a regular expression, got {pattern!r}: {reason}"
+            f"{name} must be a regular expression, got {quoted(pattern)}: {reason}"
         ) from error
 
 
