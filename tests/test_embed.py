@@ -1,6 +1,7 @@
 """Embeddings on disk: complete or absent, never computed twice, in step with their table."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -148,6 +149,10 @@ def test_a_split_is_listed_by_names():
     ]
     named = Splits("x", Path("/"), records(0), records(0), records(0), ("door",), ("Ann", "Bob"))
     assert [row[1:3] for row in listed_split(named, "train")] == [("", "Ann"), ("door", "Bob")]
+    tracked = Records(
+        records(0).paths, *np.zeros((2, 2), dtype=np.int64), {"frame": np.array([30, -1])}
+    )
+    assert [row.frame for row in listed_split(replace(plain, train=tracked), "train")] == ["30", ""]
 
 
 # From one to the other ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from dccc_lightning import GalleryIndex, load_embedder
-from dccc_lightning.data.image_list import ListedImage, write_table
+from dccc_lightning.data.image_list import ListedImage, read_table, write_table
 from dccc_lightning.errors import UserError
 from dccc_lightning.tasks import identify_inputs
 from dccc_lightning.tasks.identify import identify
@@ -384,6 +384,23 @@ def test_tracklets_and_decisions_join_divide_and_name(ask, tmp_path):
         with pytest.raises(UserError, match=expected):
             ask("input=e", "table=t.csv", "decisions=d.csv", "k1=5", output="no")
     assert not Path("no").exists()
+
+
+def test_frames_of_embedded_images_keep_tracklets_apart(ask, tmp_path):
+    folder = embedded(tmp_path / "e", range(4), per_person=8)
+    file = folder / "images.parquet"
+    images = list(read_table(file))
+    halves = [  # of each individual two tracklets of one camera, at the same time
+        image._replace(camera="c", tracklet=f"{n // 4}", frame=f"{n % 4}")
+        for n, image in enumerate(images)
+    ]
+    write_table(file, halves)
+    found = ask("input=e", "k1=3")
+    assert found["identities"] == 8
+    assert found["table"]["frame"] == [image.frame for image in halves]
+    without = pyarrow.parquet.ParquetFile(file).read().drop_columns(["frame"])
+    pyarrow.parquet.write_table(without, file)  # as task=embed wrote it before it knew frames
+    assert ask("input=e", "k1=3", output="before")["identities"] == 4
 
 
 def test_neighbourhoods_are_counted_in_tracklets(ask, tmp_path):

@@ -1,7 +1,7 @@
 """Parquet tables of image paths and labels, read and written in constant memory."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         pa.field("identity", pa.string(), nullable=False),
         pa.field("session", pa.string(), nullable=False),
         pa.field("tracklet", pa.string(), nullable=False),
+        pa.field("frame", pa.string(), nullable=False),
     ]
 )
 
@@ -36,6 +37,7 @@ class ListedImage(NamedTuple):
         identity: Name of the identity; empty if unknown.
         session: Name of the session; empty if unknown.
         tracklet: Name of the tracklet, which is one of its camera; empty if unknown.
+        frame: Number of the frame, or of another order of moments; empty if unknown.
     """
 
     path: str
@@ -43,6 +45,7 @@ class ListedImage(NamedTuple):
     identity: str = ""
     session: str = ""
     tracklet: str = ""
+    frame: str = ""
 
     @property
     def sighting(self) -> str:
@@ -68,7 +71,7 @@ def listed_split(splits: Splits, split: str) -> Iterator[ListedImage]:
             (records.identities, splits.identity_names),
             *(
                 (records.column(name), splits.column_names.get(name, ()))
-                for name in ("session", "tracklet")
+                for name in ("session", "tracklet", "frame")
             ),
         )
         columns = [[_name(n, names) for n in values.tolist()] for values, names in labels]
@@ -123,5 +126,5 @@ def read_table(path: Path, start: int = 0) -> Iterator[ListedImage]:
             rows = table.metadata.row_group(number).num_rows
             if start < rows:
                 columns = table.read_row_group(number).slice(start).to_pydict()
-                yield from map(ListedImage._make, zip(*columns.values(), strict=True))
+                yield from starmap(ListedImage, zip(*columns.values(), strict=True))
             start = max(0, start - rows)

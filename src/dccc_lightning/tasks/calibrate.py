@@ -1,6 +1,7 @@
 """``task=calibrate``: the score threshold for a match of two images."""
 
 from dataclasses import asdict
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def _embedded(settings: Settings) -> tuple[str, list[ListedImage], NDArray[np.fl
         gallery = GalleryIndex.load(path_of(settings, "index"))
         table = gallery.table
         names = zip(*table.columns[1:], strict=True)
-        return gallery.fingerprint, list(map(ListedImage._make, names)), gallery.embeddings
+        return gallery.fingerprint, list(starmap(ListedImage, names)), gallery.embeddings
     is_list = isinstance(settings["input"], list)
     labels = PathLabels(settings)
     before = None if is_list else embedded_before(path_of(settings, "input"), labels)

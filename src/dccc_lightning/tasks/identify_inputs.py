@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def _new_images(
         gallery = GalleryIndex.load(path_of(settings, "index"))
         table = gallery.table
         names = zip(*table.columns[1:], strict=True)
-        return gallery.fingerprint, list(map(ListedImage._make, names)), gallery.embeddings, None
+        return gallery.fingerprint, list(starmap(ListedImage, names)), gallery.embeddings, None
     if settings["input"] is None:
         return "", [], np.empty((0, 0), dtype=np.float32), None
     place, labels = settings["input"], PathLabels(settings)

@@ -88,7 +88,7 @@ def _build(settings: Settings) -> GalleryIndex:
         known = embedder.fingerprint, embedder.preprocessing, embedder.origin.name
         before = Embedded(*known, images, rows)
     collectives.leave_to_first()
-    paths, cameras, identities, sessions, tracklets = zip(*before.images, strict=True)
+    paths, cameras, identities, sessions, tracklets, _ = zip(*before.images, strict=True)
     gallery = checked(
         "index",
         lambda: GalleryIndex.build(
@@ -127,7 +127,7 @@ def _add(gallery: GalleryIndex, settings: Settings) -> int:
             f"add={settings['add']} are unknown; pattern= reads them from paths"
         )
     images, rows = embed_images(embedder, images, settings)
-    paths, cameras, identities, sessions, tracklets = zip(*images, strict=True)
+    paths, cameras, identities, sessions, tracklets, _ = zip(*images, strict=True)
     added = gallery.add(
         rows, paths, cameras=cameras, identities=identities, sessions=sessions,
         tracklets=tracklets,
