@@ -174,6 +174,7 @@ def test_colours_follow_the_tags(space, color_range, clips, tmp_path):
     [
         ("none.mp4", None, "no such file"),
         ("text.mp4", b"hello", "not a video"),
+        ("boxes.txt", b"1,1,9,9,5,5,1,-1,-1,-1\n" * 99, "are video= and tracks= exchanged"),
         ("empty.mp4", b"", "not a video"),
         ("a.jpg", b"", "an image"),
     ],

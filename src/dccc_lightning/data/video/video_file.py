@@ -103,6 +103,9 @@ class VideoFile:
             container = av.open(self.name)
         except (OSError, ValueError) as error:
             raise UserError(f"{self.name!r}: not a video ({_reason(error)})") from error
+        if container.format.name == "tty":  # FFmpeg draws the letters
+            container.close()
+            raise UserError(f"{self.name!r}: a text, no video; are video= and tracks= exchanged?")
         if not container.streams.video:
             container.close()
             raise UserError(f"{self.name!r} has no pictures, only sound or text")
