@@ -77,7 +77,9 @@ LENGTH = ["epochs=4", "iterations=3", "eval_every=2"]
 UNTRAINED = ["model.weights=null"]
 
 
-gc.disable()
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
