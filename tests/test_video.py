@@ -380,13 +380,14 @@ def two_cameras(clip, tmp_path, monkeypatch):
 
 def test_crops_of_two_cameras_are_a_dataset(two_cameras, command, tmp_path):
     given = [f"{key}={value}".replace("'", "") for key, value in two_cameras.items()]
-    outcome = command("task=crop", "output=out", *given)
+    outcome = command("task=crop", "output=all crops", *given)
     assert outcome.code == 0, outcome.err
+    out = tmp_path / "all crops"
+    assert f"dataset.root='{out}' dataset.table='{out / 'crops.csv'}'" in outcome.out
     assert "hall: 30 frames of 160 x 120, 2 tracklets, 60 boxes, 4 crops" in outcome.out
     assert "yard: 1 box without area" in outcome.out
     assert "yard: 1 box after the last frame" in outcome.out
     assert "read as MOT rows, pixels and frames from 1" in outcome.out
-    out = tmp_path / "out"
     with (out / "crops.csv").open() as file:
         found = list(csv.DictReader(file))
     assert {row["tracklet"] for row in found} == {"hall/0", "hall/1", "yard/0", "yard/1"}

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from dccc_lightning.common import checks
 from dccc_lightning.common.console import CONSOLE, counted
 from dccc_lightning.common.faults import explain_failures
 from dccc_lightning.common.files import write_json
+from dccc_lightning.common.overrides import path_argument
 from dccc_lightning.common.progress import announced
 from dccc_lightning.config.instantiate import Settings, checked
 from dccc_lightning.data.tracks import read_tracks
@@ -102,9 +104,10 @@ def crop(settings: Settings, output: Path) -> dict[str, Any]:
             "versions": versions(),
         }
         write_json(output / "crops.json", results)
+    places = ("dataset.root", output), ("dataset.table", output / "crops.csv")
     CONSOLE.print(
         f"{counted(len(table), 'crop')} with a margin of {settings['margin']:g}: train on them by "
-        f"dataset=folder dataset.root={output} dataset.table={output / 'crops.csv'}"
+        f"dataset=folder {' '.join(starmap(path_argument, places))}"
     )
     return results
 
