@@ -2,6 +2,7 @@
 
     python benchmarks/reranking.py                  # with the dense reference
     python benchmarks/reranking.py --queries 11659 --gallery 82161 --dim 256 --no-reference
+    python benchmarks/reranking.py --cameras ...    # beside the camera-aware distance instead
 
 The dense side holds several (Q + G) x (Q + G) arrays: leave it out where they do not fit. It is
 given the neighbours, which ours has to find: otherwise rounding would decide, on either side in its
@@ -19,7 +20,7 @@ from evaluation import IMAGES, split
 from jaccard import peak
 from numpy.typing import NDArray
 
-from dccc_lightning.metrics.reranking import Rerank, reranked_distances
+from dccc_lightning.metrics.reranking import CameraRerank, Rerank, reranked_distances
 from dccc_lightning.neighbors.nearest import knn
 
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--gallery", type=int, default=4500)
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--cameras", action="store_true")
     parser.add_argument("--reference", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -70,23 +72,26 @@ def main() -> None:
 
     rng = np.random.default_rng(0)
     centers = rng.standard_normal((options.gallery // IMAGES, options.dim), dtype=np.float32)
+    splits = [split(rng, count, centers) for count in (options.queries, options.gallery)]
     queries, gallery = (
-        torch.nn.functional.normalize(torch.from_numpy(split(rng, count, centers)[0]))
-        for count in (options.queries, options.gallery)
+        torch.nn.functional.normalize(torch.from_numpy(features)) for features, _, _ in splits
     )
+    cameras = np.concatenate([cameras for _, _, cameras in splits])
+    del splits
     print(
         f"Q = {options.queries}, G = {options.gallery}, D = {options.dim}, {Rerank()}, "
         f"{options.threads} threads on {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}"
     )
-    list(reranked_distances(queries[:50], gallery[:50], Rerank()))  # compiles
-
-    before, start, total = peak(reset=True), time.perf_counter(), 0.0
-    for distances in reranked_distances(queries, gallery, Rerank()):
-        total += distances.mean(dim=1).sum().item()
-    sparse = time.perf_counter() - start
-    print(f"blocked  {sparse:8.2f} s  {peak() - before:7.0f} MB above the features", end="  ")
-    print(f"mean distance {total / options.queries:.6f}")
-    if not options.reference:
+    for rerank in (CameraRerank(), Rerank()) if options.cameras else (Rerank(),):
+        few = reranked_distances(queries[:50], gallery[:50], rerank, cameras=cameras[:100])
+        list(few)  # compiles
+        before, start, total = peak(reset=True), time.perf_counter(), 0.0
+        for distances in reranked_distances(queries, gallery, rerank, cameras=cameras):
+            total += distances.mean(dim=1).sum().item()
+        sparse = time.perf_counter() - start
+        print(f"blocked  {sparse:8.2f} s  {peak() - before:7.0f} MB above the features", end="  ")
+        print(f"mean distance {total / options.queries:.6f}  {type(rerank).__name__}")
+    if options.cameras or not options.reference:
         return
     ranks = knn(torch.cat([queries, gallery]), Rerank().k1 + 1)[1]
     before, start = peak(reset=True), time.perf_counter()
