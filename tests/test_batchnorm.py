@@ -8,6 +8,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from dccc_lightning.models.batchnorm import GroupedBatchNorm, broadcast_running_statistics
+from dccc_lightning.models.embedder import build_embedder
 
 SHAPES = {"vectors": (3,), "maps": (3, 2, 5)}
 
@@ -92,6 +93,32 @@ def test_half_precision_input_keeps_float32_statistics():
     assert output.dtype == torch.bfloat16
     assert_close(layer.running_mean, reference.running_mean, rtol=1e-5)
     assert_close(layer.running_var, reference.running_var, rtol=1e-4)
+
+
+def test_frozen_statistics_are_those_of_the_weights_and_the_rest_is_trained():
+    images = torch.rand(6, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    built = build_embedder(
+        "resnet10", 0.5, weights="bundled", image_size=(64, 32), freeze=["bn_statistics"]
+    )
+    embedder = copy.deepcopy(built)  # as a teacher is
+    before = {name: value.clone() for name, value in embedder.state_dict().items()}
+    embedder.eval()
+    with torch.no_grad():
+        expected = embedder(images)
+    embedder.train()
+    found = embedder(images)
+    assert_close(found, expected)
+    alone = embedder(images[:1])  # of the other images of a batch nothing depends
+    np.testing.assert_allclose(alone.detach(), found[:1].detach(), rtol=1e-4, atol=1e-6)
+    found.square().sum().backward()
+    lacking = {name for name, value in embedder.named_parameters() if value.grad is None}
+    assert lacking == {"neck.bias"}
+    assert all(torch.equal(value, before[name]) for name, value in embedder.state_dict().items())
+
+    usual = build_embedder("resnet10", 0.5, weights="bundled", image_size=(64, 32)).train()
+    assert (usual(images) - expected).abs().max() > 0.01
+    with pytest.raises(ValueError, match="freeze: bn_statistics are of weights, and weights is"):
+        build_embedder("resnet10", weights=None, freeze=["bn_statistics"])
 
 
 def test_wrong_input_is_refused():

@@ -1,14 +1,12 @@
-"""Parts of runs that are for comparison only: labels of a ceiling, batch norm that stands still."""
+"""Labels of a ceiling, a part of runs that is for comparison only."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 
 from dccc_lightning.clustering.dcps import Schedule
 from dccc_lightning.clustering.pseudo_labels import PseudoLabeler, PseudoLabels
-from dccc_lightning.models.batchnorm import GroupedBatchNorm
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,3 @@ class TrueLabels(PseudoLabeler):
         if len(labels) != len(features):
             raise ValueError(f"{len(labels)} identities of {len(features)} images")
         return PseudoLabels(labels, schedule(epoch), schedule(epoch), int(labels.max()) + 1)
-
-
-class FrozenStatistics(pl.Callback):
-    """Batch norm by its running statistics, as in evaluation, which do not change."""
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any
-    ) -> None:
-        for part in pl_module.modules():
-            if isinstance(part, GroupedBatchNorm):
-                part.eval()

@@ -64,7 +64,7 @@ CASES = {
             *ALIGNED,
             "recipe.start=0.55",
             "clustering.k1=60",
-            "+callbacks.frozen_statistics._target_=photo_parts.FrozenStatistics",
+            "model.freeze=[bn_statistics]",
         ),
     ),
     "low_lr": Case(

@@ -6,7 +6,7 @@ the global batch.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -39,6 +39,7 @@ class GroupedBatchNorm(_BatchNorm):
 
     Attributes:
         follows: True if batches update the running statistics; see ``follow_statistics``.
+        stays: True if train mode uses the running statistics too; see ``freeze_statistics``.
     """
 
     def __init__(
@@ -51,6 +52,11 @@ class GroupedBatchNorm(_BatchNorm):
         super().__init__(num_features, eps, momentum)
         self.group_size = checks.integer("group_size", group_size, 1)
         self.follows = True
+        self.stays = False
+
+    def train(self, mode: bool = True) -> Self:
+        """Set train mode, unless the statistics stay as they are."""
+        return super().train(mode and not self.stays)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C) or (B, C, H, W).
@@ -132,6 +138,14 @@ def follow_statistics(module: nn.Module, follows: bool) -> None:
     for layer in module.modules():
         if isinstance(layer, GroupedBatchNorm):
             layer.follows = follows
+
+
+def freeze_statistics(module: nn.Module) -> None:
+    """Normalise by the running statistics, as they are, in train mode too; weights are trained."""
+    for layer in module.modules():
+        if isinstance(layer, GroupedBatchNorm):
+            layer.stays = True
+            layer.eval()
 
 
 def running_statistics(module: nn.Module) -> list[Tensor]:

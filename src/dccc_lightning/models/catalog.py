@@ -117,6 +117,7 @@ BACKBONES = (*RESNETS, *OSNETS, *MOBILE, *TRANSFORMERS, *SWINS)
 """Names of backbones, without those of timm."""
 
 POOLINGS = ("avg", "gem")
+STATISTICS = "bn_statistics"  # in ``freeze``: those of all batch norms
 
 IMAGE_SIZE = (256, 128)
 """Published height and width of the images in pixels."""
@@ -230,6 +231,8 @@ def check_embedder(
         raise ValueError(f"layout: {backbone} has no option {', '.join(lacking.options())}")
     if isinstance(freeze, str) or not all(isinstance(part, str) for part in freeze):
         raise ValueError(f"freeze must be a list of names of parts, got {freeze!r}")
+    if STATISTICS in freeze and weights is None and isinstance(backbone, str):
+        raise ValueError(f"freeze: {STATISTICS} are of weights, and weights is None")
     if isinstance(backbone, str):
         size = check_backbone(backbone, width, bn_group_size, image_size)
         check_pooling(pooling, ends_in_map=backbone not in TRANSFORMERS)
@@ -239,8 +242,7 @@ def check_embedder(
             raise ValueError(f"width must be 1 for a custom backbone, got {width!r}")
         if weights in PACKAGED_WEIGHTS:
             raise ValueError(
-                "weights must be a file for a custom backbone, or None to keep its weights, got "
-                f"{weights!r}"
+                f"weights must be a file or None for a custom backbone, got {weights!r}"
             )
     check_weights(backbone, weights)
     return size

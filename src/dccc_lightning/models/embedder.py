@@ -50,7 +50,7 @@ def build_embedder(
         embedding_dim: Size of a linear layer between pooling and neck, 0 for none; None for that of
             the file or, without one, of the published network (512 for OSNet).
         freeze: Parts of the network that are not trained, by name, such as ``patch_embed`` or
-            ``layer1.0``, see ``freeze_parts``.
+            ``layer1.0``, or the statistics of its batch norms, see ``freeze_parts``.
 
     Raises:
         ValueError: A name is unknown, a number out of range, or a module cannot process the images.

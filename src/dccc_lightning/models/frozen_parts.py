@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from dccc_lightning.models.batchnorm import freeze_statistics
+from dccc_lightning.models.catalog import STATISTICS
 from dccc_lightning.models.naming import own_name
 
 
@@ -14,6 +16,8 @@ def freeze_parts(network: nn.Module, names: Sequence[str]) -> None:
     Args:
         network: Embedder.
         names: Modules or parameters, such as ``backbone.layer1``; ``backbone.`` may be left out.
+            ``bn_statistics`` keeps the running statistics of all batch norms, see
+            ``freeze_statistics``.
 
     Raises:
         ValueError: A name is unknown, or nothing is left to train.
@@ -29,7 +33,9 @@ def freeze_parts(network: nn.Module, names: Sequence[str]) -> None:
         for name in parameters
         for depth in range(1, name.count(".") + 2)
     }
-    for given in names:
+    if STATISTICS in names:
+        freeze_statistics(network)
+    for given in set(names) - {STATISTICS}:
         part = own_name(given, parts)
         if part is None:
             short = {name.removeprefix("backbone.").removeprefix("network.") for name in parts}
