@@ -242,7 +242,7 @@ def check_embedder(
             raise ValueError(f"width must be 1 for a custom backbone, got {width!r}")
         if weights in PACKAGED_WEIGHTS:
             raise ValueError(
-                f"weights must be a file or None for a custom backbone, got {weights!r}"
+                f"weights must be a file for a custom backbone, or None, got {weights!r}"
             )
     check_weights(backbone, weights)
     return size
