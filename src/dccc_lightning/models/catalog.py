@@ -1,7 +1,6 @@
 """Names of backbones and checks of their settings, without torch."""
 
 import difflib
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +10,7 @@ from dccc_lightning.common import checks
 from dccc_lightning.errors import UserError
 from dccc_lightning.models.dialects.families import check_dialect
 from dccc_lightning.models.layout import OF_CLIP, OF_MAPS, OF_RESNETS, OF_TRANSFORMERS, Layout
-from dccc_lightning.models.weight_formats import describe_folder
+from dccc_lightning.models.weight_formats import check_file
 
 
 class ResNetPlan(NamedTuple):
@@ -282,19 +281,6 @@ def check_pooling(pooling: str, ends_in_map: bool) -> None:
         raise ValueError(
             f"pooling must be avg for a backbone that returns a vector, got {pooling!r}"
         )
-
-
-def check_file(path: Path) -> None:
-    """Check that a file of weights exists.
-
-    Raises:
-        UserError: The file does not exist, or is a folder.
-    """
-    named = " ".join(f"model.weights={path}".splitlines())
-    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises for names that are too long
-        raise UserError(f"{named}: {describe_folder(path)}")
-    if not os.path.isfile(path):  # noqa: PTH113
-        raise UserError(f"{named}: no such file; pass imagenet, bundled, clip or a file")
 
 
 def missing_timm(name: str) -> UserError:

@@ -11,9 +11,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dccc_lightning.errors import UserError
-from dccc_lightning.models.catalog import check_file
 from dccc_lightning.models.foreign_objects import ForeignObjectError, load_tensors
-from dccc_lightning.models.weight_formats import STATE_DICT, describe_file, few, is_safetensors
+from dccc_lightning.models.weight_formats import (
+    STATE_DICT,
+    check_file,
+    describe_file,
+    few,
+    is_safetensors,
+)
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,12 @@
 """Recognition of files that are not weights, with advice for error messages."""
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from dccc_lightning.errors import UserError
 
 STATE_DICT = "torch.save(model.state_dict(), FILE)"
 """Code that writes a readable file."""
@@ -67,6 +70,19 @@ def is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(9)
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
+def check_file(path: Path) -> None:
+    """Check that a file of weights exists.
+
+    Raises:
+        UserError: The file does not exist, or is a folder.
+    """
+    named = " ".join(f"model.weights={path}".splitlines())
+    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises for names that are too long
+        raise UserError(f"{named}: {describe_folder(path)}")
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise UserError(f"{named}: no such file; pass imagenet, bundled, clip or a file")
 
 
 def describe_folder(folder: Path) -> str:
