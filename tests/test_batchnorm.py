@@ -119,6 +119,8 @@ def test_frozen_statistics_are_those_of_the_weights_and_the_rest_is_trained():
     assert (usual(images) - expected).abs().max() > 0.01
     with pytest.raises(ValueError, match="freeze: bn_statistics are of weights, and weights is"):
         build_embedder("resnet10", weights=None, freeze=["bn_statistics"])
+    with pytest.raises(ValueError, match="no part 'bn_statistic'; the nearest are bn_statistics,"):
+        build_embedder("resnet10", weights=None, freeze=["bn_statistic"])
 
 
 def test_wrong_input_is_refused():

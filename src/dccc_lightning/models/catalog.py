@@ -231,7 +231,7 @@ def check_embedder(
     if isinstance(freeze, str) or not all(isinstance(part, str) for part in freeze):
         raise ValueError(f"freeze must be a list of names of parts, got {freeze!r}")
     if STATISTICS in freeze and weights is None and isinstance(backbone, str):
-        raise ValueError(f"freeze: {STATISTICS} are of weights, and weights is None")
+        raise ValueError(f"freeze: {STATISTICS} are of weights, and weights is None; choose some")
     if isinstance(backbone, str):
         size = check_backbone(backbone, width, bn_group_size, image_size)
         check_pooling(pooling, ends_in_map=backbone not in TRANSFORMERS)

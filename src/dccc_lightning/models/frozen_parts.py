@@ -39,7 +39,7 @@ def freeze_parts(network: nn.Module, names: Sequence[str]) -> None:
         part = own_name(given, parts)
         if part is None:
             short = {name.removeprefix("backbone.").removeprefix("network.") for name in parts}
-            near = difflib.get_close_matches(given, sorted(short), n=3, cutoff=0.0)
+            near = difflib.get_close_matches(given, sorted({*short, STATISTICS}), n=3, cutoff=0.0)
             raise ValueError(
                 f"freeze: the network has no part {given!r}; the nearest are {', '.join(near)}"
             )
