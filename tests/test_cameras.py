@@ -27,7 +27,7 @@ from dccc_lightning.metrics import cluster_quality
 from dccc_lightning.metrics.reid_retrieval import ReIDRetrieval
 from dccc_lightning.metrics.retrieval_scores import evaluate_retrieval
 from dccc_lightning.module import DCCCModule
-from dccc_lightning.neighbors import camera_normalization, covariance
+from dccc_lightning.neighbors import camera_normalization, covariance, inverse_root
 from dccc_lightning.neighbors.camera_normalization import center, whiten
 from dccc_lightning.reports.results import SCORES, summarize_run
 from dccc_lightning.training.callbacks import recluster
@@ -188,7 +188,7 @@ class TestWhiteningInSinglePrecision:
 
     @pytest.mark.parametrize("people", [4, 8])  # with 4, cameras' products are made twice
     def test_is_that_of_the_formula(self, people, monkeypatch):
-        monkeypatch.setattr(covariance, "FARTHEST", np.inf)
+        monkeypatch.setattr(inverse_root, "FARTHEST", np.inf)
         rows, _, cameras = two_cameras(people)
         rows[cameras == 1, :4] *= 3
         np.testing.assert_allclose(whiten(rows, cameras), slow_whiten(rows, cameras), atol=1e-4)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dccc_lightning.neighbors.covariance import Moments, differ, inverse_root, subtract
+from dccc_lightning.neighbors.covariance import Moments, differ, subtract, times_root
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
 
 _SAME = 1e-5
@@ -181,13 +181,15 @@ def _whitened(
         covariance = target
         if group.is_camera and len(rows) > 2:
             covariance = (kept[number] if kept else Moments.of(rows)).shrunk(target)
-        if covariance is target:
-            root = shared = inverse_root(target, least) if shared is None else shared
+        if covariance is not target:
+            found = times_root(rows, covariance, least)
         else:
-            root = inverse_root(covariance, least)
-        if root is None:
+            if shared is None:
+                shared = times_root(torch.eye(len(target)).to(target), target, least)
+            found = None if shared is None else _product(rows, shared)
+        if found is None:
             return None
-        whitened[group.images] = UnitEmbeddings.of(_product(rows, root)).rows
+        whitened[group.images] = UnitEmbeddings.of(found).rows
     return whitened
 
 
