@@ -24,6 +24,7 @@ from sklearn import cluster
 
 from dccc_lightning.clustering.algorithms import DBSCAN
 from dccc_lightning.clustering.jaccard import jaccard_graph
+from dccc_lightning.common.waiting_threads import sleep_when_idle
 from dccc_lightning.neighbors.nearest import knn
 
 Labels = NDArray[np.int64]
@@ -97,6 +98,7 @@ def run(
 
 def in_own_process(threads: int, function: Callable[..., T], *arguments: object) -> T:
     os.environ |= {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+    sleep_when_idle()  # as the command line
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
