@@ -61,9 +61,9 @@ def times_inverse_root(rows: Floats, covariance: Floats) -> Floats | None:
         return None
     columns = np.array(rows.T, order="C")  # a copy, even of one row
     blocks = _blocks(reflected, scales)
-    _reflect(columns, blocks, "T")
+    _reflect(columns, blocks, transposed=True)
     _solve(columns, *_factors(diagonal, beside, *inverse_sum(least, largest)))
-    _reflect(columns, reversed(blocks), "N")
+    _reflect(columns, reversed(blocks), transposed=False)
     return np.ascontiguousarray(columns.T)
 
 
@@ -78,8 +78,9 @@ def inverse_sum(least: float, largest: float) -> tuple[Doubles, Doubles]:
     """
     ratio = least / largest
     count = math.ceil((3 - math.log(ratio)) * math.log(4 / _ERROR) / (2 * math.pi**2))
-    period = ellipkm1(ratio)
-    sn, cn, dn, _ = ellipj((np.arange(count) + 0.5) * (period / count), 1 - ratio)
+    period = float(ellipkm1(ratio))
+    points = (np.arange(count) + 0.5) * (period / count)
+    sn, cn, dn, _ = (np.asarray(part, np.float64) for part in ellipj(points, 1 - ratio))
     weights = dn / cn**2 * (2 * period * math.sqrt(least) / (math.pi * count))
     return least * (sn / cn) ** 2, weights
 
@@ -104,11 +105,13 @@ def _blocks(reflected: Floats, scales: Floats) -> list[_Block]:
     return blocks
 
 
-def _reflect(columns: Floats, blocks: Iterable[_Block], side: str) -> None:
-    """Multiply columns (D, n) by Q' (``T``) or Q (``N``), in place."""
+def _reflect(columns: Floats, blocks: Iterable[_Block], transposed: bool) -> None:
+    """Multiply columns (D, n) by Q or, transposed, by Q', in place."""
     for first, vectors, inverse in blocks:
         below = columns[first:]
-        shares = solve_triangular(inverse, vectors.T @ below, trans=side, check_finite=False)
+        shares = solve_triangular(
+            inverse, vectors.T @ below, trans=1 if transposed else 0, check_finite=False
+        )
         sgemm(-1, shares.T, vectors.T, 1, below.T, overwrite_c=1)
 
 
