@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 from dccc_lightning.data import image_cache as module
 from dccc_lightning.data.decoding import decode_image, resize_image
 from dccc_lightning.data.image_cache import ImageStore, available_memory
+from dccc_lightning.data.image_datasets import OrderedImages, batch_loader
 from dccc_lightning.errors import UnreadableImageError, UserError
 
 HEIGHT, WIDTH = 32, 16
@@ -201,6 +202,26 @@ def test_the_cache_decodes_once_and_none_each_time(tmp_path):
     for store, index in ((cached, 2), (direct, 0)):
         with pytest.raises(UnreadableImageError):
             store.load([index])
+
+
+class Shared(OrderedImages):
+    """Returns whether the batch is in shared memory before it is sent."""
+
+    def __getitems__(self, positions):
+        images, _ = super().__getitems__(positions)
+        return images, torch.tensor([images.is_shared()])
+
+
+@pytest.mark.parametrize("cache", ["ram", "none"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_makes_its_batch_in_shared_memory(tmp_path, cache, workers):
+    paths = write_images(tmp_path)
+    store = ImageStore(paths, HEIGHT, WIDTH, cache=cache)
+    loader = batch_loader(Shared(store), workers, batch_sampler=[[4, 0], [5, 5]])
+    batches = list(loader)
+    for (images, shared), chosen in zip(batches, ([4, 0], [5, 5]), strict=True):
+        assert torch.equal(images, torch.stack([expected(paths[index]) for index in chosen]))
+        assert shared.item() == (workers > 0)
 
 
 def test_auto_depends_on_the_memory(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Settings of the C library's allocator for processes of the command line."""
+"""Settings of the C library's allocator for processes of the command line and their workers."""
 
 import ctypes
 import os
@@ -28,3 +28,12 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def release_freed_memory() -> None:
+    """Return freed blocks of this process to the system, on Linux with glibc.
+
+    A forked process inherits those of its parent, and keeps a copy when the parent uses them.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import get_worker_info
 
 from dccc_lightning.common import checks
 from dccc_lightning.common.progress import track
@@ -119,14 +120,17 @@ class ImageStore:
             UnreadableImageError: One of the files cannot be decoded.
         """
         positions = torch.as_tensor(indices, dtype=torch.int64)
+        # A worker's batch goes to its parent through shared memory: made there, it is not copied,
+        # and leaves no holes of its size between the small blocks of the worker's heap.
+        empty = torch.empty if get_worker_info() is None else shared_empty
+        images = empty((len(positions), *self.shape), dtype=torch.uint8)
         if self._pixels is None:
-            images = torch.empty((len(positions), *self.shape), dtype=torch.uint8)
             for slot, position in enumerate(positions.tolist()):
                 images[slot] = self._decode(position)
             return images
         for position in positions[~self._filled[self._rows[positions]]].tolist():
             self._fill(position)
-        return self._pixels[self._rows[positions]]
+        return torch.index_select(self._pixels, 0, self._rows[positions], out=images)
 
     def preload(
         self, progress: bool = False, threads: int | None = None, thorough: bool = False

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dccc_lightning.common.allocator import release_freed_memory
 from dccc_lightning.data.batches import RawBatch
 from dccc_lightning.data.image_cache import ImageStore
 from dccc_lightning.data.records import Records
@@ -75,5 +76,6 @@ def batch_loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoa
 
 
 def share_memory(worker: int) -> None:
-    """Leave inherited objects to the parent: collecting garbage would copy their pages."""
+    """Leave inherited objects to the parent, whose pages collecting garbage would copy."""
     gc.freeze()
+    release_freed_memory()
