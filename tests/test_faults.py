@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from conftest import Command, Outcome, Steps
 from dccc_lightning.common.faults import explain_failures, is_lost_process
@@ -281,6 +281,22 @@ def test_an_end_of_file_is_blamed_on_a_worker_only_where_it_comes_from_one(tmp_p
     batches._data_queue = Cut()
     with pytest.raises(UserError, match="a loader worker was killed"), explain_failures(tmp_path):
         next(batches)
+
+
+class Full(Dataset[int]):
+    """Images of a worker that finds shared memory full."""
+
+    def __getitem__(self, index: int) -> int:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1>: No space left"
+        )
+
+
+def test_full_shared_memory_is_explained(tmp_path: Path) -> None:
+    loader = iter(DataLoader(Full(), sampler=[0], num_workers=1))
+    told = r"--shm-size\) or lower loader.workers, then resume="
+    with pytest.raises(UserError, match=told), explain_failures(tmp_path):
+        next(loader)
 
 
 @pytest.mark.parametrize("reason", ["Connection closed by peer", "Broken pipe"])

@@ -13,6 +13,9 @@ SMALLER_EVAL_BATCH = "lower loader.eval_batch_size"
 _KILLED = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
 """Prefixes of torch's messages when a loader worker was killed; they have no exception type."""
 
+_NO_SHARED_MEMORY = "unable to allocate shared memory"
+"""Part of torch's message when a batch does not fit."""
+
 
 @contextmanager
 def explain_out_of_memory(remedy: str) -> Iterator[None]:
@@ -65,6 +68,11 @@ def explain_failures(output: Path, remedy: str = SMALLER_EVAL_BATCH) -> Iterator
             raise LostProcessError(
                 "another process of this run has ended, and said why unless it was killed "
                 f"({first}); {resume} continues"
+            ) from error
+        if _NO_SHARED_MEMORY in str(error):
+            raise UserError(
+                "shared memory, through which loader workers send images, is full: raise it "
+                f"(docker's --shm-size) or lower loader.workers, {then_resume}"
             ) from error
         if not str(error).startswith(_KILLED):
             raise
