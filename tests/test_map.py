@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dccc_lightning.data.records import Records, Splits
 from dccc_lightning.metrics.cluster_margins import cluster_margins
 from dccc_lightning.metrics.cluster_quality import churn, matched_clusters
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
@@ -18,6 +19,7 @@ from dccc_lightning.reports.map_frames import (
     write_frame,
     write_images,
 )
+from dccc_lightning.training.callbacks import map_files
 from dccc_lightning.training.callbacks.map_files import MapFiles
 
 
@@ -55,6 +57,17 @@ def test_a_frame_begins_with_the_one_before_so_that_images_stay(frame):
         assert np.corrcoef(start.points.ravel(), moved.points.ravel())[0, 1] > 0.8
     again = make_frame(later, labels, 5, start=mirrored)
     np.testing.assert_array_equal(moved.points, again.points)
+
+
+def test_blocks_of_the_steps_are_returned_before_a_frame_is_made(tmp_path, monkeypatch):
+    order, original = [], map_files.make_frame
+    monkeypatch.setattr(map_files, "release_freed_memory", lambda: order.append("released"))
+    monkeypatch.setattr(map_files, "make_frame", lambda *a: order.append("made") or original(*a))
+    unit, labels = embeddings(people=2)
+    train, none = Records.from_rows([("a.jpg", n, 0) for n in labels]), Records.from_rows([])
+    MapFiles(tmp_path, 1).make(Splits("two", tmp_path, train, none, none), 0, unit, labels)
+    assert order == ["released", "made"]
+    assert frame_epochs(tmp_path / "map") == [0]
 
 
 def test_more_images_than_wanted_are_a_fixed_sample_with_neighbours_among_them():

@@ -33,7 +33,8 @@ def keep_freed_memory() -> bool:
 def release_freed_memory() -> None:
     """Return freed blocks of this process to the system, on Linux with glibc.
 
-    A forked process inherits those of its parent, and keeps a copy when the parent uses them.
+    A forked process inherits those of its parent, and keeps a copy when the parent uses them; and
+    work with blocks of other sizes, such as a page after training steps, would add to them.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 
+from dccc_lightning.common.allocator import release_freed_memory
 from dccc_lightning.common.files import write_atomically
 from dccc_lightning.common.overrides import config_dir_flags
 from dccc_lightning.config.instantiate import Settings
@@ -41,6 +42,7 @@ def write_run_report(
         done: Number of completed epochs of a running training, which has report.html alone; None
             at its end.
     """
+    release_freed_memory()  # blocks of the steps, of other sizes
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     curves = output / "eps_curves.jsonl"
     title = dataset_title(settings["dataset"])

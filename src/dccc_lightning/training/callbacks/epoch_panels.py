@@ -10,6 +10,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from dccc_lightning.common import callback_ranges, collectives
+from dccc_lightning.common.allocator import release_freed_memory
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import Splits
 from dccc_lightning.datamodule import ReIDDataModule
@@ -110,6 +111,7 @@ class Panels(ClusteringWatcher, EpochRow):
         self._clustering = self._evaluation = None
         if clustering is None or not trainer.is_global_zero:
             return
+        release_freed_memory()  # blocks of the steps, of other sizes
         with warn_on_failure("panels"):
             with announced("making the panels of the report"):
                 self.latest = self._make(datamodule, clustering, evaluation, epoch)

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 
 from dccc_lightning.common import callback_ranges
+from dccc_lightning.common.allocator import release_freed_memory
 from dccc_lightning.common.progress import announced
 from dccc_lightning.data.records import Splits
 from dccc_lightning.neighbors.embeddings import UnitEmbeddings
@@ -88,6 +89,7 @@ class MapFiles(ClusteringWatcher):
         earlier = [number for number in frame_epochs(self.folder) if number < epoch]
         start = read_frame(self.folder, earlier[-1]) if earlier else None
         count = min(len(embeddings), self.images or len(embeddings))
+        release_freed_memory()  # blocks of the steps, of other sizes
         with announced(f"arranging {count:,} images by t-SNE"):
             frame = make_frame(embeddings, labels, epoch, self.images, start)
         write_frame(self.folder, frame)
