@@ -120,8 +120,8 @@ class ImageStore:
             UnreadableImageError: One of the files cannot be decoded.
         """
         positions = torch.as_tensor(indices, dtype=torch.int64)
-        # A worker's batch goes to its parent through shared memory: made there, it is not copied,
-        # and leaves no holes of its size between the small blocks of the worker's heap.
+        # A worker's batch goes to its parent through shared memory: made there, it does not stay
+        # between the small blocks of the worker's heap while it waits to be sent.
         empty = torch.empty if get_worker_info() is None else shared_empty
         images = empty((len(positions), *self.shape), dtype=torch.uint8)
         if self._pixels is None:
